@@ -1,0 +1,299 @@
+"""A local server that speaks the Hugging Face Hub's protocol, for tests without a network.
+
+It serves model and dataset repositories: what a revision is, its tree, its files (with `Range`,
+large ones behind a redirect as in the Hub's storage), the Hub's error codes, and faults on order.
+"""
+
+import hashlib
+import json
+import re
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import ClassVar, Self
+from urllib.parse import unquote, urlsplit
+
+import huggingface_hub
+import pytest
+from huggingface_hub import constants
+
+from conversion.hub_source import DEFAULT_REPO, METADATA_FILE
+
+# A repository with a case in each layout, among files that are no part of one.
+REPO = DEFAULT_REPO
+UPSTREAM = {
+    "ll_model_510.pth": b"w" * 5000,
+    "ll_model_cfg_510.pkl": b"config",
+    "meta_510.json": b"{}",
+    "edges.pkl": b"edges",
+}
+CURRENT = {name.replace("_510", ""): data + b" of 3" for name, data in UPSTREAM.items()}
+OURS = {"model.safetensors": b"s" * 5000, "config.json": b"{1}", "circuit.json": b"{2}"}
+UNWANTED = {"optimizer.pt": b"big", "plots/ll_model.pth": b"not the case's", "train.json": b"[]"}
+FILES = {
+    METADATA_FILE: b'{"cases": []}',
+    "README.md": b"card",
+    **{f"13/{name}": data for name, data in {**UPSTREAM, **UNWANTED}.items()},
+    **{f"3/{name}": data for name, data in CURRENT.items()},
+    **{f"ours/{name}": data for name, data in OURS.items()},
+    "notes/text.md": b"no case",
+}
+
+
+@dataclass(frozen=True)
+class LoggedRequest:
+    """One request as it came in."""
+
+    method: str
+    path: str
+    authorization: str | None
+
+
+@dataclass
+class Fault:
+    """What goes wrong with the next `times` requests (all, if None) that match `pattern`.
+
+    The pattern is a regular expression, searched for in `METHOD /path?query`. The answer is an
+    error of that `status`, or its body ends after `keep_bytes`, or nothing more comes (`hang`)
+    after these, or after the request if None.
+    """
+
+    pattern: str
+    times: int | None = None
+    status: int | None = None
+    error_code: str | None = None
+    keep_bytes: int | None = None
+    hang: bool = False
+
+
+@dataclass(frozen=True)
+class _Answer:
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class _NotFound(Exception):
+    """Its text is the Hub's error code."""
+
+
+class HubServer:
+    """A Hub on 127.0.0.1, from `with` to its end; files of `large` bytes or more are redirected."""
+
+    def __init__(self, *, large: int = 1 << 20) -> None:
+        self.repositories: dict[str, dict[str, dict[str, bytes]]] = {}
+        self.refs: dict[str, dict[str, str]] = {}
+        self.requests: list[LoggedRequest] = []
+        self.faults: list[Fault] = []
+        self.large = large
+        self.closing = threading.Event()
+        self._lock = threading.Lock()
+        handler = type("Handler", (_Handler,), {"hub": self})
+        self._server = _Listener(("127.0.0.1", 0), handler)
+        self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop listening, so that the port refuses connections; a second call does nothing."""
+        if self.closing.is_set():
+            return
+        self.closing.set()
+        huggingface_hub.close_session()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def use(self, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+        """Make this the Hub of `huggingface_hub` in this process, with its cache under `home`."""
+        huggingface_hub.close_session()
+        for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+            monkeypatch.delenv(name, raising=False)
+        template = self.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "ENDPOINT", self.endpoint)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HOME", str(home))
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        # Otherwise a process's first request asks the endpoint for more than the test does.
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
+
+    def commit(self, repo: str, files: Mapping[str, bytes], *, ref: str = "main") -> str:
+        """Add a commit and point `ref` at it; a dataset's `repo` starts with `datasets/`.
+
+        Returns the commit, 40 hex digits.
+        """
+        commits = self.repositories.setdefault(repo, {})
+        content = repr((repo, len(commits), sorted(files.items())))
+        sha = hashlib.sha1(content.encode()).hexdigest()
+        commits[sha] = dict(files)
+        self.refs.setdefault(repo, {})[ref] = sha
+        return sha
+
+    def log(self, request: LoggedRequest) -> Fault | None:
+        """Note a request, and use up the first fault that is meant for it."""
+        line = f"{request.method} {request.path}"
+        with self._lock:
+            self.requests.append(request)
+            for fault in self.faults:
+                if fault.times != 0 and re.search(fault.pattern, line):
+                    if fault.times is not None:
+                        fault.times -= 1
+                    return fault
+        return None
+
+    def lines(self, pattern: str = "") -> list[str]:
+        """The requests so far that match, each as `METHOD /path?query`."""
+        lines = [f"{request.method} {request.path}" for request in self.requests]
+        return [line for line in lines if re.search(pattern, line)]
+
+    def answer(self, path: str) -> _Answer:
+        """What the Hub says to a GET of this path, the query left out."""
+        for pattern, method in (
+            (r"/api/(models|datasets)/([^/]+/[^/]+)(?:/revision/([^/]+))?", self._revision),
+            (r"/api/(models|datasets)/([^/]+/[^/]+)/tree/([^/]+)(?:/(.*))?", self._tree),
+            (r"/storage/([0-9a-f]{64})", self._stored),
+            (r"/(?:(datasets)/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self._file),
+        ):
+            match = re.fullmatch(pattern, path)
+            if match:
+                try:
+                    return method(*(part and unquote(part) for part in match.groups()))
+                except _NotFound as error:
+                    return _error(404, str(error))
+        return _Answer(404, b"not a Hub's path")
+
+    def _find(
+        self, kind: str | None, repo: str, revision: str | None
+    ) -> tuple[str, dict[str, bytes]]:
+        name = f"datasets/{repo}" if kind == "datasets" else repo
+        if name not in self.repositories:
+            raise _NotFound("RepoNotFound")
+        commit = self.refs[name].get(revision or "main", revision or "")
+        if commit not in self.repositories[name]:
+            raise _NotFound("RevisionNotFound")
+        return commit, self.repositories[name][commit]
+
+    def _revision(self, kind: str, repo: str, revision: str | None) -> _Answer:
+        commit, files = self._find(kind, repo, revision)
+        siblings = [{"rfilename": name, **self._metadata(data)} for name, data in files.items()]
+        return _json({"id": repo, "sha": commit, "siblings": siblings, "tags": []})
+
+    def _tree(self, kind: str, repo: str, revision: str, folder: str | None) -> _Answer:
+        _, files = self._find(kind, repo, revision)
+        entries = [
+            {"type": "file", "path": name, "oid": _git_oid(data), **self._metadata(data)}
+            for name, data in files.items()
+            if name.startswith(f"{folder}/" if folder else "")
+        ]
+        return _json(entries)
+
+    def _metadata(self, data: bytes) -> dict[str, object]:
+        known: dict[str, object] = {"size": len(data), "blobId": _git_oid(data)}
+        if len(data) >= self.large:
+            sha256 = hashlib.sha256(data).hexdigest()
+            known["lfs"] = {"sha256": sha256, "oid": sha256, "size": len(data), "pointerSize": 130}
+        return known
+
+    def _file(self, kind: str | None, repo: str, revision: str, name: str) -> _Answer:
+        commit, files = self._find(kind, repo, revision)
+        data = files.get(name)
+        headers = {"X-Repo-Commit": commit}
+        if data is None:
+            return _error(404, "EntryNotFound", headers)
+        if len(data) < self.large:
+            return _Answer(200, data, {**headers, "ETag": f'"{_git_oid(data)}"'})
+        sha256 = hashlib.sha256(data).hexdigest()
+        linked = {"X-Linked-Etag": f'"{sha256}"', "X-Linked-Size": str(len(data))}
+        # Another name of this machine, as the Hub's storage is another host than the Hub.
+        storage = f"{self.endpoint.replace('127.0.0.1', 'localhost')}/storage/{sha256}"
+        return _Answer(302, b"", {**headers, **linked, "Location": storage})
+
+    def _stored(self, sha256: str) -> _Answer:
+        for commits in self.repositories.values():
+            for files in commits.values():
+                for data in files.values():
+                    if hashlib.sha256(data).hexdigest() == sha256:
+                        return _Answer(200, data, {"ETag": f'"{sha256}"'})
+        return _Answer(404)
+
+
+def _git_oid(data: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+
+
+def _json(value: object) -> _Answer:
+    return _Answer(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
+
+
+def _error(status: int, code: str, headers: Mapping[str, str] | None = None) -> _Answer:
+    body = json.dumps({"error": code}).encode()
+    return _Answer(status, body, {**(headers or {}), "X-Error-Code": code, "X-Error-Message": code})
+
+
+class _Listener(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: clients that leave early are what the tests are about."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    timeout = 30
+    wbufsize = -1  # head and body in one packet, or the client's delayed ACK costs 40 ms
+    hub: ClassVar[HubServer]
+
+    def do_GET(self) -> None:
+        self._respond()
+
+    def do_HEAD(self) -> None:
+        self._respond()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Keep pytest's output to itself; the requests are in the server's log."""
+
+    def _respond(self) -> None:
+        fault = self.hub.log(LoggedRequest(self.command, self.path, self.headers["Authorization"]))
+        if fault is not None and fault.hang and fault.keep_bytes is None:
+            self._hang()
+            return
+        if fault is not None and fault.status is not None:
+            code = fault.error_code
+            self._send(_error(fault.status, code) if code else _Answer(fault.status, b"broken"))
+            return
+        answer = self._ranged(self.hub.answer(urlsplit(self.path).path))
+        self._send(answer, keep_bytes=fault.keep_bytes if fault is not None else None)
+        if fault is not None and fault.hang:
+            self.wfile.flush()
+            self._hang()
+
+    def _hang(self) -> None:
+        self.hub.closing.wait(60)
+        self.close_connection = True
+
+    def _ranged(self, answer: _Answer) -> _Answer:
+        match = re.fullmatch(r"bytes=(\d+)-", self.headers["Range"] or "")
+        if match is None or answer.status != 200:
+            return answer
+        first, size = int(match[1]), len(answer.body)
+        span = {"Content-Range": f"bytes {first}-{size - 1}/{size}"}
+        return _Answer(206, answer.body[first:], {**answer.headers, **span})
+
+    def _send(self, answer: _Answer, *, keep_bytes: int | None = None) -> None:
+        self.send_response(answer.status)
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(answer.body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(answer.body[:keep_bytes])
+        if keep_bytes is not None:
+            self.close_connection = True
