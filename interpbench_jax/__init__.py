@@ -1,0 +1,77 @@
+"""Transformers whose circuits are known, in JAX.
+
+Names are looked up when they are first used, so that importing the package stays light.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from interpbench_jax.case import Case as Case
+    from interpbench_jax.case import read_case as read_case
+    from interpbench_jax.cases import CASES as CASES
+    from interpbench_jax.circuit import UNIVERSES as UNIVERSES
+    from interpbench_jax.circuit import Circuit as Circuit
+    from interpbench_jax.circuit import Universe as Universe
+    from interpbench_jax.circuit import universe as universe
+    from interpbench_jax.config import TransformerConfig as TransformerConfig
+    from interpbench_jax.interventions import masked_forward as masked_forward
+    from interpbench_jax.interventions import replacement_outputs as replacement_outputs
+    from interpbench_jax.interventions import run_with_cache as run_with_cache
+    from interpbench_jax.interventions import run_with_hooks as run_with_hooks
+    from interpbench_jax.interventions import writer_outputs as writer_outputs
+    from interpbench_jax.loading import load_case as load_case
+    from interpbench_jax.metrics import METRICS as METRICS
+    from interpbench_jax.model import Transformer as Transformer
+    from interpbench_jax.model import build_model as build_model
+    from interpbench_jax.model import hook_names as hook_names
+    from interpbench_jax.scores import edge_auc as edge_auc
+    from interpbench_jax.scores import edge_auc_by_universe as edge_auc_by_universe
+    from interpbench_jax.scores import node_auc as node_auc
+    from interpbench_jax.scores import promote_scores as promote_scores
+    from interpbench_jax.scores import roc_auc as roc_auc
+    from interpbench_jax.sites import Edge as Edge
+    from interpbench_jax.sites import Kind as Kind
+    from interpbench_jax.sites import Node as Node
+    from interpbench_jax.sites import parse_edge as parse_edge
+    from interpbench_jax.sites import parse_node as parse_node
+    from interpbench_jax.sweeps import SweepResult as SweepResult
+    from interpbench_jax.sweeps import sweep_edges as sweep_edges
+    from interpbench_jax.sweeps import sweep_nodes as sweep_nodes
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "case": ("Case", "read_case"),
+    "cases": ("CASES",),
+    "circuit": ("UNIVERSES", "Circuit", "Universe", "universe"),
+    "config": ("TransformerConfig",),
+    "interventions": (
+        "masked_forward",
+        "replacement_outputs",
+        "run_with_cache",
+        "run_with_hooks",
+        "writer_outputs",
+    ),
+    "loading": ("load_case",),
+    "metrics": ("METRICS",),
+    "model": ("Transformer", "build_model", "hook_names"),
+    "scores": ("edge_auc", "edge_auc_by_universe", "node_auc", "promote_scores", "roc_auc"),
+    "sites": ("Edge", "Kind", "Node", "parse_edge", "parse_node"),
+    "sweeps": ("SweepResult", "sweep_edges", "sweep_nodes"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME_OF)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME_OF})

@@ -1,0 +1,46 @@
+"""Axis names and array aliases shared by every module.
+
+| name        | what it counts                                                     |
+|-------------|--------------------------------------------------------------------|
+| `batch`     | inputs (prompts)                                                   |
+| `pos`       | token positions; position 0 holds BOS                              |
+| `q_pos`     | positions that attend                                              |
+| `k_pos`     | positions attended to                                              |
+| `heads`     | attention heads of one layer                                       |
+| `d_model`   | residual stream width                                              |
+| `d_head`    | width of one head                                                  |
+| `d_mlp`     | hidden width of one MLP                                            |
+| `vocab`     | input tokens                                                       |
+| `vocab_out` | output classes; 1 for a regression                                 |
+| `src`       | writers to the residual stream, in the order of `sites.writers`    |
+| `dst`       | readers of the residual stream, in the order of `sites.readers`    |
+| `edits`     | interventions of one sweep                                         |
+"""
+
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+Tokens = Int[Array | np.ndarray, "batch pos"]
+Logits = Float[Array, "batch pos vocab_out"]
+EdgeMask = Float[Array, "dst src"] | Float[Array, "dst src pos"]
+
+# Inside a run the batch is innermost: it is the one long axis of these models, and processors
+# work along the innermost one.
+Stream = Float[Array, "pos d_model batch"]
+HeadStreams = Float[Array, "heads pos d_model batch"]
+WriterOutputs = Float[Array, "src pos d_model batch"]
+Replacement = Float[Array, "src #pos d_model #batch"]
+
+__all__ = [
+    "Array",
+    "Bool",
+    "EdgeMask",
+    "Float",
+    "HeadStreams",
+    "Int",
+    "Logits",
+    "Replacement",
+    "Stream",
+    "Tokens",
+    "WriterOutputs",
+]

@@ -1,0 +1,201 @@
+"""One benchmark case, and the files that a case of ours is kept in."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from interpbench_jax.circuit import Circuit
+from interpbench_jax.config import TransformerConfig
+from interpbench_jax.weights import (
+    check_weights,
+    load_weights,
+    parse_json_object,
+    save_weights,
+    write_atomically,
+)
+
+if TYPE_CHECKING:
+    from interpbench_jax.model import Transformer
+
+WEIGHTS_FILE = "model.safetensors"
+CONFIG_FILE = "config.json"
+CIRCUIT_FILE = "circuit.json"
+
+_FORMAT = "interpbench-case"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model whose circuit is known.
+
+    Attributes:
+        case_id: as upstream numbers it: `"11"`, `"ioi"`, ...
+        config: the model's shape.
+        weights: every weight by its TransformerLens name, as it was stored.
+        circuit: the edges that matter; None where the files tell none.
+        vocab: the token of every id, BOS and PAD included; None where it is not known.
+        task_description: what the model computes; empty where it is not known.
+        provenance: where the files came from (plain JSON values).
+
+    Raises:
+        ValueError: if the parts do not fit one another.
+    """
+
+    case_id: str
+    config: TransformerConfig
+    weights: Mapping[str, np.ndarray] = field(repr=False, compare=False)
+    circuit: Circuit | None = field(repr=False)
+    vocab: tuple[str, ...] | None = field(default=None, repr=False)
+    task_description: str = ""
+    provenance: Mapping[str, object] = field(default_factory=dict, repr=False, hash=False)
+
+    def __post_init__(self) -> None:
+        try:
+            check_weights(self.config, self.weights)
+        except ValueError as error:
+            raise ValueError(f"Case {self.case_id!r}: {error}") from None
+        shape = (self.config.n_layers, self.config.n_heads)
+        circuit = self.circuit
+        if circuit is not None and (circuit.n_layers, circuit.n_heads) != shape:
+            raise ValueError(
+                f"Case {self.case_id!r}: expected a circuit of {shape[0]} layers of {shape[1]} "
+                f"heads, got {circuit.n_layers} of {circuit.n_heads}."
+            )
+        if self.vocab is not None and len(set(self.vocab)) != len(self.vocab):
+            raise ValueError(f"Case {self.case_id!r}: expected different tokens, got {self.vocab}.")
+        if self.vocab is not None and len(self.vocab) != self.config.d_vocab:
+            raise ValueError(
+                f"Case {self.case_id!r}: expected {self.config.d_vocab} tokens, got "
+                f"{len(self.vocab)}; the model was probably made for another vocabulary."
+            )
+        object.__setattr__(self, "weights", MappingProxyType(dict(self.weights)))
+        object.__setattr__(self, "provenance", MappingProxyType(dict(self.provenance)))
+
+    @cached_property
+    def model(self) -> "Transformer":
+        """The model, built when it is first asked for.
+
+        Its precision is that of the stored weights, or float32 for float64 weights where
+        `jax_enable_x64` is off.
+        """
+        from interpbench_jax.model import build_model
+
+        return build_model(self.config, self.weights)
+
+    def save(self, directory: Path | str) -> Path:
+        """Write `model.safetensors`, `config.json` and `circuit.json` into a folder.
+
+        Each file appears whole or not at all, and `config.json` last: a folder that has one is
+        complete.
+
+        Returns:
+            The folder.
+
+        Raises:
+            OSError: if the folder cannot be made or written.
+            TypeError: if the provenance holds something that is not JSON; nothing is written.
+        """
+        directory = Path(directory)
+        text = self._describe()
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / CONFIG_FILE).unlink(missing_ok=True)
+        save_weights(directory / WEIGHTS_FILE, self.weights)
+        if self.circuit is None:
+            (directory / CIRCUIT_FILE).unlink(missing_ok=True)
+        else:
+            write_atomically(directory / CIRCUIT_FILE, self.circuit.to_json() + "\n")
+        write_atomically(directory / CONFIG_FILE, text)
+        return directory
+
+    def _describe(self) -> str:
+        described = {
+            "format": _FORMAT,
+            "version": 1,
+            "case_id": self.case_id,
+            "task_description": self.task_description,
+            "vocab": None if self.vocab is None else list(self.vocab),
+            "transformer": json.loads(self.config.to_json()),
+            "provenance": dict(self.provenance),
+        }
+        return json.dumps(described, indent=1, ensure_ascii=False) + "\n"
+
+
+def is_case_directory(directory: Path) -> bool:
+    """Whether a folder holds a case in our own layout."""
+    return (directory / CONFIG_FILE).is_file()
+
+
+def read_case(directory: Path | str) -> Case:
+    """Read what `Case.save` wrote.
+
+    Raises:
+        FileNotFoundError: if a file is missing.
+        ValueError: if a file is not what it should be; the message names it.
+    """
+    directory = Path(directory)
+    path = directory / CONFIG_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected a case with {path.name} in {directory}, found none.")
+    try:
+        described = parse_json_object(path.read_text(encoding="utf-8"), "a case's config")
+        _check_header(described)
+        config = TransformerConfig.from_json(json.dumps(described["transformer"]))
+        vocab = _read_vocab(described["vocab"])
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    circuit = None
+    circuit_path = directory / CIRCUIT_FILE
+    if circuit_path.is_file():
+        try:
+            circuit = Circuit.from_json(circuit_path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{circuit_path}: {error}") from None
+    provenance = described["provenance"]
+    assert isinstance(provenance, dict)  # _check_header
+    return Case(
+        case_id=str(described["case_id"]),
+        config=config,
+        weights=load_weights(directory / WEIGHTS_FILE, config),
+        circuit=circuit,
+        vocab=vocab,
+        task_description=str(described["task_description"]),
+        provenance=provenance,
+    )
+
+
+def _check_header(described: Mapping[str, object]) -> None:
+    if described.get("format") != _FORMAT or described.get("version") != 1:
+        raise ValueError(
+            f'Expected "format": "{_FORMAT}" and "version": 1; the file is something else or '
+            "comes from a newer release."
+        )
+    types = {
+        "case_id": str,
+        "task_description": str,
+        "vocab": (list, type(None)),
+        "transformer": dict,
+        "provenance": dict,
+    }
+    keys = {"format", "version", *types}
+    if set(described) != keys:
+        raise ValueError(f"Expected the keys {sorted(keys)}, got {sorted(described)}.")
+    for key, kinds in types.items():
+        if not isinstance(described[key], kinds):
+            raise ValueError(
+                f"Expected another type than {type(described[key]).__name__} for {key}."
+            )
+
+
+def _read_vocab(value: object) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    assert isinstance(value, list)  # _check_header
+    if not all(isinstance(token, str) for token in value):
+        raise ValueError("Expected vocab as a list of strings.")
+    return tuple(value)

@@ -1,0 +1,413 @@
+"""Circuits and the edge universes they are scored in.
+
+A *fine* edge goes from one writer to one reader of the residual stream (`sites.writers`,
+`sites.readers`). Every universe is a grouping of the fine edges, so a score, a mask or a
+circuit moves to a coarser universe by one rule.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+
+from interpbench_jax.sites import (
+    Edge,
+    Kind,
+    Node,
+    n_writers_before,
+    parse_node,
+    readers,
+    writers,
+)
+
+if TYPE_CHECKING:
+    import networkx
+
+UniverseName = Literal["qkv", "qkv-merged", "head", "head-no-embed"]
+UNIVERSES: tuple[UniverseName, ...] = get_args(UniverseName)
+
+_FORMAT = "interpbench-circuit"
+_EMBEDDINGS = (Kind.EMBED, Kind.POS_EMBED)
+_HEAD_INPUTS = (Kind.Q_INPUT, Kind.K_INPUT, Kind.V_INPUT)
+# Upstream's naming also lists the wiring inside a component; it carries no choice.
+_INSIDE = {
+    (Kind.Q_INPUT, Kind.Q),
+    (Kind.K_INPUT, Kind.K),
+    (Kind.V_INPUT, Kind.V),
+    (Kind.Q, Kind.HEAD),
+    (Kind.K, Kind.HEAD),
+    (Kind.V, Kind.HEAD),
+    (Kind.MLP_IN, Kind.MLP_OUT),
+}
+
+
+@dataclass(frozen=True)
+class Universe:
+    """The edges that a method may choose among, for one model shape.
+
+    Attributes:
+        name: `"qkv"`: fine edges. `"qkv-merged"`: the two embeddings are one writer, as in
+            auto-circuit. `"head"`: also, the q, k and v readers are their head and an MLP's
+            input is the MLP; no edge from the embedding to the output; this is what
+            InterpBench's own evaluation scores. `"head-no-embed"`: `"head"` less every edge
+            from the embedding.
+        n_layers: layers of the model.
+        n_heads: heads per layer.
+        members: each edge of the universe, in order (by reader, then writer), with the fine
+            edges that it stands for.
+    """
+
+    name: UniverseName
+    n_layers: int
+    n_heads: int
+    members: Mapping[Edge, tuple[Edge, ...]] = field(repr=False, compare=False)
+
+    @cached_property
+    def edges(self) -> tuple[Edge, ...]:
+        """Every edge, ordered by reader, then writer."""
+        return tuple(self.members)
+
+    @cached_property
+    def sources(self) -> tuple[Node, ...]:
+        """The nodes that can be replaced: every source of an edge, in forward order."""
+        order = {
+            _promote_writer(self.name, writer): None
+            for writer in writers(self.n_layers, self.n_heads)
+        }
+        present = {edge.src for edge in self.edges}
+        return tuple(node for node in order if node in present)
+
+    @cached_property
+    def nodes(self) -> tuple[Node, ...]:
+        """Every end of an edge: the sources first, then what only reads."""
+        ends = (edge.dst for edge in self.edges)
+        return tuple(dict.fromkeys((*self.sources, *ends)))
+
+    def fine_edges_of(self, source: Node) -> tuple[Edge, ...]:
+        """The fine edges by which `source` acts: cutting them all replaces the node.
+
+        Raises:
+            ValueError: if `source` is not a source of this universe.
+        """
+        if source not in self.sources:
+            raise ValueError(
+                f"Expected one of the {len(self.sources)} sources of universe "
+                f"{self.name!r}, got {source}; see `Universe.sources`."
+            )
+        return tuple(
+            edge
+            for edge in universe("qkv", self.n_layers, self.n_heads).edges
+            if _promote_writer(self.name, edge.src) == source
+        )
+
+    def groups_of(self, finer: "Universe") -> tuple[tuple[int, ...], ...]:
+        """For each edge here, the indices into `finer.edges` that it gathers.
+
+        Raises:
+            ValueError: if `finer` is not a refinement of this universe.
+        """
+        index = {fine: i for i, edge in enumerate(finer.edges) for fine in finer.members[edge]}
+        groups = []
+        for edge, fine_edges in self.members.items():
+            group = sorted({index[fine] for fine in fine_edges if fine in index})
+            gathered = {fine for i in group for fine in finer.members[finer.edges[i]]}
+            if gathered != set(fine_edges):
+                raise ValueError(
+                    f"Expected a universe finer than {self.name!r}, got {finer.name!r}: "
+                    f"it does not resolve {edge}."
+                )
+            groups.append(tuple(group))
+        return tuple(groups)
+
+
+@lru_cache(maxsize=256)
+def universe(name: UniverseName, n_layers: int, n_heads: int) -> Universe:
+    """The universe `name` of a model with `n_layers` layers of `n_heads` heads.
+
+    Raises:
+        ValueError: if there is no universe of that name.
+    """
+    if name not in UNIVERSES:
+        raise ValueError(f"Expected a universe out of {', '.join(UNIVERSES)}; got {name!r}.")
+    members: dict[Edge, list[Edge]] = {}
+    for fine in _fine_edges(n_layers, n_heads):
+        edge = _promote(name, fine)
+        if edge is not None:
+            members.setdefault(edge, []).append(fine)
+    frozen = MappingProxyType({edge: tuple(fine) for edge, fine in members.items()})
+    return Universe(name, n_layers, n_heads, frozen)
+
+
+@dataclass(frozen=True)
+class Circuit:
+    """The edges that matter, in a model of `n_layers` layers of `n_heads` heads.
+
+    Attributes:
+        n_layers: layers of the model.
+        n_heads: heads per layer.
+        edges: the edges as they were given, in any of upstream's namings.
+
+    Raises:
+        ValueError: if an edge does not exist in such a model.
+    """
+
+    n_layers: int
+    n_heads: int
+    edges: tuple[Edge, ...]
+
+    def __post_init__(self) -> None:
+        for edge in self.edges:
+            for fine in self._expand(edge):
+                self._check_node(fine.src)
+                self._check_node(fine.dst)
+                if not _comes_before(fine.src, fine.dst, self.n_heads):
+                    raise ValueError(
+                        f"Expected edges of a model with {self.n_layers} layers of "
+                        f"{self.n_heads} heads, got {edge}: {fine.dst} does not come after "
+                        f"{fine.src} there; the circuit was probably made for another model."
+                    )
+
+    @cached_property
+    def fine_edges(self) -> frozenset[Edge]:
+        """The circuit as writer -> reader edges, completed down to the output.
+
+        Release 1.0.0's lists lack the edge into the final residual stream where the program
+        has fewer layers than the model; InterpBench's evaluation adds it, and so do we: with no
+        edge into the output, everything that is written to and read by nothing else writes to
+        the output.
+        """
+        given = {fine for edge in self.edges for fine in self._expand(edge)}
+        output = Node(Kind.RESID_POST, self.n_layers - 1)
+        if not given or any(edge.dst == output for edge in given):
+            return frozenset(given)
+        written = {_promote_reader("head", edge.dst) for edge in given}
+        sinks = written - {edge.src for edge in given}
+        return frozenset(given | {Edge(sink, output) for sink in sinks})
+
+    def in_universe(self, name: UniverseName) -> frozenset[Edge]:
+        """The circuit in a universe: its edges that stand for at least one fine edge here."""
+        edges = universe(name, self.n_layers, self.n_heads).members.items()
+        return frozenset(edge for edge, fine in edges if not self.fine_edges.isdisjoint(fine))
+
+    def nodes_in(self, name: UniverseName) -> frozenset[Node]:
+        """Both ends of every circuit edge of a universe."""
+        return frozenset(node for edge in self.in_universe(name) for node in (edge.src, edge.dst))
+
+    def mask(self) -> np.ndarray:
+        """1 on the circuit's fine edges, 0 elsewhere.
+
+        Returns:
+            float32 of shape `[dst, src]`, as the masked forward takes it.
+        """
+        return edge_mask(self.fine_edges, self.n_layers, self.n_heads)
+
+    def to_json(self) -> str:
+        """The circuit as JSON text; `from_json` reads it back unchanged."""
+        return json.dumps(
+            {
+                "format": _FORMAT,
+                "version": 1,
+                "n_layers": self.n_layers,
+                "n_heads": self.n_heads,
+                "edges": [[str(edge.src), str(edge.dst)] for edge in self.edges],
+            },
+            indent=1,
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> "Circuit":
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError: if the text is not a circuit.
+        """
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"Expected a circuit as JSON, got text that is not: {error}") from None
+        if not isinstance(data, dict) or data.get("format") != _FORMAT or data.get("version") != 1:
+            raise ValueError(
+                f'Expected a JSON object with "format": "{_FORMAT}" and "version": 1; '
+                "the file is something else or comes from a newer release."
+            )
+        fields = {"format", "version", "n_layers", "n_heads", "edges"}
+        if set(data) != fields:
+            raise ValueError(f"Expected the circuit fields {sorted(fields)}, got {sorted(data)}.")
+        sizes = (data["n_layers"], data["n_heads"])
+        if not all(type(size) is int and 0 < size <= 1024 for size in sizes):
+            raise ValueError(f"Expected n_layers and n_heads from 1 to 1024, got {sizes}.")
+        return cls.from_names(data["edges"], *sizes)
+
+    @classmethod
+    def from_names(cls, pairs: Iterable[Iterable[str]], n_layers: int, n_heads: int) -> "Circuit":
+        """A circuit from pairs of upstream's node names, as `edges.pkl` lists them.
+
+        Raises:
+            ValueError: if an entry is not a pair of hook names, or not an edge of the model.
+        """
+        if not isinstance(pairs, Iterable):
+            raise ValueError(f"Expected a list of edges, got {pairs!r}.")
+        edges = []
+        for pair in pairs:
+            names = tuple(pair) if isinstance(pair, list | tuple) else ()
+            if len(names) != 2 or not all(isinstance(name, str) for name in names):
+                raise ValueError(f"Expected an edge as a pair of hook names, got {pair!r}.")
+            edges.append(Edge(parse_node(names[0]), parse_node(names[1])))
+        return cls(n_layers, n_heads, tuple(edges))
+
+    def to_networkx(self, name: UniverseName | None = None) -> "networkx.DiGraph":
+        """The circuit as a directed graph whose nodes are upstream's names.
+
+        Args:
+            name: the universe to state it in; by default the edges as they were given.
+
+        Raises:
+            ImportError: if networkx is not installed.
+        """
+        import networkx
+
+        edges = self.edges if name is None else sorted(self.in_universe(name), key=str)
+        graph = networkx.DiGraph(n_layers=self.n_layers, n_heads=self.n_heads)
+        for edge in edges:
+            for node in (edge.src, edge.dst):
+                graph.add_node(str(node), kind=node.kind.name, layer=node.layer, head=node.head)
+            graph.add_edge(str(edge.src), str(edge.dst))
+        return graph
+
+    def _expand(self, edge: Edge) -> tuple[Edge, ...]:
+        """The fine edges that one given edge stands for; none for wiring inside a component."""
+        src, dst = edge.src, edge.dst
+        if (src.kind, dst.kind) in _INSIDE and (src.layer, src.head) == (dst.layer, dst.head):
+            self._check_node(src)
+            return ()
+        return tuple(
+            Edge(writer, reader)
+            for writer in _expand_writer(src, edge)
+            for reader in self._expand_reader(dst, edge)
+        )
+
+    def _expand_reader(self, node: Node, edge: Edge) -> tuple[Node, ...]:
+        match node.kind:
+            case Kind.Q_INPUT | Kind.K_INPUT | Kind.V_INPUT | Kind.MLP_IN:
+                return (node,)
+            case Kind.HEAD:
+                return tuple(Node(kind, node.layer, node.head) for kind in _HEAD_INPUTS)
+            case Kind.MLP_OUT:
+                return (Node(Kind.MLP_IN, node.layer),)
+            case Kind.RESID_POST:
+                # A compiled program shallower than the model names its own last layer.
+                self._check_node(node)
+                if not _comes_before(edge.src, node, self.n_heads):
+                    raise ValueError(f"Expected an edge forward, got {edge}.")
+                return (Node(Kind.RESID_POST, self.n_layers - 1),)
+        raise ValueError(
+            f"Expected an edge that ends in a reader of the residual stream, got {edge}."
+        )
+
+    def _check_node(self, node: Node) -> None:
+        has_head = node.head is not None or node.kind.head_axis is None
+        in_range = (node.layer or 0) < self.n_layers and (node.head or 0) < self.n_heads
+        if not has_head or not in_range:
+            raise ValueError(
+                f"Expected nodes of a model with {self.n_layers} layers of {self.n_heads} heads, "
+                f"got {node}; the circuit was probably made for another model."
+            )
+
+
+def edge_mask(fine_edges: Iterable[Edge], n_layers: int, n_heads: int) -> np.ndarray:
+    """1 where a fine edge is given, 0 elsewhere.
+
+    Returns:
+        float32 of shape `[dst, src]`, in the orders of `sites.readers` and `sites.writers`.
+
+    Raises:
+        ValueError: if an edge is not from a writer to a reader of the model.
+    """
+    pairs = edge_indices(fine_edges, n_layers, n_heads)
+    mask = np.zeros((len(readers(n_layers, n_heads)), len(writers(n_layers, n_heads))), np.float32)
+    mask[pairs[:, 0], pairs[:, 1]] = 1
+    return mask
+
+
+def edge_indices(fine_edges: Iterable[Edge], n_layers: int, n_heads: int) -> np.ndarray:
+    """Where fine edges lie in a mask.
+
+    Returns:
+        int32 of shape `[edges, 2]`: index on the `dst` axis, index on the `src` axis.
+
+    Raises:
+        ValueError: if an edge is not from a writer to a reader of the model.
+    """
+    dst, src = _indices(n_layers, n_heads)
+    try:
+        pairs = [(dst[edge.dst], src[edge.src]) for edge in fine_edges]
+    except KeyError as error:
+        raise ValueError(
+            f"Expected edges from a writer to a reader of a model with {n_layers} layers of "
+            f"{n_heads} heads, got the end {error.args[0]}."
+        ) from None
+    return np.asarray(pairs, np.int32).reshape(-1, 2)
+
+
+@lru_cache(maxsize=64)
+def _indices(n_layers: int, n_heads: int) -> tuple[dict[Node, int], dict[Node, int]]:
+    return (
+        {node: i for i, node in enumerate(readers(n_layers, n_heads))},
+        {node: i for i, node in enumerate(writers(n_layers, n_heads))},
+    )
+
+
+def _comes_before(writer: Node, reader: Node, n_heads: int) -> bool:
+    """Whether a writer has written when a reader reads; True for the merged embeddings."""
+    if writer.kind in (*_EMBEDDINGS, Kind.RESID_PRE):
+        return True
+    position = 2 + (writer.layer or 0) * (n_heads + 1)
+    position += n_heads if writer.head is None else writer.head
+    return position < n_writers_before(reader, n_heads)
+
+
+def _fine_edges(n_layers: int, n_heads: int) -> Iterator[Edge]:
+    sources = writers(n_layers, n_heads)
+    for reader in readers(n_layers, n_heads):
+        for writer in sources[: n_writers_before(reader, n_heads)]:
+            yield Edge(writer, reader)
+
+
+def _promote(name: UniverseName, fine: Edge) -> Edge | None:
+    """The edge of a universe that a fine edge belongs to, or None where it has none."""
+    coarse = name in ("head", "head-no-embed")
+    if coarse and fine.src.kind in _EMBEDDINGS:
+        if name == "head-no-embed" or fine.dst.kind is Kind.RESID_POST:
+            return None
+    return Edge(_promote_writer(name, fine.src), _promote_reader(name, fine.dst))
+
+
+def _promote_writer(name: UniverseName, writer: Node) -> Node:
+    if name != "qkv" and writer.kind in _EMBEDDINGS:
+        return Node(Kind.RESID_PRE, 0)
+    return writer
+
+
+def _promote_reader(name: UniverseName, reader: Node) -> Node:
+    if name not in ("head", "head-no-embed"):
+        return reader
+    if reader.kind in _HEAD_INPUTS:
+        return Node(Kind.HEAD, reader.layer, reader.head)
+    if reader.kind is Kind.MLP_IN:
+        return Node(Kind.MLP_OUT, reader.layer)
+    return reader
+
+
+def _expand_writer(node: Node, edge: Edge) -> tuple[Node, ...]:
+    match node.kind:
+        case Kind.EMBED | Kind.POS_EMBED | Kind.HEAD | Kind.MLP_OUT:
+            return (node,)
+        case Kind.RESID_PRE if node.layer == 0:
+            return (Node(Kind.EMBED), Node(Kind.POS_EMBED))
+    raise ValueError(
+        f"Expected an edge that starts at a writer of the residual stream, got {edge}."
+    )

@@ -1,0 +1,347 @@
+"""The command `interpbench`: arguments to one call each.
+
+Exit codes: 0 done; 1 a check failed; 2 the arguments or the files are wrong; 3 the Hub could not
+be reached or refused.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from interpbench_jax.case import Case
+    from interpbench_jax.sites import Edge, Node
+    from interpbench_jax.sweeps import SweepResult
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Transformers with known circuits, in JAX: convert, look at, patch, compare.",
+)
+_BAR_AFTER_SECONDS = 2.0
+
+
+class Exit(IntEnum):
+    """What an exit code means."""
+
+    DONE = 0
+    CHECK_FAILED = 1
+    BAD_INPUT = 2
+    HUB = 3
+
+
+CaseArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="PATH|ID",
+        help="A folder with a case's files (upstream's or ours), or a case's id on the Hub.",
+        show_default=False,
+    ),
+]
+RepoOption = Annotated[
+    str, typer.Option("--repo", help="Where an id is looked up: 'hub' or a repository's id.")
+]
+RevisionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--revision", help="A branch, a tag or a full commit id there.", show_default="main"
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON alone, for programs.")]
+
+
+def main() -> None:
+    """Run the command line; errors of the user's making end in a message, not a traceback."""
+    try:
+        app(standalone_mode=True)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("Stopped.")
+        sys.exit(130)
+    except (ValueError, OSError, ImportError) as error:
+        from conversion.hub import HubError
+
+        Console(stderr=True).print(f"Error: {error}", style="red", markup=False, highlight=False)
+        sys.exit(Exit.HUB if isinstance(error, HubError) else Exit.BAD_INPUT)
+
+
+@app.command()
+def show(
+    case: CaseArgument,
+    repo: RepoOption = "hub",
+    revision: RevisionOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a case: its model, its vocabulary, its circuit, where it comes from."""
+    from interpbench_jax.circuit import UNIVERSES, universe
+    from interpbench_jax.report import case_table, circuit_table
+
+    loaded = _load(case, repo, revision)
+    config, circuit = loaded.config, loaded.circuit
+    parameters = sum(array.size for array in loaded.weights.values())
+    dtype = next(iter(loaded.weights.values())).dtype
+    edges = [] if circuit is None else [(str(e.src), str(e.dst)) for e in circuit.edges]
+    sizes = {
+        name: (
+            0 if circuit is None else len(circuit.in_universe(name)),
+            len(universe(name, config.n_layers, config.n_heads).edges),
+        )
+        for name in UNIVERSES
+    }
+    if as_json:
+        _print_json(
+            {
+                "case_id": loaded.case_id,
+                "task_description": loaded.task_description,
+                "vocab": loaded.vocab,
+                "config": asdict(config),
+                "parameters": parameters,
+                "dtype": str(dtype),
+                "circuit": edges,
+                "circuit_edges_by_universe": {
+                    k: {"in_circuit": a, "of": b} for k, (a, b) in sizes.items()
+                },
+                "provenance": dict(loaded.provenance),
+            }
+        )
+        return
+    facts = {
+        "task": loaded.task_description or "not known",
+        "model": f"{config.n_layers} layers, {config.n_heads} heads, d_model {config.d_model}, "
+        f"d_head {config.d_head}, d_mlp {config.d_mlp}, {config.act_fn}, {config.attention_dir}, "
+        f"normalization {config.normalization_type}",
+        "weights": f"{parameters:,} numbers, {dtype}",
+        "inputs": f"up to {config.n_ctx} positions, {config.d_vocab} tokens"
+        + (f": {' '.join(loaded.vocab)}" if loaded.vocab else ""),
+        "output": "a number" if config.is_regression else f"{config.d_vocab_out} classes",
+        "circuit": "none given"
+        if circuit is None
+        else ", ".join(f"{a} of {b} edges ({name})" for name, (a, b) in sizes.items()),
+        "from": json.dumps({k: v for k, v in loaded.provenance.items() if k != "training_args"}),
+    }
+    console = Console()
+    console.print(case_table(f"Case {loaded.case_id}", facts))
+    if edges:
+        console.print(circuit_table(edges))
+
+
+@app.command()
+def convert(
+    source: Annotated[
+        str, typer.Argument(metavar="SRC", help="As PATH|ID elsewhere.", show_default=False)
+    ],
+    destination: Annotated[
+        Path, typer.Argument(metavar="DST", help="The folder to write.", show_default=False)
+    ],
+    repo: RepoOption = "hub",
+    revision: RevisionOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a case as model.safetensors, config.json and circuit.json."""
+    loaded = _load(source, repo, revision)
+    folder = loaded.save(destination)
+    files = {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file()}
+    if as_json:
+        _print_json({"case_id": loaded.case_id, "directory": str(folder), "files": files})
+        return
+    written = ", ".join(f"{name} ({size:,} bytes)" for name, size in files.items())
+    Console().print(f"Case {loaded.case_id} written to {folder}: {written}", highlight=False)
+
+
+@app.command()
+def sweep(
+    case: CaseArgument,
+    nodes: Annotated[bool, typer.Option("--nodes/--edges", help="What to patch.")] = False,
+    ablation: Annotated[
+        Literal["resample", "mean", "zero"], typer.Option(help="What takes a node's place.")
+    ] = "resample",
+    metric: Annotated[
+        Literal["kl", "cross_entropy", "l2", "mae", "logit_diff", "accuracy"] | None,
+        typer.Option(help="How much worse is measured.", show_default="kl, or l2 for a regression"),
+    ] = None,
+    universe: Annotated[
+        Literal["qkv", "qkv-merged", "head", "head-no-embed"],
+        typer.Option(help="Which edges, or the sources of which."),
+    ] = "qkv",
+    n: Annotated[int, typer.Option("--n", help="How many pairs of inputs.", min=1)] = 1000,
+    seed: Annotated[int, typer.Option(help="Of the inputs.", min=0)] = 0,
+    top: Annotated[int, typer.Option(help="How many effects to show; 0 for all.", min=0)] = 20,
+    max_bytes: Annotated[
+        int | None,
+        typer.Option(
+            help="Memory that the patched runs may take.", min=1, show_default="32 MiB on a CPU"
+        ),
+    ] = None,
+    repo: RepoOption = "hub",
+    revision: RevisionOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Patch every edge (or node) of a case and compare with its circuit."""
+    from interpbench_jax.inputs import uniform_pairs
+    from interpbench_jax.sweeps import sweep_edges, sweep_nodes
+
+    loaded = _load(case, repo, revision)
+    pairs = uniform_pairs(loaded, n, seed)
+    function = sweep_nodes if nodes else sweep_edges
+    with _progress("patching", hidden=as_json) as report:
+        started = time.perf_counter()
+        result = function(
+            loaded.model,
+            pairs.clean,
+            pairs.corrupted,
+            universe=universe,
+            ablation=ablation,
+            metric=metric,
+            max_bytes=max_bytes,
+            progress=report,
+        )
+        seconds = time.perf_counter() - started
+    if as_json:
+        from interpbench_jax.report import sweep_as_json
+
+        found = sweep_as_json(result, loaded.circuit)
+        inputs = {"inputs": pairs.description, "seconds": seconds}
+        _print_json({"case_id": loaded.case_id, **inputs, **found})
+    else:
+        _print_sweep(loaded, result, pairs.description, seconds, top)
+
+
+@app.command()
+def verify(
+    path: CaseArgument,
+    oracle: Annotated[
+        Path,
+        typer.Option("--oracle", help="TransformerLens's activations (.npz).", show_default=False),
+    ],
+    limit: Annotated[float, typer.Option(help="The largest error in float64 that passes.")] = 1e-12,
+    repo: RepoOption = "hub",
+    revision: RevisionOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Certify a conversion: the worst relative error at every hook.
+
+    Exits with 1 where an error in float64 is above the limit. float32 is shown beside it: there
+    a softmax turns the rounding of large scores into errors that no implementation avoids.
+    """
+    from conversion.verify import certify_conversion, read_oracle
+    from interpbench_jax.report import certificate_table
+    from interpbench_jax.report.tables import ErrorRow
+
+    certificate = certify_conversion(_load(path, repo, revision), read_oracle(oracle))
+    passed = certificate.worst64 <= limit
+    if as_json:
+        _print_json({"passed": passed, "limit": limit, **asdict(certificate)})
+    else:
+        rows = [
+            ErrorRow(name, error, certificate.float32[name])
+            for name, error in certificate.float64.items()
+        ]
+        console = Console()
+        console.print(certificate_table(rows, limit))
+        console.print(
+            f"{certificate.n_inputs} inputs, {certificate.n_edges} edge patches, "
+            f"{certificate.n_nodes} node patches; largest attention score "
+            f"{certificate.largest_score:.0f}.\n"
+            f"Worst error {certificate.worst64:.1e} in float64 (limit {limit:.0e}), "
+            f"{certificate.worst32:.1e} in float32: {'passed' if passed else 'FAILED'}.",
+            highlight=False,
+        )
+    raise typer.Exit(Exit.DONE if passed else Exit.CHECK_FAILED)
+
+
+def _load(case: str, repo: str, revision: str | None) -> "Case":
+    from interpbench_jax.loading import load_case
+
+    path = Path(case).expanduser()
+    if path.is_dir():
+        return load_case(path.resolve().name, path)
+    if "/" in case or case.startswith((".", "~")):
+        raise FileNotFoundError(
+            f"Expected a folder or a case's id, got {case!r}: there is no such folder."
+        )
+    return load_case(case, repo, revision=revision)
+
+
+def _print_sweep(
+    case: "Case",
+    result: "SweepResult[Edge] | SweepResult[Node]",
+    inputs: str,
+    seconds: float,
+    top: int,
+) -> None:
+    from interpbench_jax.report import areas_by_universe, auc_table, effect_rows, effects_table
+
+    rows = effect_rows(result, case.circuit)
+    what = "edges" if len(rows[0].ends) == 2 else "nodes"
+    swept = f"{len(rows)} {what} ({result.universe})"
+    title = f"Case {case.case_id}: {swept}, {result.ablation} ablation, effect as {result.metric}"
+    console = Console()
+    console.print(effects_table(title, rows, top or len(rows)))
+    areas = areas_by_universe(result, case.circuit)
+    if areas:
+        console.print(auc_table("Effects against the known circuit", areas))
+    else:
+        console.print("The case's files tell no circuit, so there is nothing to compare with.")
+    runs = len(rows) * result.n_inputs
+    console.print(
+        f"Inputs: {inputs}. {len(rows)} edits x {result.n_inputs} inputs in {seconds:.1f} s "
+        f"({runs / seconds:,.0f} patched runs per second, compilation included).",
+        highlight=False,
+    )
+
+
+@contextmanager
+def _progress(what: str, hidden: bool) -> "Iterator[_Reporter | None]":
+    """A progress bar on standard error that appears once the work has taken a while."""
+    if hidden or not sys.stderr.isatty():
+        yield None
+        return
+    reporter = _Reporter(what)
+    try:
+        yield reporter
+    finally:
+        reporter.close()
+
+
+class _Reporter:
+    """Called with finished and total; draws a bar from the third second on."""
+
+    def __init__(self, what: str):
+        self.what = what
+        self.started = time.perf_counter()
+        self.bar: Progress | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        if self.bar is None:
+            if time.perf_counter() - self.started < _BAR_AFTER_SECONDS:
+                return
+            from rich.progress import Progress
+
+            self.bar = Progress(console=Console(stderr=True), transient=True)
+            self.bar.add_task(self.what, total=total)
+            self.bar.start()
+        self.bar.update(self.bar.task_ids[0], completed=done, total=total)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+
+def _print_json(value: dict[str, object]) -> None:
+    typer.echo(json.dumps(value, indent=1, ensure_ascii=False, default=str))
+
+
+if __name__ == "__main__":
+    main()

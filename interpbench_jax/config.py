@@ -1,0 +1,140 @@
+"""The shape and the choices of one transformer."""
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Activation = Literal["gelu", "gelu_new", "relu"]
+Normalization = Literal["LNPre"]
+AttentionDirection = Literal["causal", "bidirectional"]
+
+_FORMAT = "interpbench-transformer"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerConfig:
+    """A frozen, hashable description of a model, in TransformerLens's terms.
+
+    Attributes:
+        n_layers: blocks, each attention then MLP.
+        n_heads: attention heads per block.
+        d_model: width of the residual stream.
+        d_head: width of one head's queries, keys and values.
+        d_mlp: hidden width of an MLP.
+        d_vocab: input tokens.
+        d_vocab_out: outputs per position: classes, or 1 for a regression.
+        n_ctx: the most positions that an input may have.
+        act_fn: `"gelu"` (erf), `"gelu_new"` (tanh) or `"relu"`.
+        normalization_type: `"LNPre"` (centre and scale, no learned weights) before every
+            reader of the residual stream, or None.
+        attention_dir: `"causal"` or `"bidirectional"`.
+        use_attn_scale: whether scores are divided by the square root of `d_head`.
+        eps: added to the variance inside a layer norm's square root.
+
+    Raises:
+        ValueError: if a value is outside its range.
+    """
+
+    n_layers: int
+    n_heads: int
+    d_model: int
+    d_head: int
+    d_mlp: int
+    d_vocab: int
+    d_vocab_out: int
+    n_ctx: int
+    act_fn: Activation
+    normalization_type: Normalization | None = None
+    attention_dir: AttentionDirection = "causal"
+    use_attn_scale: bool = True
+    eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        for name in _SIZES:
+            size = getattr(self, name)
+            if type(size) is not int or not 0 < size <= _LARGEST:
+                raise ValueError(f"Expected {name} from 1 to {_LARGEST}, got {size!r}.")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(
+                    f"Expected {name} to be one of {choices}, got {getattr(self, name)!r}; "
+                    "nothing else is implemented."
+                )
+        if type(self.use_attn_scale) is not bool:
+            raise ValueError(
+                f"Expected use_attn_scale to be true or false, got {self.use_attn_scale!r}."
+            )
+        if type(self.eps) not in (int, float) or not 0 <= self.eps < math.inf:
+            raise ValueError(f"Expected eps as a finite number from 0, got {self.eps!r}.")
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether a position attends only to itself and earlier ones."""
+        return self.attention_dir == "causal"
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether the output is one number per position rather than classes."""
+        return self.d_vocab_out == 1
+
+    def to_json(self) -> str:
+        """The config as JSON text; `from_json` reads it back unchanged."""
+        return json.dumps({"format": _FORMAT, "version": 1, **dataclasses.asdict(self)}, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> "TransformerConfig":
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError: if the text is not a config, or has a key or a value that is not
+                implemented; the message names it.
+        """
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"Expected a config as JSON, got text that is not: {error}") from None
+        if not isinstance(data, dict) or data.get("format") != _FORMAT or data.get("version") != 1:
+            raise ValueError(
+                f'Expected a JSON object with "format": "{_FORMAT}" and "version": 1; '
+                "the file is something else or comes from a newer release."
+            )
+        given = {key: value for key, value in data.items() if key not in ("format", "version")}
+        return cls.from_dict(given)
+
+    @classmethod
+    def from_dict(cls, given: dict[str, object]) -> "TransformerConfig":
+        """A config from plain values, strictly: every required key, no other.
+
+        Raises:
+            ValueError: if a key is missing or unknown, or a value is not implemented.
+        """
+        fields = dataclasses.fields(cls)
+        unknown = sorted(set(given) - {field.name for field in fields})
+        required = {field.name for field in fields if field.default is dataclasses.MISSING}
+        missing = sorted(required - set(given))
+        if unknown or missing:
+            raise ValueError(
+                f"Expected the config keys of TransformerConfig; unknown here: {unknown}, "
+                f"missing: {missing}."
+            )
+        return cls(**given)  # pyright: ignore[reportArgumentType]  # __post_init__ checks each
+
+
+_SIZES = (
+    "n_layers",
+    "n_heads",
+    "d_model",
+    "d_head",
+    "d_mlp",
+    "d_vocab",
+    "d_vocab_out",
+    "n_ctx",
+)
+_CHOICES = {
+    "act_fn": get_args(Activation),
+    "normalization_type": (*get_args(Normalization), None),
+    "attention_dir": get_args(AttentionDirection),
+}
+_LARGEST = 1 << 20

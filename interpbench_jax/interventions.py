@@ -1,0 +1,293 @@
+"""Interventions on a run: record, edit by hook, and mask edges.
+
+All of them are functions of arrays: they work inside `jax.jit`, `jax.vmap` and `jax.grad`.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Literal, get_args
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from interpbench_jax.axes import EdgeMask, Logits, Replacement, Tokens, WriterOutputs
+from interpbench_jax.model.layers import einsum
+from interpbench_jax.model.transformer import Transformer, check_tokens, hook_nodes
+from interpbench_jax.sites import Kind, Node, parse_node, readers, writers
+
+Hook = Callable[[Array], Array]
+Ablation = Literal["resample", "mean", "zero"]
+ABLATIONS: tuple[Ablation, ...] = get_args(Ablation)
+
+
+def run_with_cache(
+    model: Transformer, tokens: Tokens, names: Iterable[str | Node] | None = None
+) -> tuple[Logits, dict[str, Array]]:
+    """Run a model and keep its activations.
+
+    Args:
+        model: the model.
+        tokens: `[batch, pos]`.
+        names: the hooks to keep, by TransformerLens's names or as nodes; a head can be chosen,
+            as in `blocks.0.attn.hook_result[2]`. By default every hook.
+
+    Returns:
+        The logits, and the activations by name in forward order, shaped as in TransformerLens
+        (a chosen head has lost its head axis). With layer norm, `ln1.hook_scale` and
+        `ln1.hook_normalized` fire for q, k and v in turn; v's are kept.
+
+    Raises:
+        ValueError: if the model has no hook of a name, or the tokens do not fit.
+    """
+    check_tokens(model.config, tokens)
+    nodes = hook_nodes(model.config) if names is None else _nodes(model, names)
+    nodes = tuple(dict.fromkeys(nodes))
+    logits, activations = _run_with_cache(model, tokens, nodes)
+    return logits, {str(node): kept for node, kept in zip(nodes, activations, strict=True)}
+
+
+@partial(jax.jit, static_argnames=("nodes",))
+def _run_with_cache(
+    model: Transformer, tokens: Tokens, nodes: tuple[Node, ...]
+) -> tuple[Logits, tuple[Array, ...]]:
+    # A tuple, because JAX sorts the keys of a dictionary.
+    wanted = {node.hook for node in nodes}
+    kept: dict[Node, Array] = {}
+
+    def record(node: Node, activation: Array) -> Array:
+        if node in wanted:
+            kept[node] = activation
+        return activation
+
+    logits = model(tokens, record)
+    return logits, tuple(_select(node, kept[node.hook]) for node in nodes)
+
+
+def run_with_hooks(
+    model: Transformer, tokens: Tokens, hooks: Mapping[str, Hook] | Mapping[Node, Hook]
+) -> Logits:
+    """Run a model with activations replaced.
+
+    Args:
+        model: the model.
+        tokens: `[batch, pos]`.
+        hooks: for each hook, by TransformerLens's name or as a node, a function from the
+            activation to what takes its place, of the same shape and dtype. A function given for
+            one head, as `blocks.0.attn.hook_result[2]`, gets that head alone, without the axis.
+            With layer norm, the functions of `ln1`'s hooks are called for q, k and v in turn.
+
+    Returns:
+        The logits of the edited run.
+
+    Raises:
+        ValueError: if the model has no hook of a name, a function returns another shape or
+            dtype, or the tokens do not fit.
+    """
+    functions = dict(zip(_nodes(model, hooks), hooks.values(), strict=True))
+
+    def edit(node: Node, activation: Array) -> Array:
+        if node in functions:
+            activation = _apply(node, functions[node], activation)
+        for chosen, function in functions.items():
+            if chosen.hook == node and chosen.head is not None:
+                axis = node.kind.head_axis
+                assert axis is not None
+                replaced = _apply(chosen, function, _select(chosen, activation))
+                index = (slice(None),) * axis + (chosen.head,)
+                activation = activation.at[index].set(replaced)
+        return activation
+
+    return model(tokens, edit)
+
+
+def masked_forward(
+    model: Transformer, tokens: Tokens, mask: EdgeMask, replacement: Replacement
+) -> Logits:
+    """Run a model with edges cut.
+
+    Every reader of the residual stream gets
+    `biases + sum_w mask[reader, w] * a_w + (1 - mask[reader, w]) * replacement[w]`,
+    where `a_w` is what writer `w` wrote in this run. A mask of ones is the plain run and a mask
+    of zeros a run on the replacements, each to rounding: the residual stream is summed in
+    another order. Entries of writers that come after a reader are not looked at.
+
+    Source: the edge interventions of path patching (Goldowsky-Dill et al. 2023,
+    arXiv:2304.05969, section 2) and ACDC (Conmy et al. 2023, arXiv:2304.14997, section 3).
+
+    Args:
+        model: the model.
+        tokens: `[batch, pos]`.
+        mask: `[dst, src]` or `[dst, src, pos]`, in the orders of `sites.readers` and
+            `sites.writers`; any numbers, differentiable.
+        replacement: `[src, pos, d_model, batch]`, as `replacement_outputs` gives it; `pos` or
+            `batch` may be 1 to share a value.
+
+    Returns:
+        Logits at every position.
+
+    Raises:
+        ValueError: if a shape does not fit the model and the tokens.
+    """
+    check_tokens(model.config, tokens)
+    _check_mask(model, tokens, mask, replacement)
+    return _masked_forward(model, tokens, mask, replacement)
+
+
+@jax.jit
+def _masked_forward(
+    model: Transformer, tokens: Tokens, mask: EdgeMask, replacement: Replacement
+) -> Logits:
+    reader = _Reader(model, tokens, mask, replacement)
+    heads = model.config.n_heads
+    for layer, block in enumerate(model.blocks):
+        first = layer * (3 * heads + 1)
+        inputs = reader.read(slice(first, first + 3 * heads))
+        q_input, k_input, v_input = jnp.split(inputs, 3)
+        reader.write(block.attn(q_input, k_input, v_input), block.attn.b_O[...])
+        mlp_in = reader.read(slice(first + 3 * heads, first + 3 * heads + 1))
+        reader.write(block.mlp(mlp_in[0])[None])
+    return model.read_output(reader.read(slice(mask.shape[0] - 1, None))[0])
+
+
+class _Reader:
+    """The writers' outputs so far, in the run and in the replacement, and how they are read."""
+
+    def __init__(
+        self, model: Transformer, tokens: Tokens, mask: EdgeMask, replacement: Replacement
+    ):
+        self.outputs = jnp.stack(model.embed_tokens(tokens))
+        self.mask = mask.astype(self.outputs.dtype)
+        self.replacement = replacement.astype(self.outputs.dtype)
+        self.biases = jnp.zeros(model.config.d_model, self.outputs.dtype)
+
+    def read(self, rows: slice) -> Float[Array, "dst pos d_model batch"]:
+        seen = self.outputs.shape[0]
+        mask = self.mask[rows, :seen]
+        equation = "rsp,spmb->rpmb" if mask.ndim == 3 else "rs,spmb->rpmb"
+        kept = einsum(equation, mask, self.outputs)
+        replaced = einsum(equation, 1 - mask, self.replacement[:seen])
+        return kept + replaced + self.biases[None, None, :, None]
+
+    def write(self, outputs: WriterOutputs, bias: Float[Array, " d_model"] | None = None) -> None:
+        self.outputs = jnp.concatenate([self.outputs, outputs])
+        if bias is not None:
+            self.biases = self.biases + bias
+
+
+def writer_outputs(model: Transformer, tokens: Tokens) -> WriterOutputs:
+    """What every writer writes to the residual stream in a plain run.
+
+    Returns:
+        `[src, pos, d_model, batch]`, in the order of `sites.writers`.
+
+    Raises:
+        ValueError: if the tokens do not fit.
+    """
+    check_tokens(model.config, tokens)
+    return _writer_outputs(model, tokens)
+
+
+@jax.jit
+def _writer_outputs(model: Transformer, tokens: Tokens) -> WriterOutputs:
+    kinds = (Kind.EMBED, Kind.POS_EMBED, Kind.HEAD, Kind.MLP_OUT)
+    kept: dict[Node, Array] = {}
+
+    def record(node: Node, activation: Array) -> Array:
+        if node.kind in kinds:
+            kept[node] = activation
+        return activation
+
+    model(tokens, record)
+    nodes = writers(model.config.n_layers, model.config.n_heads)
+    outputs = [_select(node, kept[node.hook]).transpose(1, 2, 0) for node in nodes]
+    return jnp.stack(outputs)
+
+
+def replacement_outputs(
+    model: Transformer, tokens: Tokens, ablation: Ablation = "resample"
+) -> Replacement:
+    """What takes the place of every writer's output when it is ablated.
+
+    Args:
+        model: the model.
+        tokens: `[batch, pos]`: the corrupted inputs for `"resample"`, paired by row with the
+            clean ones; the inputs to average over for `"mean"`; any for `"zero"`.
+        ablation: `"resample"`: the output on `tokens`; `"mean"`: its mean over the batch, for
+            each position; `"zero"`: zeros.
+
+    Returns:
+        `[src, pos, d_model, batch]`; `batch` is 1 for the mean and for zeros.
+
+    Raises:
+        ValueError: if there is no such ablation, or the tokens do not fit.
+    """
+    match ablation:
+        case "resample":
+            return writer_outputs(model, tokens)
+        case "mean":
+            return writer_outputs(model, tokens).mean(axis=3, keepdims=True)
+        case "zero":
+            config = model.config
+            src = len(writers(config.n_layers, config.n_heads))
+            return jnp.zeros((src, tokens.shape[1], config.d_model, 1), model.dtype)
+    raise ValueError(f"Expected an ablation out of {ABLATIONS}, got {ablation!r}.")
+
+
+def _nodes(model: Transformer, names: Iterable[str | Node]) -> tuple[Node, ...]:
+    known = set(hook_nodes(model.config))
+    nodes = tuple(parse_node(name) if isinstance(name, str) else name for name in names)
+    for node in nodes:
+        if node.hook not in known or (node.head or 0) >= model.config.n_heads:
+            raise ValueError(
+                f"Expected a hook of a model with {model.config.n_layers} layers of "
+                f"{model.config.n_heads} heads and normalization "
+                f"{model.config.normalization_type}, got {node}; "
+                "`interpbench_jax.hook_names(model.config)` lists them."
+            )
+    return nodes
+
+
+def _select(node: Node, activation: Array) -> Array:
+    if node.head is None:
+        return activation
+    axis = node.kind.head_axis
+    assert axis is not None
+    return jax.lax.index_in_dim(activation, node.head, axis, keepdims=False)
+
+
+def _apply(node: Node, function: Hook, activation: Array) -> Array:
+    replaced = function(activation)
+    shape, dtype = jnp.shape(replaced), jnp.result_type(replaced)
+    if shape != activation.shape or dtype != activation.dtype:
+        raise ValueError(
+            f"Expected the hook at {node} to return {activation.dtype} of shape "
+            f"{activation.shape}, got {dtype} of shape {shape}."
+        )
+    return jnp.asarray(replaced)
+
+
+def _check_mask(
+    model: Transformer, tokens: Tokens, mask: EdgeMask, replacement: Replacement
+) -> None:
+    config = model.config
+    src = len(writers(config.n_layers, config.n_heads))
+    dst = len(readers(config.n_layers, config.n_heads))
+    batch, pos = tokens.shape
+    if mask.shape not in ((dst, src), (dst, src, pos)):
+        raise ValueError(
+            f"Expected a mask of shape (dst, src) = {(dst, src)} or (dst, src, pos) = "
+            f"{(dst, src, pos)}, got {mask.shape}."
+        )
+    sizes = replacement.shape
+    if (
+        len(sizes) != 4
+        or (sizes[0], sizes[2]) != (src, config.d_model)
+        or sizes[1] not in (1, pos)
+        or sizes[3] not in (1, batch)
+    ):
+        raise ValueError(
+            f"Expected replacements of shape (src, pos, d_model, batch) = "
+            f"{(src, pos, config.d_model, batch)}, pos or batch may be 1; got {sizes}. "
+            "`replacement_outputs` makes them."
+        )

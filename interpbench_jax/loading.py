@@ -1,0 +1,123 @@
+"""From a case's id and a source to a `Case`, whatever layout the files are in."""
+
+import re
+from pathlib import Path
+
+from interpbench_jax.case import Case, is_case_directory, read_case
+from interpbench_jax.cases import CASES
+from interpbench_jax.sites import Node
+
+_REPO_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+
+
+def load_case(
+    case_id: str,
+    source: str | Path = "hub",
+    *,
+    revision: str | None = None,
+    cache_dir: Path | None = None,
+    refresh: bool = False,
+) -> Case:
+    """Load one case of InterpBench.
+
+    Nothing in the files is executed, and neither torch nor TransformerLens is needed.
+
+    Args:
+        case_id: as upstream numbers it, such as `"11"`.
+        source: a folder with the case's files, or one that holds such a folder named after the
+            case, in upstream's layout of release 1.0.0, in its current one, or in ours; or
+            `"hub"` for upstream's repository on the Hugging Face Hub; or the id of another
+            repository there, such as `"someone/their-models"`.
+        revision: for the Hub: a branch, a tag, or, to pin it, a full commit id; by default
+            `main`.
+        cache_dir: for the Hub: the cache to use in place of the library's own.
+        refresh: for the Hub: whether to ask for news of a branch that the cache holds; without
+            it, what the cache holds is used and no request is made.
+
+    Raises:
+        FileNotFoundError: if the folder holds no such case.
+        conversion.errors.UpstreamFormatError: if a file of upstream's is not understood; a
+            ValueError.
+        ValueError: if a file of ours is not, or the source is neither a folder nor a repository.
+        conversion.hub.HubError: if the Hub does not give the files; an OSError.
+    """
+    case_id = str(case_id)
+    directory = Path(source).expanduser()
+    if directory.is_dir():
+        return _load_directory(_case_directory(directory, case_id), case_id, {"source": "folder"})
+    if isinstance(source, Path) or (source != "hub" and not _REPO_ID.fullmatch(source)):
+        raise FileNotFoundError(
+            f"Expected a folder, 'hub', or a Hub repository such as 'someone/models' as the source "
+            f"of case {case_id!r}, got {str(source)!r}, which is no folder here."
+        )
+    from conversion.hub import DEFAULT_REPO, DEFAULT_REVISION, fetch_case
+
+    fetched = fetch_case(
+        case_id,
+        repo_id=DEFAULT_REPO if source == "hub" else str(source),
+        revision=DEFAULT_REVISION if revision is None else revision,
+        cache_dir=cache_dir,
+        refresh=refresh,
+    )
+    provenance: dict[str, object] = {
+        "source": "hub",
+        "repo_id": fetched.repo_id,
+        "commit": fetched.commit,
+    }
+    return _load_directory(fetched.directory, case_id, provenance)
+
+
+def _load_directory(directory: Path, case_id: str, provenance: dict[str, object]) -> Case:
+    if is_case_directory(directory):
+        case = read_case(directory)
+        if case.case_id != case_id:
+            raise ValueError(
+                f"Expected case {case_id!r} in {directory}, got case {case.case_id!r}; ask for it "
+                "by that name, or give another source."
+            )
+        return case
+    from conversion.convert import convert_case
+    from conversion.metadata import find_metadata
+    from conversion.upstream_files import find_upstream_files
+
+    files = find_upstream_files(directory)
+    if files is None:
+        raise FileNotFoundError(
+            f"Expected case {case_id!r} in {directory}, found neither our config.json nor "
+            f"upstream's ll_model*.pth there; it has {_listing(directory)}."
+        )
+    task, metadata = CASES.get(case_id), find_metadata(directory, case_id)
+    vocab = metadata.vocab if metadata is not None else None
+    description = metadata.task_description if metadata is not None else ""
+    moved: dict[Node, Node] = {}
+    if task is not None:
+        description = task.description
+        if vocab is None:
+            vocab = tuple(sorted(task.token_ids, key=task.token_ids.__getitem__))
+        moved = {node: targets[0] for node, targets in task.moved}
+    return convert_case(
+        files,
+        case_id,
+        vocab=vocab,
+        task_description=description,
+        provenance=provenance,
+        moved=moved,
+    )
+
+
+def _case_directory(directory: Path, case_id: str) -> Path:
+    """The folder of a case: the one that is named after it inside, or the given one."""
+    for inner in (directory / case_id, directory / "models" / case_id):
+        if inner.is_dir():
+            return inner
+    name = directory.resolve().name
+    if name in CASES and name != case_id:
+        raise FileNotFoundError(
+            f"Expected case {case_id!r} in {directory}, which is the folder of case {name!r}."
+        )
+    return directory
+
+
+def _listing(directory: Path) -> str:
+    names = sorted(path.name for path in directory.iterdir())
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "") if names else "nothing"

@@ -1,0 +1,126 @@
+"""How much worse a patched run is than the clean one.
+
+A metric maps logits, the clean run's logits and targets, each cut to the scored positions, to
+one number per input: positive where the patched run is worse, 0 where it equals the clean one.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Literal, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from interpbench_jax.axes import Logits
+from interpbench_jax.config import TransformerConfig
+
+Targets = Int[Array | np.ndarray, "batch pos"] | Float[Array | np.ndarray, "batch pos"]
+PerInput = Float[Array, " batch"]
+Metric = Callable[[Logits, Logits, Targets], PerInput]
+MetricName = Literal["kl", "cross_entropy", "l2", "mae", "logit_diff", "accuracy"]
+
+
+def kl_divergence(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
+    """Kullback-Leibler divergence of the patched output from the clean one, in nats.
+
+    `sum_k p_clean(k) (log p_clean(k) - log p_patched(k))`, mean over positions; at least 0.
+    Source: the metric of ACDC (Conmy et al. 2023, arXiv:2304.14997, section 3).
+    """
+    clean = jax.nn.log_softmax(clean_logits)
+    patched = jax.nn.log_softmax(logits)
+    return (jnp.exp(clean) * (clean - patched)).sum(axis=-1).mean(axis=-1)
+
+
+def cross_entropy_increase(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
+    """Growth of the cross-entropy against target classes, in nats, mean over positions."""
+    patched = _take(jax.nn.log_softmax(logits), targets)
+    clean = _take(jax.nn.log_softmax(clean_logits), targets)
+    return (clean - patched).mean(axis=-1)
+
+
+def l2_distance(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
+    """Euclidean distance over the outputs of a position, in their unit, mean over positions."""
+    # The double where keeps the gradient at equal outputs at 0 instead of nan.
+    squared = ((logits - clean_logits) ** 2).sum(axis=-1)
+    positive = squared > 0
+    distance = jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1)), 0)
+    return distance.mean(axis=-1)
+
+
+def mean_absolute_error(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
+    """Absolute difference from the clean outputs, in their unit, mean over positions."""
+    difference = logits - clean_logits
+    # Unlike that of abs, the gradient of this is 0 at equal outputs.
+    return (difference * jnp.sign(difference)).mean(axis=(-2, -1))
+
+
+def logit_difference_drop(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
+    """Loss of margin: the target's logit less the largest other one, mean over positions."""
+    return (_margin(clean_logits, targets) - _margin(logits, targets)).mean(axis=-1)
+
+
+def accuracy_drop(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
+    """Loss of accuracy: the share of right positions in the clean run less the patched one's."""
+    right = (_classes(logits, targets) == targets).astype(logits.dtype)
+    clean_right = (_classes(clean_logits, targets) == targets).astype(logits.dtype)
+    return (clean_right - right).mean(axis=-1)
+
+
+METRICS: Mapping[MetricName, Metric] = {
+    "kl": kl_divergence,
+    "cross_entropy": cross_entropy_increase,
+    "l2": l2_distance,
+    "mae": mean_absolute_error,
+    "logit_diff": logit_difference_drop,
+    "accuracy": accuracy_drop,
+}
+METRIC_NAMES: tuple[MetricName, ...] = get_args(MetricName)
+_NEED_CLASSES = ("kl", "cross_entropy", "logit_diff", "accuracy")
+
+
+def default_metric(config: TransformerConfig) -> MetricName:
+    """KL divergence for classes, L2 for a regression."""
+    return "l2" if config.is_regression else "kl"
+
+
+def resolve_metric(metric: MetricName | Metric, config: TransformerConfig) -> Metric:
+    """The function that a metric's name stands for; a function stands for itself.
+
+    Raises:
+        ValueError: if there is no metric of that name, or it needs classes and the model's
+            output is one number.
+    """
+    if callable(metric):
+        return metric
+    if metric not in METRICS:
+        raise ValueError(
+            f"Expected a metric out of {', '.join(METRIC_NAMES)}, or a function; got {metric!r}."
+        )
+    if config.is_regression and metric in _NEED_CLASSES:
+        raise ValueError(
+            f"Expected a metric for a regression, got {metric!r}, which compares classes and is "
+            "always 0 for one output; use 'l2' or 'mae'."
+        )
+    return METRICS[metric]
+
+
+def clean_targets(clean_logits: Logits) -> Targets:
+    """Targets that the clean run itself gives: its class, or its number for a regression."""
+    if clean_logits.shape[-1] == 1:
+        return clean_logits[..., 0]
+    return clean_logits.argmax(axis=-1)
+
+
+def _classes(logits: Logits, targets: Targets) -> Int[Array, "batch pos"]:
+    return logits.argmax(axis=-1).astype(targets.dtype)
+
+
+def _take(values: Logits, targets: Targets) -> Float[Array, "batch pos"]:
+    return jnp.take_along_axis(values, targets[..., None], axis=-1)[..., 0]
+
+
+def _margin(logits: Logits, targets: Targets) -> Float[Array, "batch pos"]:
+    is_target = jax.nn.one_hot(targets, logits.shape[-1], dtype=bool)
+    others = jnp.where(is_target, -jnp.inf, logits).max(axis=-1)
+    return _take(logits, targets) - others

@@ -1,0 +1,78 @@
+"""Multi-head attention with a separate input for every head's queries, keys and values."""
+
+import math
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from interpbench_jax.axes import HeadStreams
+from interpbench_jax.config import TransformerConfig
+from interpbench_jax.model.layers import Edit, center_and_scale, einsum, emit, keep
+from interpbench_jax.sites import Kind, Node
+
+
+class Attention(nnx.Module):
+    """One layer's heads.
+
+    Attributes:
+        W_Q, W_K, W_V: `[heads, d_model, d_head]`.
+        b_Q, b_K, b_V: `[heads, d_head]`.
+        W_O: `[heads, d_head, d_model]`.
+        b_O: `[d_model]`; added once, and belongs to no head.
+    """
+
+    def __init__(self, config: TransformerConfig, layer: int, weights: Mapping[str, Array]):
+        def param(name: str) -> nnx.Param:
+            return nnx.Param(weights[f"blocks.{layer}.attn.{name}"])
+
+        self.config = config
+        self.layer = layer
+        self.W_Q, self.b_Q = param("W_Q"), param("b_Q")
+        self.W_K, self.b_K = param("W_K"), param("b_K")
+        self.W_V, self.b_V = param("W_V"), param("b_V")
+        self.W_O, self.b_O = param("W_O"), param("b_O")
+
+    def __call__(
+        self,
+        q_input: HeadStreams,
+        k_input: HeadStreams,
+        v_input: HeadStreams,
+        edit: Edit = keep,
+    ) -> HeadStreams:
+        """What each head writes to the residual stream, without `b_O`.
+
+        Each input is the residual stream as that head reads it, before layer norm.
+        """
+        q = self._project(Kind.Q, q_input, self.W_Q[...], self.b_Q[...], edit)
+        k = self._project(Kind.K, k_input, self.W_K[...], self.b_K[...], edit)
+        v = self._project(Kind.V, v_input, self.W_V[...], self.b_V[...], edit)
+        scores = einsum("hqdb,hkdb->hqkb", q, k)
+        if self.config.use_attn_scale:
+            scores = scores / math.sqrt(self.config.d_head)
+        if self.config.is_causal:
+            pos = q.shape[1]
+            seen = jnp.tril(jnp.ones((pos, pos), bool))[None, :, :, None]
+            scores = jnp.where(seen, scores, -jnp.inf)
+        scores = emit(edit, Node(Kind.ATTN_SCORES, self.layer), scores)
+        pattern = emit(edit, Node(Kind.PATTERN, self.layer), jax.nn.softmax(scores, axis=2))
+        z = emit(edit, Node(Kind.Z, self.layer), einsum("hqkb,hkdb->hqdb", pattern, v))
+        result = einsum("hqdb,hdm->hqmb", z, self.W_O[...])
+        return emit(edit, Node(Kind.HEAD, self.layer), result)
+
+    def _project(
+        self,
+        kind: Kind,
+        inputs: HeadStreams,
+        weight: Float[Array, "heads d_model d_head"],
+        bias: Float[Array, "heads d_head"],
+        edit: Edit,
+    ) -> Float[Array, "heads pos d_head batch"]:
+        if self.config.normalization_type == "LNPre":
+            scale = Node(Kind.LN1_SCALE, self.layer)
+            normalized = Node(Kind.LN1_NORMALIZED, self.layer)
+            inputs = center_and_scale(inputs, self.config.eps, scale, normalized, edit)
+        projected = einsum("hpmb,hmd->hpdb", inputs, weight) + bias[:, None, :, None]
+        return emit(edit, Node(kind, self.layer), projected)

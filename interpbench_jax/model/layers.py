@@ -1,0 +1,62 @@
+"""The arithmetic that the modules share."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from interpbench_jax.config import Activation
+from interpbench_jax.sites import Node
+
+# GPUs and TPUs multiply float32 in fewer bits unless told otherwise, and parity needs them all.
+einsum = partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
+
+ACTIVATIONS: Mapping[Activation, Callable[[Array], Array]] = {
+    "gelu": partial(jax.nn.gelu, approximate=False),
+    "gelu_new": partial(jax.nn.gelu, approximate=True),
+    "relu": jax.nn.relu,
+}
+
+
+# What a model does with each activation as it is computed: keep, record or replace it. It is given
+# the hook and the activation in TransformerLens's shape, batch first, and gives the activation to
+# go on with, of the same shape and dtype.
+Edit = Callable[[Node, Array], Array]
+
+
+def keep(node: Node, activation: Array) -> Array:
+    """The edit that changes nothing."""
+    return activation
+
+
+def emit(edit: Edit, node: Node, activation: Array) -> Array:
+    """Show an activation, held with the batch innermost, to an edit in TransformerLens's shape."""
+    if edit is keep:
+        return activation
+    if node.kind.head_axis == 1:  # scores and patterns: heads q_pos k_pos batch
+        axes = (3, 0, 1, 2)
+    elif activation.ndim == 4:  # heads pos width batch
+        axes = (3, 1, 0, 2)
+    else:  # pos width batch
+        axes = (2, 0, 1)
+    edited = edit(node, activation.transpose(axes))
+    return edited.transpose([axes.index(axis) for axis in range(activation.ndim)])
+
+
+def center_and_scale(
+    x: Float[Array, "*streams d_model batch"],
+    eps: float,
+    scale_node: Node,
+    normalized_node: Node,
+    edit: Edit = keep,
+) -> Float[Array, "*streams d_model batch"]:
+    """TransformerLens's `LNPre`: subtract the mean, divide by the standard deviation.
+
+    Source: TransformerLens 1.19, `components.LayerNormPre`; hooks `hook_scale` (the divisor,
+    `d_model` of 1) and `hook_normalized`.
+    """
+    centered = x - x.mean(axis=-2, keepdims=True)
+    scale = jnp.sqrt((centered**2).mean(axis=-2, keepdims=True) + eps)
+    return emit(edit, normalized_node, centered / emit(edit, scale_node, scale))

@@ -1,0 +1,195 @@
+"""The transformer that every case is: TransformerLens 1.19's `HookedTransformer`, in JAX."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.core import Tracer
+from jaxtyping import Array, Int
+
+from interpbench_jax.axes import Logits, Stream, Tokens
+from interpbench_jax.config import TransformerConfig
+from interpbench_jax.model.attention import Attention
+from interpbench_jax.model.layers import Edit, center_and_scale, einsum, emit, keep
+from interpbench_jax.model.mlp import MLP
+from interpbench_jax.sites import Kind, Node
+from interpbench_jax.weights import check_weights, weight_shapes
+
+
+class Embed(nnx.Module):
+    """Token embedding; `W_E` is `[vocab, d_model]`."""
+
+    def __init__(self, weights: Mapping[str, Array]):
+        self.W_E = nnx.Param(weights["embed.W_E"])
+
+
+class PosEmbed(nnx.Module):
+    """Learned positions; `W_pos` is `[n_ctx, d_model]`."""
+
+    def __init__(self, weights: Mapping[str, Array]):
+        self.W_pos = nnx.Param(weights["pos_embed.W_pos"])
+
+
+class Unembed(nnx.Module):
+    """The output layer; `W_U` is `[d_model, vocab_out]`, `b_U` is `[vocab_out]`."""
+
+    def __init__(self, weights: Mapping[str, Array]):
+        self.W_U = nnx.Param(weights["unembed.W_U"])
+        self.b_U = nnx.Param(weights["unembed.b_U"])
+
+
+class Block(nnx.Module):
+    """One layer: attention, then MLP, each added to the residual stream."""
+
+    def __init__(self, config: TransformerConfig, layer: int, weights: Mapping[str, Array]):
+        self.attn = Attention(config, layer, weights)
+        self.mlp = MLP(config, layer, weights)
+        self.layer = layer
+
+    def __call__(self, resid: Stream, edit: Edit = keep) -> Stream:
+        """The residual stream after the layer, given that before it."""
+        resid = emit(edit, Node(Kind.RESID_PRE, self.layer), resid)
+        copies = jnp.broadcast_to(resid[None], (self.attn.config.n_heads, *resid.shape))
+        q_input = emit(edit, Node(Kind.Q_INPUT, self.layer), copies)
+        k_input = emit(edit, Node(Kind.K_INPUT, self.layer), copies)
+        v_input = emit(edit, Node(Kind.V_INPUT, self.layer), copies)
+        results = self.attn(q_input, k_input, v_input, edit)
+        attn_out = results.sum(axis=0) + self.attn.b_O[...][None, :, None]
+        attn_out = emit(edit, Node(Kind.ATTN_OUT, self.layer), attn_out)
+        resid = emit(edit, Node(Kind.RESID_MID, self.layer), resid + attn_out)
+        mlp_in = emit(edit, Node(Kind.MLP_IN, self.layer), resid)
+        return emit(edit, Node(Kind.RESID_POST, self.layer), resid + self.mlp(mlp_in, edit))
+
+
+class Transformer(nnx.Module):
+    """A decoder with named activations.
+
+    A pytree: `jax.jit`, `jax.vmap` and `jax.grad` take it as an argument, and casting its leaves
+    changes the precision of everything it computes.
+
+    Attributes:
+        config: its shape; static.
+    """
+
+    def __init__(self, config: TransformerConfig, weights: Mapping[str, Array]):
+        self.config = config
+        self.embed = Embed(weights)
+        self.pos_embed = PosEmbed(weights)
+        self.blocks = nnx.List([Block(config, layer, weights) for layer in range(config.n_layers)])
+        self.unembed = Unembed(weights)
+
+    def __call__(self, tokens: Tokens, edit: Edit = keep) -> Logits:
+        """Logits at every position.
+
+        Args:
+            tokens: ids from 0 to `config.d_vocab - 1`, at most `config.n_ctx` positions.
+            edit: called with every hook and its activation, in TransformerLens's order; what it
+                returns takes the activation's place.
+
+        Raises:
+            ValueError: if the tokens are not of that shape, type or range.
+        """
+        check_tokens(self.config, tokens)
+        embed, pos_embed = self.embed_tokens(tokens)
+        embed = emit(edit, Node(Kind.EMBED), embed)
+        resid = embed + emit(edit, Node(Kind.POS_EMBED), pos_embed)
+        for block in self.blocks:
+            resid = block(resid, edit)
+        return self.read_output(resid, edit)
+
+    def embed_tokens(self, tokens: Tokens) -> tuple[Stream, Stream]:
+        """What the token embedding and the positional embedding write."""
+        embed = self.embed.W_E[...][tokens].transpose(1, 2, 0)
+        positions = self.pos_embed.W_pos[...][: tokens.shape[1], :, None]
+        return embed, jnp.broadcast_to(positions, embed.shape)
+
+    def read_output(self, resid: Stream, edit: Edit = keep) -> Logits:
+        """Logits from the final residual stream."""
+        if self.config.normalization_type == "LNPre":
+            scale, normalized = Node(Kind.FINAL_SCALE), Node(Kind.FINAL_NORMALIZED)
+            resid = center_and_scale(resid, self.config.eps, scale, normalized, edit)
+        logits = einsum("pmb,mv->bpv", resid, self.unembed.W_U[...])
+        return logits + self.unembed.b_U[...][None, None]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The dtype of the weights, and so of every activation."""
+        return self.embed.W_E[...].dtype
+
+
+def build_model(config: TransformerConfig, weights: Mapping[str, np.ndarray]) -> Transformer:
+    """A model from a flat table of weights, as `weights.load_weights` gives it.
+
+    float64 weights stay float64 only where `jax_enable_x64` is on; JAX rounds them otherwise.
+
+    Raises:
+        ValueError: if the weights do not fit the config exactly.
+    """
+    check_weights(config, weights)
+    dtypes = {name: jax.dtypes.canonicalize_dtype(array.dtype) for name, array in weights.items()}
+    arrays = {name: jnp.asarray(array, dtypes[name]) for name, array in weights.items()}
+    return Transformer(config, arrays)
+
+
+def flat_weights(model: Transformer) -> dict[str, np.ndarray]:
+    """A model's weights as a flat table; `build_model` reads it back unchanged."""
+    state = nnx.to_pure_dict(nnx.state(model, nnx.Param))
+    leaves = jax.tree_util.tree_flatten_with_path(state)[0]
+    named = {".".join(str(key.key) for key in path): np.asarray(leaf) for path, leaf in leaves}
+    return {name: named[name] for name in weight_shapes(model.config)}
+
+
+@lru_cache(maxsize=64)
+def hook_nodes(config: TransformerConfig) -> tuple[Node, ...]:
+    """Every hook of a model of this config, in the order in which it fires first."""
+    fired: dict[Node, None] = {}
+
+    def note(node: Node, activation: Array) -> Array:
+        fired[node] = None
+        return activation
+
+    def forward(weights: dict[str, Array], tokens: Int[Array, "batch pos"]) -> Array:
+        return Transformer(config, weights)(tokens, note)
+
+    shapes = {
+        name: jax.ShapeDtypeStruct(shape, jnp.float32)
+        for name, shape in weight_shapes(config).items()
+    }
+    jax.eval_shape(forward, shapes, jax.ShapeDtypeStruct((1, 1), jnp.int32))
+    return tuple(fired)
+
+
+def hook_names(config: TransformerConfig) -> tuple[str, ...]:
+    """TransformerLens's name of every hook of a model of this config, in forward order."""
+    return tuple(str(node) for node in hook_nodes(config))
+
+
+def check_tokens(config: TransformerConfig, tokens: Tokens) -> None:
+    """Refuse tokens that a model of this config cannot read.
+
+    Their values are looked at only outside of a trace, where they are known.
+
+    Raises:
+        ValueError: if they are not integers of shape `[batch, pos]` with at most `n_ctx`
+            positions, or are not ids of the vocabulary.
+    """
+    if tokens.ndim != 2 or not jnp.issubdtype(tokens.dtype, jnp.integer):
+        raise ValueError(
+            f"Expected tokens as integers of shape (batch, pos), got {tokens.dtype} of shape "
+            f"{tokens.shape}; for one input, pass tokens[None]."
+        )
+    if not 0 < tokens.shape[1] <= config.n_ctx:
+        raise ValueError(
+            f"Expected 1 to {config.n_ctx} positions, got {tokens.shape[1]}; cut the inputs."
+        )
+    if isinstance(tokens, Tracer) or tokens.size == 0:
+        return
+    values = np.asarray(tokens)
+    if values.min() < 0 or values.max() >= config.d_vocab:
+        raise ValueError(
+            f"Expected token ids from 0 to {config.d_vocab - 1}, got {values.min()} to "
+            f"{values.max()}; the inputs were probably made for another case."
+        )

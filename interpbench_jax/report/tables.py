@@ -1,0 +1,101 @@
+"""Rich tables of what the commands found."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from rich.table import Table
+from rich.text import Text
+
+_BAR = 8
+
+
+class EffectRow(NamedTuple):
+    """One edge, with its two ends, or one node of a sweep."""
+
+    ends: tuple[str, ...]
+    effect: float
+    in_circuit: bool | None
+
+
+class ErrorRow(NamedTuple):
+    """One hook, or one kind of patch, of a conversion certificate."""
+
+    name: str
+    float64: float
+    float32: float
+
+
+def case_table(title: str, facts: Mapping[str, str]) -> Table:
+    """What is known of a case, one fact a row."""
+    table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        table.add_row(name, Text(value))
+    return table
+
+
+def circuit_table(edges: Sequence[tuple[str, str]]) -> Table:
+    """A circuit's edges, in their order."""
+    table = Table(title="Circuit, as it was given", title_justify="left", box=None, pad_edge=False)
+    table.add_column("from", no_wrap=True)
+    table.add_column("to", no_wrap=True)
+    for src, dst in edges:
+        table.add_row(Text(src), Text(dst))
+    return table
+
+
+def effects_table(title: str, rows: Sequence[EffectRow], top: int) -> Table:
+    """The largest effects, with bars, and whether the circuit holds each."""
+    ordered = sorted(rows, key=lambda row: -row.effect)
+    shown = ordered[:top]
+    caption = None
+    if len(ordered) > len(shown):
+        caption = f"{len(ordered) - len(shown)} smaller effects not shown; --top 0 shows all"
+    table = Table(
+        title=title,
+        title_justify="left",
+        caption=caption,
+        caption_justify="left",
+        box=None,
+        pad_edge=False,
+        header_style="bold underline",
+        padding=(0, 1, 0, 0),
+    )
+    for header in ("from", "to") if ordered and len(ordered[0].ends) == 2 else ("node",):
+        table.add_column(header, overflow="fold")
+    table.add_column("effect", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    table.add_column("circuit", no_wrap=True)
+    largest = max((abs(row.effect) for row in shown), default=0.0) or 1.0
+    marks = {True: Text("yes", "green"), False: Text("no", "dim"), None: Text("?", "dim")}
+    for row in shown:
+        bar = "█" * round(_BAR * max(row.effect, 0) / largest)
+        ends = (Text(end) for end in row.ends)
+        table.add_row(*ends, f"{row.effect:.3g}", bar, marks[row.in_circuit])
+    return table
+
+
+def auc_table(title: str, areas: Mapping[str, tuple[float | None, int, int]]) -> Table:
+    """ROC-AUC by universe: the area, how many items the circuit has there, and of how many."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("universe", no_wrap=True)
+    table.add_column("ROC-AUC", justify="right")
+    table.add_column("in circuit", justify="right")
+    table.add_column("of", justify="right")
+    for name, (area, inside, total) in areas.items():
+        shown = "not defined" if area is None else f"{area:.4f}"
+        table.add_row(name, shown, str(inside), str(total))
+    return table
+
+
+def certificate_table(rows: Sequence[ErrorRow], limit: float) -> Table:
+    """Worst relative error by hook; those above the limit in float64 stand out."""
+    table = Table(title="Worst relative error, max|a-b| / max(1, max|b|)", title_justify="left")
+    table.add_column("activation", no_wrap=True)
+    table.add_column("float64", justify="right")
+    table.add_column("float32", justify="right")
+    for row in rows:
+        style = "red" if not row.float64 <= limit else ""
+        table.add_row(Text(row.name), Text(f"{row.float64:.1e}", style), f"{row.float32:.1e}")
+    return table

@@ -1,0 +1,157 @@
+"""A model's weights as a flat table of named arrays, and as a safetensors file.
+
+Names and shapes are TransformerLens's: `blocks.0.attn.W_Q` is `[heads, d_model, d_head]`.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from interpbench_jax.config import TransformerConfig
+
+FLOAT_DTYPES = ("float16", "bfloat16", "float32", "float64")
+_DTYPES = {
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "F32": np.dtype("<f4"),
+    "F64": np.dtype("<f8"),
+}
+
+
+def weight_shapes(config: TransformerConfig) -> dict[str, tuple[int, ...]]:
+    """The name and the shape of every weight that a model of this config has."""
+    heads, d_model, d_head = config.n_heads, config.d_model, config.d_head
+    shapes: dict[str, tuple[int, ...]] = {
+        "embed.W_E": (config.d_vocab, d_model),
+        "pos_embed.W_pos": (config.n_ctx, d_model),
+    }
+    for layer in range(config.n_layers):
+        attn, mlp = f"blocks.{layer}.attn", f"blocks.{layer}.mlp"
+        for letter in "QKV":
+            shapes[f"{attn}.W_{letter}"] = (heads, d_model, d_head)
+            shapes[f"{attn}.b_{letter}"] = (heads, d_head)
+        shapes[f"{attn}.W_O"] = (heads, d_head, d_model)
+        shapes[f"{attn}.b_O"] = (d_model,)
+        shapes[f"{mlp}.W_in"] = (d_model, config.d_mlp)
+        shapes[f"{mlp}.b_in"] = (config.d_mlp,)
+        shapes[f"{mlp}.W_out"] = (config.d_mlp, d_model)
+        shapes[f"{mlp}.b_out"] = (d_model,)
+    shapes["unembed.W_U"] = (d_model, config.d_vocab_out)
+    shapes["unembed.b_U"] = (config.d_vocab_out,)
+    return shapes
+
+
+def check_weights(config: TransformerConfig, weights: Mapping[str, np.ndarray]) -> None:
+    """Refuse weights that do not fit a config exactly.
+
+    Raises:
+        ValueError: if a weight is missing, left over, of another shape, not a float, not of one
+            dtype with the others, or not finite; the message names it.
+    """
+    shapes = weight_shapes(config)
+    missing = [name for name in shapes if name not in weights]
+    unknown = [name for name in weights if name not in shapes]
+    if missing or unknown:
+        raise ValueError(
+            f"Expected exactly the {len(shapes)} weights of this config; missing: {missing}, "
+            f"left over: {unknown}. The config probably belongs to another model."
+        )
+    for name, shape in shapes.items():
+        array = weights[name]
+        if tuple(array.shape) != shape:
+            raise ValueError(
+                f"Expected {name} of shape {shape}, got {tuple(array.shape)}; "
+                "the config probably belongs to another model."
+            )
+        if array.dtype.name not in FLOAT_DTYPES:
+            raise ValueError(f"Expected {name} as one of {FLOAT_DTYPES}, got {array.dtype}.")
+        if not np.isfinite(array.astype(np.float64)).all():
+            raise ValueError(f"Expected finite numbers in {name}, got inf or nan.")
+    dtypes = sorted({array.dtype.name for array in weights.values()})
+    if len(dtypes) > 1:
+        raise ValueError(f"Expected weights of one dtype, got {dtypes}.")
+
+
+def save_weights(path: Path, weights: Mapping[str, np.ndarray]) -> None:
+    """Write weights as safetensors: the whole file or, if anything fails, none of it."""
+    from safetensors.numpy import save
+
+    contiguous = {name: np.ascontiguousarray(array) for name, array in sorted(weights.items())}
+    write_atomically(path, save(contiguous, metadata={"format": "interpbench-weights"}))
+
+
+def load_weights(path: Path, config: TransformerConfig) -> dict[str, np.ndarray]:
+    """Read weights that fit a config from a safetensors file.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is not safetensors, or not this config's weights.
+    """
+    from safetensors import SafetensorError, deserialize
+
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected weights at {path}, found no such file.")
+    try:
+        weights = dict(_array(name, entry) for name, entry in deserialize(path.read_bytes()))
+    except SafetensorError as error:
+        raise ValueError(
+            f"Expected a safetensors file at {path}, got one that does not open ({error}); "
+            "it was probably cut short: convert or download it again."
+        ) from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    try:
+        check_weights(config, weights)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return weights
+
+
+def _array(name: str, entry: Mapping[str, Any]) -> tuple[str, np.ndarray]:
+    if entry["dtype"] not in _DTYPES:
+        raise ValueError(f"Expected {name} as one of {FLOAT_DTYPES}, got {entry['dtype']}.")
+    array = np.frombuffer(bytes(entry["data"]), _DTYPES[entry["dtype"]])
+    return name, array.reshape(entry["shape"])
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Write a file so that a reader sees all of it or what was there before.
+
+    Raises:
+        OSError: if the folder cannot be written; nothing is left behind.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes private files
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def parse_json_object(text: str, what: str) -> dict[str, object]:
+    """A JSON object from text that may be anything.
+
+    Raises:
+        ValueError: if it is not one; `what` says in the message what was expected.
+    """
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"Expected {what} as JSON, got text that is not: {error}") from None
+    if not isinstance(data, dict):
+        raise ValueError(f"Expected {what} as a JSON object, got a {type(data).__name__}.")
+    return data

@@ -1,0 +1,73 @@
+"""Every activation against TransformerLens in float64, for every fixture."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from conversion.verify import certify_conversion, read_oracle, relative_error
+from interpbench_jax import Case, load_case, run_with_cache
+from interpbench_jax.model import Transformer
+from tests.fixtures import UPSTREAM, requires_upstream
+
+FIXTURES = (
+    "release_v1/3",
+    "release_v1/11",
+    "release_v1/13",
+    "release/3",
+    "release/11",
+    "release/13",
+    "release/random_lnpre",
+    "release/random_bidirectional_relu",
+)
+# A softmax turns the absolute rounding of its scores into one of its pattern, and the released
+# models' scores reach 2e4: in float32 no implementation can be closer there. Half a unit in the
+# last place of the scores, plus the scores' own accumulated rounding, which we bound by as much.
+ROUNDING = float(np.finfo(np.float32).eps)
+
+pytestmark = requires_upstream
+
+
+def load(fixture: str) -> tuple[Case, dict[str, np.ndarray]]:
+    case_id = fixture.split("/")[1]
+    case = load_case(case_id, UPSTREAM / fixture)
+    return case, read_oracle(UPSTREAM / "oracle" / f"{case_id}.npz")
+
+
+def test_every_fixture_is_listed() -> None:
+    there = {
+        f"{layout}/{folder.name}"
+        for layout in ("release_v1", "release")
+        for folder in (UPSTREAM / layout).iterdir()
+    }
+    assert there == set(FIXTURES)
+
+
+@pytest.mark.parametrize("fixture", FIXTURES)
+def test_every_activation_and_patch_agrees(fixture: str) -> None:
+    case, oracle = load(fixture)
+    certificate = certify_conversion(case, oracle)
+    activations = {name[4:] for name in oracle if name.startswith("act/")}
+    assert set(certificate.float64) == activations | {"logits", "edge patches", "node patches"}
+    worst = max(certificate.float64, key=certificate.float64.__getitem__)
+    assert certificate.float64[worst] <= 1e-12, worst
+
+    for name, error in certificate.float32.items():
+        after_softmax = any(part in name for part in ("pattern", "hook_z", "hook_result"))
+        limit = max(1e-5, ROUNDING * certificate.largest_score) if after_softmax else 1e-5
+        assert error <= limit, name
+
+
+@pytest.mark.parametrize("fixture", ["release_v1/11", "release/random_lnpre"])
+def test_hooks_agree_inside_jit_and_under_vmap(fixture: str) -> None:
+    case, oracle = load(fixture)
+    tokens = oracle["inputs"]
+    with jax.enable_x64(True):
+        model: Transformer = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), case.model)
+        names = [name[4:] for name in oracle if name.startswith("act/")]
+        _, jitted = jax.jit(lambda m, t: run_with_cache(m, t, names))(model, tokens)
+        _, mapped = jax.vmap(lambda row: run_with_cache(model, row[None], names))(tokens)
+        for name in names:
+            theirs = oracle[f"act/{name}"]
+            assert relative_error(np.asarray(jitted[name]), theirs) <= 1e-12, name
+            assert relative_error(np.asarray(mapped[name])[:, 0], theirs) <= 1e-12, name

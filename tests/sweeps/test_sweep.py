@@ -1,0 +1,287 @@
+"""Sweeps against the masked forward and against TransformerLens."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from interpbench_jax import (
+    METRICS,
+    TransformerConfig,
+    build_model,
+    edge_auc_by_universe,
+    load_case,
+    masked_forward,
+    replacement_outputs,
+    run_with_hooks,
+    sweep_edges,
+    sweep_nodes,
+    universe,
+)
+from interpbench_jax.circuit import UNIVERSES, UniverseName, edge_mask
+from interpbench_jax.interventions import ABLATIONS, Ablation
+from interpbench_jax.model import Transformer
+from interpbench_jax.sweeps import program
+from tests.fixtures import UPSTREAM, random_weights, requires_upstream
+
+CONFIG = TransformerConfig(
+    n_layers=2,
+    n_heads=2,
+    d_model=6,
+    d_head=3,
+    d_mlp=8,
+    d_vocab=6,
+    d_vocab_out=3,
+    n_ctx=5,
+    act_fn="gelu",
+)
+BATCH = 7
+
+
+@pytest.fixture(scope="module")
+def model() -> Transformer:
+    return build_model(CONFIG, random_weights(CONFIG, seed=3))
+
+
+@pytest.fixture(scope="module")
+def inputs() -> tuple[np.ndarray, np.ndarray]:
+    drawn = np.random.default_rng(5).integers(0, CONFIG.d_vocab, (2, BATCH, CONFIG.n_ctx))
+    return drawn[0].astype(np.int32), drawn[1].astype(np.int32)
+
+
+def cut(name: UniverseName, index: int) -> np.ndarray:
+    fine = tuple(universe(name, 2, 2).members.values())[index]
+    return 1 - edge_mask(fine, 2, 2)
+
+
+@pytest.mark.parametrize("ablation", ABLATIONS)
+@pytest.mark.parametrize("name", UNIVERSES)
+def test_edges_equal_the_masked_forward_one_by_one(
+    model: Transformer,
+    inputs: tuple[np.ndarray, np.ndarray],
+    name: UniverseName,
+    ablation: Ablation,
+) -> None:
+    clean, corrupted = inputs
+    result = sweep_edges(
+        model, clean, corrupted, universe=name, ablation=ablation, return_logits=True
+    )
+    assert result.names == universe(name, 2, 2).edges
+    assert result.logits is not None
+    replacement = replacement_outputs(model, corrupted, ablation)
+    run = jax.jit(masked_forward)
+    clean_logits = model(clean)
+    targets = clean_logits.argmax(axis=-1)
+    for index, (effect, logits) in enumerate(zip(result.effects, result.logits, strict=True)):
+        expected = run(model, clean, jnp.asarray(cut(name, index)), replacement)
+        np.testing.assert_allclose(logits, expected, atol=5e-6)
+        by_hand = METRICS["kl"](expected[:, 1:], clean_logits[:, 1:], targets[:, 1:]).mean()
+        np.testing.assert_allclose(effect, by_hand, atol=2e-6)
+
+
+def test_nodes_equal_hooks_that_put_the_source_in_place(
+    model: Transformer, inputs: tuple[np.ndarray, np.ndarray]
+) -> None:
+    clean, corrupted = inputs
+    result = sweep_nodes(model, clean, corrupted, return_logits=True)
+    assert [str(name) for name in result.names] == [
+        "hook_embed",
+        "hook_pos_embed",
+        "blocks.0.attn.hook_result[0]",
+        "blocks.0.attn.hook_result[1]",
+        "blocks.0.hook_mlp_out",
+        "blocks.1.attn.hook_result[0]",
+        "blocks.1.attn.hook_result[1]",
+        "blocks.1.hook_mlp_out",
+    ]
+    assert result.logits is not None
+    from interpbench_jax import run_with_cache
+
+    _, cache = run_with_cache(model, corrupted, result.names)
+    for name, logits in zip(result.names, result.logits, strict=True):
+        source = cache[str(name)]
+        expected = run_with_hooks(model, clean, {name: lambda _, kept=source: kept})
+        np.testing.assert_allclose(logits, expected, atol=5e-6, err_msg=str(name))
+
+
+def test_each_position_alone(model: Transformer, inputs: tuple[np.ndarray, np.ndarray]) -> None:
+    clean, corrupted = inputs
+    each = sweep_edges(model, clean, corrupted, positions="each", return_logits=True)
+    assert each.positions == tuple(range(CONFIG.n_ctx))
+    assert each.effects.shape == (len(each.names), CONFIG.n_ctx)
+    assert each.logits is not None
+    assert each.logits.shape == (len(each.names), CONFIG.n_ctx, BATCH, CONFIG.n_ctx, 3)
+    replacement = replacement_outputs(model, corrupted)
+    for index, position in [(0, 1), (20, 4), (len(each.names) - 1, 2)]:
+        mask = np.ones((*cut("qkv", 0).shape, CONFIG.n_ctx), np.float32)
+        mask[..., position] = cut("qkv", index)
+        expected = masked_forward(model, clean, jnp.asarray(mask), replacement)
+        np.testing.assert_allclose(each.logits[index, position], expected, atol=5e-6)
+    some = sweep_edges(model, clean, corrupted, positions=[4, 1])
+    np.testing.assert_allclose(some.effects, each.effects[:, [4, 1]], atol=2e-6)
+
+
+def test_nothing_changes_where_the_corrupted_inputs_are_the_clean_ones(
+    model: Transformer, inputs: tuple[np.ndarray, np.ndarray]
+) -> None:
+    clean, _ = inputs
+    for metric in METRICS:
+        result = sweep_edges(model, clean, clean, metric=metric)
+        np.testing.assert_allclose(result.effects, 0, atol=2e-6, err_msg=metric)
+
+
+@pytest.mark.parametrize("divisor", [4, 40])
+@pytest.mark.parametrize("ablation", ABLATIONS)
+def test_chunks_do_not_change_the_result(
+    model: Transformer,
+    inputs: tuple[np.ndarray, np.ndarray],
+    divisor: int,
+    ablation: Ablation,
+) -> None:
+    clean, corrupted = inputs
+    calls: list[tuple[int, int]] = []
+    whole = sweep_edges(model, clean, corrupted, ablation=ablation, return_logits=True)
+    parts = sweep_edges(
+        model,
+        clean,
+        corrupted,
+        ablation=ablation,
+        return_logits=True,
+        max_bytes=(1 << 21) // divisor,
+        progress=lambda done, total: calls.append((done, total)),
+    )
+    assert calls[-1][0] == calls[-1][1] > 1
+    assert [done for done, _ in calls] == list(range(len(calls)))
+    np.testing.assert_allclose(parts.effects, whole.effects, atol=1e-6)
+    assert parts.logits is not None and whole.logits is not None
+    np.testing.assert_allclose(parts.logits, whole.logits, atol=5e-6)
+
+
+def test_mean_is_over_all_rows_and_may_have_other_rows(
+    model: Transformer, inputs: tuple[np.ndarray, np.ndarray]
+) -> None:
+    clean, corrupted = inputs
+    short = sweep_edges(model, clean, corrupted[:3], ablation="mean")
+    twice = sweep_edges(model, clean, np.repeat(corrupted[:3], 4, axis=0), ablation="mean")
+    np.testing.assert_allclose(short.effects, twice.effects, atol=1e-6)
+    own = sweep_edges(model, clean, ablation="mean")
+    np.testing.assert_allclose(
+        own.effects, sweep_edges(model, clean, clean, ablation="mean").effects
+    )
+
+
+def test_inputs_of_the_same_shape_do_not_compile_again(
+    model: Transformer, inputs: tuple[np.ndarray, np.ndarray]
+) -> None:
+    clean, corrupted = inputs
+    sweep_edges(model, clean, corrupted)
+    prepared, patched = program._prepare._cache_size(), program._patch._cache_size()
+    other = build_model(CONFIG, random_weights(CONFIG, seed=4))
+    sweep_edges(model, corrupted, clean)
+    sweep_edges(other, clean, corrupted)
+    assert (program._prepare._cache_size(), program._patch._cache_size()) == (prepared, patched)
+
+
+def test_metrics_by_name_and_as_functions(
+    model: Transformer, inputs: tuple[np.ndarray, np.ndarray]
+) -> None:
+    clean, corrupted = inputs
+    named = sweep_edges(model, clean, corrupted, metric="l2")
+    function = sweep_edges(model, clean, corrupted, metric=METRICS["l2"])
+    np.testing.assert_array_equal(named.effects, function.effects)
+    assert (named.metric, function.metric) == ("l2", "l2_distance")
+    targets = np.zeros(clean.shape, np.int32)
+    by_targets = sweep_edges(model, clean, corrupted, metric="cross_entropy", targets=targets)
+    by_default = sweep_edges(model, clean, corrupted, metric="cross_entropy")
+    assert np.abs(by_targets.effects - by_default.effects).max() > 1e-3
+    from_start = sweep_edges(model, clean, corrupted, first_scored=0)
+    assert np.abs(from_start.effects - sweep_edges(model, clean, corrupted).effects).max() > 1e-4
+
+
+def test_metric_of_the_wrong_shape_is_refused(
+    model: Transformer, inputs: tuple[np.ndarray, np.ndarray]
+) -> None:
+    clean, corrupted = inputs
+    with pytest.raises(ValueError, match=r"one number per input, shape \(7,\), got \(\)"):
+        sweep_edges(model, clean, corrupted, metric=lambda logits, *_: logits.sum())
+
+
+def test_to_pandas(model: Transformer, inputs: tuple[np.ndarray, np.ndarray]) -> None:
+    clean, corrupted = inputs
+    frame = sweep_edges(model, clean, corrupted, positions=[1, 3]).to_pandas()
+    assert list(frame.columns) == ["name", "src", "dst", "position", "effect"]
+    assert frame["name"][0] == "hook_embed -> blocks.0.hook_q_input[0]"
+    assert list(frame["position"][:4]) == [1, 3, 1, 3]
+    nodes = sweep_nodes(model, clean, corrupted)
+    assert list(nodes.to_pandas().columns) == ["name", "effect"]
+    np.testing.assert_array_equal(nodes.to_pandas()["effect"], nodes.effects)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"ablation": "median"}, "Expected an ablation out of resample, mean, zero"),
+        ({"corrupted": None}, "Expected corrupted inputs, one for each clean one"),
+        ({"metric": "kll"}, "Expected a metric out of kl, cross_entropy"),
+        ({"universe": "heads"}, "Expected a universe out of qkv"),
+        ({"positions": "some"}, "Expected positions 'all', 'each' or a list"),
+        ({"positions": [5]}, "Expected positions from 0 to 4"),
+        ({"positions": []}, "at least one"),
+        ({"first_scored": 5}, "Expected first_scored from 0 to 4"),
+        ({"max_bytes": 100}, "Expected max_bytes of at least"),
+        ({"targets": np.zeros((7, 4), np.int32)}, "Expected targets of shape"),
+        ({"corrupted": np.zeros((6, 5), np.int32)}, "rows are pairs"),
+        ({"clean": np.zeros((0, 5), np.int32)}, "Expected at least one input"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(
+    model: Transformer,
+    inputs: tuple[np.ndarray, np.ndarray],
+    arguments: dict[str, object],
+    message: str,
+) -> None:
+    given = {"clean": inputs[0], "corrupted": inputs[1], **arguments}
+    with pytest.raises(ValueError, match=message):
+        sweep_edges(model, **given)  # pyright: ignore[reportArgumentType]
+
+
+def test_kl_of_a_regression_is_refused(inputs: tuple[np.ndarray, np.ndarray]) -> None:
+    import dataclasses
+
+    config = dataclasses.replace(CONFIG, d_vocab_out=1)
+    regression = build_model(config, random_weights(config, seed=3))
+    with pytest.raises(ValueError, match="use 'l2' or 'mae'"):
+        sweep_edges(regression, *inputs, metric="kl")
+    assert sweep_edges(regression, *inputs).metric == "l2"
+
+
+@requires_upstream
+@pytest.mark.parametrize("fixture", ["release_v1/3", "release_v1/11", "release_v1/13"])
+def test_patched_logits_equal_transformer_lens(fixture: str) -> None:
+    case_id = fixture.split("/")[1]
+    case = load_case(case_id, UPSTREAM / fixture)
+    with np.load(UPSTREAM / "oracle" / f"{case_id}.npz") as oracle:
+        arrays = dict(oracle)
+    with jax.enable_x64(True):
+        model = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), case.model)
+        result = sweep_edges(model, arrays["inputs"], arrays["source_inputs"], return_logits=True)
+    assert result.logits is not None
+    named = dict(zip(map(str, result.names), result.logits, strict=True))
+    assert len(arrays["edges"]) == len(named) == 137
+    for (src, dst), theirs in zip(arrays["edges"], arrays["edge_patched_logits"], strict=True):
+        error = np.abs(named[f"{src} -> {dst}"] - theirs).max() / max(1, np.abs(theirs).max())
+        assert error <= 1e-12, (src, dst)
+
+
+@requires_upstream
+@pytest.mark.parametrize("case_id", ["3", "11", "13"])
+def test_effects_pick_out_the_circuit(case_id: str) -> None:
+    case = load_case(case_id, UPSTREAM / "release_v1")
+    assert case.circuit is not None
+    drawn = np.random.default_rng(0).integers(2, case.config.d_vocab, (2, 64, case.config.n_ctx))
+    clean, corrupted = drawn.astype(np.int32)
+    result = sweep_edges(case.model, clean, corrupted)
+    areas = edge_auc_by_universe(result.effects, case.circuit)
+    assert areas["head-no-embed"] == 1.0
+    # An embedding edge that upstream's list lacks has an effect in 3 and 13.
+    assert areas["head"] is not None and areas["head"] > 0.95

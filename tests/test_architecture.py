@@ -1,0 +1,311 @@
+"""The rules on who may import whom, and on how long things may be.
+
+Imports are read from the source, so those inside functions and under TYPE_CHECKING count too.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("interpbench_jax", "conversion", "hf_dataset")
+MAX_FILE_LINES = 400
+MAX_FUNCTION_LINES = 80
+
+# Data flows from left to right; a module imports only what is to its left.
+ORDER: tuple[str, ...] = (
+    "axes",
+    "sites",
+    "config",
+    "circuit",
+    "weights",
+    "case",
+    "model",
+    "interventions",
+    "metrics",
+    "sweeps",
+    "discovery",
+    "scores",
+    "statistics",
+    "report",
+)
+# A case holds its circuit, and no method may see the truth.
+BLIND = ("model", "interventions", "metrics", "sweeps", "discovery")
+FRONT = "interpbench_jax"
+
+
+def _left_of(name: str) -> set[str]:
+    return set(ORDER[: ORDER.index(name)]) - ({"case"} if name in BLIND else set())
+
+
+MAY_IMPORT: dict[str, set[str]] = {
+    **{name: _left_of(name) for name in ORDER},
+    "case": {"sites", "config", "circuit", "weights", "model"},
+    "scores": _left_of("scores") - {"case", "discovery"},
+    "statistics": _left_of("statistics") - {"model", "interventions", "sweeps", "discovery"},
+    "rasp": {"axes", "sites", "config", "circuit"},
+    "cases": {"sites", "config", "circuit", "metrics", "rasp"},
+    "training": _left_of("discovery") | {"case", "cases"},
+    "inputs": _left_of("model") | {"case"},
+    "conversion": {"axes", "sites", "config", "circuit", "weights", "case"},
+}
+# The modules that join everything.
+MAY_IMPORT |= {
+    "loading": {*MAY_IMPORT},
+    "cli": {*MAY_IMPORT, "loading", "conversion.verify", "hf_dataset", FRONT},
+    FRONT: {*MAY_IMPORT, "loading"} - {"conversion"},
+    "hf_dataset": {*MAY_IMPORT, "loading"},
+    # Certificates run the converted model; so nothing else of `conversion` may import them.
+    "conversion.verify": {*MAY_IMPORT["conversion"], "conversion", "model", "interventions"},
+}
+# The modules that work without JAX, beyond what they import of ours.
+WITHOUT_JAX = ("sites", "config", "circuit", "weights", "case", "scores", "statistics", "report")
+TORCH = ("torch", "transformer_lens")
+BAD_NAMES = ("utils", "misc", "helpers")
+
+
+class Import(NamedTuple):
+    module: str
+    line: int
+    in_function: bool
+
+
+def sources(root: Path, *folders: str) -> Iterator[tuple[Path, ast.Module]]:
+    """Every Python file under some folders of a repository, by its path in it."""
+    for folder in folders:
+        for path in sorted((root / folder).rglob("*.py")):
+            yield path.relative_to(root), ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def imports(tree: ast.AST, in_function: bool = False) -> Iterator[Import]:
+    """Every module that is imported, whether by a statement or by a call of `import_module`."""
+    for node in ast.iter_child_nodes(tree):
+        match node:
+            case ast.Import(names=names):
+                yield from (Import(alias.name, node.lineno, in_function) for alias in names)
+            case ast.ImportFrom(module=module, names=names, level=level):
+                start = "." * level + (module or "")
+                submodules = not level and start in PACKAGES
+                targets = [f"{start}.{alias.name}" for alias in names] if submodules else [start]
+                yield from (Import(name, node.lineno, in_function) for name in targets)
+            case ast.Call(
+                func=ast.Name(id="import_module" | "__import__")
+                | ast.Attribute(attr="import_module"),
+                args=[ast.Constant(value=str(name)), *_],
+            ):
+                yield Import(name, node.lineno, in_function)
+        is_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        yield from imports(node, in_function or is_function)
+
+
+def unit_of(path: Path) -> str:
+    """What the rules call a file: a module or a subpackage of ours, or another package."""
+    package, *rest = path.with_suffix("").parts
+    if package != "interpbench_jax":
+        name = ".".join((package, *rest))
+        return name if name in MAY_IMPORT else package
+    return FRONT if rest == ["__init__"] else rest[0]
+
+
+def unit_of_import(module: str, root: Path) -> str | None:
+    """The same of an imported module, or None for what is not ours."""
+    package, *rest = module.split(".")
+    if package != "interpbench_jax":
+        name = ".".join((package, *rest[:1]))
+        return name if name in MAY_IMPORT else package if package in PACKAGES else None
+    is_module = rest and any(
+        (root / package / name).exists() for name in (rest[0], f"{rest[0]}.py")
+    )
+    return rest[0] if is_module or (rest and rest[0] in MAY_IMPORT) else FRONT
+
+
+def import_violations(root: Path) -> list[str]:
+    """Imports of ours that go from right to left, or past a boundary."""
+    found = []
+    for path, tree in sources(root, *PACKAGES):
+        unit = unit_of(path)
+        if unit not in MAY_IMPORT:
+            found.append(f"{path}: no rule says what it may import; add it to this test's table")
+            continue
+        for module, line, _ in imports(tree):
+            imported = unit_of_import(module, root)
+            if module.startswith("."):
+                found.append(f"{path}:{line} imports {module}, relatively")
+            elif imported not in (None, unit, *MAY_IMPORT[unit]):
+                found.append(f"{path}:{line} is of {unit} and imports {module} of {imported}")
+    return found
+
+
+def third_party_violations(root: Path) -> list[str]:
+    """Imports of torch outside `conversion`, or at its top level; of JAX where none is needed."""
+    found = []
+    for path, tree in sources(root, *PACKAGES, "scripts", "examples"):
+        unit = unit_of(path)
+        for module, line, in_function in imports(tree):
+            package = module.partition(".")[0]
+            if package in TORCH and not (unit == "conversion" and in_function):
+                found.append(f"{path}:{line} imports {package}")
+            if package in ("jax", "flax") and unit in WITHOUT_JAX:
+                found.append(f"{path}:{line} imports {package}, and {unit} works without it")
+    return found
+
+
+def name_violations(root: Path) -> list[str]:
+    """Modules whose name says nothing."""
+    paths = (path for folder in (*PACKAGES, "tests") for path in (root / folder).rglob("*"))
+    return [str(path.relative_to(root)) for path in paths if path.stem in BAD_NAMES]
+
+
+def _is_reexport(node: ast.stmt, path: Path) -> bool:
+    match node:
+        case ast.Import() | ast.ImportFrom() | ast.Expr(value=ast.Constant()):
+            return True
+        case ast.Assign() | ast.AnnAssign():
+            calls = any(isinstance(part, ast.Call) for part in ast.walk(node))
+            return unit_of(path) == FRONT or not calls
+        case ast.If(test=ast.Name(id="TYPE_CHECKING"), body=body, orelse=[]):
+            return all(_is_reexport(each, path) for each in body)
+        case ast.FunctionDef(name="__getattr__" | "__dir__"):
+            return unit_of(path) == FRONT  # It looks names up lazily, from a table.
+    return False
+
+
+def init_violations(root: Path) -> list[str]:
+    """Statements in an `__init__.py` that do more than give names out."""
+    return [
+        f"{path}:{node.lineno} does more than re-export"
+        for path, tree in sources(root, *PACKAGES)
+        if path.name == "__init__.py"
+        for node in tree.body
+        if not _is_reexport(node, path)
+    ]
+
+
+def size_violations(root: Path) -> list[str]:
+    """Files and functions that are too long to read."""
+    found = []
+    for path, tree in sources(root, *PACKAGES):
+        lines = len((root / path).read_text(encoding="utf-8").splitlines())
+        if lines > MAX_FILE_LINES:
+            found.append(f"{path} has {lines} lines; at most {MAX_FILE_LINES}")
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or node.lineno) - node.lineno + 1
+                if lines > MAX_FUNCTION_LINES:
+                    found.append(
+                        f"{path}:{node.lineno} {node.name} has {lines} lines; at most "
+                        f"{MAX_FUNCTION_LINES}"
+                    )
+    return found
+
+
+RULES = {
+    "imports": import_violations,
+    "third party": third_party_violations,
+    "names": name_violations,
+    "inits": init_violations,
+    "sizes": size_violations,
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_repository_keeps(rule: str) -> None:
+    found = RULES[rule](ROOT)
+    assert not found, "\n".join(found)
+
+
+def test_the_repository_was_read() -> None:
+    units = {unit_of(path) for path, _ in sources(ROOT, *PACKAGES)}
+    assert {"axes", "sites", "circuit", "model", "rasp", "conversion", FRONT} <= units
+
+
+# Violations planted in a small repository
+
+
+def plant(root: Path, name: str, text: str) -> None:
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+PLANTED = [
+    ("imports", "sites.py", "import interpbench_jax.circuit", "of sites and imports .*circuit"),
+    ("imports", "sites.py", "from interpbench_jax.circuit import Circuit", "of circuit"),
+    ("imports", "sites.py", "from interpbench_jax import circuit", "of circuit"),
+    ("imports", "axes.py", "from interpbench_jax import sites as s", "of sites"),
+    ("imports", "config.py", "def f():\n    from interpbench_jax.model import x", "py:2 is of"),
+    ("imports", "weights.py", "if TYPE_CHECKING:\n    import interpbench_jax.case", "of case"),
+    ("imports", "model/mlp.py", "from importlib import import_module as f\n", None),
+    ("imports", "model/mlp.py", "x = import_module('interpbench_jax.sweeps')", "of sweeps"),
+    ("imports", "model/mlp.py", "x = importlib.import_module('interpbench_jax.cli')", "of cli"),
+    ("imports", "model/mlp.py", "from . import layers", "relatively"),
+    ("imports", "model/mlp.py", "from interpbench_jax.model.layers import keep", None),
+    ("imports", "model/mlp.py", "from interpbench_jax.interventions import run", "interventions"),
+    ("imports", "interventions.py", "from interpbench_jax.metrics import kl", "of metrics"),
+    ("imports", "sweeps/run.py", "from interpbench_jax.case import Case", "of case"),
+    ("imports", "discovery/eap.py", "from interpbench_jax.scores import auc", "of scores"),
+    ("imports", "discovery/eap.py", "from interpbench_jax.case import Case", "of case"),
+    ("imports", "discovery/eap.py", "from interpbench_jax.sweeps import sweep_edges", None),
+    ("imports", "scores.py", "from interpbench_jax.discovery import METHODS", "of discovery"),
+    ("imports", "case.py", "from interpbench_jax.model import build_model", None),
+    ("imports", "case.py", "from interpbench_jax.interventions import run", "interventions"),
+    ("imports", "rasp/read.py", "from interpbench_jax.cases import CASES", "of cases"),
+    ("imports", "cases/case_3.py", "from interpbench_jax.model import Transformer", "of model"),
+    ("imports", "cases/case_3.py", "from interpbench_jax.metrics import METRICS", None),
+    ("imports", "training/loss.py", "from interpbench_jax.discovery import METHODS", "discovery"),
+    ("imports", "training/loss.py", "from interpbench_jax.cases import CASES", None),
+    ("imports", "sites.py", "import conversion.convert", "of conversion"),
+    ("imports", "case.py", "from conversion import hub", "of conversion"),
+    ("imports", "loading.py", "from conversion.convert import convert_case", None),
+    ("imports", "cli.py", "from conversion import hub", None),
+    ("imports", "report/table.py", "from interpbench_jax.cli import main", "of cli"),
+    ("imports", "report/table.py", "from interpbench_jax import load_case", "of interpbench_jax"),
+    ("imports", "__init__.py", "from interpbench_jax.sites import Node as Node", None),
+    ("imports", "__init__.py", "import conversion", "of conversion"),
+    ("imports", "extras.py", "", "no rule says"),
+    ("imports", "../conversion/a.py", "from interpbench_jax.case import Case", None),
+    ("imports", "../conversion/a.py", "from interpbench_jax.model import x", "of model"),
+    ("imports", "../conversion/a.py", "from interpbench_jax import model", "of model"),
+    ("imports", "../conversion/a.py", "from conversion.verify import x", "of conversion.verify"),
+    ("imports", "../conversion/a.py", "from conversion import verify", "of conversion.verify"),
+    ("imports", "../conversion/verify.py", "from interpbench_jax.model import x", None),
+    ("imports", "../conversion/verify.py", "from interpbench_jax.sweeps import x", "of sweeps"),
+    ("third party", "sites.py", "def f():\n    import torch", "imports torch"),
+    ("third party", "cli.py", "from transformer_lens import x", "imports transformer_lens"),
+    ("third party", "../conversion/a.py", "import torch.nn", "imports torch"),
+    ("third party", "../conversion/a.py", "def f():\n    from torch import nn", None),
+    ("third party", "../examples/a.py", "import torch", "imports torch"),
+    ("third party", "report/plot.py", "def f():\n    import jax.numpy", "report works without it"),
+    ("third party", "model/mlp.py", "from flax import nnx", None),
+    ("names", "utils.py", "", r"utils\.py"),
+    ("names", "model/helpers/a.py", "", "helpers"),
+    ("names", "../tests/misc.py", "", "misc"),
+    ("inits", "model/__init__.py", "def f(): ...", "does more than re-export"),
+    ("inits", "model/__init__.py", "def __getattr__(name): ...", "does more than re-export"),
+    ("inits", "model/__init__.py", "X = open('x')", "does more than re-export"),
+    ("inits", "model/__init__.py", "class A: ...", "does more than re-export"),
+    ("inits", "model/__init__.py", "'Doc.'\nfrom a import b as b\n__all__ = ['b']", None),
+    ("inits", "__init__.py", "_LAZY = {'a': 'b'}\ndef __getattr__(name): ...", None),
+    ("sizes", "sites.py", "\n" * 401, "401 lines; at most 400"),
+    ("sizes", "sites.py", "\n" * 400, None),
+    ("sizes", "sites.py", "def f():\n" + "    x = 1\n" * 80, "f has 81 lines; at most 80"),
+    ("sizes", "sites.py", "def f():\n" + "    x = 1\n" * 79, None),
+]
+
+
+@pytest.mark.parametrize(("rule", "name", "text", "message"), PLANTED)
+def test_a_planted_violation_is_found(
+    tmp_path: Path, rule: str, name: str, text: str, message: str | None
+) -> None:
+    for unit in ("sites", "circuit", "metrics"):
+        plant(tmp_path, f"interpbench_jax/{unit}.py", "")
+    plant(tmp_path, f"interpbench_jax/{name}", text)
+    found = RULES[rule](tmp_path)
+    if message is None:
+        assert not found
+    else:
+        assert len(found) == 1 and re.search(message, found[0]), found

@@ -1,0 +1,103 @@
+"""The command line, as a user meets it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.fixtures import UPSTREAM, requires_upstream
+
+CASE = str(UPSTREAM / "release_v1" / "11")
+
+pytestmark = requires_upstream
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "interpbench_jax.cli", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "COLUMNS": "100", "NO_COLOR": "1", **environment},
+    )
+
+
+def test_show() -> None:
+    done = run("show", CASE)
+    assert done.returncode == 0, done.stderr
+    assert "2 layers, 4 heads, d_model 12" in done.stdout
+    assert "3 of 53 edges (head)" in done.stdout
+    assert "blocks.0.hook_mlp_out" in done.stdout
+    shown = json.loads(run("show", CASE, "--json").stdout)
+    assert shown["case_id"] == "11"
+    assert shown["config"]["d_vocab_out"] == 5
+    assert shown["circuit_edges_by_universe"]["qkv"] == {"in_circuit": 5, "of": 137}
+
+
+def test_convert_then_sweep(tmp_path: Path) -> None:
+    done = run("convert", CASE, str(tmp_path / "11"))
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (tmp_path / "11").iterdir()) == [
+        "circuit.json",
+        "config.json",
+        "model.safetensors",
+    ]
+    options = ("--n", "50", "--seed", "3")
+    ours = json.loads(run("sweep", str(tmp_path / "11"), *options, "--json").stdout)
+    theirs = json.loads(run("sweep", CASE, *options, "--json").stdout)
+    assert ours["effects"] == theirs["effects"]
+    assert len(ours["effects"]) == 137
+    assert ours["auc"]["head"] == 1.0
+    assert ours["inputs"] == "50 pairs, uniform over the 8 tokens, BOS first (seed 3)"
+
+
+def test_sweep_tables() -> None:
+    done = run("sweep", CASE, "--nodes", "--universe", "head", "--n", "20", "--ablation", "mean")
+    assert done.returncode == 0, done.stderr
+    assert "11 nodes (head), mean ablation" in done.stdout
+    assert "BOS first" in done.stdout
+    assert "ROC-AUC" in done.stdout
+
+
+def test_verify(tmp_path: Path) -> None:
+    oracle = str(UPSTREAM / "oracle" / "3.npz")
+    case = str(UPSTREAM / "release_v1" / "3")
+    done = run("verify", case, "--oracle", oracle, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["passed"] is True
+    with np.load(oracle) as arrays:
+        wrong = dict(arrays)
+    wrong["act/blocks.1.hook_mlp_out"] = wrong["act/blocks.1.hook_mlp_out"] + 1e-6
+    np.savez(tmp_path / "wrong.npz", **wrong)
+    done = run("verify", case, "--oracle", str(tmp_path / "wrong.npz"))
+    assert done.returncode == 1
+    assert "FAILED" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("sweep", "no/such/folder"), 2, "there is no such folder"),
+        (("sweep", CASE, "--n", "0"), 2, "0 is not in the range"),
+        (("sweep", CASE, "--metric", "nothing"), 2, "'nothing' is not one of"),
+        (("sweep", CASE, "--max-bytes", "9"), 2, "Expected max_bytes of at least"),
+        (("sweep", str(UPSTREAM / "release_v1" / "3"), "--metric", "kl"), 2, "use 'l2' or 'mae'"),
+        (("verify", CASE, "--oracle", "none.npz"), 2, "found none"),
+        (("verify", CASE, "--oracle", CASE + "/edges.pkl"), 2, "expected an .npz file"),
+        (("verify", CASE, "--oracle", str(UPSTREAM / "oracle" / "13.npz")), 2, "Error: Expected"),
+        (("sweep", "11"), 3, "HF_HUB_OFFLINE is set"),
+        (("nonsense",), 2, "No such command"),
+    ],
+)
+def test_wrong_input_ends_in_a_message(
+    arguments: tuple[str, ...], code: int, message: str, tmp_path: Path
+) -> None:
+    done = run(*arguments, HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path))
+    assert done.returncode == code, done.stderr
+    assert message in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""

@@ -1,0 +1,196 @@
+"""What importing the package does (nothing), and that the tests' strict settings are in force."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jaxtyping import TypeCheckError
+
+import interpbench_jax
+from conversion.convert import convert_weights
+from interpbench_jax.metrics import kl_divergence
+from interpbench_jax.scores import roc_auc
+from tests.fixtures import random_weights, tiny_config
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAVY = {
+    "conversion",
+    "datasets",
+    "flax",
+    "hf_dataset",
+    "huggingface_hub",
+    "jax",
+    "jaxlib",
+    "jaxtyping",
+    "matplotlib",
+    "networkx",
+    "numpy",
+    "optax",
+    "orbax",
+    "pandas",
+    "pyarrow",
+    "rich",
+    "safetensors",
+    "scipy",
+    "sklearn",
+    "torch",
+    "typer",
+}
+MAX_HELP_SECONDS = 0.5
+# What a machine busy with other work may take, in starts of Python itself.
+MAX_HELP_STARTS = 8
+
+
+def run_python(code: str) -> str:
+    """What some code prints in an interpreter of its own, whose warnings are errors."""
+    command = [sys.executable, "-W", "error", "-c", code]
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+
+def imported_by(code: str) -> set[str]:
+    modules = run_python(f"import sys\n{code}\nprint(*{{m.split('.')[0] for m in sys.modules}})")
+    return set(modules.split())
+
+
+def test_importing_the_package_is_light() -> None:
+    imported = imported_by("import interpbench_jax")
+    assert "interpbench_jax" in imported
+    assert not imported & HEAVY
+
+
+@pytest.mark.parametrize("name", ["sites", "config", "circuit", "weights", "case", "scores"])
+def test_what_handles_no_jax_array_imports_no_jax(name: str) -> None:
+    assert not imported_by(f"import interpbench_jax.{name}") & {"jax", "flax", "torch", "datasets"}
+
+
+def test_every_public_name_is_there() -> None:
+    assert len(set(interpbench_jax.__all__)) == len(interpbench_jax.__all__) > 0
+    for name in interpbench_jax.__all__:
+        assert getattr(interpbench_jax, name) is not None, name
+    assert set(interpbench_jax.__all__) <= set(dir(interpbench_jax))
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no_such_name"):
+        interpbench_jax.no_such_name  # noqa: B018  # pyright: ignore
+
+
+IMPORT_ALL = """
+import importlib, json, pathlib, random
+import jax, numpy as np, rich.console, typer  # what these do is not ours
+from jax._src import xla_bridge
+
+def state():
+    return [
+        sorted((key, repr(value)) for key, value in jax.config.values.items()),
+        hash(random.getstate()),
+        np.random.get_state()[1].tolist(),
+        repr(np.geterr()),
+        xla_bridge.backends_are_initialized(),
+    ]
+
+before, missing, count = state(), [], 0
+for path in sorted(pathlib.Path("interpbench_jax").rglob("*.py")):
+    name = ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+    if path.stem == "__main__":
+        continue
+    try:
+        importlib.import_module(name)
+        count += 1
+    except ModuleNotFoundError as error:
+        missing.append([name, error.name])
+print(json.dumps({"same": state() == before, "missing": missing, "count": count,
+                  "backends": xla_bridge.backends_are_initialized()}))
+"""
+OPTIONAL = {"datasets", "optax", "orbax", "pyarrow", "torch"}
+
+
+def test_importing_every_module_changes_nothing() -> None:
+    # No config flags, no devices, no random state.
+    result = json.loads(run_python(IMPORT_ALL))
+    assert result["same"] and not result["backends"]
+    assert result["count"] > 20
+    assert {str(package).partition(".")[0] for _, package in result["missing"]} <= OPTIONAL
+
+
+# The command line
+
+SCRIPT = Path(sys.executable).with_name("interpbench")
+
+
+def seconds(command: list[str | Path]) -> float:
+    start = time.perf_counter()
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    return time.perf_counter() - start
+
+
+def test_help_is_quick() -> None:
+    assert SCRIPT.exists(), f"install the package: {SCRIPT} is not there"
+    pairs = [
+        (seconds([SCRIPT, "--help"]), seconds([sys.executable, "-c", "pass"])) for _ in range(5)
+    ]
+    helping, starting = (min(times) for times in zip(*pairs, strict=True))
+    limit = max(MAX_HELP_SECONDS, MAX_HELP_STARTS * starting)
+    assert helping < limit, f"{helping:.2f} s; Python alone starts in {starting:.2f} s"
+
+
+def test_help_needs_no_jax() -> None:
+    code = (
+        "from interpbench_jax.cli import main\n"
+        "import contextlib, io\n"
+        "sys.argv = ['interpbench', '--help']\n"
+        "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n"
+        "    main()"
+    )
+    heavy = {"jax", "flax", "numpy", "torch", "datasets", "pandas", "pyarrow", "scipy"}
+    assert not imported_by(code) & heavy
+
+
+# The tests' own settings (conftest.py)
+
+
+def test_shapes_are_checked_in_tests() -> None:
+    logits, targets = jnp.zeros((2, 3, 4)), jnp.zeros((2, 3), jnp.int32)
+    assert kl_divergence(logits, logits, targets).shape == (2,)
+    with pytest.raises(TypeCheckError, match="clean_logits"):
+        kl_divergence(logits, jnp.zeros((2, 3, 5)), targets)
+    with pytest.raises(TypeCheckError, match="targets"):
+        kl_divergence(logits, logits, jnp.zeros((3, 2), jnp.int32))
+    with pytest.raises(TypeCheckError, match="truth"):
+        roc_auc(np.zeros(3), np.zeros(4, bool))
+
+
+def test_types_are_checked_in_tests() -> None:
+    with pytest.raises(TypeCheckError, match="name"):
+        convert_weights(tiny_config(), random_weights(tiny_config()), 3)  # pyright: ignore
+    with pytest.raises(TypeCheckError, match="act_fn"):
+        tiny_config(act_fn="tanh")
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_checks_can_be_left_out() -> None:
+    with pytest.raises(ValueError, match="Expected act_fn to be one of"):
+        tiny_config(act_fn="tanh")
+
+
+def test_jax_is_strict_in_tests() -> None:
+    with pytest.raises(jax.dtypes.TypePromotionError, match="strict"):
+        jnp.add(jnp.zeros(2, jnp.int32), jnp.zeros(2, jnp.float32))
+    with pytest.raises(ValueError, match="numpy_rank_promotion"):
+        jnp.add(jnp.zeros((2, 2)), jnp.zeros(2))
+    assert nnx.set_graph_mode.current_value() is False
+
+
+def test_float64_where_it_is_asked_for(x64: None) -> None:
+    assert jnp.zeros(2).dtype == jnp.float64
+
+
+def test_float32_elsewhere() -> None:
+    assert jnp.zeros(2).dtype == jnp.float32
