@@ -1,0 +1,21 @@
+"""The benchmark's tasks, as declarations; importing them imports neither JAX nor Flax."""
+
+from interpbench_jax.cases.encoding import BOS, PAD
+from interpbench_jax.cases.pairs import Pairs, Seed
+from interpbench_jax.cases.sequences import SPLITS, Split
+from interpbench_jax.cases.table import CASES
+from interpbench_jax.cases.task import Task, Tier
+from interpbench_jax.cases.training_arguments import TrainingArguments
+
+__all__ = [
+    "BOS",
+    "CASES",
+    "PAD",
+    "SPLITS",
+    "Pairs",
+    "Seed",
+    "Split",
+    "Task",
+    "Tier",
+    "TrainingArguments",
+]

@@ -1,0 +1,19 @@
+"""Case 11: word lengths, gathered over words of the same length."""
+
+from interpbench_jax.cases.task import Task
+from interpbench_jax.cases.training_arguments import QUICK
+from interpbench_jax.cases.words import WORDS
+from interpbench_jax.rasp import Aggregate, Comparison, Map, Select, tokens
+
+length = Map(len, tokens, name="length")
+same_length = Select(length, length, Comparison.EQ)
+
+TASK = Task(
+    case_id="11",
+    description="The length of each word, read off the earlier words that are as long.",
+    program=Aggregate(same_length, length, name="length_of_alike"),
+    vocab=WORDS,
+    max_seq_len=10,
+    d_model=12,
+    training=QUICK,
+)

@@ -1,0 +1,30 @@
+"""Case 18: how frequent each token is."""
+
+from interpbench_jax.cases.task import Task
+from interpbench_jax.cases.training_arguments import TrainingArguments
+from interpbench_jax.rasp import Comparison, SequenceMap, tokens, width
+
+
+def grade(count: int, length: int) -> str:
+    """Frequent above a half of the input, common above a quarter, else rare."""
+    if 2 * count > length:
+        return "frequent"
+    return "common" if 4 * count > length else "rare"
+
+
+count = width(tokens, tokens, Comparison.EQ).named("count")
+length = width(tokens, tokens, Comparison.TRUE).named("length")
+
+TASK = Task(
+    case_id="18",
+    description=(
+        "Whether each token makes up more than half of the input ('frequent'), more than a "
+        "quarter ('common') or less ('rare')."
+    ),
+    program=SequenceMap(grade, count, length, name="frequency"),
+    vocab=("a", "b", "c", "d", "e"),
+    max_seq_len=10,
+    d_model=12,
+    attention="bidirectional",
+    training=TrainingArguments(),
+)

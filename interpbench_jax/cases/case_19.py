@@ -1,0 +1,22 @@
+"""Case 19: repetitions removed."""
+
+from interpbench_jax.cases.task import Task
+from interpbench_jax.cases.training_arguments import TrainingArguments
+from interpbench_jax.rasp import SequenceMap, Value, shift, tokens
+
+
+def unless_repeated(token: Value, previous: Value) -> Value | None:
+    """The token, or nothing where it repeats the previous one."""
+    return None if token == previous else token
+
+
+TASK = Task(
+    case_id="19",
+    description="Each token that differs from the one before it; nothing where it repeats it.",
+    program=SequenceMap(unless_repeated, tokens, shift(tokens, 1), name="without_repeats"),
+    vocab=("a", "b", "c"),
+    max_seq_len=15,
+    d_model=32,
+    training=TrainingArguments(),
+    note="Where the program gives nothing the output is a row of zeros, which counts as class 0.",
+)

@@ -1,0 +1,19 @@
+"""Case 21: the token at each position, fetched by attention."""
+
+from interpbench_jax.cases.task import Task
+from interpbench_jax.cases.training_arguments import QUICK
+from interpbench_jax.rasp import Aggregate, Comparison, Select, indices, tokens
+
+TASK = Task(
+    case_id="21",
+    description="Each token unchanged, fetched by a head in which every position selects itself.",
+    program=Aggregate(Select(indices, indices, Comparison.EQ), tokens, name="unique"),
+    vocab=("a", "b", "c"),
+    max_seq_len=10,
+    d_model=20,
+    training=QUICK,
+    note=(
+        "Released as a task on unique tokens, but its program copies every token; it is the "
+        "program of case 24."
+    ),
+)

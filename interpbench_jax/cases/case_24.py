@@ -1,0 +1,16 @@
+"""Case 24: the token at each position, fetched by attention."""
+
+from interpbench_jax.cases.task import Task
+from interpbench_jax.cases.training_arguments import QUICK
+from interpbench_jax.rasp import Aggregate, Comparison, Select, indices, tokens
+
+TASK = Task(
+    case_id="24",
+    description="Each token unchanged, fetched by a head in which every position selects itself.",
+    program=Aggregate(Select(indices, indices, Comparison.EQ), tokens, name="first_occurrence"),
+    vocab=("a", "b", "c"),
+    max_seq_len=10,
+    d_model=20,
+    training=QUICK,
+    note="Released as a task on first occurrences, but its program copies every token.",
+)

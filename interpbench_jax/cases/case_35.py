@@ -1,0 +1,24 @@
+"""Case 35: capitals in turn."""
+
+from interpbench_jax.cases.task import Task
+from interpbench_jax.cases.training_arguments import TrainingArguments
+from interpbench_jax.cases.words import WORDS
+from interpbench_jax.rasp import Map, tokens
+
+
+def alternate_capitals(word: str) -> str:
+    """Capitals at even places, small letters at odd ones."""
+    return "".join(
+        letter.lower() if place % 2 else letter.upper() for place, letter in enumerate(word)
+    )
+
+
+TASK = Task(
+    case_id="35",
+    description="Each word with its letters in turn capital and small, the first one capital.",
+    program=Map(alternate_capitals, tokens, name="alternated"),
+    vocab=WORDS,
+    max_seq_len=10,
+    d_model=4,
+    training=TrainingArguments(),
+)

@@ -1,0 +1,17 @@
+"""Case 36: the mood of an emoji."""
+
+from interpbench_jax.cases.task import Task
+from interpbench_jax.cases.training_arguments import TrainingArguments
+from interpbench_jax.rasp import Map, lookup, tokens
+
+MOODS = {"📘": "neutral", "😊": "positive", "😢": "negative"}
+
+TASK = Task(
+    case_id="36",
+    description="Whether each emoji is glad ('positive'), sad ('negative') or neither ('neutral').",
+    program=Map(lookup(MOODS), tokens, name="mood"),
+    vocab=tuple(MOODS),
+    max_seq_len=10,
+    d_model=4,
+    training=TrainingArguments(strict_weight=10.0),
+)

@@ -1,0 +1,23 @@
+"""Case 37: words spelled backwards."""
+
+from interpbench_jax.cases.task import Task
+from interpbench_jax.cases.training_arguments import TrainingArguments
+from interpbench_jax.cases.words import WORDS
+from interpbench_jax.rasp import Map, tokens
+
+
+def spell_backwards(word: str) -> str:
+    """The letters in reverse."""
+    return word[::-1]
+
+
+TASK = Task(
+    case_id="37",
+    description="Each word spelled backwards.",
+    program=Map(spell_backwards, tokens, name="reversed"),
+    vocab=WORDS,
+    max_seq_len=10,
+    d_model=4,
+    training=TrainingArguments(),
+    note="Upstream's program spares some words, none of which is in the released vocabulary.",
+)

@@ -1,0 +1,27 @@
+"""Case 8: the token, where another one follows."""
+
+from interpbench_jax.cases.task import Task
+from interpbench_jax.cases.training_arguments import QUICK
+from interpbench_jax.cases.words import WORDS
+from interpbench_jax.rasp import SequenceMap, Value, shift, tokens
+
+
+def keep_first(token: Value, following: Value) -> Value:
+    """The first of the two."""
+    return token
+
+
+TASK = Task(
+    case_id="8",
+    description="Each token unchanged, wherever another token follows it.",
+    program=SequenceMap(keep_first, tokens, shift(tokens, -1), name="filled"),
+    vocab=WORDS,
+    max_seq_len=10,
+    d_model=20,
+    attention="bidirectional",
+    training=QUICK,
+    note=(
+        "Release 1.0.0 masked this case causally although its program looks one token ahead, so "
+        "that its compiled output was float noise; here it looks both ways, as it means to."
+    ),
+)

@@ -1,0 +1,133 @@
+"""Paired rows: an input, another input to patch from, and what the program says of both."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from interpbench_jax.cases.sequences import SequenceSpace, Split
+
+if TYPE_CHECKING:
+    from interpbench_jax.rasp.high_level import HighLevelModel
+
+Seed = int | np.integer | np.random.Generator
+
+_CLOSE = 1e-4
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Rows of a task, as NumPy arrays with one row per pair.
+
+    Attributes:
+        input_ids: int32 `[rows, pos]`; BOS first, PAD at the end where inputs are shorter.
+        corrupted_input_ids: int32 `[rows, pos]`; of the same lengths, and different.
+        target: what is right for `input_ids`: int32 class ids or float32 numbers, `[rows, pos]`;
+            0 where nothing is scored.
+        corrupted_target: the same for `corrupted_input_ids`.
+        is_scored: bool `[rows, pos]`: neither BOS nor PAD. Losses and metrics use these only.
+    """
+
+    input_ids: np.ndarray
+    corrupted_input_ids: np.ndarray
+    target: np.ndarray
+    corrupted_target: np.ndarray
+    is_scored: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+
+def sample_pairs(
+    space: SequenceSpace,
+    model: "HighLevelModel",
+    numbers: np.ndarray | None,
+    n: int,
+    seed: Seed,
+    *,
+    split: Split | None,
+    is_unique: bool,
+    is_variable: bool,
+) -> Pairs:
+    """Draw `n` pairs; `Task.sample` says how.
+
+    Args:
+        space: the task's inputs.
+        model: the task's high-level model.
+        numbers: for a regression, the values that the output can take, ascending.
+        n: rows.
+        seed: an int, or a generator, which then moves on.
+        split: which sequences, by their hash; None for all.
+        is_unique: whether no two `input_ids` may be equal.
+        is_variable: whether lengths vary.
+
+    Raises:
+        TypeError: if the seed or `n` is of another type.
+        ValueError: if `n` or the seed is negative, or there are not enough inputs.
+    """
+    check_count(n)
+    rng = make_generator(seed)
+    draw = space.draw_unique if is_unique else space.draw
+    inputs = draw(n, rng, split, is_variable=is_variable)
+    corrupted = space.draw_others(inputs, rng, split)
+    is_scored = (inputs != space.bos) & (inputs != space.pad)
+    return Pairs(
+        input_ids=inputs,
+        corrupted_input_ids=corrupted,
+        target=find_targets(model, numbers, inputs, is_scored),
+        corrupted_target=find_targets(model, numbers, corrupted, is_scored),
+        is_scored=is_scored,
+    )
+
+
+def find_targets(
+    model: "HighLevelModel",
+    numbers: np.ndarray | None,
+    inputs: np.ndarray,
+    is_scored: np.ndarray,
+) -> np.ndarray:
+    """Targets of inputs, 0 where nothing is scored.
+
+    A regression's numbers are set to the nearest value that the program can output, so that
+    they do not depend on the machine's rounding.
+    """
+    if not len(inputs):
+        return np.zeros(inputs.shape, np.float32 if model.classes is None else np.int32)
+    found = np.asarray(model.targets(inputs))
+    if numbers is not None:
+        middles = (numbers[1:] + numbers[:-1]) / 2
+        nearest = numbers[np.searchsorted(middles, found)].astype(np.float32)
+        found = np.where(np.abs(nearest - found) < _CLOSE, nearest, found)
+    return np.where(is_scored, found, np.zeros((), found.dtype))
+
+
+def check_count(n: object) -> None:
+    """Refuse what is not a number of rows.
+
+    Raises:
+        TypeError: if it is not an int.
+        ValueError: if it is negative.
+    """
+    if type(n) is not int:
+        raise TypeError(f"Expected a number of rows as an int, got {n!r}.")
+    if n < 0:
+        raise ValueError(f"Expected a number of rows from 0, got {n}.")
+
+
+def make_generator(seed: object) -> np.random.Generator:
+    """The generator that a seed means.
+
+    Raises:
+        TypeError: if it is neither an int nor a NumPy `Generator`.
+        ValueError: if it is negative.
+    """
+    if isinstance(seed, np.random.Generator):
+        return seed
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
+        raise TypeError(
+            f"Expected a seed as an int or a numpy.random.Generator, got {seed!r}; draws are "
+            "never seeded by the clock, so pass e.g. seed=0."
+        )
+    if seed < 0:
+        raise ValueError(f"Expected a seed from 0, got {seed}.")
+    return np.random.Generator(np.random.PCG64(int(seed)))

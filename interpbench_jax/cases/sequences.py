@@ -1,0 +1,232 @@
+"""Sequences of token ids: listing, drawing, splitting. NumPy only, no state."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+Split = Literal["train", "validation", "test"]
+
+SPLITS: tuple[Split, ...] = get_args(Split)
+LISTABLE = 1_000_000
+
+# Shares of the sequences: 80 % train, then 10 % each.
+_UPPER_ENDS: Mapping[Split, float] = {"train": 0.8, "validation": 0.9, "test": 1.0}
+_LOWER_ENDS: Mapping[Split, float] = {"train": 0.0, "validation": 0.8, "test": 0.9}
+
+
+@dataclass(frozen=True)
+class SequenceSpace:
+    """Every input of a task. Inputs are int32 rows of `max_seq_len` ids: BOS, tokens, PAD.
+
+    Attributes:
+        token_ids: ids of the tokens that may follow BOS, ascending.
+        bos: id of BOS.
+        pad: id of PAD.
+        min_seq_len: positions of the shortest input, BOS counted.
+        max_seq_len: positions of the longest input, BOS counted.
+    """
+
+    token_ids: tuple[int, ...]
+    bos: int
+    pad: int
+    min_seq_len: int
+    max_seq_len: int
+
+    def lengths(self, *, is_variable: bool) -> tuple[int, ...]:
+        """The lengths that inputs may have, BOS counted; only the full one by default."""
+        first = self.min_seq_len if is_variable else self.max_seq_len
+        return tuple(range(first, self.max_seq_len + 1))
+
+    def size(self, length: int) -> int:
+        """How many inputs of this length there are."""
+        return len(self.token_ids) ** (length - 1)
+
+    def list_all(self, split: Split | None = None, length: int | None = None) -> np.ndarray:
+        """Every input of one length (the full one by default), ordered by its ids.
+
+        Returns:
+            int32 of shape `[inputs, max_seq_len]`.
+
+        Raises:
+            ValueError: if there are more than `LISTABLE`, or there is no such split.
+        """
+        length = self.max_seq_len if length is None else length
+        size = self.size(length)
+        if size > LISTABLE:
+            raise ValueError(
+                f"Expected at most {LISTABLE:,} inputs to list, there are {size:,} "
+                f"({len(self.token_ids)} tokens at {length - 1} positions); draw some with "
+                "`sample` instead."
+            )
+        places = len(self.token_ids) ** np.arange(length - 2, -1, -1)
+        digits = np.arange(size)[:, None] // places[None] % len(self.token_ids)
+        return _keep(self._with_tokens(np.asarray(self.token_ids)[digits]), self.pad, split)
+
+    def draw(
+        self, n: int, rng: np.random.Generator, split: Split | None, *, is_variable: bool
+    ) -> np.ndarray:
+        """Independent draws, uniform over inputs of the full length.
+
+        With `is_variable` the length is drawn first, uniformly.
+
+        Returns:
+            int32 of shape `[n, max_seq_len]`.
+
+        Raises:
+            ValueError: if the split holds no input.
+        """
+        pools = self._pools(split, self.lengths(is_variable=is_variable))
+        lengths = [length for length, pool in pools.items() if pool is None or len(pool)]
+        if n and not lengths:
+            raise ValueError(f"Expected inputs in split {split!r}, there are none; draw another.")
+        drawn = np.asarray(lengths)[rng.integers(0, len(lengths), n)] if n else np.empty(0, int)
+        rows = np.empty((n, self.max_seq_len), np.int32)
+        for length in lengths:
+            here = np.flatnonzero(drawn == length)
+            pool = pools[length]
+            if pool is None:
+                rows[here] = self._reject(np.full(len(here), length), rng, split, avoid=None)
+            else:
+                rows[here] = pool[rng.integers(0, len(pool), len(here))]
+        return rows
+
+    def draw_unique(
+        self, n: int, rng: np.random.Generator, split: Split | None, *, is_variable: bool
+    ) -> np.ndarray:
+        """Draws of which no two are equal.
+
+        Returns:
+            int32 of shape `[n, max_seq_len]`.
+
+        Raises:
+            ValueError: if fewer than `n` exist (or, where they are too many to be listed, if
+                fewer might).
+        """
+        pools = self._pools(split, self.lengths(is_variable=is_variable))
+        listed = [pool for pool in pools.values() if pool is not None]
+        n_listed = sum(map(len, listed))
+        n_others = sum(self.size(length) for length, pool in pools.items() if pool is None)
+        share = 1.0 if split is None else 0.9 * (_UPPER_ENDS[split] - _LOWER_ENDS[split])
+        at_most = n_listed + int(share * n_others)
+        if n > at_most:
+            where = "" if split is None else f" in split {split!r}"
+            raise ValueError(
+                f"Expected at most {at_most:,} different inputs{where} to be asked for, got "
+                f"{n:,}; ask for fewer, or allow repetitions."
+            )
+        if not n_others:
+            # The n earliest of exponential clocks are a weighted draw without replacement.
+            every = np.concatenate(listed)
+            clocks = rng.exponential(
+                np.repeat([len(pool) for pool in listed], list(map(len, listed)))
+            )
+            return every[np.argsort(clocks, kind="stable")[:n]]
+        found = np.empty((0, self.max_seq_len), np.int32)
+        while len(found) < n:
+            more = self.draw(n - len(found) + 64, rng, split, is_variable=is_variable)
+            joined = np.concatenate([found, more])
+            _, first = np.unique(joined, axis=0, return_index=True)
+            found = joined[np.sort(first)]
+        return found[:n]
+
+    def draw_others(
+        self, inputs: np.ndarray, rng: np.random.Generator, split: Split | None
+    ) -> np.ndarray:
+        """For each input another one of its length and split; itself only where it is alone.
+
+        Returns:
+            int32 of the inputs' shape.
+        """
+        lengths = (inputs != self.pad).sum(axis=1)
+        rows = np.empty_like(inputs)
+        for length, pool in self._pools(split, tuple(np.unique(lengths).tolist())).items():
+            here = np.flatnonzero(lengths == length)
+            if pool is None:
+                rows[here] = self._reject(lengths[here], rng, split, avoid=inputs[here])
+            else:
+                own = np.searchsorted(self._numbers(pool), self._numbers(inputs[here]))
+                steps = 1 + rng.integers(0, max(1, len(pool) - 1), len(here))
+                rows[here] = pool[(own + steps) % len(pool)]
+        return rows
+
+    def _pools(self, split: Split | None, lengths: tuple[int, ...]) -> dict[int, np.ndarray | None]:
+        """Every input of each length, or None where they are too many."""
+        return {
+            length: self.list_all(split, length) if self.size(length) <= LISTABLE else None
+            for length in lengths
+        }
+
+    def _reject(
+        self,
+        lengths: np.ndarray,
+        rng: np.random.Generator,
+        split: Split | None,
+        avoid: np.ndarray | None,
+    ) -> np.ndarray:
+        """Inputs of these lengths, redrawn until they are in the split and not to be avoided."""
+        rows = np.empty((len(lengths), self.max_seq_len), np.int32)
+        open_rows = np.arange(len(lengths))
+        while len(open_rows):
+            shape = (len(open_rows), self.max_seq_len - 1)
+            tokens = np.asarray(self.token_ids)[rng.integers(0, len(self.token_ids), shape)]
+            is_token = np.arange(1, self.max_seq_len)[None] < lengths[open_rows, None]
+            drawn = self._with_tokens(np.where(is_token, tokens, self.pad))
+            rows[open_rows] = drawn
+            is_done = is_in_split(drawn, self.pad, split)
+            if avoid is not None:
+                is_done &= (drawn != avoid[open_rows]).any(axis=1)
+            open_rows = open_rows[~is_done]
+        return rows
+
+    def _with_tokens(self, tokens: np.ndarray) -> np.ndarray:
+        """Rows of BOS, these ids, and PAD up to the full length."""
+        rows = np.full((len(tokens), self.max_seq_len), self.pad, np.int32)
+        rows[:, 0] = self.bos
+        rows[:, 1 : 1 + tokens.shape[1]] = tokens
+        return rows
+
+    def _numbers(self, inputs: np.ndarray) -> np.ndarray:
+        """The inputs' places in lexicographic order, among inputs of one length."""
+        digits = np.searchsorted(np.asarray(self.token_ids), inputs[:, 1:])
+        is_token = inputs[:, 1:] != self.pad
+        numbers = np.zeros(len(inputs), np.int64)
+        for column, present in zip(digits.T, is_token.T, strict=True):
+            numbers = np.where(present, numbers * len(self.token_ids) + column, numbers)
+        return numbers
+
+
+def is_in_split(inputs: np.ndarray, pad: int, split: Split | None) -> np.ndarray:
+    """Whether each input belongs to a split: decided by a hash of its ids, PAD left out.
+
+    A sequence is in the same split however it was drawn and however far it is padded.
+
+    Returns:
+        bool of shape `[inputs]`; all True where `split` is None.
+
+    Raises:
+        ValueError: if there is no such split.
+    """
+    if split is None:
+        return np.ones(len(inputs), bool)
+    if split not in SPLITS:
+        raise ValueError(f"Expected a split out of {', '.join(SPLITS)}, got {split!r}.")
+    shares = _hash(inputs, pad) / 2.0**64
+    return (_LOWER_ENDS[split] <= shares) & (shares < _UPPER_ENDS[split])
+
+
+def _keep(inputs: np.ndarray, pad: int, split: Split | None) -> np.ndarray:
+    return inputs[is_in_split(inputs, pad, split)]
+
+
+def _hash(inputs: np.ndarray, pad: int) -> np.ndarray:
+    """64 mixed bits per input. Source: Steele et al. 2014, splitmix64's finaliser."""
+    state = np.full(len(inputs), 0x9E3779B97F4A7C15, np.uint64)
+    for column in inputs.T:
+        mixed = state ^ (column.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15))
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        mixed ^= mixed >> np.uint64(31)
+        state = np.where(column == pad, state, mixed)
+    return state

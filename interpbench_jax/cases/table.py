@@ -1,0 +1,45 @@
+"""Every task. Adding one is a file beside this one, and a line here."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from interpbench_jax.cases import (
+    case_3,
+    case_4,
+    case_8,
+    case_11,
+    case_13,
+    case_18,
+    case_19,
+    case_20,
+    case_21,
+    case_24,
+    case_33,
+    case_34,
+    case_35,
+    case_36,
+    case_37,
+    case_38,
+)
+from interpbench_jax.cases.task import Task
+
+CASES: Mapping[str, Task] = MappingProxyType(
+    {
+        "3": case_3.TASK,
+        "4": case_4.TASK,
+        "8": case_8.TASK,
+        "11": case_11.TASK,
+        "13": case_13.TASK,
+        "18": case_18.TASK,
+        "19": case_19.TASK,
+        "20": case_20.TASK,
+        "21": case_21.TASK,
+        "24": case_24.TASK,
+        "33": case_33.TASK,
+        "34": case_34.TASK,
+        "35": case_35.TASK,
+        "36": case_36.TASK,
+        "37": case_37.TASK,
+        "38": case_38.TASK,
+    }
+)

@@ -1,0 +1,33 @@
+"""How release 1.0.0 trained a model."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingArguments:
+    """Settings of strict interchange intervention training (arXiv:2407.14494, section 3).
+
+    Attributes:
+        learning_rate: Adam's.
+        epochs: the most passes over the data.
+        clip_grad_norm: norm above which gradients are scaled down.
+        iit_weight: of the interchange loss.
+        behavior_weight: of the loss on plain outputs.
+        strict_weight: of the loss on nodes outside the circuit.
+        atol: a regression output this close to its target counts as right.
+        use_single_loss: whether the losses are summed into one step.
+        lr_scheduler: name of a learning-rate schedule; empty for a constant rate.
+    """
+
+    learning_rate: float = 1e-3
+    epochs: int = 2000
+    clip_grad_norm: float = 0.1
+    iit_weight: float = 1.0
+    behavior_weight: float = 1.0
+    strict_weight: float = 0.4
+    atol: float = 0.05
+    use_single_loss: bool = False
+    lr_scheduler: str = ""
+
+
+QUICK = TrainingArguments(learning_rate=1e-2, epochs=500, clip_grad_norm=1.0)

@@ -1,0 +1,3 @@
+"""The words that several cases share."""
+
+WORDS = ("J", "LB", "TPSI", "V", "b", "no", "oCLrZaW", "poiVg")

@@ -1,0 +1,204 @@
+"""A program laid out on a transformer, and the circuit that follows from it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from interpbench_jax.circuit import Circuit
+from interpbench_jax.rasp.expressions import (
+    Encoding,
+    Select,
+    SelectorWidth,
+    Tokens,
+    Variable,
+)
+from interpbench_jax.sites import Edge, Kind, Node
+
+Alignment = Mapping[Node, tuple[Node, ...]]
+_HEAD_INPUTS = (Kind.Q_INPUT, Kind.K_INPUT, Kind.V_INPUT)
+
+
+@dataclass(frozen=True, eq=False)
+class WidthAttention(Variable):
+    """What the head of a selector width writes: 1 / (1 + width), BOS being attended to as well."""
+
+    owner: SelectorWidth
+
+    @property
+    def encoding(self) -> Encoding:
+        return Encoding.NUMERICAL
+
+
+@dataclass(frozen=True)
+class Read:
+    """One thing that a component reads.
+
+    Attributes:
+        slot: by which input: `Kind.Q_INPUT`, `K_INPUT`, `V_INPUT` or `MLP_IN`.
+        variable: what is read.
+    """
+
+    slot: Kind
+    variable: Variable
+
+
+@dataclass(frozen=True)
+class Step:
+    """One computed variable.
+
+    Attributes:
+        variable: what is computed.
+        node: the component that computes it: a head, or an MLP's `hook_post`.
+        reads: what is read, by which input.
+        select: for a head, the merged selector; None for an MLP.
+    """
+
+    variable: Variable
+    node: Node
+    reads: tuple[Read, ...]
+    select: Select | None
+
+
+@dataclass(frozen=True)
+class Lowering:
+    """A program laid out on layers, heads and MLPs.
+
+    Attributes:
+        program: the output variable.
+        steps: every computed variable, in the order of computation.
+    """
+
+    program: Variable
+    steps: tuple[Step, ...]
+
+    @cached_property
+    def nodes(self) -> tuple[Node, ...]:
+        """The components that compute something, in forward order."""
+        return tuple(dict.fromkeys(step.node for step in self.steps))
+
+    @property
+    def n_layers(self) -> int:
+        """Layers that the program needs."""
+        return 1 + max((node.layer or 0 for node in self.nodes), default=-1)
+
+    @property
+    def n_heads(self) -> int:
+        """Heads that the program needs in its fullest layer."""
+        return 1 + max((node.head for node in self.nodes if node.head is not None), default=-1)
+
+    def variables_of(self, node: Node) -> tuple[Variable, ...]:
+        """The variables that a component computes; interchanging it replaces all of them.
+
+        Raises:
+            ValueError: if the program has no such component.
+        """
+        if node not in self.nodes:
+            known = ", ".join(str(each) for each in self.nodes)
+            raise ValueError(f"Expected a component of the program ({known}), got {node}.")
+        return tuple(step.variable for step in self.steps if step.node == node)
+
+    def circuit(self, n_layers: int, n_heads: int, alignment: Alignment | None = None) -> Circuit:
+        """Every edge that the program uses, each into the input that reads it.
+
+        A selector's queries enter q, its keys k, an aggregate's values v. The flag by which
+        heads know BOS, and the constant 1, belong to no variable and make no edge.
+
+        Raises:
+            ValueError: if the model is too small for the program.
+        """
+        edges = [
+            (self._writer(read.variable), Node(read.slot, step.node.layer, step.node.head))
+            for step in self.steps
+            for read in step.reads
+        ]
+        return self._on_model(edges, n_layers, n_heads, alignment)
+
+    def scored_circuit(
+        self, n_layers: int, n_heads: int, alignment: Alignment | None = None
+    ) -> Circuit:
+        """The edges as InterpBench's release 1.0.0 lists and scores them.
+
+        They differ from `circuit` in two ways. What a head reads enters all of q, k and v. And
+        a writer is left out of a reader's list when another writer of that list has read it as
+        a value: where an MLP reads both the tokens and what a head has moved out of the
+        tokens, the list lacks the edge from the embedding to the MLP, although the program
+        needs it. Source: InterpBench `220791e`, `circuits_benchmark`:
+        `transformers/tracr_circuits_builder.py` and `utils/circuit/alignment.py`.
+
+        Raises:
+            ValueError: if the model is too small for the program.
+        """
+        moved: dict[Node, frozenset[Node]] = {}
+        edges: list[tuple[Node, Node]] = []
+        for node in self.nodes:
+            slots = self._writers_by_slot(node)
+            kept = {slot: _without_moved(found, moved) for slot, found in slots.items()}
+            moved[node] = kept.get(Kind.V_INPUT, frozenset()) | kept.get(Kind.MLP_IN, frozenset())
+            targets = _HEAD_INPUTS if node.kind is Kind.HEAD else (Kind.MLP_IN,)
+            edges += [
+                (writer, Node(target, node.layer, node.head))
+                for writer in sorted(frozenset().union(*kept.values()), key=str)
+                for target in targets
+            ]
+        return self._on_model(edges, n_layers, n_heads, alignment)
+
+    def _writers_by_slot(self, node: Node) -> dict[Kind, frozenset[Node]]:
+        slots: dict[Kind, frozenset[Node]] = {}
+        for step in self.steps:
+            if step.node == node:
+                for read in step.reads:
+                    found = slots.get(read.slot, frozenset())
+                    slots[read.slot] = found | {self._writer(read.variable)}
+        return slots
+
+    def _on_model(
+        self,
+        edges: list[tuple[Node, Node]],
+        n_layers: int,
+        n_heads: int,
+        alignment: Alignment | None,
+    ) -> Circuit:
+        """High-level (writer, reader) pairs, and the output's, as edges of the low-level model."""
+        aligned = {node: (node,) for node in self.nodes} | dict(alignment or {})
+        output = Node(Kind.RESID_POST, n_layers - 1)
+        placed: dict[Edge, None] = {}
+        for writer, reader in (*edges, (self._writer(self.program), output)):
+            for source in _low_level_writers(writer, aligned):
+                for target in _low_level_readers(reader, aligned):
+                    placed[Edge(source, target)] = None
+        return Circuit(n_layers, n_heads, tuple(placed))
+
+    def _writer(self, variable: Variable) -> Node:
+        """The component that computes a variable, or its embedding."""
+        if not variable.children:
+            return Node(Kind.EMBED if isinstance(variable, Tokens) else Kind.POS_EMBED)
+        return self._node_of[variable]
+
+    @cached_property
+    def _node_of(self) -> dict[Variable, Node]:
+        return {step.variable: step.node for step in self.steps}
+
+
+def _without_moved(
+    writers: frozenset[Node], moved: Mapping[Node, frozenset[Node]]
+) -> frozenset[Node]:
+    """Those of the writers that no other of them has read as a value."""
+    gone = frozenset().union(*(moved.get(writer, frozenset()) for writer in writers))
+    return writers - gone
+
+
+def _low_level_writers(writer: Node, aligned: Alignment) -> tuple[Node, ...]:
+    return tuple(
+        Node(Kind.MLP_OUT, node.layer) if node.kind is Kind.MLP_POST else node
+        for node in aligned.get(writer, (writer,))
+    )
+
+
+def _low_level_readers(reader: Node, aligned: Alignment) -> tuple[Node, ...]:
+    if reader.kind is Kind.RESID_POST:
+        return (reader,)
+    if reader.kind is Kind.MLP_IN:
+        component = Node(Kind.MLP_POST, reader.layer)
+    else:
+        component = Node(Kind.HEAD, reader.layer, reader.head)
+    return tuple(Node(reader.kind, node.layer, node.head) for node in aligned[component])

@@ -1,0 +1,70 @@
+"""What heads and MLPs of a compiled program do to rows of values.
+
+Source: Lindner et al. 2023 (Tracr, arXiv:2301.05062), section 3 and appendix, and its
+`tracr/craft/chamber/` at `9ce2b8c`.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from interpbench_jax.axes import Array, Bool, Float
+
+Rows = Float[Array, "batch pos values"]
+Pattern = Float[Array, "batch q_pos k_pos"]
+
+_COLDNESS = 100.0
+_FEW = 64
+_EXACT = jax.lax.Precision.HIGHEST
+
+
+def attention_pattern(
+    keys: Float[Array, "batch k_pos keys"],
+    queries: Float[Array, "batch q_pos queries"],
+    selected: Float[Array, "keys queries"],
+    bos_score: Float[Array, "batch k_pos"],
+    is_visible: Bool[Array, "batch q_pos k_pos"],
+) -> Pattern:
+    """How much each query attends to each key; rows sum to 1.
+
+    A softmax so cold that it is a mean over the keys of the largest score: 1 for what is
+    selected, `bos_score` at BOS (a half where BOS stands in for nothing selected, 1 where it is
+    attended to besides), 0 elsewhere. Rows that are not one-hot give scores in between.
+    """
+    wanted = jnp.einsum("bqv,kv->bqk", queries, selected, precision=_EXACT)
+    scores = jnp.einsum("bqv,bkv->bqk", wanted, keys, precision=_EXACT)
+    scores = _COLDNESS * (scores + bos_score[:, None, :])
+    return jax.nn.softmax(jnp.where(is_visible, scores, -jnp.inf), axis=-1)
+
+
+def attend(pattern: Pattern, values: Float[Array, "batch k_pos values"]) -> Rows:
+    """The mean of the values under an attention pattern."""
+    return jnp.einsum("bqk,bkv->bqv", pattern, values, precision=_EXACT)
+
+
+def look_up(
+    rows: Float[Array, "batch pos arguments"], table: Float[Array, "arguments values"]
+) -> Rows:
+    """The table's rows, mixed as the argument is: a row of zeros gives zeros."""
+    return jnp.einsum("bpa,av->bpv", rows, table, precision=_EXACT)
+
+
+def look_up_pair(
+    first: Float[Array, "batch pos first"],
+    second: Float[Array, "batch pos second"],
+    table: Float[Array, "first second values"],
+) -> Rows:
+    """The table's rows, each by how much its pair of values is present: relu(x + y - 1)."""
+    present = jax.nn.relu(first[..., :, None] + second[..., None, :] - 1)
+    return jnp.einsum("bpfs,fsv->bpv", present, table, precision=_EXACT)
+
+
+def look_up_number(
+    numbers: Float[Array, "batch pos 1"],
+    thresholds: Float[Array, " steps"],
+    table: Float[Array, "levels values"],
+) -> Rows:
+    """The table's row for the step on which each number lies."""
+    # Comparing with every threshold is fastest while there are few.
+    method = "compare_all" if len(thresholds) <= _FEW else "scan"
+    level = jnp.searchsorted(thresholds, numbers[..., 0], side="left", method=method)
+    return jnp.take(table, level, axis=0)

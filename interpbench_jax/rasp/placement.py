@@ -1,0 +1,164 @@
+"""Which component computes each variable of a program.
+
+Source: Lindner et al. 2023 (Tracr, arXiv:2301.05062), section 3: a variable is computed in the
+earliest place after everything that it reads, attention before MLP in a layer; heads count in
+breadth-first order from the output. Tracr itself sometimes places a variable later than that
+(it works on depths, not on places); none of InterpBench's programs is such.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+from interpbench_jax.rasp.expressions import (
+    Aggregate,
+    Encoding,
+    LinearSequenceMap,
+    Map,
+    Select,
+    Selector,
+    SelectorAnd,
+    SelectorNot,
+    SelectorOr,
+    SelectorWidth,
+    SequenceMap,
+    Variable,
+)
+from interpbench_jax.rasp.functions import Both, Either, Not
+from interpbench_jax.rasp.lowering import Lowering, Read, Step, WidthAttention
+from interpbench_jax.rasp.traversal import in_order, walk
+from interpbench_jax.sites import Kind, Node
+
+
+@lru_cache(maxsize=256)
+def lower(program: Variable) -> Lowering:
+    """Lay a program out on layers.
+
+    Parts that are equal are one variable, computed once.
+
+    Raises:
+        ValueError: if a part needs an encoding that its place does not have, or a selector
+            combines selects of different variables.
+    """
+    places: dict[Variable, int] = {}
+    for part in in_order(program):
+        if isinstance(part, SelectorWidth):
+            _place(WidthAttention(part, name=_attention_name(part)), places)
+        if isinstance(part, Variable):
+            _place(part, places)
+    heads: dict[int, int] = {}
+    steps = []
+    for variable in sorted(_breadth_first(program), key=places.__getitem__):
+        layer, is_mlp = divmod(places[variable], 2)
+        if is_mlp:
+            node = Node(Kind.MLP_POST, layer)
+        else:
+            heads[layer] = heads.get(layer, -1) + 1
+            node = Node(Kind.HEAD, layer, heads[layer])
+        steps.append(Step(variable, node, _reads(variable), _select_of(variable)))
+    return Lowering(program, tuple(steps))
+
+
+def merge(selector: Selector) -> Select:
+    """A selector as one `Select`, the only kind that a head can compute.
+
+    Raises:
+        ValueError: if it combines selects whose keys or queries differ.
+    """
+    match selector:
+        case Select():
+            return selector
+        case SelectorNot():
+            inner = merge(selector.inner)
+            return Select(inner.keys, inner.queries, Not(inner.predicate))
+        case SelectorAnd() | SelectorOr():
+            first, second = merge(selector.first), merge(selector.second)
+            if (first.keys, first.queries) != (second.keys, second.queries):
+                raise ValueError(
+                    f"Expected the parts of a combined selector to read the same keys and "
+                    f"queries, got {first} and {second}; a head compares one key with one query, "
+                    "so join the variables with a SequenceMap first."
+                )
+            joined = Both if isinstance(selector, SelectorAnd) else Either
+            predicate = joined(first.predicate, second.predicate)
+            return Select(first.keys, first.queries, predicate)
+    raise AssertionError(f"unknown selector {type(selector).__name__}")
+
+
+def _breadth_first(program: Variable) -> Iterator[Variable]:
+    """Every computed variable, in the order in which heads are numbered."""
+    for part in walk(program):
+        if isinstance(part, SelectorWidth):
+            yield WidthAttention(part, name=_attention_name(part))
+        if isinstance(part, Variable) and part.children:
+            yield part
+
+
+def _attention_name(width: SelectorWidth) -> str:
+    return f"{width.name or 'width'}_attention"
+
+
+def _place(variable: Variable, places: dict[Variable, int]) -> None:
+    """Put a variable in the earliest place: even for the heads of a layer, odd for its MLP."""
+    if not variable.children:
+        places[variable] = -1
+        return
+    _check_encodings(variable)
+    earliest = 1 + max(places[read.variable] for read in _reads(variable))
+    is_mlp = _select_of(variable) is None
+    places[variable] = earliest + (earliest % 2 != is_mlp)
+
+
+def _reads(variable: Variable) -> tuple[Read, ...]:
+    match variable:
+        case Map():
+            return (Read(Kind.MLP_IN, variable.inner),)
+        case SequenceMap() | LinearSequenceMap():
+            both = (variable.first, variable.second)
+            return tuple(Read(Kind.MLP_IN, each) for each in dict.fromkeys(both))
+        case SelectorWidth():
+            head = WidthAttention(variable, name=_attention_name(variable))
+            return (Read(Kind.MLP_IN, head),)
+        case WidthAttention() | Aggregate():
+            select = _select_of(variable)
+            assert select is not None
+            reads = (Read(Kind.Q_INPUT, select.queries), Read(Kind.K_INPUT, select.keys))
+            if isinstance(variable, Aggregate):
+                return (*reads, Read(Kind.V_INPUT, variable.values))
+            return reads
+    raise AssertionError(f"unknown variable {type(variable).__name__}")
+
+
+def _select_of(variable: Variable) -> Select | None:
+    match variable:
+        case Aggregate():
+            return merge(variable.selector)
+        case WidthAttention():
+            return merge(variable.owner.selector)
+    return None
+
+
+def _check_encodings(variable: Variable) -> None:
+    """Refuse what has no place in a transformer, as Tracr does."""
+    select = _select_of(variable)
+    if select is not None:
+        for role, read in (("keys", select.keys), ("queries", select.queries)):
+            _check(read, Encoding.CATEGORICAL, f"the {role} of a selector")
+    if isinstance(variable, SequenceMap):
+        for read in (variable.first, variable.second):
+            _check(read, Encoding.CATEGORICAL, "what a SequenceMap reads")
+    if isinstance(variable, LinearSequenceMap):
+        for read in (variable.first, variable.second):
+            _check(read, Encoding.NUMERICAL, "what a LinearSequenceMap reads")
+
+
+def _check(variable: Variable, encoding: Encoding, role: str) -> None:
+    if variable.encoding is not encoding:
+        hint = (
+            "encode it so with `numerical`, or convert it with a Map"
+            if encoding is Encoding.NUMERICAL
+            else "convert it with a Map, whose result is categorical"
+        )
+        raise ValueError(
+            f"Expected {role} to be {encoding.value}, got the {variable.encoding.value} "
+            f"{variable.label}; {hint}."
+        )

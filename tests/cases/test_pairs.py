@@ -1,0 +1,140 @@
+"""Paired rows."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from interpbench_jax.cases import CASES, SPLITS, Pairs, Split
+from interpbench_jax.cases.pairs import check_count, make_generator
+from interpbench_jax.rasp import Value
+from interpbench_jax.rasp.plain import read
+
+FIELDS = [field.name for field in dataclasses.fields(Pairs)]
+
+
+def as_lists(pairs: Pairs) -> list[list[object]]:
+    return [getattr(pairs, name).tolist() for name in FIELDS]
+
+
+@pytest.mark.parametrize("variable_length", [False, True])
+@pytest.mark.parametrize("case_id", CASES)
+def test_targets_are_what_the_program_says(case_id: str, variable_length: bool) -> None:
+    task = CASES[case_id]
+    pairs = task.sample(12, seed=5, variable_length=variable_length)
+    values: dict[object, Value] = {task.token_ids[str(token)]: token for token in task.vocab}
+    for inputs, targets in (
+        (pairs.input_ids, pairs.target),
+        (pairs.corrupted_input_ids, pairs.corrupted_target),
+    ):
+        assert inputs.dtype == np.int32
+        assert targets.dtype == (np.int32 if task.is_categorical else np.float32)
+        for row, target, is_scored in zip(inputs, targets, pairs.is_scored, strict=True):
+            sequence = [values[i] for i in row.tolist() if i in values]
+            assert is_scored.tolist() == [i in values for i in row.tolist()]
+            assert (target[~is_scored] == 0).all()
+            expected = read(task.program, sequence, is_causal=task.is_causal)
+            for found, value in zip(target[is_scored].tolist(), expected, strict=True):
+                if task.classes is None:
+                    assert isinstance(value, (int, float))
+                    assert found == np.float32(value)
+                else:
+                    # What is missing counts as class 0.
+                    assert found == (0 if value is None else task.classes.index(value))
+
+
+def test_pairs_are_frozen_and_have_a_length() -> None:
+    pairs = CASES["3"].sample(7, seed=0)
+    assert len(pairs) == 7
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        pairs.target = pairs.target  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_seeds_decide_everything() -> None:
+    task = CASES["11"]
+    first = as_lists(task.sample(50, seed=0))
+    assert first == as_lists(task.sample(50, seed=0))
+    assert first == as_lists(task.sample(50, seed=np.int64(0)))
+    assert first != as_lists(task.sample(50, seed=1))
+    rng = np.random.Generator(np.random.PCG64(0))
+    assert first == as_lists(task.sample(50, seed=rng))
+    assert first != as_lists(task.sample(50, seed=rng))
+
+
+def test_no_global_state() -> None:
+    before = str(np.random.get_state())
+    CASES["3"].sample(5, seed=0)
+    assert str(np.random.get_state()) == before
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("case_id", ["3", "13", "20"])
+def test_both_inputs_of_a_pair_are_of_the_split_and_differ(case_id: str, split: Split) -> None:
+    task = CASES[case_id]
+    pairs = task.sample(300, seed=0, split=split)
+    assert (pairs.input_ids != pairs.corrupted_input_ids).any(axis=1).all()
+    both = {tuple(row) for row in np.concatenate([pairs.input_ids, pairs.corrupted_input_ids])}
+    for other in SPLITS:
+        if other == split:
+            continue
+        elsewhere = task.sample(300, seed=1, split=other)
+        rows = np.concatenate([elsewhere.input_ids, elsewhere.corrupted_input_ids])
+        assert both.isdisjoint(map(tuple, rows))
+
+
+def test_unique_removes_duplicates() -> None:
+    task = CASES["3"]
+    n_distinct = len(np.unique(task.sample(200, seed=0).input_ids, axis=0))
+    assert n_distinct < 200
+    pairs = task.sample(200, seed=0, unique=True)
+    assert len(np.unique(pairs.input_ids, axis=0)) == 200
+    with pytest.raises(ValueError, match="Expected at most 256 different inputs to be asked for"):
+        task.sample(257, seed=0, unique=True)
+
+
+def test_no_rows() -> None:
+    for case_id in ("3", "11"):
+        pairs = CASES[case_id].sample(0, seed=0)
+        assert len(pairs) == 0
+        assert pairs.target.dtype == (np.float32 if case_id == "3" else np.int32)
+
+
+@pytest.mark.parametrize(
+    ("seed", "message"),
+    [
+        (None, r"Expected a seed as an int or a numpy.*, got None; .*seed=0"),
+        (True, "got True"),
+        (0.5, "got 0.5"),
+        ("0", "got '0'"),
+        (np.random.RandomState(0), "got RandomState"),
+    ],
+)
+def test_what_is_not_a_seed(seed: object, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        make_generator(seed)
+
+
+def test_what_is_not_a_number_of_rows() -> None:
+    for n in (1.5, None, True, "1"):
+        with pytest.raises(TypeError, match="Expected a number of rows as an int, got"):
+            check_count(n)
+
+
+def test_what_cannot_be_sampled() -> None:
+    task = CASES["3"]
+    with pytest.raises(ValueError, match="Expected a number of rows from 0, got -1"):
+        task.sample(-1, seed=0)
+    with pytest.raises(ValueError, match="Expected a seed from 0, got -1"):
+        task.sample(1, seed=-1)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_what_a_user_sees() -> None:
+    task = CASES["3"]
+    with pytest.raises(TypeError, match="Expected a seed as an int"):
+        task.sample(1, seed=None)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(TypeError, match=r"Expected a number of rows as an int, got 1\.5"):
+        task.sample(1.5, seed=0)  # pyright: ignore[reportArgumentType]
+    for split_of in (lambda split: task.sample(1, seed=0, split=split), task.all_inputs):
+        with pytest.raises(ValueError, match="a split out of train, validation, test, got 'dev'"):
+            split_of("dev")  # pyright: ignore[reportArgumentType]

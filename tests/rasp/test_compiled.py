@@ -1,0 +1,133 @@
+"""The compiled reading: what it makes of BOS, PAD, masks and interchanged values."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from interpbench_jax.cases import CASES
+from interpbench_jax.rasp import (
+    Aggregate,
+    Comparison,
+    Select,
+    SelectorWidth,
+    SequenceMap,
+    Variable,
+    indices,
+    numerical,
+    shift,
+    tokens,
+    width,
+)
+from interpbench_jax.rasp.compiled import Interchange, TokenIds, compile_program, evaluate
+
+VOCAB = ("a", "b")
+TOKEN_IDS = TokenIds(vocab=VOCAB, ids=(2, 3), bos=0, pad=1)
+A, B, BOS, PAD = 2, 3, 0, 1
+
+
+def run(program: Variable, *ids: int, is_causal: bool = False, n_positions: int = 3) -> np.ndarray:
+    compiled = compile_program(program, TOKEN_IDS, n_positions, is_causal)
+    return np.asarray(evaluate(compiled, jnp.asarray([[BOS, *ids]])).output)[0, 1:]
+
+
+def test_missing_values_are_rows_of_zeros() -> None:
+    np.testing.assert_allclose(run(shift(tokens, 1), A, B), [[0, 0], [1, 0]], atol=1e-20)
+
+
+def test_a_mean_of_several_values_is_fractional() -> None:
+    everything = Select(tokens, tokens, Comparison.TRUE)
+    rows = run(Aggregate(everything, tokens), A, A, B)
+    np.testing.assert_allclose(rows, np.full((3, 2), [2 / 3, 1 / 3]), rtol=1e-6)
+
+
+def test_causal_masking_overrides_the_program() -> None:
+    rows = run(shift(tokens, -1), A, B, B, is_causal=True)
+    np.testing.assert_allclose(rows, np.zeros((3, 2)), atol=1e-20)
+    count = numerical(width(tokens, tokens, Comparison.TRUE))
+    np.testing.assert_array_equal(run(count, A, B, A, is_causal=True)[:, 0], [1, 2, 3])
+
+
+def test_bos_is_not_counted_and_has_no_width() -> None:
+    everything = width(tokens, tokens, Comparison.TRUE)
+    compiled = compile_program(everything, TOKEN_IDS, 3, False)
+    rows = np.asarray(evaluate(compiled, jnp.asarray([[BOS, A, B, A]])).output)[0]
+    np.testing.assert_array_equal(rows, [[0, 0, 0, 0], *[[0, 0, 0, 1]] * 3])
+    # Nor is the width at BOS a key: it would be 0.
+    nothing = width(tokens, tokens, Comparison.FALSE)
+    zeros = numerical(width(nothing, nothing, Comparison.EQ))
+    np.testing.assert_array_equal(run(zeros, A, B, A)[:, 0], [3, 3, 3])
+
+
+def test_pad_is_as_if_it_were_not_there() -> None:
+    programs: tuple[Variable, ...] = (
+        shift(tokens, -1),
+        SelectorWidth(Select(indices, indices, Comparison.TRUE)),
+        SelectorWidth(Select(tokens, tokens, Comparison.EQ)),
+        SequenceMap(lambda token, index: (token, index) == ("a", 1), tokens, indices),
+    )
+    for program in programs:
+        short = run(program, A, A)
+        np.testing.assert_allclose(run(program, A, A, PAD)[:2], short, atol=1e-6)
+
+
+def test_shorter_inputs_than_the_longest() -> None:
+    np.testing.assert_array_equal(run(indices, A, n_positions=5), [[1, 0, 0, 0, 0]])
+    with pytest.raises(
+        ValueError, match=r"Expected inputs of 1 to 3 positions \(BOS counts\), got 4"
+    ):
+        run(tokens, A, A, A, n_positions=2)
+
+
+def test_named_inputs_are_inputs() -> None:
+    renamed = SequenceMap(max, tokens.named("letters"), indices.named("places") + 0)
+    assert run(tokens.named("letters"), A, B).tolist() == [[1, 0], [0, 1]]
+    with pytest.raises(ValueError, match="TypeError"):
+        run(renamed, A)
+
+
+def test_token_ids_must_cover_every_token_once() -> None:
+    for ids in ((2,), (2, 2), (2, 4), (1, 2)):
+        with pytest.raises(ValueError, match="Expected one id from 0 up for each of 2 tokens"):
+            TokenIds(vocab=VOCAB, ids=ids, bos=0, pad=1)
+
+
+@pytest.mark.parametrize("case_id", CASES)
+def test_interchange_laws(case_id: str) -> None:
+    """No component: the plain run. All components, or all that the output needs: the source's."""
+    task = CASES[case_id]
+    program = task.high_level.program
+    pairs = task.sample(16, seed=0)
+    inputs, sources = jnp.asarray(pairs.input_ids), jnp.asarray(pairs.corrupted_input_ids)
+    plain, source = evaluate(program, inputs), evaluate(program, sources)
+    n_nodes = len(program.lowering.nodes)
+    none, every = jnp.zeros((16, n_nodes), bool), jnp.ones((16, n_nodes), bool)
+    for mask, expected in ((none, plain), (every, source)):
+        found = evaluate(program, inputs, Interchange(source.values, mask))
+        for value, wanted in zip(found.values, expected.values, strict=True):
+            np.testing.assert_array_equal(value, wanted)
+        np.testing.assert_array_equal(found.output, expected.output)
+    last = none.at[:, -1].set(True)
+    found = evaluate(program, inputs, Interchange(source.values, last))
+    np.testing.assert_array_equal(found.output, source.output)
+
+
+def test_under_jit_vmap_and_scan() -> None:
+    task = CASES["13"]
+    program = task.high_level.program
+    pairs = task.sample(12, seed=1)
+    inputs, sources = jnp.asarray(pairs.input_ids), jnp.asarray(pairs.corrupted_input_ids)
+    nodes = jnp.arange(12) % len(program.lowering.nodes)
+
+    def interchange(inputs: jax.Array, sources: jax.Array, node: jax.Array) -> jax.Array:
+        mask = (node[..., None] == jnp.arange(len(program.lowering.nodes)))[None]
+        values = evaluate(program, sources[None]).values
+        return evaluate(program, inputs[None], Interchange(values, mask)).output[0]
+
+    mapped = jax.jit(jax.vmap(interchange))(inputs, sources, nodes)
+    _, scanned = jax.lax.scan(
+        lambda _, xs: (None, interchange(*xs)), None, (inputs, sources, nodes)
+    )
+    together = task.high_level(inputs, sources, nodes)
+    np.testing.assert_allclose(mapped, together, atol=1e-6)
+    np.testing.assert_allclose(scanned, together, atol=1e-6)
