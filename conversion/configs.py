@@ -117,7 +117,7 @@ def convert_config(given: Mapping[str, object], name: str) -> TransformerConfig:
     missing = sorted(set(_IMPLEMENTED) - set(given))
     if missing:
         raise UpstreamFormatError(
-            f"{name}: expected all of HookedTransformerConfig, {missing} lack."
+            f"{name}: expected every field of HookedTransformerConfig; missing: {missing}."
         )
     _check_attn_scale(given, name)
     try:

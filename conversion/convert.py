@@ -111,8 +111,8 @@ def _rename_heads(circuit: Circuit, moved: Mapping[Node, Node]) -> Circuit:
 
 
 def _check_mask(mask: np.ndarray, config: TransformerConfig, expected: str) -> None:
-    wanted = np.tri(config.n_ctx, dtype=np.bool_)
-    if mask.dtype != np.bool_ or not np.array_equal(mask, wanted):
+    fits = mask.dtype == np.bool_ and mask.shape == (config.n_ctx, config.n_ctx)
+    if not fits or not np.array_equal(mask, np.tri(config.n_ctx, dtype=np.bool_)):
         raise UpstreamFormatError(
             f"{expected} to be a lower triangle of true of size {config.n_ctx}, got another "
             f"{mask.dtype} array of shape {mask.shape}; other masks are not implemented."

@@ -11,8 +11,8 @@ import numpy as np
 
 from conversion.errors import UpstreamFormatError
 from interpbench_jax.case import Case
-from interpbench_jax.circuit import edge_mask
 from interpbench_jax.config import TransformerConfig
+from interpbench_jax.masks import edge_mask
 from interpbench_jax.sites import Edge, Node, parse_node
 
 if TYPE_CHECKING:

@@ -21,8 +21,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 Tokens = Int[Array | np.ndarray, "batch pos"]
+# Inputs that are not paired with others by row.
+OtherTokens = Int[Array | np.ndarray, "other pos"]
 Logits = Float[Array, "batch pos vocab_out"]
-EdgeMask = Float[Array, "dst src"] | Float[Array, "dst src pos"]
+EdgeMask = Float[Array | np.ndarray, "dst src"] | Float[Array | np.ndarray, "dst src pos"]
 
 # Inside a run the batch is innermost: it is the one long axis of these models, and processors
 # work along the innermost one.
@@ -39,6 +41,7 @@ __all__ = [
     "HeadStreams",
     "Int",
     "Logits",
+    "OtherTokens",
     "Replacement",
     "Stream",
     "Tokens",

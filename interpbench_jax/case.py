@@ -12,10 +12,10 @@ import numpy as np
 
 from interpbench_jax.circuit import Circuit
 from interpbench_jax.config import TransformerConfig
+from interpbench_jax.jsontext import parse_json_object
 from interpbench_jax.weights import (
     check_weights,
     load_weights,
-    parse_json_object,
     save_weights,
     write_atomically,
 )
@@ -196,6 +196,6 @@ def _read_vocab(value: object) -> tuple[str, ...] | None:
     if value is None:
         return None
     assert isinstance(value, list)  # _check_header
-    if not all(isinstance(token, str) for token in value):
-        raise ValueError("Expected vocab as a list of strings.")
+    if not all(isinstance(token, str) for token in value) or len(set(value)) != len(value):
+        raise ValueError("Expected vocab as a list of different strings.")
     return tuple(value)

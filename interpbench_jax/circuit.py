@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
+from interpbench_jax.jsontext import parse_json_object
+from interpbench_jax.masks import edge_mask
 from interpbench_jax.sites import (
     Edge,
     Kind,
@@ -225,11 +227,8 @@ class Circuit:
         Raises:
             ValueError: if the text is not a circuit.
         """
-        try:
-            data = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"Expected a circuit as JSON, got text that is not: {error}") from None
-        if not isinstance(data, dict) or data.get("format") != _FORMAT or data.get("version") != 1:
+        data = parse_json_object(text, "a circuit")
+        if data.get("format") != _FORMAT or data.get("version") != 1:
             raise ValueError(
                 f'Expected a JSON object with "format": "{_FORMAT}" and "version": 1; '
                 "the file is something else or comes from a newer release."
@@ -237,10 +236,16 @@ class Circuit:
         fields = {"format", "version", "n_layers", "n_heads", "edges"}
         if set(data) != fields:
             raise ValueError(f"Expected the circuit fields {sorted(fields)}, got {sorted(data)}.")
-        sizes = (data["n_layers"], data["n_heads"])
-        if not all(type(size) is int and 0 < size <= 1024 for size in sizes):
-            raise ValueError(f"Expected n_layers and n_heads from 1 to 1024, got {sizes}.")
-        return cls.from_names(data["edges"], *sizes)
+        layers, heads, edges = data["n_layers"], data["n_heads"], data["edges"]
+        for size in (layers, heads):
+            if not isinstance(size, int) or isinstance(size, bool) or not 0 < size <= 1024:
+                raise ValueError(
+                    f"Expected n_layers and n_heads from 1 to 1024, got {(layers, heads)}."
+                )
+        assert isinstance(layers, int) and isinstance(heads, int)
+        if not isinstance(edges, list):
+            raise ValueError(f"Expected edges as a list, got {edges!r}.")
+        return cls.from_names(edges, layers, heads)
 
     @classmethod
     def from_names(cls, pairs: Iterable[Iterable[str]], n_layers: int, n_heads: int) -> "Circuit":
@@ -249,8 +254,6 @@ class Circuit:
         Raises:
             ValueError: if an entry is not a pair of hook names, or not an edge of the model.
         """
-        if not isinstance(pairs, Iterable):
-            raise ValueError(f"Expected a list of edges, got {pairs!r}.")
         edges = []
         for pair in pairs:
             names = tuple(pair) if isinstance(pair, list | tuple) else ()
@@ -316,49 +319,6 @@ class Circuit:
                 f"Expected nodes of a model with {self.n_layers} layers of {self.n_heads} heads, "
                 f"got {node}; the circuit was probably made for another model."
             )
-
-
-def edge_mask(fine_edges: Iterable[Edge], n_layers: int, n_heads: int) -> np.ndarray:
-    """1 where a fine edge is given, 0 elsewhere.
-
-    Returns:
-        float32 of shape `[dst, src]`, in the orders of `sites.readers` and `sites.writers`.
-
-    Raises:
-        ValueError: if an edge is not from a writer to a reader of the model.
-    """
-    pairs = edge_indices(fine_edges, n_layers, n_heads)
-    mask = np.zeros((len(readers(n_layers, n_heads)), len(writers(n_layers, n_heads))), np.float32)
-    mask[pairs[:, 0], pairs[:, 1]] = 1
-    return mask
-
-
-def edge_indices(fine_edges: Iterable[Edge], n_layers: int, n_heads: int) -> np.ndarray:
-    """Where fine edges lie in a mask.
-
-    Returns:
-        int32 of shape `[edges, 2]`: index on the `dst` axis, index on the `src` axis.
-
-    Raises:
-        ValueError: if an edge is not from a writer to a reader of the model.
-    """
-    dst, src = _indices(n_layers, n_heads)
-    try:
-        pairs = [(dst[edge.dst], src[edge.src]) for edge in fine_edges]
-    except KeyError as error:
-        raise ValueError(
-            f"Expected edges from a writer to a reader of a model with {n_layers} layers of "
-            f"{n_heads} heads, got the end {error.args[0]}."
-        ) from None
-    return np.asarray(pairs, np.int32).reshape(-1, 2)
-
-
-@lru_cache(maxsize=64)
-def _indices(n_layers: int, n_heads: int) -> tuple[dict[Node, int], dict[Node, int]]:
-    return (
-        {node: i for i, node in enumerate(readers(n_layers, n_heads))},
-        {node: i for i, node in enumerate(writers(n_layers, n_heads))},
-    )
 
 
 def _comes_before(writer: Node, reader: Node, n_heads: int) -> bool:

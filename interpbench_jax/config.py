@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from interpbench_jax.jsontext import parse_json_object
+
 Activation = Literal["gelu", "gelu_new", "relu"]
 Normalization = Literal["LNPre"]
 AttentionDirection = Literal["causal", "bidirectional"]
@@ -91,11 +93,8 @@ class TransformerConfig:
             ValueError: if the text is not a config, or has a key or a value that is not
                 implemented; the message names it.
         """
-        try:
-            data = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"Expected a config as JSON, got text that is not: {error}") from None
-        if not isinstance(data, dict) or data.get("format") != _FORMAT or data.get("version") != 1:
+        data = parse_json_object(text, "a config")
+        if data.get("format") != _FORMAT or data.get("version") != 1:
             raise ValueError(
                 f'Expected a JSON object with "format": "{_FORMAT}" and "version": 1; '
                 "the file is something else or comes from a newer release."

@@ -3,7 +3,6 @@
 Names and shapes are TransformerLens's: `blocks.0.attn.W_Q` is `[heads, d_model, d_head]`.
 """
 
-import json
 import os
 import tempfile
 from collections.abc import Mapping
@@ -140,18 +139,3 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-
-
-def parse_json_object(text: str, what: str) -> dict[str, object]:
-    """A JSON object from text that may be anything.
-
-    Raises:
-        ValueError: if it is not one; `what` says in the message what was expected.
-    """
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"Expected {what} as JSON, got text that is not: {error}") from None
-    if not isinstance(data, dict):
-        raise ValueError(f"Expected {what} as a JSON object, got a {type(data).__name__}.")
-    return data

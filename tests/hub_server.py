@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, Self, cast
 from urllib.parse import unquote, urlsplit
 
 import huggingface_hub
@@ -69,20 +69,20 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class _Answer:
+class Answer:
     status: int
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-class _NotFound(Exception):
+class NotFound(Exception):
     """Its text is the Hub's error code."""
 
 
 class HubServer:
     """A Hub on 127.0.0.1, from `with` to its end; files of `large` bytes or more are redirected."""
 
-    def __init__(self, *, large: int = 1 << 20) -> None:
+    def __init__(self, *, large: int = 1 << 20, handler: "type[Handler] | None" = None) -> None:
         self.repositories: dict[str, dict[str, dict[str, bytes]]] = {}
         self.refs: dict[str, dict[str, str]] = {}
         self.requests: list[LoggedRequest] = []
@@ -90,8 +90,8 @@ class HubServer:
         self.large = large
         self.closing = threading.Event()
         self._lock = threading.Lock()
-        handler = type("Handler", (_Handler,), {"hub": self})
-        self._server = _Listener(("127.0.0.1", 0), handler)
+        bound = cast("type[Handler]", type("Bound", (handler or Handler,), {"hub": self}))
+        self._server = _Listener(("127.0.0.1", 0), bound)
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
 
@@ -156,7 +156,7 @@ class HubServer:
         lines = [f"{request.method} {request.path}" for request in self.requests]
         return [line for line in lines if re.search(pattern, line)]
 
-    def answer(self, path: str) -> _Answer:
+    def answer(self, path: str) -> Answer:
         """What the Hub says to a GET of this path, the query left out."""
         for pattern, method in (
             (r"/api/(models|datasets)/([^/]+/[^/]+)(?:/revision/([^/]+))?", self._revision),
@@ -168,76 +168,81 @@ class HubServer:
             if match:
                 try:
                     return method(*(part and unquote(part) for part in match.groups()))
-                except _NotFound as error:
-                    return _error(404, str(error))
-        return _Answer(404, b"not a Hub's path")
+                except NotFound as error:
+                    return error_answer(404, str(error))
+        return Answer(404, b"not a Hub's path")
 
-    def _find(
+    def find(
         self, kind: str | None, repo: str, revision: str | None
     ) -> tuple[str, dict[str, bytes]]:
+        """The commit that a revision is, and its files; or `NotFound` is raised."""
         name = f"datasets/{repo}" if kind == "datasets" else repo
         if name not in self.repositories:
-            raise _NotFound("RepoNotFound")
+            raise NotFound("RepoNotFound")
         commit = self.refs[name].get(revision or "main", revision or "")
         if commit not in self.repositories[name]:
-            raise _NotFound("RevisionNotFound")
+            raise NotFound("RevisionNotFound")
         return commit, self.repositories[name][commit]
 
-    def _revision(self, kind: str, repo: str, revision: str | None) -> _Answer:
-        commit, files = self._find(kind, repo, revision)
+    def _revision(self, kind: str, repo: str, revision: str | None) -> Answer:
+        commit, files = self.find(kind, repo, revision)
         siblings = [{"rfilename": name, **self._metadata(data)} for name, data in files.items()]
-        return _json({"id": repo, "sha": commit, "siblings": siblings, "tags": []})
+        return json_answer({"id": repo, "sha": commit, "siblings": siblings, "tags": []})
 
-    def _tree(self, kind: str, repo: str, revision: str, folder: str | None) -> _Answer:
-        _, files = self._find(kind, repo, revision)
+    def _tree(self, kind: str, repo: str, revision: str, folder: str | None) -> Answer:
+        _, files = self.find(kind, repo, revision)
         entries = [
-            {"type": "file", "path": name, "oid": _git_oid(data), **self._metadata(data)}
+            self.entry(name, data)
             for name, data in files.items()
             if name.startswith(f"{folder}/" if folder else "")
         ]
-        return _json(entries)
+        return json_answer(entries)
+
+    def entry(self, name: str, data: bytes) -> dict[str, object]:
+        """One file as it is listed in a tree."""
+        return {"type": "file", "path": name, "oid": git_oid(data), **self._metadata(data)}
 
     def _metadata(self, data: bytes) -> dict[str, object]:
-        known: dict[str, object] = {"size": len(data), "blobId": _git_oid(data)}
+        known: dict[str, object] = {"size": len(data), "blobId": git_oid(data)}
         if len(data) >= self.large:
             sha256 = hashlib.sha256(data).hexdigest()
             known["lfs"] = {"sha256": sha256, "oid": sha256, "size": len(data), "pointerSize": 130}
         return known
 
-    def _file(self, kind: str | None, repo: str, revision: str, name: str) -> _Answer:
-        commit, files = self._find(kind, repo, revision)
+    def _file(self, kind: str | None, repo: str, revision: str, name: str) -> Answer:
+        commit, files = self.find(kind, repo, revision)
         data = files.get(name)
         headers = {"X-Repo-Commit": commit}
         if data is None:
-            return _error(404, "EntryNotFound", headers)
+            return error_answer(404, "EntryNotFound", headers)
         if len(data) < self.large:
-            return _Answer(200, data, {**headers, "ETag": f'"{_git_oid(data)}"'})
+            return Answer(200, data, {**headers, "ETag": f'"{git_oid(data)}"'})
         sha256 = hashlib.sha256(data).hexdigest()
         linked = {"X-Linked-Etag": f'"{sha256}"', "X-Linked-Size": str(len(data))}
         # Another name of this machine, as the Hub's storage is another host than the Hub.
         storage = f"{self.endpoint.replace('127.0.0.1', 'localhost')}/storage/{sha256}"
-        return _Answer(302, b"", {**headers, **linked, "Location": storage})
+        return Answer(302, b"", {**headers, **linked, "Location": storage})
 
-    def _stored(self, sha256: str) -> _Answer:
+    def _stored(self, sha256: str) -> Answer:
         for commits in self.repositories.values():
             for files in commits.values():
                 for data in files.values():
                     if hashlib.sha256(data).hexdigest() == sha256:
-                        return _Answer(200, data, {"ETag": f'"{sha256}"'})
-        return _Answer(404)
+                        return Answer(200, data, {"ETag": f'"{sha256}"'})
+        return Answer(404)
 
 
-def _git_oid(data: bytes) -> str:
+def git_oid(data: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
-def _json(value: object) -> _Answer:
-    return _Answer(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
+def json_answer(value: object) -> Answer:
+    return Answer(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
 
 
-def _error(status: int, code: str, headers: Mapping[str, str] | None = None) -> _Answer:
+def error_answer(status: int, code: str, headers: Mapping[str, str] | None = None) -> Answer:
     body = json.dumps({"error": code}).encode()
-    return _Answer(status, body, {**(headers or {}), "X-Error-Code": code, "X-Error-Message": code})
+    return Answer(status, body, {**(headers or {}), "X-Error-Code": code, "X-Error-Message": code})
 
 
 class _Listener(ThreadingHTTPServer):
@@ -245,7 +250,7 @@ class _Listener(ThreadingHTTPServer):
         """Say nothing: clients that leave early are what the tests are about."""
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = 30
     wbufsize = -1  # head and body in one packet, or the client's delayed ACK costs 40 ms
@@ -267,27 +272,33 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if fault is not None and fault.status is not None:
             code = fault.error_code
-            self._send(_error(fault.status, code) if code else _Answer(fault.status, b"broken"))
+            self._send(
+                error_answer(fault.status, code) if code else Answer(fault.status, b"broken")
+            )
             return
-        answer = self._ranged(self.hub.answer(urlsplit(self.path).path))
+        answer = self._ranged(self.answer())
         self._send(answer, keep_bytes=fault.keep_bytes if fault is not None else None)
         if fault is not None and fault.hang:
             self.wfile.flush()
             self._hang()
 
+    def answer(self) -> Answer:
+        """What the Hub says, whatever faults there are."""
+        return self.hub.answer(urlsplit(self.path).path)
+
     def _hang(self) -> None:
         self.hub.closing.wait(60)
         self.close_connection = True
 
-    def _ranged(self, answer: _Answer) -> _Answer:
+    def _ranged(self, answer: Answer) -> Answer:
         match = re.fullmatch(r"bytes=(\d+)-", self.headers["Range"] or "")
         if match is None or answer.status != 200:
             return answer
         first, size = int(match[1]), len(answer.body)
         span = {"Content-Range": f"bytes {first}-{size - 1}/{size}"}
-        return _Answer(206, answer.body[first:], {**answer.headers, **span})
+        return Answer(206, answer.body[first:], {**answer.headers, **span})
 
-    def _send(self, answer: _Answer, *, keep_bytes: int | None = None) -> None:
+    def _send(self, answer: Answer, *, keep_bytes: int | None = None) -> None:
         self.send_response(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, value)

@@ -19,7 +19,9 @@ MAX_FUNCTION_LINES = 80
 # Data flows from left to right; a module imports only what is to its left.
 ORDER: tuple[str, ...] = (
     "axes",
+    "jsontext",
     "sites",
+    "masks",
     "config",
     "circuit",
     "weights",
@@ -44,14 +46,14 @@ def _left_of(name: str) -> set[str]:
 
 MAY_IMPORT: dict[str, set[str]] = {
     **{name: _left_of(name) for name in ORDER},
-    "case": {"sites", "config", "circuit", "weights", "model"},
+    "case": {"jsontext", "sites", "config", "circuit", "weights", "model"},
     "scores": _left_of("scores") - {"case", "discovery"},
     "statistics": _left_of("statistics") - {"model", "interventions", "sweeps", "discovery"},
     "rasp": {"axes", "sites", "config", "circuit"},
     "cases": {"sites", "config", "circuit", "metrics", "rasp"},
     "training": _left_of("discovery") | {"case", "cases"},
     "inputs": _left_of("model") | {"case"},
-    "conversion": {"axes", "sites", "config", "circuit", "weights", "case"},
+    "conversion": {"axes", "sites", "config", "masks", "circuit", "weights", "case"},
 }
 # The modules that join everything.
 MAY_IMPORT |= {

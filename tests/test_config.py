@@ -106,7 +106,7 @@ def test_other_attn_scales_are_refused(value: object) -> None:
         tiny_config(use_attn_scale=value)
 
 
-@pytest.mark.parametrize("value", [-1e-9, math.inf, math.nan, 1, None, "1e-5"])
+@pytest.mark.parametrize("value", [-1e-9, math.inf, math.nan, True, None, "1e-5"])
 @pytest.mark.usefixtures("unchecked")
 def test_other_eps_are_refused(value: object) -> None:
     with pytest.raises(ValueError, match="Expected eps as a finite number from 0, got"):
@@ -119,7 +119,7 @@ def test_other_eps_are_refused(value: object) -> None:
         ("", "Expected a config as JSON, got text that is not"),
         ("{'n_layers': 2}", "Expected a config as JSON, got text that is not"),
         ("[" * 100_000, "Expected a config as JSON, got text that is not"),
-        ("[]", '"format": "interpbench-transformer"'),
+        ("[]", "Expected a config as a JSON object, got a list"),
         ("{}", '"format": "interpbench-transformer"'),
         (config_text(format="interpbench-case"), '"format": "interpbench-transformer"'),
         (config_text(version=2), "comes from a newer release"),

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from interpbench_jax.circuit import edge_indices
 from interpbench_jax.config import TransformerConfig
+from interpbench_jax.masks import edge_indices
 from interpbench_jax.sites import Edge, readers, writers
 
 ALL_POSITIONS = -1

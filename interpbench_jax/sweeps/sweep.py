@@ -6,7 +6,7 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from interpbench_jax import circuit
-from interpbench_jax.axes import Tokens
+from interpbench_jax.axes import OtherTokens, Tokens
 from interpbench_jax.circuit import Universe, UniverseName
 from interpbench_jax.interventions import ABLATIONS, Ablation
 from interpbench_jax.metrics import Metric, MetricName, Targets, default_metric, resolve_metric
@@ -25,7 +25,7 @@ Name = TypeVar("Name", Edge, Node)
 def sweep_edges(
     model: Transformer,
     clean: Tokens,
-    corrupted: Tokens | None = None,
+    corrupted: OtherTokens | None = None,
     *,
     universe: UniverseName = "qkv",
     ablation: Ablation = "resample",
@@ -90,7 +90,7 @@ def sweep_edges(
 def sweep_nodes(
     model: Transformer,
     clean: Tokens,
-    corrupted: Tokens | None = None,
+    corrupted: OtherTokens | None = None,
     *,
     universe: UniverseName = "qkv",
     ablation: Ablation = "resample",
@@ -184,7 +184,7 @@ def _sweep(
 def _check_inputs(
     model: Transformer,
     clean: Tokens,
-    corrupted: Tokens | None,
+    corrupted: OtherTokens | None,
     targets: Targets | None,
     ablation: Ablation,
 ) -> Inputs:

@@ -245,5 +245,5 @@ def test_attn_scale_is_not_used_where_there_is_none() -> None:
 
 def test_attn_scale_without_a_head_width_is_refused() -> None:
     given = {key: value for key, value in GIVEN.items() if key != "d_head"}
-    with pytest.raises(UpstreamFormatError, match="with d_head=None"):
+    with pytest.raises(UpstreamFormatError, match=r"missing: \['d_head'\]"):
         convert_config(given | {"attn_scale": 2.0}, "cfg.pkl")

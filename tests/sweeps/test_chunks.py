@@ -57,6 +57,7 @@ def test_the_estimate_bounds_what_xla_allocates(
     weights = np.ones(chunks.batch, np.float32)
     lowered = program._patch.lower(model, tokens, reference, None, weights, edits, scoring)
     analysis = lowered.compile().memory_analysis()
+    assert analysis is not None
     allocated = analysis.temp_size_in_bytes + analysis.output_size_in_bytes
     per_edit, per_input, per_run = numbers_held(shape, shape.n_ctx, by_position)
     held = per_edit * chunks.edits + (per_input + per_run * chunks.edits) * chunks.batch

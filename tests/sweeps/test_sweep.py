@@ -18,8 +18,9 @@ from interpbench_jax import (
     sweep_nodes,
     universe,
 )
-from interpbench_jax.circuit import UNIVERSES, UniverseName, edge_mask
+from interpbench_jax.circuit import UNIVERSES, UniverseName
 from interpbench_jax.interventions import ABLATIONS, Ablation
+from interpbench_jax.masks import edge_mask
 from interpbench_jax.model import Transformer
 from interpbench_jax.sweeps import program
 from tests.fixtures import UPSTREAM, random_weights, requires_upstream
@@ -175,11 +176,17 @@ def test_inputs_of_the_same_shape_do_not_compile_again(
 ) -> None:
     clean, corrupted = inputs
     sweep_edges(model, clean, corrupted)
-    prepared, patched = program._prepare._cache_size(), program._patch._cache_size()
+    before = compiled_programs()
     other = build_model(CONFIG, random_weights(CONFIG, seed=4))
     sweep_edges(model, corrupted, clean)
     sweep_edges(other, clean, corrupted)
-    assert (program._prepare._cache_size(), program._patch._cache_size()) == (prepared, patched)
+    assert compiled_programs() == before
+
+
+def compiled_programs() -> tuple[int, int]:
+    both = (program._prepare, program._patch)
+    prepare, patch = (function._cache_size() for function in both)  # pyright: ignore
+    return prepare, patch
 
 
 def test_metrics_by_name_and_as_functions(
@@ -198,6 +205,7 @@ def test_metrics_by_name_and_as_functions(
     assert np.abs(from_start.effects - sweep_edges(model, clean, corrupted).effects).max() > 1e-4
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_metric_of_the_wrong_shape_is_refused(
     model: Transformer, inputs: tuple[np.ndarray, np.ndarray]
 ) -> None:
@@ -210,8 +218,8 @@ def test_to_pandas(model: Transformer, inputs: tuple[np.ndarray, np.ndarray]) ->
     clean, corrupted = inputs
     frame = sweep_edges(model, clean, corrupted, positions=[1, 3]).to_pandas()
     assert list(frame.columns) == ["name", "src", "dst", "position", "effect"]
-    assert frame["name"][0] == "hook_embed -> blocks.0.hook_q_input[0]"
-    assert list(frame["position"][:4]) == [1, 3, 1, 3]
+    assert frame["name"].tolist()[0] == "hook_embed -> blocks.0.hook_q_input[0]"
+    assert frame["position"].tolist()[:4] == [1, 3, 1, 3]
     nodes = sweep_nodes(model, clean, corrupted)
     assert list(nodes.to_pandas().columns) == ["name", "effect"]
     np.testing.assert_array_equal(nodes.to_pandas()["effect"], nodes.effects)
@@ -234,6 +242,7 @@ def test_to_pandas(model: Transformer, inputs: tuple[np.ndarray, np.ndarray]) ->
         ({"clean": np.zeros((0, 5), np.int32)}, "Expected at least one input"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_arguments_that_do_not_fit_are_refused(
     model: Transformer,
     inputs: tuple[np.ndarray, np.ndarray],
