@@ -33,9 +33,9 @@ def main() -> None:
 
     case = ib.load_case(arguments.folder.resolve().name, arguments.folder)
     model = case.model
-    seconds = []
+    seconds: list[float] = []
     one = uniform_pairs(case, 1, 0)
-    ib.sweep_edges(model, one.clean, one.corrupted, universe="head")  # starts XLA
+    result = ib.sweep_edges(model, one.clean, one.corrupted)  # starts XLA
     before = peak_bytes()
     for seed in range(arguments.repeats + 1):
         pairs = uniform_pairs(case, arguments.n, seed)

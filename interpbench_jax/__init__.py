@@ -6,7 +6,11 @@ Names are looked up when they are first used, so that importing the package stay
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from hf_dataset.alias import install as _install_alias
+
 if TYPE_CHECKING:
+    from hf_dataset.arrays import to_jax as to_jax
+    from hf_dataset.loading import load_dataset as load_dataset
     from interpbench_jax.case import Case as Case
     from interpbench_jax.case import read_case as read_case
     from interpbench_jax.cases import CASES as CASES
@@ -42,6 +46,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "hf_dataset.arrays": ("to_jax",),
+    "hf_dataset.loading": ("load_dataset",),
     "case": ("Case", "read_case"),
     "cases": ("CASES",),
     "circuit": ("UNIVERSES", "Circuit", "Universe", "universe"),
@@ -68,10 +74,14 @@ __all__ = sorted(_HOME_OF)  # pyright: ignore[reportUnsupportedDunderAll]
 def __getattr__(name: str) -> object:
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    home = _HOME_OF[name]
+    value = getattr(import_module(home if "." in home else f"{__name__}.{home}"), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_HOME_OF})
+
+
+_install_alias()  # imports nothing; `datasets` is left alone until something imports it

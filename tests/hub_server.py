@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar, Self, cast
+from typing import ClassVar, Self
 from urllib.parse import unquote, urlsplit
 
 import huggingface_hub
@@ -82,16 +82,17 @@ class NotFound(Exception):
 class HubServer:
     """A Hub on 127.0.0.1, from `with` to its end; files of `large` bytes or more are redirected."""
 
-    def __init__(self, *, large: int = 1 << 20, handler: "type[Handler] | None" = None) -> None:
+    def __init__(self, *, large: int = 1 << 20) -> None:
         self.repositories: dict[str, dict[str, dict[str, bytes]]] = {}
         self.refs: dict[str, dict[str, str]] = {}
+        self.stored: dict[str, bytes] = {}
         self.requests: list[LoggedRequest] = []
         self.faults: list[Fault] = []
         self.large = large
         self.closing = threading.Event()
         self._lock = threading.Lock()
-        bound = cast("type[Handler]", type("Bound", (handler or Handler,), {"hub": self}))
-        self._server = _Listener(("127.0.0.1", 0), bound)
+        handler = type("Handler", (Handler,), {"hub": self})
+        self._server = _Listener(("127.0.0.1", 0), handler)
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
 
@@ -133,9 +134,9 @@ class HubServer:
         Returns the commit, 40 hex digits.
         """
         commits = self.repositories.setdefault(repo, {})
-        content = repr((repo, len(commits), sorted(files.items())))
-        sha = hashlib.sha1(content.encode()).hexdigest()
+        sha = hashlib.sha1(repr((repo, len(commits), sorted(files.items()))).encode()).hexdigest()
         commits[sha] = dict(files)
+        self.stored |= {hashlib.sha256(data).hexdigest(): data for data in files.values()}
         self.refs.setdefault(repo, {})[ref] = sha
         return sha
 
@@ -153,7 +154,7 @@ class HubServer:
 
     def lines(self, pattern: str = "") -> list[str]:
         """The requests so far that match, each as `METHOD /path?query`."""
-        lines = [f"{request.method} {request.path}" for request in self.requests]
+        lines = (f"{request.method} {request.path}" for request in self.requests)
         return [line for line in lines if re.search(pattern, line)]
 
     def answer(self, path: str) -> Answer:
@@ -172,10 +173,9 @@ class HubServer:
                     return error_answer(404, str(error))
         return Answer(404, b"not a Hub's path")
 
-    def find(
+    def _find(
         self, kind: str | None, repo: str, revision: str | None
     ) -> tuple[str, dict[str, bytes]]:
-        """The commit that a revision is, and its files; or `NotFound` is raised."""
         name = f"datasets/{repo}" if kind == "datasets" else repo
         if name not in self.repositories:
             raise NotFound("RepoNotFound")
@@ -185,32 +185,29 @@ class HubServer:
         return commit, self.repositories[name][commit]
 
     def _revision(self, kind: str, repo: str, revision: str | None) -> Answer:
-        commit, files = self.find(kind, repo, revision)
+        commit, files = self._find(kind, repo, revision)
         siblings = [{"rfilename": name, **self._metadata(data)} for name, data in files.items()]
         return json_answer({"id": repo, "sha": commit, "siblings": siblings, "tags": []})
 
     def _tree(self, kind: str, repo: str, revision: str, folder: str | None) -> Answer:
-        _, files = self.find(kind, repo, revision)
+        _, files = self._find(kind, repo, revision)
         entries = [
-            self.entry(name, data)
+            {"type": "file", "path": name, **self._metadata(data)}
             for name, data in files.items()
             if name.startswith(f"{folder}/" if folder else "")
         ]
         return json_answer(entries)
 
-    def entry(self, name: str, data: bytes) -> dict[str, object]:
-        """One file as it is listed in a tree."""
-        return {"type": "file", "path": name, "oid": git_oid(data), **self._metadata(data)}
-
     def _metadata(self, data: bytes) -> dict[str, object]:
-        known: dict[str, object] = {"size": len(data), "blobId": git_oid(data)}
+        known: dict[str, object] = dict.fromkeys(("oid", "blobId"), git_oid(data))
+        known["size"] = len(data)
         if len(data) >= self.large:
             sha256 = hashlib.sha256(data).hexdigest()
             known["lfs"] = {"sha256": sha256, "oid": sha256, "size": len(data), "pointerSize": 130}
         return known
 
     def _file(self, kind: str | None, repo: str, revision: str, name: str) -> Answer:
-        commit, files = self.find(kind, repo, revision)
+        commit, files = self._find(kind, repo, revision)
         data = files.get(name)
         headers = {"X-Repo-Commit": commit}
         if data is None:
@@ -224,12 +221,8 @@ class HubServer:
         return Answer(302, b"", {**headers, **linked, "Location": storage})
 
     def _stored(self, sha256: str) -> Answer:
-        for commits in self.repositories.values():
-            for files in commits.values():
-                for data in files.values():
-                    if hashlib.sha256(data).hexdigest() == sha256:
-                        return Answer(200, data, {"ETag": f'"{sha256}"'})
-        return Answer(404)
+        data = self.stored.get(sha256)
+        return Answer(404) if data is None else Answer(200, data, {"ETag": f'"{sha256}"'})
 
 
 def git_oid(data: bytes) -> str:
@@ -259,8 +252,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._respond()
 
-    def do_HEAD(self) -> None:
-        self._respond()
+    do_HEAD = do_GET
 
     def log_message(self, format: str, *args: object) -> None:
         """Keep pytest's output to itself; the requests are in the server's log."""
@@ -283,7 +275,6 @@ class Handler(BaseHTTPRequestHandler):
             self._hang()
 
     def answer(self) -> Answer:
-        """What the Hub says, whatever faults there are."""
         return self.hub.answer(urlsplit(self.path).path)
 
     def _hang(self) -> None:
@@ -295,8 +286,8 @@ class Handler(BaseHTTPRequestHandler):
         if match is None or answer.status != 200:
             return answer
         first, size = int(match[1]), len(answer.body)
-        span = {"Content-Range": f"bytes {first}-{size - 1}/{size}"}
-        return Answer(206, answer.body[first:], {**answer.headers, **span})
+        span = f"bytes {first}-{size - 1}/{size}"
+        return Answer(206, answer.body[first:], {**answer.headers, "Content-Range": span})
 
     def _send(self, answer: Answer, *, keep_bytes: int | None = None) -> None:
         self.send_response(answer.status)
@@ -306,5 +297,4 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(answer.body[:keep_bytes])
-        if keep_bytes is not None:
-            self.close_connection = True
+        self.close_connection |= keep_bytes is not None

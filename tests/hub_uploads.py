@@ -27,8 +27,8 @@ class WritableHub(HubServer):
     """
 
     def __init__(self, *, large: int = 1 << 20) -> None:
-        super().__init__(large=large, handler=_WritingHandler)
-        self.stored: dict[str, bytes] = {}
+        super().__init__(large=large)
+        self._server.RequestHandlerClass = type("Handler", (_WritingHandler,), {"hub": self})
         self.summaries: list[str] = []
 
     def write(self, method: str, path: str, body: bytes, token: str | None) -> Answer:
@@ -67,7 +67,7 @@ class WritableHub(HubServer):
         return known
 
     def _modes(self, repo: str, revision: str, body: bytes) -> Answer:
-        _, files = self.find("datasets", repo, revision)
+        _, files = self._find("datasets", repo, revision)
         answers = []
         for file in json.loads(body)["files"]:
             path, old = file["path"], files.get(file["path"])
@@ -87,7 +87,7 @@ class WritableHub(HubServer):
         return json_answer({"transfer": "basic", "objects": objects})
 
     def _commit(self, repo: str, revision: str, body: bytes) -> Answer:
-        _, old = self.find("datasets", repo, revision)
+        _, old = self._find("datasets", repo, revision)
         files = dict(old)
         for line in body.splitlines():
             entry = json.loads(line)
@@ -108,13 +108,13 @@ class WritableHub(HubServer):
         return json_answer({"success": True, "commitUrl": url, "commitOid": sha})
 
     def _paths_info(self, repo: str, revision: str, body: bytes) -> Answer:
-        _, files = self.find("datasets", repo, revision)
+        _, files = self._find("datasets", repo, revision)
         text = body.decode()
         form = json.loads(text) if text.startswith("{") else parse_qs(text)
         entries = []
         for path in form["paths"]:
             if path in files:
-                entries.append(self.entry(path, files[path]))
+                entries.append({"type": "file", "path": path, **self._metadata(files[path])})
             elif any(name.startswith(f"{path}/") for name in files):
                 entries.append({"type": "directory", "path": path, "oid": "0" * 40})
         return json_answer(entries)

@@ -59,7 +59,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 MAY_IMPORT |= {
     "loading": {*MAY_IMPORT},
     "cli": {*MAY_IMPORT, "loading", "conversion.verify", "hf_dataset", FRONT},
-    FRONT: {*MAY_IMPORT, "loading"} - {"conversion"},
+    FRONT: {*MAY_IMPORT, "loading", "hf_dataset"} - {"conversion"},
     "hf_dataset": {*MAY_IMPORT, "loading"},
     # Certificates run the converted model; so nothing else of `conversion` may import them.
     "conversion.verify": {*MAY_IMPORT["conversion"], "conversion", "model", "interventions"},

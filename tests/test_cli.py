@@ -82,7 +82,7 @@ def test_verify(tmp_path: Path) -> None:
     ("arguments", "code", "message"),
     [
         (("sweep", "no/such/folder"), 2, "there is no such folder"),
-        (("sweep", CASE, "--n", "0"), 2, "0 is not in the range"),
+        (("sweep", CASE, "--n", "0"), 2, "or equal to 1"),
         (("sweep", CASE, "--metric", "nothing"), 2, "'nothing' is not one of"),
         (("sweep", CASE, "--max-bytes", "9"), 2, "Expected max_bytes of at least"),
         (("sweep", str(UPSTREAM / "release_v1" / "3"), "--metric", "kl"), 2, "use 'l2' or 'mae'"),
@@ -91,6 +91,7 @@ def test_verify(tmp_path: Path) -> None:
         (("verify", CASE, "--oracle", str(UPSTREAM / "oracle" / "13.npz")), 2, "Error: Expected"),
         (("sweep", "11"), 3, "HF_HUB_OFFLINE is set"),
         (("nonsense",), 2, "No such command"),
+        (("sample", "99"), 2, "Expected a case out of 3, 4, 8"),
     ],
 )
 def test_wrong_input_ends_in_a_message(
@@ -101,3 +102,27 @@ def test_wrong_input_ends_in_a_message(
     assert message in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+def test_list_and_sample() -> None:
+    listed = json.loads(run("list", "--json").stdout)["cases"]
+    assert len(listed) == 16
+    assert {row["tier"] for row in listed} == {
+        "embedding and one MLP only",
+        "one attention step",
+        "multi-step",
+    }
+    assert "length of each word" in " ".join(run("list").stdout.split())
+    drawn = json.loads(run("sample", "11", "-n", "3", "--seed", "4", "--json").stdout)["pairs"]
+    again = json.loads(run("sample", "11", "-n", "3", "--seed", "4", "--json").stdout)["pairs"]
+    assert drawn == again and len(drawn) == 3
+    for pair in drawn:
+        assert pair["input"][0] == "BOS" and pair["output"][0] == "-"
+        # The aggregate over earlier words of the same length gives that length.
+        assert [str(len(word)) for word in pair["input"][1:]] == pair["output"][1:]
+
+
+def test_dataset_check(tmp_path: Path) -> None:
+    done = run("dataset", "check", str(tmp_path), "--json")
+    assert done.returncode == 1, done.stderr
+    assert json.loads(done.stdout)["passed"] is False

@@ -5,6 +5,10 @@ from typing import NamedTuple
 
 from rich.table import Table
 from rich.text import Text
+from rich.tree import Tree
+
+from interpbench_jax.circuit import Circuit
+from interpbench_jax.sites import Kind, Node
 
 _BAR = 8
 
@@ -43,6 +47,51 @@ def circuit_table(edges: Sequence[tuple[str, str]]) -> Table:
     for src, dst in edges:
         table.add_row(Text(src), Text(dst))
     return table
+
+
+def tasks_table(rows: Sequence[Mapping[str, object]]) -> Table:
+    """The declared tasks, one a row."""
+    table = Table(title="InterpBench's tasks", title_justify="left", box=None, header_style="bold")
+    table.add_column("case", no_wrap=True)
+    table.add_column("task", overflow="fold")
+    for header in ("shape", "output", "edges", "tier"):
+        table.add_column(header, overflow="fold")
+    for row in rows:
+        shape = f"{row['n_layers']}x{row['n_heads']}, d {row['d_model']}, {row['attention']}"
+        cells = ("case_id", "task", None, "outputs", "circuit_edges", "tier")
+        table.add_row(*(Text(shape if cell is None else str(row[cell])) for cell in cells))
+    return table
+
+
+def pairs_table(title: str, rows: Sequence[Mapping[str, Sequence[str]]]) -> Table:
+    """Sampled pairs: the tokens, and what the program outputs at each."""
+    table = Table(title=title, title_justify="left", box=None, header_style="bold")
+    for header in ("", "tokens", "outputs"):
+        table.add_column(header, overflow="fold")
+    for row in rows:
+        for name, tokens, outputs in (
+            ("clean", "input", "output"),
+            ("corrupted", "corrupted_input", "corrupted_output"),
+        ):
+            style = "dim" if name == "corrupted" else ""
+            cells = (Text(" ".join(row[key]), style) for key in (tokens, outputs))
+            table.add_row(Text(name, style), *cells)
+    return table
+
+
+def circuit_tree(circuit: Circuit) -> Tree:
+    """The circuit in the `head` universe, drawn from the output back to the embedding."""
+    edges = sorted(circuit.in_universe("head"), key=str)
+    output = Node(Kind.RESID_POST, circuit.n_layers - 1)
+    tree = Tree(Text(f"{output} (output) reads"))
+
+    def grow(branch: Tree, reader: Node) -> None:
+        for edge in edges:
+            if edge.dst == reader:
+                grow(branch.add(Text(str(edge.src))), edge.src)
+
+    grow(tree, output)
+    return tree
 
 
 def effects_table(title: str, rows: Sequence[EffectRow], top: int) -> Table:

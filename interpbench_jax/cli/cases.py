@@ -1,83 +1,31 @@
-"""The command `interpbench`: arguments to one call each.
-
-Exit codes: 0 done; 1 a check failed; 2 the arguments or the files are wrong; 3 the Hub could not
-be reached or refused.
-"""
+"""Commands on one case: show, convert, sweep, verify."""
 
 import json
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
-from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 
-if TYPE_CHECKING:
-    from rich.progress import Progress
+from interpbench_jax.cli.console import (
+    CaseArgument,
+    Exit,
+    JsonOption,
+    RepoOption,
+    RevisionOption,
+    load,
+    print_json,
+    progress,
+)
 
+if TYPE_CHECKING:
     from interpbench_jax.case import Case
     from interpbench_jax.sites import Edge, Node
     from interpbench_jax.sweeps import SweepResult
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    help="Transformers with known circuits, in JAX: convert, look at, patch, compare.",
-)
-_BAR_AFTER_SECONDS = 2.0
 
-
-class Exit(IntEnum):
-    """What an exit code means."""
-
-    DONE = 0
-    CHECK_FAILED = 1
-    BAD_INPUT = 2
-    HUB = 3
-
-
-CaseArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="PATH|ID",
-        help="A folder with a case's files (upstream's or ours), or a case's id on the Hub.",
-        show_default=False,
-    ),
-]
-RepoOption = Annotated[
-    str, typer.Option("--repo", help="Where an id is looked up: 'hub' or a repository's id.")
-]
-RevisionOption = Annotated[
-    str | None,
-    typer.Option(
-        "--revision", help="A branch, a tag or a full commit id there.", show_default="main"
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON alone, for programs.")]
-
-
-def main() -> None:
-    """Run the command line; errors of the user's making end in a message, not a traceback."""
-    try:
-        app(standalone_mode=True)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("Stopped.")
-        sys.exit(130)
-    except (ValueError, OSError, ImportError) as error:
-        from conversion.hub import HubError
-
-        Console(stderr=True).print(f"Error: {error}", style="red", markup=False, highlight=False)
-        sys.exit(Exit.HUB if isinstance(error, HubError) else Exit.BAD_INPUT)
-
-
-@app.command()
 def show(
     case: CaseArgument,
     repo: RepoOption = "hub",
@@ -86,9 +34,9 @@ def show(
 ) -> None:
     """Show a case: its model, its vocabulary, its circuit, where it comes from."""
     from interpbench_jax.circuit import UNIVERSES, universe
-    from interpbench_jax.report import case_table, circuit_table
+    from interpbench_jax.report import case_table, circuit_table, circuit_tree
 
-    loaded = _load(case, repo, revision)
+    loaded = load(case, repo, revision)
     config, circuit = loaded.config, loaded.circuit
     parameters = sum(array.size for array in loaded.weights.values())
     dtype = next(iter(loaded.weights.values())).dtype
@@ -101,7 +49,7 @@ def show(
         for name in UNIVERSES
     }
     if as_json:
-        _print_json(
+        print_json(
             {
                 "case_id": loaded.case_id,
                 "task_description": loaded.task_description,
@@ -132,12 +80,14 @@ def show(
         "from": json.dumps({k: v for k, v in loaded.provenance.items() if k != "training_args"}),
     }
     console = Console()
+    facts.update(_task_facts(loaded))
     console.print(case_table(f"Case {loaded.case_id}", facts))
+    if circuit is not None:
+        console.print(circuit_tree(circuit))
     if edges:
         console.print(circuit_table(edges))
 
 
-@app.command()
 def convert(
     source: Annotated[
         str, typer.Argument(metavar="SRC", help="As PATH|ID elsewhere.", show_default=False)
@@ -150,17 +100,16 @@ def convert(
     as_json: JsonOption = False,
 ) -> None:
     """Write a case as model.safetensors, config.json and circuit.json."""
-    loaded = _load(source, repo, revision)
+    loaded = load(source, repo, revision)
     folder = loaded.save(destination)
     files = {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file()}
     if as_json:
-        _print_json({"case_id": loaded.case_id, "directory": str(folder), "files": files})
+        print_json({"case_id": loaded.case_id, "directory": str(folder), "files": files})
         return
     written = ", ".join(f"{name} ({size:,} bytes)" for name, size in files.items())
     Console().print(f"Case {loaded.case_id} written to {folder}: {written}", highlight=False)
 
 
-@app.command()
 def sweep(
     case: CaseArgument,
     nodes: Annotated[bool, typer.Option("--nodes/--edges", help="What to patch.")] = False,
@@ -192,10 +141,10 @@ def sweep(
     from interpbench_jax.inputs import uniform_pairs
     from interpbench_jax.sweeps import sweep_edges, sweep_nodes
 
-    loaded = _load(case, repo, revision)
+    loaded = load(case, repo, revision)
     pairs = uniform_pairs(loaded, n, seed)
     function = sweep_nodes if nodes else sweep_edges
-    with _progress("patching", hidden=as_json) as report:
+    with progress("patching", hidden=as_json) as report:
         started = time.perf_counter()
         result = function(
             loaded.model,
@@ -213,12 +162,11 @@ def sweep(
 
         found = sweep_as_json(result, loaded.circuit)
         inputs = {"inputs": pairs.description, "seconds": seconds}
-        _print_json({"case_id": loaded.case_id, **inputs, **found})
+        print_json({"case_id": loaded.case_id, **inputs, **found})
     else:
         _print_sweep(loaded, result, pairs.description, seconds, top)
 
 
-@app.command()
 def verify(
     path: CaseArgument,
     oracle: Annotated[
@@ -239,10 +187,10 @@ def verify(
     from interpbench_jax.report import certificate_table
     from interpbench_jax.report.tables import ErrorRow
 
-    certificate = certify_conversion(_load(path, repo, revision), read_oracle(oracle))
+    certificate = certify_conversion(load(path, repo, revision), read_oracle(oracle))
     passed = certificate.worst64 <= limit
     if as_json:
-        _print_json({"passed": passed, "limit": limit, **asdict(certificate)})
+        print_json({"passed": passed, "limit": limit, **asdict(certificate)})
     else:
         rows = [
             ErrorRow(name, error, certificate.float32[name])
@@ -261,17 +209,20 @@ def verify(
     raise typer.Exit(Exit.DONE if passed else Exit.CHECK_FAILED)
 
 
-def _load(case: str, repo: str, revision: str | None) -> "Case":
-    from interpbench_jax.loading import load_case
+def _task_facts(case: "Case") -> dict[str, str]:
+    """What our declaration of the task adds, for the cases that have one."""
+    from interpbench_jax.cases import CASES
 
-    path = Path(case).expanduser()
-    if path.is_dir():
-        return load_case(path.resolve().name, path)
-    if "/" in case or case.startswith((".", "~")):
-        raise FileNotFoundError(
-            f"Expected a folder or a case's id, got {case!r}: there is no such folder."
-        )
-    return load_case(case, repo, revision=revision)
+    task = CASES.get(case.case_id)
+    if task is None:
+        return {}
+    aligned = []
+    for node, targets in task.alignment.items():
+        variables = task.lowering.variables_of(node)
+        names = ", ".join(variable.name or type(variable).__name__ for variable in variables)
+        aligned.append(f"{names} at {', '.join(map(str, targets))}")
+    facts = {"program": str(task.program), "alignment": "; ".join(aligned), "tier": task.tier}
+    return facts | ({"note": task.note} if task.note else {})
 
 
 def _print_sweep(
@@ -300,48 +251,3 @@ def _print_sweep(
         f"({runs / seconds:,.0f} patched runs per second, compilation included).",
         highlight=False,
     )
-
-
-@contextmanager
-def _progress(what: str, hidden: bool) -> "Iterator[_Reporter | None]":
-    """A progress bar on standard error that appears once the work has taken a while."""
-    if hidden or not sys.stderr.isatty():
-        yield None
-        return
-    reporter = _Reporter(what)
-    try:
-        yield reporter
-    finally:
-        reporter.close()
-
-
-class _Reporter:
-    """Called with finished and total; draws a bar from the third second on."""
-
-    def __init__(self, what: str):
-        self.what = what
-        self.started = time.perf_counter()
-        self.bar: Progress | None = None
-
-    def __call__(self, done: int, total: int) -> None:
-        if self.bar is None:
-            if time.perf_counter() - self.started < _BAR_AFTER_SECONDS:
-                return
-            from rich.progress import Progress
-
-            self.bar = Progress(console=Console(stderr=True), transient=True)
-            self.bar.add_task(self.what, total=total)
-            self.bar.start()
-        self.bar.update(self.bar.task_ids[0], completed=done, total=total)
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.stop()
-
-
-def _print_json(value: dict[str, object]) -> None:
-    typer.echo(json.dumps(value, indent=1, ensure_ascii=False, default=str))
-
-
-if __name__ == "__main__":
-    main()

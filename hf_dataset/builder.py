@@ -1,0 +1,141 @@
+"""Builds the published folder; `check` tells whether a folder is what would be built."""
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hf_dataset.card import TITLE
+from hf_dataset.checking import Problem as Problem
+from hf_dataset.checking import check as check
+from hf_dataset.facts import FileFacts
+from hf_dataset.release import render_data, render_texts
+from hf_dataset.schema import CARD_FILE, DEFAULT_ROWS, SPLIT
+from hf_dataset.tables import Progress, make_content
+from interpbench_jax.weights import write_atomically
+
+__all__ = ["BuildReport", "Problem", "build", "check"]
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What `build` did.
+
+    Attributes:
+        directory: the folder.
+        files: every file of the data set, in the order in which they were put in place.
+        written: paths of those that are new or changed.
+        removed: paths of case files that an earlier build had left and this one has not.
+        n_rows: rows of all tables.
+    """
+
+    directory: Path
+    files: tuple[FileFacts, ...]
+    written: tuple[str, ...]
+    removed: tuple[str, ...]
+    n_rows: int
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of all files."""
+        return sum(file.n_bytes for file in self.files)
+
+
+def build(
+    directory: Path | str,
+    *,
+    case_ids: Iterable[str] | None = None,
+    n: int = DEFAULT_ROWS,
+    progress: Progress | None = None,
+) -> BuildReport:
+    """Write the data set into a folder, which may hold an earlier one.
+
+    Everything is first written beside the folder and then moved into it, file by file. Where a
+    table changes, the old card goes first and the new one comes last: a folder with a card is
+    complete. Files that have not changed are left alone, and so is what is not the builder's
+    (`models/`, for one).
+
+    Args:
+        directory: where to; made if it does not exist.
+        case_ids: which cases; None for all.
+        n: rows per case.
+        progress: told each case before it is drawn, as a line for people.
+
+    Raises:
+        TypeError: if `n` or `case_ids` is of another type.
+        ValueError: if a case is unknown, `n` is below 1, or the folder has a README.md that is
+            not a card of ours.
+        OSError: if the folder cannot be made or written.
+    """
+    directory = Path(directory).expanduser().resolve()
+    _check_target(directory)
+    content = make_content(case_ids, n, progress)
+    data = render_data(content)
+    files = data | render_texts(content, data)
+    written = tuple(path for path, new in files.items() if _read(directory / path) != new)
+    removed = tuple(path for path in _case_files(directory) if path not in files)
+    if written or removed:
+        try:
+            _install({path: files[path] for path in written}, removed, directory)
+        except OSError as error:
+            message = (
+                f"Expected to write the data set into {directory}, got an error: "
+                f"{error.strerror}. Make room there or name a folder that can be written, then "
+                "build again"
+            )
+            raise OSError(error.errno, message, error.filename) from error
+    return BuildReport(
+        directory,
+        tuple(FileFacts.of(path, new) for path, new in files.items()),
+        written,
+        removed,
+        sum(table.num_rows for table in content.tables.values()),
+    )
+
+
+def _check_target(directory: Path) -> None:
+    if directory.exists() and not directory.is_dir():
+        raise NotADirectoryError(f"Expected a folder to build in, got the file {directory}.")
+    card = _read(directory / CARD_FILE)
+    if card is not None and TITLE.encode() not in card:
+        raise ValueError(
+            f"Expected a new folder or one that holds this data set, got {directory}, whose "
+            f"{CARD_FILE} is another text and would be lost; name another folder."
+        )
+
+
+def _install(files: Mapping[str, bytes], removed: Iterable[str], directory: Path) -> None:
+    """Move new files into the folder, so that a card never stands beside tables of another."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    try:
+        for path, encoded in files.items():
+            (staging / path).parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(staging / path, encoded)
+        for path in files:
+            (directory / path).parent.mkdir(parents=True, exist_ok=True)
+        if CARD_FILE in files and (len(files) > 1 or removed):
+            (directory / CARD_FILE).unlink(missing_ok=True)
+        for path in removed:
+            (directory / path).unlink()
+            _remove_if_empty((directory / path).parent)
+        for path in files:  # the card is the last
+            (staging / path).replace(directory / path)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _case_files(directory: Path) -> list[str]:
+    """Case files of an earlier build."""
+    found = directory.glob(f"data/*/{SPLIT}-00000-of-00001.parquet")
+    return sorted(path.relative_to(directory).as_posix() for path in found)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _read(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None

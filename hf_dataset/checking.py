@@ -1,0 +1,204 @@
+"""Compares a published folder with what would be built."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from hf_dataset.facts import FileFacts
+from hf_dataset.parquet import decode_table, pa, written_by
+from hf_dataset.release import render_data, render_texts
+from hf_dataset.schema import DEFAULT_ROWS
+from hf_dataset.tables import Content, Progress, make_content
+
+ProblemKind = Literal[
+    "missing", "unexpected", "unreadable", "schema", "rows", "encoding", "digest", "text", "writer"
+]
+
+# What may lie in the folder without being the builder's: weights, and what the Hub's tools leave.
+_FOREIGN_FOLDERS = ("models", ".cache")
+_FOREIGN_FILES = (".gitattributes",)
+_REBUILD = "build the data set again"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One way in which a folder is not what would be built.
+
+    Attributes:
+        path: the file, relative to the folder.
+        kind: `"missing"`, `"unexpected"`: the file. `"unreadable"`, `"schema"`, `"rows"`: a
+            table's. `"encoding"`: the right rows as other bytes, though the same release of
+            pyarrow wrote them. `"digest"`: the card or Croissant does not describe a table's
+            file. `"text"`: another difference in those two. `"writer"`: the right rows, written
+            by another release of pyarrow; no error.
+        message: what was expected, what was found, what to do.
+    """
+
+    path: str
+    kind: ProblemKind
+    message: str
+
+    @property
+    def is_error(self) -> bool:
+        """Whether something is wrong, rather than only written by another pyarrow."""
+        return self.kind != "writer"
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}"
+
+
+def check(
+    directory: Path | str,
+    *,
+    case_ids: Iterable[str] | None = None,
+    n: int = DEFAULT_ROWS,
+    progress: Progress | None = None,
+) -> tuple[Problem, ...]:
+    """Compare a folder with what `build` would write, file by file; nothing is written.
+
+    Tables are compared as bytes, and where these differ by what they decode to. The card and
+    Croissant are compared with the texts that describe the folder's own files.
+
+    Args:
+        directory: the folder.
+        case_ids: which cases it should hold; None for all.
+        n: rows per case that it should hold.
+        progress: told each case before it is drawn, as a line for people.
+
+    Returns:
+        What differs; empty where nothing does.
+
+    Raises:
+        TypeError: if `n` or `case_ids` is of another type.
+        ValueError: if a case is unknown, or `n` is below 1.
+        FileNotFoundError: if there is no such folder.
+        OSError: if a file cannot be read.
+    """
+    directory = Path(directory).expanduser()
+    if not directory.is_dir():
+        raise FileNotFoundError(
+            f"Expected a folder with the data set at {directory}, found none; build it first."
+        )
+    content = make_content(case_ids, n, progress)
+    expected = render_data(content)
+    found = {path: _read(directory / path) for path in expected}
+    problems = [
+        problem
+        for path, encoded in expected.items()
+        if (problem := compare_data(path, encoded, found[path])) is not None
+    ]
+    # The texts should describe the folder's files, even where another pyarrow wrote these.
+    present = {path: found[path] or encoded for path, encoded in expected.items()}
+    texts = render_texts(content, present)
+    for path, text in texts.items():
+        problems += _compare_text(path, text, _read(directory / path), content, present)
+    problems += _unexpected(directory, {*expected, *texts})
+    return tuple(problems)
+
+
+def compare_data(path: str, expected: bytes, found: bytes | None) -> Problem | None:
+    """What is wrong with one Parquet file, if anything."""
+    if found is None:
+        return Problem(path, "missing", f"Expected this file, found none; {_REBUILD}.")
+    if found == expected:
+        return None
+    try:
+        table = decode_table(found)
+    except ValueError as error:
+        return Problem(path, "unreadable", f"{error}; {_REBUILD}.")
+    right = decode_table(expected)
+    if not table.schema.equals(right.schema, check_metadata=True):
+        difference = _schema_difference(right.schema, table.schema)
+        return Problem(path, "schema", f"{difference}; {_REBUILD}.")
+    if not table.equals(right):
+        return Problem(path, "rows", f"{_row_difference(right, table)}; {_REBUILD}.")
+    here, there = written_by(expected), written_by(found)
+    if here == there:
+        message = (
+            "Expected other bytes for the same rows: the file was written with other options; "
+            f"{_REBUILD}."
+        )
+        return Problem(path, "encoding", message)
+    message = (
+        f"Only the release of pyarrow differs: schema and rows are as expected, but {there} "
+        f"wrote the file, and here it is {here}. Nothing needs to be done."
+    )
+    return Problem(path, "writer", message)
+
+
+def _schema_difference(expected: pa.Schema, found: pa.Schema) -> str:
+    for name in dict.fromkeys((*expected.names, *found.names)):
+        types = [
+            str(schema.field(name).type) if name in schema.names else "no such column"
+            for schema in (expected, found)
+        ]
+        if types[0] != types[1]:
+            return f"Expected column {name!r} as {types[0]}, got {types[1]}"
+    if expected.names != found.names:
+        return f"Expected the columns in the order {expected.names}, got {found.names}"
+    return f"Expected the schema's metadata to be {expected.metadata}, got {found.metadata}"
+
+
+def _row_difference(expected: pa.Table, found: pa.Table) -> str:
+    if expected.num_rows != found.num_rows:
+        return f"Expected {expected.num_rows} rows, got {found.num_rows}"
+    for name in expected.column_names:
+        values = zip(expected[name].to_pylist(), found[name].to_pylist(), strict=True)
+        for row, (right, wrong) in enumerate(values):
+            if right != wrong:
+                return f"Expected {name} of row {row} to be {right!r}, got {wrong!r}"
+    return "Expected other rows"  # NaN, which equals nothing
+
+
+def _compare_text(
+    path: str,
+    expected: bytes,
+    found: bytes | None,
+    content: Content,
+    data: Mapping[str, bytes],
+) -> Iterator[Problem]:
+    if found is None:
+        yield Problem(
+            path, "missing", f"Expected this file, found none: a build was cut short; {_REBUILD}."
+        )
+        return
+    if found == expected:
+        return
+    missing = [
+        schema
+        for schema in content.schemas
+        if FileFacts.of(schema.path, data[schema.path]).sha256.encode() not in found
+    ]
+    for schema in missing:
+        message = (
+            f"Expected the SHA-256 of {schema.path} for config {schema.config_name!r}, found it "
+            f"nowhere: the table was changed and this file was not, so that caches go stale; "
+            f"{_REBUILD}."
+        )
+        yield Problem(path, "digest", message)
+    if not missing:
+        yield Problem(path, "text", f"{_line_difference(expected, found)}; {_REBUILD}.")
+
+
+def _line_difference(expected: bytes, found: bytes) -> str:
+    lines = [text.decode(errors="replace").splitlines() for text in (expected, found)]
+    for number, (right, wrong) in enumerate(zip(*lines, strict=False), start=1):
+        if right != wrong:
+            return f"Expected line {number} to be {right!r}, got {wrong!r}"
+    if len(lines[0]) != len(lines[1]):
+        return f"Expected {len(lines[0])} lines, got {len(lines[1])}"
+    return "Expected other line ends"
+
+
+def _unexpected(directory: Path, expected: set[str]) -> Iterator[Problem]:
+    for file in sorted(directory.rglob("*")):
+        path = file.relative_to(directory)
+        is_foreign = path.parts[0] in _FOREIGN_FOLDERS or path.as_posix() in _FOREIGN_FILES
+        if file.is_file() and not is_foreign and path.as_posix() not in expected:
+            message = "Expected no such file; it would be published with the rest: remove it."
+            yield Problem(path.as_posix(), "unexpected", message)
+
+
+def _read(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None

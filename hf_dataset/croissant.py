@@ -1,0 +1,128 @@
+"""Croissant metadata: the same tables for tools that know nothing of `datasets`.
+
+Source: the Croissant 1.0 specification, http://mlcommons.org/croissant/1.0.
+"""
+
+import json
+from collections.abc import Mapping
+
+from hf_dataset.card import CITATION, PAPER, TITLE
+from hf_dataset.facts import FileFacts
+from hf_dataset.schema import DATASET_VERSION, Column, Dtype, Json, TableSchema
+from hf_dataset.tables import Content
+
+# A constant, so that the file does not change with the day on which it is built.
+DATE_PUBLISHED = "2026-11-22"
+
+_TYPES: Mapping[Dtype, str] = {
+    "string": "sc:Text",
+    "bool": "sc:Boolean",
+    "int32": "sc:Integer",
+    "float32": "sc:Float",
+}
+_CONTEXT: Json = {
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    "citeAs": "cr:citeAs",
+    "column": "cr:column",
+    "conformsTo": "dct:conformsTo",
+    "cr": "http://mlcommons.org/croissant/",
+    "rai": "http://mlcommons.org/croissant/RAI/",
+    "data": {"@id": "cr:data", "@type": "@json"},
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "dct": "http://purl.org/dc/terms/",
+    "equivalentProperty": "cr:equivalentProperty",
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+    "extract": "cr:extract",
+    "field": "cr:field",
+    "fileProperty": "cr:fileProperty",
+    "fileObject": "cr:fileObject",
+    "fileSet": "cr:fileSet",
+    "format": "cr:format",
+    "includes": "cr:includes",
+    "isLiveDataset": "cr:isLiveDataset",
+    "jsonPath": "cr:jsonPath",
+    "key": "cr:key",
+    "md5": "cr:md5",
+    "parentField": "cr:parentField",
+    "path": "cr:path",
+    "recordSet": "cr:recordSet",
+    "references": "cr:references",
+    "regex": "cr:regex",
+    "repeated": "cr:repeated",
+    "replace": "cr:replace",
+    "samplingRate": "cr:samplingRate",
+    "sc": "https://schema.org/",
+    "separator": "cr:separator",
+    "source": "cr:source",
+    "subField": "cr:subField",
+    "transform": "cr:transform",
+}
+
+
+def render_croissant(content: Content, facts: Mapping[str, FileFacts]) -> str:
+    """The metadata as JSON-LD text.
+
+    Args:
+        content: the data set's rows.
+        facts: size and digest of each of its files, by path.
+    """
+    described: Json = {
+        "@context": _CONTEXT,
+        "@type": "sc:Dataset",
+        "name": "interpbench-jax",
+        "alternateName": TITLE,
+        "description": (
+            "Tasks of InterpBench, a benchmark of small transformers whose circuits are known: "
+            "pairs of inputs with targets, the tasks themselves, and the true circuits."
+        ),
+        "conformsTo": "http://mlcommons.org/croissant/1.0",
+        "citeAs": CITATION,
+        "creator": {"@type": "sc:Organization", "name": "The interpbench-jax authors"},
+        "datePublished": DATE_PUBLISHED,
+        "isLiveDataset": False,
+        "keywords": ["mechanistic interpretability", "circuit discovery", "activation patching"],
+        "license": "https://creativecommons.org/licenses/by/4.0/",
+        "url": PAPER,
+        "version": DATASET_VERSION,
+        "distribution": [_file_object(schema, facts[schema.path]) for schema in content.schemas],
+        "recordSet": [_record_set(schema) for schema in content.schemas],
+    }
+    return json.dumps(described, indent=1, ensure_ascii=False) + "\n"
+
+
+def _file_object(schema: TableSchema, facts: FileFacts) -> Json:
+    return {
+        "@type": "cr:FileObject",
+        "@id": schema.path,
+        "name": schema.path,
+        "description": f"The rows of config {schema.config_name!r}.",
+        "contentUrl": schema.path,
+        "contentSize": f"{facts.n_bytes} B",
+        "encodingFormat": "application/x-parquet",
+        "sha256": facts.sha256,
+    }
+
+
+def _record_set(schema: TableSchema) -> Json:
+    return {
+        "@type": "cr:RecordSet",
+        "@id": schema.config_name,
+        "name": schema.config_name,
+        "description": schema.description,
+        "field": [_field(schema, column) for column in schema.columns],
+    }
+
+
+def _field(schema: TableSchema, column: Column) -> Json:
+    field: Json = {
+        "@type": "cr:Field",
+        "@id": f"{schema.config_name}/{column.name}",
+        "name": column.name,
+        "description": column.description,
+        "dataType": _TYPES[column.dtype],
+        "source": {"fileObject": {"@id": schema.path}, "extract": {"column": column.name}},
+    }
+    if column.is_list:
+        field["repeated"] = True
+    return field

@@ -1,0 +1,222 @@
+"""The packaged dataset, opened without a network through the `datasets` library.
+
+Importing this module does not import `datasets`.
+"""
+
+import errno
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Literal, cast, overload
+
+if TYPE_CHECKING:
+    from datasets import BuilderConfig, Dataset, DatasetBuilder, IterableDataset
+    from datasets.load import DatasetModule
+
+TABLES = ("cases", "circuits")
+# The file a digest is of is the configuration's one file; the card has it in the description.
+_DIGEST = re.compile(r"\bsha256[:= ]\s*([0-9a-f]{64})\b")
+_UNWRITABLE = frozenset(
+    {
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.ENOTDIR,
+        errno.EEXIST,
+    }
+)
+
+
+class StaleDataError(ValueError):
+    """A file of the packaged folder is not the one that the folder's card describes."""
+
+
+def packaged_folder() -> Path:
+    """The folder that is published, as this installation carries it.
+
+    Raises:
+        FileNotFoundError: if it is not there, or has no card.
+    """
+    folder = Path(__file__).parent / "interpbench"
+    if not (folder / "README.md").is_file():
+        raise FileNotFoundError(
+            f"Expected the dataset and its card in {folder}, found none; reinstall interpbench-jax."
+        )
+    return folder
+
+
+@overload
+def load_dataset(
+    name: str = ...,
+    split: str = ...,
+    *,
+    streaming: Literal[False] = ...,
+    cache_dir: str | Path | None = ...,
+) -> "Dataset": ...
+@overload
+def load_dataset(
+    name: str = ...,
+    split: str = ...,
+    *,
+    streaming: Literal[True],
+    cache_dir: str | Path | None = ...,
+) -> "IterableDataset": ...
+
+
+def load_dataset(
+    name: str = "cases",
+    split: str = "test",
+    *,
+    streaming: bool = False,
+    cache_dir: str | Path | None = None,
+) -> "Dataset | IterableDataset":
+    """Rows of the packaged dataset, without a network: a case's pairs, or a table of all cases.
+
+    Args:
+        name: a case's id such as `"11"`, or `"cases"` or `"circuits"`.
+        split: a split or a part of one as `datasets` writes it, such as `"test[:100]"`.
+        streaming: whether to read the rows as they are asked for, instead of a copy in the cache.
+        cache_dir: the cache to use in place of `datasets`' own; streaming needs one too.
+
+    Returns:
+        A `Dataset`, or an `IterableDataset` if streaming. A case's columns are `input_ids`,
+        `corrupted_input_ids`, `target` and `corrupted_target`, each a list of fixed length.
+
+    Raises:
+        ImportError: if `datasets` is not installed.
+        TypeError: if the name or the split is no string.
+        ValueError: if there is no such name or split.
+        StaleDataError: if a file was changed after the card was written; a ValueError.
+        OSError: if the cache cannot be written.
+    """
+    for argument, value, example in (("name", name, "11"), ("split", split, "test")):
+        if not isinstance(value, str):
+            raise TypeError(
+                f"Expected {argument} to be a string such as {example!r}, got {value!r} of type "
+                f"{type(value).__name__}."
+            )
+    datasets = import_datasets()
+    folder = packaged_folder()
+    with _cache_errors_explained(cache_dir):
+        builder = _builder(datasets, folder, name, cache_dir)
+        _check_split(builder, name, split)
+        if streaming:
+            _check_whole(builder, split)
+            return cast("IterableDataset", builder.as_streaming_dataset(split=split))
+        builder.download_and_prepare()
+        return cast("Dataset", builder.as_dataset(split=split))
+
+
+def import_datasets() -> ModuleType:
+    """The `datasets` library.
+
+    Raises:
+        ImportError: if it is not installed; the message says how to install it.
+    """
+    try:
+        import datasets
+    except ImportError as error:
+        raise ImportError(
+            "InterpBench's data are read with the datasets library, which is not installed or "
+            f'cannot be imported ({error}): pip install "interpbench-jax[dataset]"',
+            name=error.name,
+        ) from error
+    return datasets
+
+
+def check_digests(module: "DatasetModule", folder: Path) -> None:
+    """Check every file that `datasets` found in the folder against the folder's card.
+
+    `datasets` keeps its cache by the card's text, so a table that was changed under an unchanged
+    card would otherwise not be read again.
+
+    Raises:
+        StaleDataError: if a file is not the one that its configuration's digest is of.
+    """
+    for config in module.builder_configs_parameters.builder_configs or []:
+        _check_digest(config, folder)
+
+
+def _builder(
+    datasets: ModuleType, folder: Path, name: str, cache_dir: str | Path | None
+) -> "DatasetBuilder":
+    cache = None if cache_dir is None else str(cache_dir)
+    try:
+        # With an empty name, `datasets` would take the default.
+        builder = datasets.load_dataset_builder(str(folder), name or "-", cache_dir=cache)
+    except ValueError:
+        names = datasets.get_dataset_config_names(str(folder))
+        if name in names:
+            raise
+        raise ValueError(
+            f"Expected one of InterpBench's cases or tables, got {name!r}"
+            f"{_suggestion(name, names)}; there are: {', '.join(names)}."
+        ) from None
+    _check_digest(builder.config, folder)
+    return builder
+
+
+def _check_digest(config: "BuilderConfig", folder: Path) -> None:
+    paths = [folder / path for paths in (config.data_files or {}).values() for path in paths]
+    expected = _DIGEST.findall(config.description or "")
+    actual = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+    if sorted(expected) != sorted(actual):
+        names = ", ".join(str(path) for path in paths)
+        raise StaleDataError(
+            f"Expected the data of {config.name!r} to have the SHA-256 in the card of {folder}, "
+            f"{', '.join(expected) or 'which has none'}; {names} has {', '.join(actual)}. "
+            "Reinstall interpbench-jax, or write the folder anew with `interpbench dataset build`."
+        )
+
+
+def _check_split(builder: "DatasetBuilder", name: str, split: str) -> None:
+    splits = list(builder.info.splits or ())
+    asked = re.findall(r"(?:^|\+)\s*([^\s\[+]*)", split)
+    if all(each in splits for each in asked):
+        return
+    hint = _suggestion(split, splits)
+    if "train" in asked and name not in TABLES:
+        sample = f"interpbench_jax.CASES[{name!r}].sample(n, seed, split='train')"
+        hint = f"; training pairs are not shipped but drawn: {sample}"
+    raise ValueError(
+        f"Expected a split of {name!r}, one of {', '.join(splits)}, got {split!r}{hint}."
+    )
+
+
+def _check_whole(builder: "DatasetBuilder", split: str) -> None:
+    if split not in (builder.info.splits or ()):
+        raise ValueError(
+            f"Expected a whole split to stream, got {split!r}; stream that and use skip and take, "
+            "or load without streaming."
+        )
+
+
+def _suggestion(word: str, known: Sequence[str]) -> str:
+    candidates = [re.sub(r"\D", "", word), *get_close_matches(word.strip().lower(), known, n=1)]
+    matches = [candidate for candidate in candidates if candidate in known]
+    return f" (did you mean {matches[0]!r}?)" if matches else ""
+
+
+@contextmanager
+def _cache_errors_explained(cache_dir: str | Path | None) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        from datasets import config
+
+        cache = config.HF_DATASETS_CACHE if cache_dir is None else cache_dir
+        is_in_cache = Path(error.filename or "").is_relative_to(Path(cache).expanduser())
+        if error.errno not in _UNWRITABLE and not is_in_cache:
+            raise
+        raise OSError(
+            error.errno,
+            f"Cannot write datasets' cache in {cache}: {error.strerror} ({error.filename}). Pass a "
+            "folder that can be written as cache_dir, or set HF_DATASETS_CACHE to one before "
+            "Python starts",
+        ) from error

@@ -1,0 +1,26 @@
+"""Every file that is published, as bytes, from the rows."""
+
+from collections.abc import Mapping
+
+from hf_dataset.card import render_card
+from hf_dataset.croissant import render_croissant
+from hf_dataset.facts import FileFacts
+from hf_dataset.parquet import encode_table
+from hf_dataset.schema import CARD_FILE, CROISSANT_FILE
+from hf_dataset.tables import Content
+
+
+def render_data(content: Content) -> dict[str, bytes]:
+    """The Parquet files, by path relative to the folder."""
+    return {
+        schema.path: encode_table(content.tables[schema.config_name]) for schema in content.schemas
+    }
+
+
+def render_texts(content: Content, data: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The files that describe the Parquet files `data`; the card comes last."""
+    facts = {path: FileFacts.of(path, encoded) for path, encoded in data.items()}
+    return {
+        CROISSANT_FILE: render_croissant(content, facts).encode(),
+        CARD_FILE: render_card(content, facts).encode(),
+    }

@@ -1,0 +1,185 @@
+"""What the published tables hold: every column of every table, declared once.
+
+Parquet schemas, the card's YAML and Croissant's fields are all derived from these. Nothing here
+needs pyarrow.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from interpbench_jax.cases import Task
+
+Dtype = Literal["string", "bool", "int32", "float32"]
+Json = dict[str, object]
+
+CARD_FILE = "README.md"
+CROISSANT_FILE = "croissant.json"
+CASES_CONFIG = "cases"
+CIRCUITS_CONFIG = "circuits"
+SPLIT = "test"
+DEFAULT_ROWS = 1000
+DATASET_VERSION = "1.0.0"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    Attributes:
+        name: as in the file.
+        dtype: of a value, or of a list's items.
+        description: what it holds, as a phrase for the card and for Croissant.
+        is_list: whether each value is a list.
+        length: items of every list; None where lists differ in length.
+    """
+
+    name: str
+    dtype: Dtype
+    description: str
+    is_list: bool = False
+    length: int | None = None
+
+
+@dataclass(frozen=True)
+class TableSchema:
+    """One table: a config of the data set, with the one split `test` in one file.
+
+    Attributes:
+        config_name: what `load_dataset` is given: `"cases"`, `"circuits"` or a case's id.
+        path: the file, relative to the published folder.
+        description: what a row is.
+        columns: in order.
+    """
+
+    config_name: str
+    path: str
+    description: str
+    columns: tuple[Column, ...]
+
+
+CASES = TableSchema(
+    CASES_CONFIG,
+    "cases.parquet",
+    "One row per case: the task, its program, the model's shape and how it is trained.",
+    (
+        Column("case_id", "string", "the case, as InterpBench numbers it"),
+        Column("task_description", "string", "what the model computes at each position"),
+        Column("tier", "string", "difficulty: how much the model has to do"),
+        Column("program", "string", "the RASP program as text, one step a line"),
+        Column("note", "string", "what to know before comparing with upstream; may be empty"),
+        Column("vocab", "string", "every token, BOS and PAD included, ordered by id", is_list=True),
+        Column("bos_id", "int32", "id of the token that every input starts with"),
+        Column("pad_id", "int32", "id of the token that fills up shorter inputs"),
+        Column("is_categorical", "bool", "whether targets are class ids rather than numbers"),
+        Column(
+            "output_classes",
+            "string",
+            "label of every output class, ordered by id; empty for a regression",
+            is_list=True,
+        ),
+        Column("attention", "string", "'causal' or 'bidirectional'"),
+        Column("min_seq_len", "int32", "positions of the shortest input, BOS counted"),
+        Column("max_seq_len", "int32", "positions of the longest input, BOS counted"),
+        Column("n_layers", "int32", "layers of the model"),
+        Column("n_heads", "int32", "attention heads per layer"),
+        Column("d_model", "int32", "width of the residual stream"),
+        Column("d_head", "int32", "width of a head's queries, keys and values"),
+        Column("d_mlp", "int32", "hidden width of an MLP"),
+        Column("d_vocab", "int32", "tokens, BOS and PAD included"),
+        Column("d_vocab_out", "int32", "outputs per position: classes, or 1 for a regression"),
+        Column("n_edges", "int32", "edges of the universe 'head'"),
+        Column("n_circuit_edges", "int32", "edges of the scored circuit in the universe 'head'"),
+        Column(
+            "n_complete_circuit_edges",
+            "int32",
+            "edges of the complete circuit in the universe 'head'",
+        ),
+        Column("nodes_not_in_circuit", "string", "nodes that must have no effect", is_list=True),
+        Column(
+            "alignment",
+            "string",
+            "JSON object: for each component of the compiled program, the model's nodes",
+        ),
+        Column("transformer_config", "string", "JSON object: the model's shape and choices"),
+        Column("training_args", "string", "JSON object: how release 1.0.0 trained its model"),
+        Column("n_rows", "int32", "rows of the case's own table"),
+        Column("n_distinct_inputs", "int32", "different `input_ids` among those rows"),
+        Column("seed", "int32", "seed that those rows were drawn with"),
+    ),
+)
+
+CIRCUITS = TableSchema(
+    CIRCUITS_CONFIG,
+    "circuits.parquet",
+    "One row per case, edge universe and edge: whether the edge is in the circuit.",
+    (
+        Column("case_id", "string", "the case"),
+        Column("universe", "string", "'qkv', 'qkv-merged', 'head' or 'head-no-embed'"),
+        Column("src", "string", "node that writes, by its TransformerLens hook name"),
+        Column("dst", "string", "node that reads, by its TransformerLens hook name"),
+        Column("in_circuit", "bool", "whether InterpBench's evaluation counts the edge as true"),
+        Column("in_complete_circuit", "bool", "whether the program needs the edge"),
+    ),
+)
+
+
+def pairs_schema(task: Task) -> TableSchema:
+    """The table of one case's pairs."""
+    target: Dtype = "int32" if task.is_categorical else "float32"
+    of_output = "class id" if task.is_categorical else "number"
+
+    def row(name: str, dtype: Dtype, description: str) -> Column:
+        return Column(name, dtype, description, is_list=True, length=task.max_seq_len)
+
+    return TableSchema(
+        task.case_id,
+        f"data/{task.case_id}/{SPLIT}-00000-of-00001.parquet",
+        f"Case {task.case_id}, pairs of inputs with targets. {task.description}",
+        (
+            row("input_ids", "int32", "token ids, BOS first"),
+            row("corrupted_input_ids", "int32", "another input of the same length"),
+            row("target", target, f"right {of_output} at each position of `input_ids`"),
+            row(
+                "corrupted_target",
+                target,
+                f"right {of_output} at each position of `corrupted_input_ids`",
+            ),
+        ),
+    )
+
+
+def table_schemas(tasks: Sequence[Task]) -> tuple[TableSchema, ...]:
+    """Every table of a data set of these tasks, in the order of its configs."""
+    return (CASES, CIRCUITS, *(pairs_schema(task) for task in tasks))
+
+
+def hub_features(columns: Sequence[Column]) -> Json:
+    """The `features` that `datasets` reads from a Parquet file's own metadata.
+
+    A list is a `Sequence`: `datasets` 3 knows no other name, and 4 and 5 read it as their `List`.
+    """
+    features: Json = {}
+    for column in columns:
+        value: Json = {"dtype": column.dtype, "_type": "Value"}
+        if column.is_list:
+            value = {"feature": value, "_type": "Sequence"}
+            if column.length is not None:
+                value["length"] = column.length
+        features[column.name] = value
+    return features
+
+
+def yaml_features(columns: Sequence[Column]) -> list[Json]:
+    """The `features` of `dataset_info` in a card; the same in every release of `datasets`."""
+    features: list[Json] = []
+    for column in columns:
+        feature: Json = {"name": column.name}
+        if column.is_list:
+            feature["sequence"] = column.dtype  # the key of the type has to come second
+            if column.length is not None:
+                feature["length"] = column.length
+        else:
+            feature["dtype"] = column.dtype
+        features.append(feature)
+    return features

@@ -1,0 +1,180 @@
+"""The published tables' rows, from the tasks."""
+
+import dataclasses
+import json
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hf_dataset.parquet import arrow_schema, arrow_type, pa
+from hf_dataset.schema import (
+    CASES,
+    CIRCUITS,
+    SPLIT,
+    Column,
+    TableSchema,
+    pairs_schema,
+    table_schemas,
+)
+from interpbench_jax.cases import BOS, PAD, Pairs, Task
+from interpbench_jax.cases import CASES as TASKS
+from interpbench_jax.circuit import UNIVERSES, Circuit, universe
+from interpbench_jax.rasp.rendering import render
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Content:
+    """All rows of a data set, before they become files.
+
+    Attributes:
+        schemas: the tables, in the order of the configs.
+        tables: each one's rows, by its config's name.
+    """
+
+    schemas: tuple[TableSchema, ...]
+    tables: Mapping[str, pa.Table]
+
+
+def seed_of(case_id: str) -> int:
+    """The seed of a case's rows: its number, or for an id in words the CRC-32's lower 31 bits."""
+    return int(case_id) if case_id.isdecimal() else zlib.crc32(case_id.encode()) & 0x7FFFFFFF
+
+
+def make_content(
+    case_ids: Iterable[str] | None, n: int, progress: Progress | None = None
+) -> Content:
+    """Draw and evaluate every row of a data set.
+
+    Args:
+        case_ids: which cases; None for all. Their order is that of `CASES`.
+        n: rows per case.
+        progress: told each case before it is drawn, as a line for people.
+
+    Raises:
+        TypeError: if `n` is not an int, or `case_ids` is one string.
+        ValueError: if a case is unknown or named twice, there is none, or `n` is below 1.
+    """
+    tasks = choose_tasks(case_ids)
+    if type(n) is not int:
+        raise TypeError(f"Expected a number of rows per case as an int, got {n!r}.")
+    if n < 1:
+        raise ValueError(f"Expected at least 1 row per case, got n={n}.")
+    pairs: dict[str, Pairs] = {}
+    for number, task in enumerate(tasks, start=1):
+        if progress is not None:
+            progress(f"case {task.case_id} ({number} of {len(tasks)})")
+        pairs[task.case_id] = task.sample(n, seed_of(task.case_id), split=SPLIT)
+    described = [describe_task(task, pairs[task.case_id]) for task in tasks]
+    tables = {
+        CASES.config_name: _table_of_rows(CASES, described),
+        CIRCUITS.config_name: _table_of_rows(
+            CIRCUITS, [row for task in tasks for row in list_edges(task)]
+        ),
+    }
+    for task in tasks:
+        tables[task.case_id] = pairs_table(task, pairs[task.case_id])
+    return Content(table_schemas(tasks), tables)
+
+
+def choose_tasks(case_ids: Iterable[str] | None) -> tuple[Task, ...]:
+    """The tasks of some cases, in the order of `CASES`.
+
+    Raises:
+        TypeError: if `case_ids` is one string.
+        ValueError: if a case is unknown or named twice, or there is none.
+    """
+    if isinstance(case_ids, str):
+        raise TypeError(f"Expected a list of case ids, got {case_ids!r}; write [{case_ids!r}].")
+    wanted = list(TASKS) if case_ids is None else list(case_ids)
+    unknown = [case_id for case_id in wanted if case_id not in TASKS]
+    if unknown:
+        raise ValueError(f"Expected case ids out of {', '.join(TASKS)}; got {unknown}.")
+    if not wanted or len(set(wanted)) != len(wanted):
+        raise ValueError(f"Expected one or more different case ids, got {wanted}.")
+    return tuple(task for case_id, task in TASKS.items() if case_id in wanted)
+
+
+def describe_task(task: Task, pairs: Pairs) -> dict[str, object]:
+    """The row of a case in `cases`."""
+    config = task.config
+    edges = universe("head", config.n_layers, config.n_heads).edges
+    alignment = {
+        str(node): [str(target) for target in targets] for node, targets in task.alignment.items()
+    }
+    shape = {
+        name: getattr(config, name)
+        for name in ("n_layers", "n_heads", "d_model", "d_head", "d_mlp", "d_vocab", "d_vocab_out")
+    }
+    return {
+        "case_id": task.case_id,
+        "task_description": task.description,
+        "tier": task.tier,
+        "program": render(task.program),
+        "note": task.note,
+        "vocab": sorted(task.token_ids, key=task.token_ids.__getitem__),
+        "bos_id": task.token_ids[BOS],
+        "pad_id": task.token_ids[PAD],
+        "is_categorical": task.is_categorical,
+        "output_classes": [str(label) for label in task.classes or ()],
+        "attention": task.attention,
+        "min_seq_len": task.min_seq_len,
+        "max_seq_len": task.max_seq_len,
+        **shape,
+        "n_edges": len(edges),
+        "n_circuit_edges": len(task.circuit.in_universe("head")),
+        "n_complete_circuit_edges": len(task.complete_circuit.in_universe("head")),
+        "nodes_not_in_circuit": [str(node) for node in task.nodes_not_in_circuit],
+        "alignment": json.dumps(alignment),
+        "transformer_config": json.dumps(json.loads(config.to_json())),
+        "training_args": json.dumps(dataclasses.asdict(task.training)),
+        "n_rows": len(pairs),
+        "n_distinct_inputs": len(np.unique(pairs.input_ids, axis=0)),
+        "seed": seed_of(task.case_id),
+    }
+
+
+def list_edges(task: Task) -> list[dict[str, object]]:
+    """The rows of a case in `circuits`: every edge of every universe, in the universe's order."""
+    rows: list[dict[str, object]] = []
+    circuits: dict[str, Circuit] = {
+        "in_circuit": task.circuit,
+        "in_complete_circuit": task.complete_circuit,
+    }
+    for name in UNIVERSES:
+        true = {column: circuit.in_universe(name) for column, circuit in circuits.items()}
+        for edge in universe(name, task.config.n_layers, task.config.n_heads).edges:
+            row: dict[str, object] = {"case_id": task.case_id, "universe": name}
+            row |= {"src": str(edge.src), "dst": str(edge.dst)}
+            rows.append(row | {column: edge in edges for column, edges in true.items()})
+    return rows
+
+
+def pairs_table(task: Task, pairs: Pairs) -> pa.Table:
+    """The table of a case's pairs.
+
+    Raises:
+        ValueError: if an array has not the shape and the dtype that the schema says.
+    """
+    schema = pairs_schema(task)
+    arrays = [_fixed_lists(column, getattr(pairs, column.name)) for column in schema.columns]
+    return pa.Table.from_arrays(arrays, schema=arrow_schema(schema))
+
+
+def _fixed_lists(column: Column, array: np.ndarray) -> pa.Array:
+    if array.ndim != 2 or array.shape[1] != column.length or array.dtype.name != column.dtype:
+        raise ValueError(
+            f"Expected {column.name} as {column.dtype} of shape [rows, {column.length}], got "
+            f"{array.dtype} of {array.shape}."
+        )
+    return pa.FixedSizeListArray.from_arrays(pa.array(array.reshape(-1)), type=arrow_type(column))
+
+
+def _table_of_rows(schema: TableSchema, rows: Sequence[Mapping[str, object]]) -> pa.Table:
+    expected = [column.name for column in schema.columns]
+    for row in rows:
+        assert list(row) == expected, f"{schema.config_name}: {list(row)} is not {expected}"
+    return pa.Table.from_pylist(list(rows), schema=arrow_schema(schema))

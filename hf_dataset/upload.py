@@ -1,0 +1,137 @@
+"""A published folder into a dataset repository on the Hub, as one commit.
+
+Importing this module does not import `huggingface_hub`.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hf_dataset.loading import packaged_folder
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+MESSAGE = "Upload InterpBench's dataset"
+# What must never be published: what an editor, an operating system or Python leaves behind.
+_LEFTOVERS = (".*", "*/.*", "*__pycache__*", "*.pyc", "*~")
+
+
+class UploadError(OSError):
+    """The folder could not be uploaded; the message says why and what to do."""
+
+
+def upload(
+    repo_id: str,
+    *,
+    folder: str | Path | None = None,
+    token: str | None = None,
+    revision: str = "main",
+    create: bool = True,
+    private: bool = False,
+    message: str = MESSAGE,
+    check: Callable[[Path], object] | None = None,
+) -> str:
+    """Make a dataset repository equal to a published folder, in one commit.
+
+    Files of the repository that the folder does not have are deleted, `.gitattributes` apart.
+    Where nothing has changed there is no commit.
+
+    Args:
+        repo_id: such as `"someone/interpbench"`.
+        folder: what to upload; by default the packaged folder.
+        token: one that may write; by default `HF_TOKEN`, or that of `hf auth login`.
+        revision: a branch that exists.
+        create: whether to create the repository if there is none.
+        private: whether only its owner sees a repository that is created here.
+        message: the commit's first line.
+        check: called with the folder before anything is sent; what it raises ends the upload.
+
+    Returns:
+        The id of the commit, 40 hex digits, at which the repository equals the folder.
+
+    Raises:
+        FileNotFoundError: if the folder has no card.
+        ValueError: if the repository's id cannot be one, the message is empty, or the card's
+            metadata are refused.
+        UploadError: if the Hub cannot be reached, refuses, or has no such repository or branch;
+            an OSError.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HFValidationError
+
+    if repo_id.count("/") != 1:
+        raise ValueError(f"Expected a repository such as 'someone/interpbench', got {repo_id!r}.")
+    if not message.strip():
+        raise ValueError("Expected a commit message, got none.")
+    path = packaged_folder() if folder is None else Path(folder).expanduser()
+    if not (path / "README.md").is_file():
+        raise FileNotFoundError(
+            f"Expected a folder with a dataset card, found no README.md in {path}; write one with "
+            "`interpbench dataset build`."
+        )
+    if check is not None:
+        check(path)
+    api = HfApi(token=token)
+    try:
+        return _commit(api, repo_id, path, revision, message, private if create else None)
+    except HFValidationError as error:
+        raise ValueError(
+            f"Expected a repository such as 'someone/interpbench', got {repo_id!r}: {error}"
+        ) from None
+    except Exception as error:
+        explained = _explained(error, api.endpoint, repo_id, revision)
+        if explained is None:
+            raise
+        raise UploadError(explained) from error
+
+
+def _commit(
+    api: "HfApi", repo_id: str, folder: Path, revision: str, message: str, private: bool | None
+) -> str:
+    if private is not None:
+        api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
+    commit = api.upload_folder(
+        repo_id=repo_id,
+        folder_path=folder,
+        repo_type="dataset",
+        revision=revision,
+        commit_message=message,
+        ignore_patterns=list(_LEFTOVERS),
+        delete_patterns="*",
+    )
+    return commit.oid
+
+
+def _explained(error: Exception, endpoint: str, repo_id: str, revision: str) -> str | None:
+    """What was wanted, what happened and what to do; None for an error that is not the Hub's."""
+    from huggingface_hub import errors
+
+    if type(error) is RuntimeError and isinstance(error.__cause__, Exception):
+        error = error.__cause__  # It says only which large file was being sent.
+    start = f"Cannot upload to the dataset {repo_id} (branch {revision}) at {endpoint}: "
+    token = "a token that may write to it (token=..., HF_TOKEN, or `hf auth login`)"
+    status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
+    # The client is httpx in huggingface_hub 1 and httpx2 in 2: its errors are known by name.
+    names = {cls.__name__ for cls in type(error).__mro__}
+    if isinstance(error, errors.OfflineModeIsEnabled):
+        return f"{start}HF_HUB_OFFLINE is set. Unset it before Python starts."
+    if isinstance(error, errors.RevisionNotFoundError):
+        return f"{start}there is no such branch. Create it on the Hub, or use revision='main'."
+    if status == 401:
+        return f"{start}the Hub does not know who you are (401). Give {token}."
+    if status == 403:
+        return f"{start}the token in use may not do this (403). Give {token}."
+    if isinstance(error, errors.RepositoryNotFoundError) or status == 404:
+        missing = f"{start}there is no such repository (404), or it is private."
+        return f"{missing} Pass create=True, or give {token}."
+    if status is not None:
+        return (
+            f"{start}the Hub answered {status}. Nothing was committed; try again later. ({error})"
+        )
+    if "TransportError" in names or isinstance(error, ConnectionError | TimeoutError):
+        return (
+            f"{start}the Hub cannot be reached ({type(error).__name__}: {error}). Check the "
+            "network, a proxy's settings and HF_ENDPOINT."
+        )
+    return None

@@ -1,0 +1,103 @@
+"""What the commands share: options, exit codes, loading, progress, JSON."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from interpbench_jax.case import Case
+
+_BAR_AFTER_SECONDS = 2.0
+
+
+class Exit(IntEnum):
+    """What an exit code means."""
+
+    DONE = 0
+    CHECK_FAILED = 1
+    BAD_INPUT = 2
+    HUB = 3
+
+
+CaseArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="PATH|ID",
+        help="A folder with a case's files (upstream's or ours), or a case's id on the Hub.",
+        show_default=False,
+    ),
+]
+RepoOption = Annotated[
+    str, typer.Option("--repo", help="Where an id is looked up: 'hub' or a repository's id.")
+]
+RevisionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--revision", help="A branch, a tag or a full commit id there.", show_default="main"
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON alone, for programs.")]
+
+
+def load(case: str, repo: str, revision: str | None) -> "Case":
+    from interpbench_jax.loading import load_case
+
+    path = Path(case).expanduser()
+    if path.is_dir():
+        return load_case(path.resolve().name, path)
+    if "/" in case or case.startswith((".", "~")):
+        raise FileNotFoundError(
+            f"Expected a folder or a case's id, got {case!r}: there is no such folder."
+        )
+    return load_case(case, repo, revision=revision)
+
+
+@contextmanager
+def progress(what: str, hidden: bool) -> "Iterator[_Reporter | None]":
+    """A progress bar on standard error that appears once the work has taken a while."""
+    if hidden or not sys.stderr.isatty():
+        yield None
+        return
+    reporter = _Reporter(what)
+    try:
+        yield reporter
+    finally:
+        reporter.close()
+
+
+class _Reporter:
+    """Called with finished and total; draws a bar from the third second on."""
+
+    def __init__(self, what: str):
+        self.what = what
+        self.started = time.perf_counter()
+        self.bar: Progress | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        if self.bar is None:
+            if time.perf_counter() - self.started < _BAR_AFTER_SECONDS:
+                return
+            from rich.progress import Progress
+
+            self.bar = Progress(console=Console(stderr=True), transient=True)
+            self.bar.add_task(self.what, total=total)
+            self.bar.start()
+        self.bar.update(self.bar.task_ids[0], completed=done, total=total)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+
+def print_json(value: dict[str, object]) -> None:
+    typer.echo(json.dumps(value, indent=1, ensure_ascii=False, default=str))

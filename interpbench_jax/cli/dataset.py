@@ -1,0 +1,77 @@
+"""Commands on the published dataset: build, check, upload."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from interpbench_jax.cli.console import Exit, JsonOption, print_json
+
+app = typer.Typer(no_args_is_help=True, help="Build, check or upload the published dataset.")
+
+FolderArgument = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[FOLDER]", help="The published folder.", show_default="the packaged one"
+    ),
+]
+
+
+@app.command()
+def build(folder: FolderArgument = None, as_json: JsonOption = False) -> None:
+    """Write the tables, the card and the Croissant file, whole or not at all."""
+    from hf_dataset.builder import build as build_dataset
+    from hf_dataset.loading import packaged_folder
+
+    console = Console(stderr=True)
+    shown = None if as_json else lambda line: console.print(line, highlight=False)
+    report = build_dataset(folder or packaged_folder(), progress=shown)
+    if as_json:
+        print_json(
+            {
+                "directory": str(report.directory),
+                "written": len(report.written),
+                "removed": len(report.removed),
+                "rows": report.n_rows,
+                "bytes": report.n_bytes,
+            }
+        )
+        return
+    Console().print(
+        f"{report.directory}: {report.n_rows:,} rows in {report.n_bytes:,} bytes; "
+        f"{len(report.written)} files written, {len(report.removed)} removed.",
+        highlight=False,
+    )
+
+
+@app.command()
+def check(folder: FolderArgument = None, as_json: JsonOption = False) -> None:
+    """Compare a folder with what the builder gives; exits with 1 where they differ."""
+    from hf_dataset.builder import check as check_dataset
+    from hf_dataset.loading import packaged_folder
+
+    directory = folder or packaged_folder()
+    problems = check_dataset(directory)
+    failed = any(problem.is_error for problem in problems)
+    if as_json:
+        print_json({"passed": not failed, "problems": [str(problem) for problem in problems]})
+    else:
+        console = Console()
+        for problem in problems:
+            console.print(str(problem), highlight=False, markup=False)
+        console.print(f"{directory}: {'FAILED' if failed else 'as the builder gives it'}.")
+    raise typer.Exit(Exit.CHECK_FAILED if failed else Exit.DONE)
+
+
+@app.command()
+def upload(
+    repo_id: Annotated[
+        str, typer.Argument(help="Such as someone/interpbench.", show_default=False)
+    ],
+    folder: FolderArgument = None,
+) -> None:
+    """Upload the folder to the Hub in one commit; HF_TOKEN or `hf auth login` says who you are."""
+    from hf_dataset.upload import upload as upload_dataset
+
+    Console().print(upload_dataset(repo_id, folder=folder), highlight=False)

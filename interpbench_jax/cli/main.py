@@ -1,0 +1,43 @@
+"""The command `interpbench`: arguments to one call each.
+
+Exit codes: 0 done; 1 a check failed; 2 the arguments or the files are wrong; 3 the Hub could not
+be reached or refused.
+"""
+
+import sys
+
+import typer
+from rich.console import Console
+
+from interpbench_jax.cli import cases, dataset, tasks
+from interpbench_jax.cli.console import Exit
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Transformers with known circuits, in JAX: convert, look at, patch, compare.",
+)
+app.command("list")(tasks.list_cases)
+app.command()(cases.show)
+app.command()(tasks.sample)
+app.command()(cases.convert)
+app.command()(cases.sweep)
+app.command()(cases.verify)
+app.add_typer(dataset.app, name="dataset")
+
+
+def main() -> None:
+    """Run the command line; errors of the user's making end in a message, not a traceback."""
+    try:
+        app(standalone_mode=True)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("Stopped.")
+        sys.exit(130)
+    except (ValueError, OSError, ImportError) as error:
+        from conversion.hub import HubError
+        from hf_dataset.upload import UploadError
+
+        Console(stderr=True).print(f"Error: {error}", style="red", markup=False, highlight=False)
+        sys.exit(Exit.HUB if isinstance(error, HubError | UploadError) else Exit.BAD_INPUT)

@@ -1,0 +1,75 @@
+"""Commands on the declared tasks: list, sample."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from interpbench_jax.cli.console import JsonOption, print_json
+
+if TYPE_CHECKING:
+    from interpbench_jax.cases import Task
+
+
+def list_cases(as_json: JsonOption = False) -> None:
+    """List the tasks: what each computes, its shape, its circuit, how hard it is."""
+    from interpbench_jax.cases import CASES
+    from interpbench_jax.report import tasks_table
+
+    rows = [_row(task) for task in CASES.values()]
+    if as_json:
+        print_json({"cases": rows})
+        return
+    Console().print(tasks_table(rows))
+
+
+def sample(
+    case_id: Annotated[str, typer.Argument(metavar="ID", help="A case's id.", show_default=False)],
+    n: Annotated[int, typer.Option("-n", "--n", help="How many pairs.", min=1)] = 5,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same pairs.", min=0)] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw pairs of inputs of a task, with the program's outputs."""
+    from interpbench_jax.cases import CASES
+    from interpbench_jax.report import pairs_table
+
+    if case_id not in CASES:
+        raise ValueError(f"Expected a case out of {', '.join(CASES)}; got {case_id!r}.")
+    task = CASES[case_id]
+    pairs = task.sample(n, seed)
+    classes = task.classes
+
+    def outputs(row: "list[float]") -> list[str]:
+        # BOS has no output of its own.
+        return ["-"] + [
+            f"{value:.4g}" if classes is None else str(classes[int(value)]) for value in row[1:]
+        ]
+
+    rows = [
+        {
+            "input": list(task.decode(pairs.input_ids[i])),
+            "output": outputs(pairs.target[i].tolist()),
+            "corrupted_input": list(task.decode(pairs.corrupted_input_ids[i])),
+            "corrupted_output": outputs(pairs.corrupted_target[i].tolist()),
+        }
+        for i in range(n)
+    ]
+    if as_json:
+        print_json({"case_id": case_id, "seed": seed, "pairs": rows})
+        return
+    Console().print(pairs_table(f"Case {case_id}: {task.description}", rows))
+
+
+def _row(task: "Task") -> dict[str, object]:
+    config = task.config
+    return {
+        "case_id": task.case_id,
+        "task": task.description,
+        "n_layers": config.n_layers,
+        "n_heads": config.n_heads,
+        "d_model": config.d_model,
+        "attention": config.attention_dir,
+        "outputs": "a number" if task.classes is None else f"{len(task.classes)} classes",
+        "circuit_edges": len(task.circuit.in_universe("head")),
+        "tier": task.tier,
+    }

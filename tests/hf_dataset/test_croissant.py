@@ -1,0 +1,63 @@
+"""Croissant metadata: right by our own reading, and by mlcroissant's where it is installed."""
+
+import hashlib
+import json
+import logging
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from interpbench_jax.cases import CASES
+
+PUBLISHED = Path(__file__).resolve().parents[2] / "hf_dataset" / "interpbench"
+NAMES = ["cases", "circuits", *CASES]
+
+
+@pytest.fixture(scope="module")
+def described() -> dict[str, list[dict[str, object]]]:
+    return json.loads((PUBLISHED / "croissant.json").read_text(encoding="utf-8"))
+
+
+def test_every_file_is_described(described: dict[str, list[dict[str, object]]]) -> None:
+    files = described["distribution"]
+    assert len(files) == len(NAMES)
+    for file in files:
+        path = PUBLISHED / str(file["contentUrl"])
+        assert file["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert file["contentSize"] == f"{os.stat(path).st_size} B"
+
+
+def test_every_column_is_described(described: dict[str, list[dict[str, object]]]) -> None:
+    records = described["recordSet"]
+    assert [record["@id"] for record in records] == NAMES
+    for record in records:
+        fields = record["field"]
+        assert isinstance(fields, list)
+        (path,) = {field["source"]["fileObject"]["@id"] for field in fields}
+        columns = [field["source"]["extract"]["column"] for field in fields]
+        assert columns == pq.read_schema(PUBLISHED / path).names
+        assert [field["@id"] for field in fields] == [f"{record['@id']}/{name}" for name in columns]
+
+
+def test_mlcroissant_accepts_and_reads_it(caplog: pytest.LogCaptureFixture) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its own, about rdflib and pandas
+        mlcroissant = pytest.importorskip("mlcroissant", reason="mlcroissant is not installed")
+        with caplog.at_level(logging.WARNING):
+            dataset = mlcroissant.Dataset(jsonld=str(PUBLISHED / "croissant.json"))
+        issues = dataset.metadata.issues
+        assert (issues.errors, issues.warnings, caplog.messages) == (set(), set(), [])
+        for name in ("cases", "circuits", "3", "11"):
+            records = list(dataset.records(name))
+            path = (
+                f"data/{name}/test-00000-of-00001.parquet" if name in CASES else f"{name}.parquet"
+            )
+            rows = pq.read_table(PUBLISHED / path).to_pylist()
+            assert len(records) == len(rows)
+            if name in CASES:
+                found = [record[f"{name}/target"] for record in records]
+                np.testing.assert_allclose(found, [row["target"] for row in rows])
