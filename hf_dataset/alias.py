@@ -66,10 +66,11 @@ class _Finder:
         if name != _HOME:
             return None
         for finder in sys.meta_path:
-            spec = None if finder is self else finder.find_spec(name, path, target)
+            find = None if finder is self else getattr(finder, "find_spec", None)
+            spec = None if find is None else find(name, path, target)
             if spec is not None:
                 if spec.loader is not None:
-                    spec.loader = _Loader(spec.loader)  # pyright: ignore[reportAttributeAccessIssue]
+                    spec.loader = _Loader(spec.loader)
                 return spec
         return None
 

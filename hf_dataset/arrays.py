@@ -78,8 +78,15 @@ def _order(dataset: "Dataset") -> np.ndarray | None:
 
 
 def _column(dataset: "Dataset", name: str, order: np.ndarray | None) -> np.ndarray:
-    values = _join(dataset.data.column(name), f"column {name!r}")
-    values = values if order is None else values.take(order, axis=0)
+    column, what = dataset.data.column(name), f"column {name!r}"
+    if order is None:
+        values = _join(column, what)
+    else:
+        try:
+            values = _join(column, what).take(order, axis=0)
+        except ValueError:
+            # Rows that the dataset leaves out may be why; Arrow's own gathering is slower.
+            values = _join(column.take(order), what)
     if values.dtype in (np.int64, np.uint64) and not jax.config.jax_enable_x64 and values.size:  # pyright: ignore[reportAttributeAccessIssue]
         narrow = np.iinfo(np.int32 if values.dtype == np.int64 else np.uint32)
         low, high = values.min(), values.max()

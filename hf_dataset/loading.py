@@ -103,7 +103,7 @@ def load_dataset(
             )
     datasets = import_datasets()
     folder = packaged_folder()
-    with _cache_errors_explained(cache_dir):
+    with _cache_errors_explained(cache_dir, folder):
         builder = _builder(datasets, folder, name, cache_dir)
         _check_split(builder, name, split)
         if streaming:
@@ -204,15 +204,16 @@ def _suggestion(word: str, known: Sequence[str]) -> str:
 
 
 @contextmanager
-def _cache_errors_explained(cache_dir: str | Path | None) -> Iterator[None]:
+def _cache_errors_explained(cache_dir: str | Path | None, folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         from datasets import config
 
         cache = config.HF_DATASETS_CACHE if cache_dir is None else cache_dir
-        is_in_cache = Path(error.filename or "").is_relative_to(Path(cache).expanduser())
-        if error.errno not in _UNWRITABLE and not is_in_cache:
+        path = Path(str(error.filename or ""))
+        is_in_cache = path.is_relative_to(Path(cache).expanduser())
+        if path.is_relative_to(folder) or (error.errno not in _UNWRITABLE and not is_in_cache):
             raise
         raise OSError(
             error.errno,

@@ -84,4 +84,5 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_HOME_OF})
 
 
-_install_alias()  # imports nothing; `datasets` is left alone until something imports it
+# Imports nothing: `datasets` is left alone until something imports it.
+_ALIAS = _install_alias()

@@ -24,7 +24,6 @@ HEAVY = {
     "conversion",
     "datasets",
     "flax",
-    "hf_dataset",
     "huggingface_hub",
     "jax",
     "jaxlib",

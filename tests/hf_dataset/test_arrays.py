@@ -214,6 +214,16 @@ def test_a_missing_value(column: pa.Array, missing: int) -> None:
         to_jax(of(fine=[1] * len(column), x=column))
 
 
+def test_rows_that_were_left_out_do_not_matter() -> None:
+    dataset = of(x=pa.array([1, None, 3]), y=pa.array([[1, 2], [3], [4, 5]]))
+    arrays = to_jax(dataset.select([2, 0]))
+    assert arrays["x"].tolist() == [3, 1] and arrays["y"].tolist() == [[4, 5], [1, 2]]
+    with pytest.raises(ValueError, match="column 'x' to have every value, 1 are missing"):
+        to_jax(dataset.select([1, 0]))
+    with pytest.raises(ValueError, match="column 'y' to be equally long, got lengths 1, 2"):
+        to_jax(dataset.select([1, 0]), ["y"])
+
+
 def test_missing_values_elsewhere_do_not_matter() -> None:
     assert to_jax(of(x=[1, 2], y=[None, 1]), ["x"])["x"].tolist() == [1, 2]
 

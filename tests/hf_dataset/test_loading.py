@@ -268,10 +268,15 @@ def test_a_default_cache_that_is_read_only(
 def test_another_error_is_not_taken_for_the_caches(
     release: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*args: object, **options: object) -> None:
-        raise OSError(5, "Input/output error", "/dev/disk")
+    for error in (
+        OSError(5, "Input/output error", "/dev/disk"),
+        OSError(13, "Permission denied", str(table(release, "11"))),
+    ):
 
-    monkeypatch.setattr("datasets.load_dataset_builder", fail)
-    with pytest.raises(OSError, match="Input/output error") as caught:
-        load_dataset("11")
-    assert "cache" not in str(caught.value)
+        def fail(*args: object, error: OSError = error, **options: object) -> None:
+            raise error
+
+        monkeypatch.setattr("datasets.load_dataset_builder", fail)
+        with pytest.raises(OSError, match=str(error.strerror)) as caught:
+            load_dataset("11")
+        assert caught.value is error
