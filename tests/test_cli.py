@@ -112,7 +112,7 @@ def test_list_and_sample() -> None:
         "one attention step",
         "multi-step",
     }
-    assert "length of each word" in " ".join(run("list").stdout.split())
+    assert "length of each word" in " ".join(run("list", COLUMNS="300").stdout.split())
     drawn = json.loads(run("sample", "11", "-n", "3", "--seed", "4", "--json").stdout)["pairs"]
     again = json.loads(run("sample", "11", "-n", "3", "--seed", "4", "--json").stdout)["pairs"]
     assert drawn == again and len(drawn) == 3

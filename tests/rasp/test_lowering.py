@@ -85,7 +85,7 @@ def test_a_component_may_stand_on_several_nodes() -> None:
 
 def test_a_model_that_is_too_small() -> None:
     lowering = lower(SequenceMap(max, SHIFTED, Map(len, tokens)))
-    with pytest.raises(ValueError, match="Expected edges of a model with 1 layers"):
+    with pytest.raises(ValueError, match="Expected nodes of a model with 1 layers"):
         lowering.circuit(1, 1)
 
 
