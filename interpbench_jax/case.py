@@ -1,7 +1,7 @@
 """One benchmark case, and the files that a case of ours is kept in."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,10 @@ from interpbench_jax.weights import (
 )
 
 if TYPE_CHECKING:
+    from interpbench_jax.cases import Pairs, Seed, Split, Task
     from interpbench_jax.model import Transformer
+    from interpbench_jax.rasp import Value
+    from interpbench_jax.rasp.high_level import HighLevelModel
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
@@ -87,6 +90,63 @@ class Case:
         from interpbench_jax.model import build_model
 
         return build_model(self.config, self.weights)
+
+    @property
+    def task(self) -> "Task":
+        """Our declaration of the task: the program, its data and the high-level model.
+
+        The declared task may differ from what a converted model was trained on: cases 8 and 38
+        look ahead here and were released masked causally, and upstream's current case 13 is a
+        simpler program.
+
+        Raises:
+            ValueError: if no task is declared under this id, or its tokens are others.
+        """
+        from interpbench_jax.cases import CASES
+
+        task = CASES.get(self.case_id)
+        if task is None:
+            raise ValueError(
+                f"Expected a case whose task is declared ({', '.join(CASES)}), got "
+                f"{self.case_id!r}; see the README on adding one."
+            )
+        if self.vocab is not None and set(self.vocab) != set(task.token_ids):
+            raise ValueError(
+                f"Case {self.case_id!r}: expected the declared task's tokens "
+                f"{sorted(task.token_ids)}, got {sorted(self.vocab)}."
+            )
+        return task
+
+    @property
+    def high_level(self) -> "HighLevelModel":
+        """`task.high_level`: the compiled program as a model, with interchange."""
+        return self.task.high_level
+
+    def sample(
+        self,
+        n: int,
+        seed: "Seed",
+        *,
+        split: "Split | None" = None,
+        unique: bool = False,
+        variable_length: bool = False,
+    ) -> "Pairs":
+        """`task.sample`: pairs of inputs with the targets of both."""
+        return self.task.sample(
+            n, seed, split=split, unique=unique, variable_length=variable_length
+        )
+
+    def all_inputs(self, split: "Split | None" = None) -> np.ndarray:
+        """`task.all_inputs`: int32 `[inputs, pos]`, where there are at most a million."""
+        return self.task.all_inputs(split)
+
+    def encode(self, sequence: "Sequence[Value]") -> np.ndarray:
+        """`task.encode`: the ids of a sequence of tokens, int32 `[pos]`."""
+        return self.task.encode(sequence)
+
+    def decode(self, ids: "Sequence[int] | np.ndarray") -> tuple[str, ...]:
+        """`task.decode`: the tokens of a sequence of ids."""
+        return self.task.decode(ids)
 
     def save(self, directory: Path | str) -> Path:
         """Write `model.safetensors`, `config.json` and `circuit.json` into a folder.

@@ -46,7 +46,7 @@ def _left_of(name: str) -> set[str]:
 
 MAY_IMPORT: dict[str, set[str]] = {
     **{name: _left_of(name) for name in ORDER},
-    "case": {"jsontext", "sites", "config", "circuit", "weights", "model"},
+    "case": {"jsontext", "sites", "config", "circuit", "weights", "model", "rasp", "cases"},
     "scores": _left_of("scores") - {"case", "discovery"},
     "statistics": _left_of("statistics") - {"model", "interventions", "sweeps", "discovery"},
     "rasp": {"axes", "sites", "config", "circuit"},

@@ -82,3 +82,19 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(UpstreamFormatError, match=r"expected blocks\.0\.attn\.mask to be a lower"):
         load_case("case", tmp_path / "case")
+
+
+def test_a_case_has_its_task(tmp_path: Path) -> None:
+    case = load_case("11", UPSTREAM / "release_v1")
+    pairs = case.sample(4, seed=1, split="test")
+    np.testing.assert_array_equal(pairs.input_ids, case.task.sample(4, 1, split="test").input_ids)
+    np.testing.assert_array_equal(
+        case.high_level.targets(pairs.input_ids)[:, 1:], pairs.target[:, 1:]
+    )
+    tokens = case.decode(pairs.input_ids[0])
+    np.testing.assert_array_equal(case.encode(tokens), pairs.input_ids[0])
+    with pytest.raises(ValueError, match="134,217,728"):
+        case.all_inputs()
+    other = load_case("random_lnpre", UPSTREAM / "release" / "random_lnpre")
+    with pytest.raises(ValueError, match="Expected a case whose task is declared"):
+        _ = other.task
