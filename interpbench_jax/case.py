@@ -12,7 +12,7 @@ import numpy as np
 
 from interpbench_jax.circuit import Circuit
 from interpbench_jax.config import TransformerConfig
-from interpbench_jax.jsontext import parse_json_object
+from interpbench_jax.jsontext import check_format, parse_json_object
 from interpbench_jax.weights import (
     check_weights,
     load_weights,
@@ -230,11 +230,7 @@ def read_case(directory: Path | str) -> Case:
 
 
 def _check_header(described: Mapping[str, object]) -> None:
-    if described.get("format") != _FORMAT or described.get("version") != 1:
-        raise ValueError(
-            f'Expected "format": "{_FORMAT}" and "version": 1; the file is something else or '
-            "comes from a newer release."
-        )
+    check_format(described, _FORMAT)
     types = {
         "case_id": str,
         "task_description": str,

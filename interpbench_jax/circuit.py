@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from interpbench_jax.jsontext import parse_json_object
+from interpbench_jax.jsontext import check_format, parse_json_object
 from interpbench_jax.masks import edge_mask
 from interpbench_jax.sites import (
     Edge,
@@ -228,11 +228,7 @@ class Circuit:
             ValueError: if the text is not a circuit.
         """
         data = parse_json_object(text, "a circuit")
-        if data.get("format") != _FORMAT or data.get("version") != 1:
-            raise ValueError(
-                f'Expected a JSON object with "format": "{_FORMAT}" and "version": 1; '
-                "the file is something else or comes from a newer release."
-            )
+        check_format(data, _FORMAT)
         fields = {"format", "version", "n_layers", "n_heads", "edges"}
         if set(data) != fields:
             raise ValueError(f"Expected the circuit fields {sorted(fields)}, got {sorted(data)}.")

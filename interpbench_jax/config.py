@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from interpbench_jax.jsontext import parse_json_object
+from interpbench_jax.jsontext import check_format, parse_json_object
 
 Activation = Literal["gelu", "gelu_new", "relu"]
 Normalization = Literal["LNPre"]
@@ -94,11 +94,7 @@ class TransformerConfig:
                 implemented; the message names it.
         """
         data = parse_json_object(text, "a config")
-        if data.get("format") != _FORMAT or data.get("version") != 1:
-            raise ValueError(
-                f'Expected a JSON object with "format": "{_FORMAT}" and "version": 1; '
-                "the file is something else or comes from a newer release."
-            )
+        check_format(data, _FORMAT)
         given = {key: value for key, value in data.items() if key not in ("format", "version")}
         return cls.from_dict(given)
 

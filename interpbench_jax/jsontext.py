@@ -1,6 +1,7 @@
 """JSON from files that may hold anything."""
 
 import json
+from collections.abc import Mapping
 
 
 def parse_json_object(text: str, what: str) -> dict[str, object]:
@@ -16,3 +17,16 @@ def parse_json_object(text: str, what: str) -> dict[str, object]:
     if not isinstance(data, dict):
         raise ValueError(f"Expected {what} as a JSON object, got a {type(data).__name__}.")
     return data
+
+
+def check_format(data: Mapping[str, object], name: str) -> None:
+    """Refuse an object that is not of one of our formats, version 1.
+
+    Raises:
+        ValueError: if its `format` or `version` is another.
+    """
+    if data.get("format") != name or data.get("version") != 1:
+        raise ValueError(
+            f'Expected a JSON object with "format": "{name}" and "version": 1; '
+            "the file is something else or comes from a newer release."
+        )
