@@ -33,6 +33,9 @@ def edges_of(*names: str) -> tuple[Edge, ...]:
     return tuple(map(parse_edge, names))
 
 
+EDGES = {(name, *shape): universe(name, *shape).edges for name in UNIVERSES for shape in SHAPES}
+
+
 @st.composite
 def parts(draw: st.DrawFn) -> tuple[int, int, tuple[Edge, ...]]:
     """A circuit's fields: some edges of one universe, and some wiring inside components.
@@ -41,7 +44,7 @@ def parts(draw: st.DrawFn) -> tuple[int, int, tuple[Edge, ...]]:
     """
     n_layers, n_heads = draw(st.sampled_from(SHAPES))
     name = draw(st.sampled_from(UNIVERSES))
-    edges = draw(st.lists(st.sampled_from(universe(name, n_layers, n_heads).edges), max_size=12))
+    edges = draw(st.lists(st.sampled_from(EDGES[name, n_layers, n_heads]), max_size=12))
     layer, head = draw(st.integers(0, n_layers - 1)), draw(st.integers(0, n_heads - 1))
     inside = [
         Edge(Node(Kind.Q_INPUT, layer, head), Node(Kind.Q, layer, head)),
