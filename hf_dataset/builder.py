@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hf_dataset.card import TITLE
-from hf_dataset.checking import Problem as Problem
 from hf_dataset.checking import check as check
 from hf_dataset.facts import FileFacts
+from hf_dataset.models import read_models
+from hf_dataset.problems import Problem as Problem
 from hf_dataset.release import render_data, render_texts
-from hf_dataset.schema import CARD_FILE, DEFAULT_ROWS, SPLIT
+from hf_dataset.schema import CARD_FILE, CASES_CONFIG, DEFAULT_ROWS, SPLIT
 from hf_dataset.tables import Progress, make_content
 from interpbench_jax.weights import write_atomically
 
@@ -24,7 +25,7 @@ class BuildReport:
 
     Attributes:
         directory: the folder.
-        files: every file of the data set, in the order in which they were put in place.
+        files: every file that is built, in the order in which they were put in place.
         written: paths of those that are new or changed.
         removed: paths of case files that an earlier build had left and this one has not.
         n_rows: rows of all tables.
@@ -38,7 +39,7 @@ class BuildReport:
 
     @property
     def n_bytes(self) -> int:
-        """Size of all files."""
+        """Size of all these files."""
         return sum(file.n_bytes for file in self.files)
 
 
@@ -53,8 +54,9 @@ def build(
 
     Everything is first written beside the folder and then moved into it, file by file. Where a
     table changes, the old card goes first and the new one comes last: a folder with a card is
-    complete. Files that have not changed are left alone, and so is what is not the builder's
-    (`models/`, for one).
+    complete. Files that have not changed are left alone, and so are the models and whatever else
+    is not the builder's. The card and Croissant tell of the models of these cases that the
+    folder holds, as they are; whether they are right is for `check` to say.
 
     Args:
         directory: where to; made if it does not exist.
@@ -66,13 +68,14 @@ def build(
         TypeError: if `n` or `case_ids` is of another type.
         ValueError: if a case is unknown, `n` is below 1, or the folder has a README.md that is
             not a card of ours.
-        OSError: if the folder cannot be made or written.
+        OSError: if the folder cannot be made or written, or a model cannot be read.
     """
     directory = Path(directory).expanduser().resolve()
     _check_target(directory)
     content = make_content(case_ids, n, progress)
     data = render_data(content)
-    files = data | render_texts(content, data)
+    built_ids = content.tables[CASES_CONFIG].column("case_id").to_pylist()
+    files = data | render_texts(content, data, read_models(directory, built_ids))
     written = tuple(path for path, new in files.items() if _read(directory / path) != new)
     removed = tuple(path for path in _case_files(directory) if path not in files)
     if written or removed:

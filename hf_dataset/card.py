@@ -7,6 +7,7 @@ from string import Template
 import yaml
 
 from hf_dataset.facts import FileFacts
+from hf_dataset.models import ModelFacts, show_share
 from hf_dataset.schema import (
     CASES,
     CASES_CONFIG,
@@ -32,21 +33,27 @@ CITATION = """\
 }"""
 
 _TEMPLATE = Path(__file__).with_name("card_template.md")
+_MODELS_TEMPLATE = Path(__file__).with_name("card_models_template.md")
 _PREFERRED_EXAMPLE = "11"
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (10**6, "100K<n<1M"))
 
 
-def render_card(content: Content, facts: Mapping[str, FileFacts]) -> str:
+def render_card(
+    content: Content, facts: Mapping[str, FileFacts], models: Sequence[ModelFacts]
+) -> str:
     """The card of a data set.
 
     Args:
         content: its rows.
-        facts: size and digest of each of its files, by path.
+        facts: size and digest of each table's file, by path.
+        models: the models beside the tables; the card says nothing of them where there are none.
     """
     front = yaml.safe_dump(
         front_matter(content, facts), sort_keys=False, allow_unicode=True, width=1_000_000
     )
-    text = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(_fillings(content))
+    text = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
+        _fillings(content) | _model_fillings(models)
+    )
     return f"---\n{front}---\n{text}"
 
 
@@ -102,7 +109,7 @@ def _info(schema: TableSchema, content: Content, n_bytes: int) -> Json:
 def _fillings(content: Content) -> dict[str, str]:
     rows = content.tables[CASES_CONFIG].to_pylist()
     ids = [row["case_id"] for row in rows]
-    example = _PREFERRED_EXAMPLE if _PREFERRED_EXAMPLE in ids else ids[0]
+    example = _example(ids)
     by_name = {schema.config_name: schema for schema in content.schemas}
     notes = [f"- **{row['case_id']}**: {row['note']}" for row in rows if row["note"]]
     return {
@@ -116,6 +123,35 @@ def _fillings(content: Content) -> dict[str, str]:
         "field_tables": _field_tables(by_name[example]),
         "citation": CITATION,
     }
+
+
+def _model_fillings(models: Sequence[ModelFacts]) -> dict[str, str]:
+    if not models:
+        return {"model_line": "", "model_section": ""}
+    ids = [model.case_id for model in models]
+    section = Template(_MODELS_TEMPLATE.read_text(encoding="utf-8")).substitute(
+        example=_example(ids), model_table=_model_table(models)
+    )
+    cases = "1 case" if len(models) == 1 else f"{len(models)} cases"
+    line = f";\n- **models**: trained weights of {cases}, and what was measured of them"
+    return {"model_line": line, "model_section": section}
+
+
+def _model_table(models: Sequence[ModelFacts]) -> str:
+    lines = []
+    for model in models:
+        measured = model.certificate
+        shares = ["-"] * 3
+        if measured is not None:
+            every = ([measured.accuracy], measured.iia.values(), measured.strict_accuracy.values())
+            shares = [show_share(values) for values in every]
+        lines.append([model.case_id, *shares, f"{model.weights.n_bytes:,} B"])
+    header = ("case", "accuracy", "smallest IIA", "smallest strict accuracy", "size")
+    return _markdown(header, lines)
+
+
+def _example(ids: Sequence[str]) -> str:
+    return _PREFERRED_EXAMPLE if _PREFERRED_EXAMPLE in ids else ids[0]
 
 
 def _case_table(rows: Sequence[Mapping[str, object]]) -> str:

@@ -1,51 +1,21 @@
-"""Compares a published folder with what would be built."""
+"""Compares a published folder with what would be built, and its models with their tasks."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from hf_dataset.facts import FileFacts
+from hf_dataset.model_checking import check_models
+from hf_dataset.models import MODEL_FILES, model_path, read_models
 from hf_dataset.parquet import decode_table, pa, written_by
+from hf_dataset.problems import Problem as Problem
 from hf_dataset.release import render_data, render_texts
-from hf_dataset.schema import DEFAULT_ROWS
-from hf_dataset.tables import Content, Progress, make_content
+from hf_dataset.schema import CROISSANT_FILE, DEFAULT_ROWS
+from hf_dataset.tables import Content, Progress, choose_tasks, make_content
 
-ProblemKind = Literal[
-    "missing", "unexpected", "unreadable", "schema", "rows", "encoding", "digest", "text", "writer"
-]
-
-# What may lie in the folder without being the builder's: weights, and what the Hub's tools leave.
-_FOREIGN_FOLDERS = ("models", ".cache")
+# What the Hub's tools leave in the folder.
+_FOREIGN_FOLDERS = (".cache",)
 _FOREIGN_FILES = (".gitattributes",)
 _REBUILD = "build the data set again"
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One way in which a folder is not what would be built.
-
-    Attributes:
-        path: the file, relative to the folder.
-        kind: `"missing"`, `"unexpected"`: the file. `"unreadable"`, `"schema"`, `"rows"`: a
-            table's. `"encoding"`: the right rows as other bytes, though the same release of
-            pyarrow wrote them. `"digest"`: the card or Croissant does not describe a table's
-            file. `"text"`: another difference in those two. `"writer"`: the right rows, written
-            by another release of pyarrow; no error.
-        message: what was expected, what was found, what to do.
-    """
-
-    path: str
-    kind: ProblemKind
-    message: str
-
-    @property
-    def is_error(self) -> bool:
-        """Whether something is wrong, rather than only written by another pyarrow."""
-        return self.kind != "writer"
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.message}"
 
 
 def check(
@@ -53,21 +23,25 @@ def check(
     *,
     case_ids: Iterable[str] | None = None,
     n: int = DEFAULT_ROWS,
+    all_models: bool = False,
     progress: Progress | None = None,
 ) -> tuple[Problem, ...]:
     """Compare a folder with what `build` would write, file by file; nothing is written.
 
     Tables are compared as bytes, and where these differ by what they decode to. The card and
-    Croissant are compared with the texts that describe the folder's own files.
+    Croissant are compared with the texts that describe the folder's own files. A model is not
+    built but compared with its task, and its certificate with its weights; a folder without
+    models, or with those of some cases only, is right but gets a remark.
 
     Args:
         directory: the folder.
         case_ids: which cases it should hold; None for all.
         n: rows per case that it should hold.
+        all_models: whether it should hold a model of each of these cases.
         progress: told each case before it is drawn, as a line for people.
 
     Returns:
-        What differs; empty where nothing does.
+        What differs, remarks (not `is_error`) included; empty where nothing does.
 
     Raises:
         TypeError: if `n` or `case_ids` is of another type.
@@ -80,7 +54,9 @@ def check(
         raise FileNotFoundError(
             f"Expected a folder with the data set at {directory}, found none; build it first."
         )
-    content = make_content(case_ids, n, progress)
+    tasks = choose_tasks(case_ids)
+    ids = [task.case_id for task in tasks]
+    content = make_content(ids, n, progress)
     expected = render_data(content)
     found = {path: _read(directory / path) for path in expected}
     problems = [
@@ -90,10 +66,16 @@ def check(
     ]
     # The texts should describe the folder's files, even where another pyarrow wrote these.
     present = {path: found[path] or encoded for path, encoded in expected.items()}
-    texts = render_texts(content, present)
+    models = read_models(directory, ids)
+    texts = render_texts(content, present, models)
     for path, text in texts.items():
-        problems += _compare_text(path, text, _read(directory / path), content, present)
-    problems += _unexpected(directory, {*expected, *texts})
+        described = _described_files(content, present)
+        if path == CROISSANT_FILE:
+            described |= {f"model {model.case_id!r}": model.weights for model in models}
+        problems += _compare_text(path, text, _read(directory / path), described)
+    problems += check_models(directory, tasks, all_models)
+    of_models = {model_path(case_id, name) for case_id in ids for name in MODEL_FILES}
+    problems += _unexpected(directory, {*expected, *texts, *of_models})
     return tuple(problems)
 
 
@@ -151,12 +133,16 @@ def _row_difference(expected: pa.Table, found: pa.Table) -> str:
     return "Expected other rows"  # NaN, which equals nothing
 
 
+def _described_files(content: Content, data: Mapping[str, bytes]) -> dict[str, FileFacts]:
+    """The tables whose digest both texts have, by what they are."""
+    return {
+        f"config {schema.config_name!r}": FileFacts.of(schema.path, data[schema.path])
+        for schema in content.schemas
+    }
+
+
 def _compare_text(
-    path: str,
-    expected: bytes,
-    found: bytes | None,
-    content: Content,
-    data: Mapping[str, bytes],
+    path: str, expected: bytes, found: bytes | None, described: Mapping[str, FileFacts]
 ) -> Iterator[Problem]:
     if found is None:
         yield Problem(
@@ -165,16 +151,13 @@ def _compare_text(
         return
     if found == expected:
         return
-    missing = [
-        schema
-        for schema in content.schemas
-        if FileFacts.of(schema.path, data[schema.path]).sha256.encode() not in found
-    ]
-    for schema in missing:
+    missing = {
+        what: file.path for what, file in described.items() if file.sha256.encode() not in found
+    }
+    for what, file_path in missing.items():
         message = (
-            f"Expected the SHA-256 of {schema.path} for config {schema.config_name!r}, found it "
-            f"nowhere: the table was changed and this file was not, so that caches go stale; "
-            f"{_REBUILD}."
+            f"Expected the SHA-256 of {file_path} for {what}, found it nowhere: the file was "
+            f"changed and this one was not, so that caches go stale; {_REBUILD}."
         )
         yield Problem(path, "digest", message)
     if not missing:

@@ -4,10 +4,11 @@ Source: the Croissant 1.0 specification, http://mlcommons.org/croissant/1.0.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from hf_dataset.card import CITATION, PAPER, TITLE
 from hf_dataset.facts import FileFacts
+from hf_dataset.models import ModelFacts
 from hf_dataset.schema import DATASET_VERSION, Column, Dtype, Json, TableSchema
 from hf_dataset.tables import Content
 
@@ -60,13 +61,33 @@ _CONTEXT: Json = {
 }
 
 
-def render_croissant(content: Content, facts: Mapping[str, FileFacts]) -> str:
+def render_croissant(
+    content: Content, facts: Mapping[str, FileFacts], models: Sequence[ModelFacts]
+) -> str:
     """The metadata as JSON-LD text.
 
     Args:
         content: the data set's rows.
-        facts: size and digest of each of its files, by path.
+        facts: size and digest of each table's file, by path.
+        models: the models beside the tables; files that no record set reads.
     """
+    tables = [
+        _file_object(
+            facts[schema.path],
+            f"The rows of config {schema.config_name!r}.",
+            "application/x-parquet",
+        )
+        for schema in content.schemas
+    ]
+    # Safetensors has no registered media type.
+    weights = [
+        _file_object(
+            model.weights,
+            f"A trained model of case {model.case_id!r}: its weights as safetensors.",
+            "application/octet-stream",
+        )
+        for model in models
+    ]
     described: Json = {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
@@ -85,21 +106,21 @@ def render_croissant(content: Content, facts: Mapping[str, FileFacts]) -> str:
         "license": "https://creativecommons.org/licenses/by/4.0/",
         "url": PAPER,
         "version": DATASET_VERSION,
-        "distribution": [_file_object(schema, facts[schema.path]) for schema in content.schemas],
+        "distribution": [*tables, *weights],
         "recordSet": [_record_set(schema) for schema in content.schemas],
     }
     return json.dumps(described, indent=1, ensure_ascii=False) + "\n"
 
 
-def _file_object(schema: TableSchema, facts: FileFacts) -> Json:
+def _file_object(facts: FileFacts, description: str, encoding: str) -> Json:
     return {
         "@type": "cr:FileObject",
-        "@id": schema.path,
-        "name": schema.path,
-        "description": f"The rows of config {schema.config_name!r}.",
-        "contentUrl": schema.path,
+        "@id": facts.path,
+        "name": facts.path,
+        "description": description,
+        "contentUrl": facts.path,
         "contentSize": f"{facts.n_bytes} B",
-        "encodingFormat": "application/x-parquet",
+        "encodingFormat": encoding,
         "sha256": facts.sha256,
     }
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal, cast, overload
 
+from hf_dataset.packaged import packaged_folder as packaged_folder
+
 if TYPE_CHECKING:
     from datasets import BuilderConfig, Dataset, DatasetBuilder, IterableDataset
     from datasets.load import DatasetModule
@@ -35,20 +37,6 @@ _UNWRITABLE = frozenset(
 
 class StaleDataError(ValueError):
     """A file of the packaged folder is not the one that the folder's card describes."""
-
-
-def packaged_folder() -> Path:
-    """The folder that is published, as this installation carries it.
-
-    Raises:
-        FileNotFoundError: if it is not there, or has no card.
-    """
-    folder = Path(__file__).parent / "interpbench"
-    if not (folder / "README.md").is_file():
-        raise FileNotFoundError(
-            f"Expected the dataset and its card in {folder}, found none; reinstall interpbench-jax."
-        )
-    return folder
 
 
 @overload

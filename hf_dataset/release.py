@@ -1,10 +1,11 @@
-"""Every file that is published, as bytes, from the rows."""
+"""Every file that is built, as bytes, from the rows; models are trained, not built."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from hf_dataset.card import render_card
 from hf_dataset.croissant import render_croissant
 from hf_dataset.facts import FileFacts
+from hf_dataset.models import ModelFacts
 from hf_dataset.parquet import encode_table
 from hf_dataset.schema import CARD_FILE, CROISSANT_FILE
 from hf_dataset.tables import Content
@@ -17,10 +18,12 @@ def render_data(content: Content) -> dict[str, bytes]:
     }
 
 
-def render_texts(content: Content, data: Mapping[str, bytes]) -> dict[str, bytes]:
-    """The files that describe the Parquet files `data`; the card comes last."""
+def render_texts(
+    content: Content, data: Mapping[str, bytes], models: Sequence[ModelFacts]
+) -> dict[str, bytes]:
+    """The files that describe the Parquet files `data` and the models; the card comes last."""
     facts = {path: FileFacts.of(path, encoded) for path, encoded in data.items()}
     return {
-        CROISSANT_FILE: render_croissant(content, facts).encode(),
-        CARD_FILE: render_card(content, facts).encode(),
+        CROISSANT_FILE: render_croissant(content, facts, models).encode(),
+        CARD_FILE: render_card(content, facts, models).encode(),
     }

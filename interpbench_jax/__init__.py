@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from interpbench_jax.interventions import run_with_hooks as run_with_hooks
     from interpbench_jax.interventions import writer_outputs as writer_outputs
     from interpbench_jax.loading import load_case as load_case
+    from interpbench_jax.loading import packaged_cases as packaged_cases
     from interpbench_jax.metrics import METRICS as METRICS
     from interpbench_jax.model import Transformer as Transformer
     from interpbench_jax.model import build_model as build_model
@@ -59,7 +60,7 @@ _HOMES = {
         "run_with_hooks",
         "writer_outputs",
     ),
-    "loading": ("load_case",),
+    "loading": ("load_case", "packaged_cases"),
     "metrics": ("METRICS",),
     "model": ("Transformer", "build_model", "hook_names"),
     "scores": ("edge_auc", "edge_auc_by_universe", "node_auc", "promote_scores", "roc_auc"),

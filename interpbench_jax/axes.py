@@ -30,6 +30,9 @@ EdgeMask = Float[Array | np.ndarray, "dst src"] | Float[Array | np.ndarray, "dst
 # work along the innermost one.
 Stream = Float[Array, "pos d_model batch"]
 HeadStreams = Float[Array, "heads pos d_model batch"]
+SharedHeadStreams = Float[Array, "#heads pos d_model batch"]
+HeadValues = Float[Array, "pos heads d_head batch"]
+HiddenStream = Float[Array, "pos d_mlp batch"]
 WriterOutputs = Float[Array, "src pos d_model batch"]
 Replacement = Float[Array, "src #pos d_model #batch"]
 
@@ -39,10 +42,13 @@ __all__ = [
     "EdgeMask",
     "Float",
     "HeadStreams",
+    "HeadValues",
+    "HiddenStream",
     "Int",
     "Logits",
     "OtherTokens",
     "Replacement",
+    "SharedHeadStreams",
     "Stream",
     "Tokens",
     "WriterOutputs",

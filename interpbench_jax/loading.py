@@ -3,16 +3,25 @@
 import re
 from pathlib import Path
 
+from hf_dataset.packaged import model_ids, packaged_models
 from interpbench_jax.case import Case, is_case_directory, read_case
-from interpbench_jax.cases import CASES
 from interpbench_jax.sites import Node
 
+# The declared tasks are imported where they are asked for: a packaged case needs none of them.
+
+PACKAGED = "packaged"
+HUB = "hub"
 _REPO_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+
+
+def packaged_cases() -> tuple[str, ...]:
+    """The cases whose weights this installation carries, in numeric order; it may carry none."""
+    return model_ids(packaged_models())
 
 
 def load_case(
     case_id: str,
-    source: str | Path = "hub",
+    source: str | Path = PACKAGED,
     *,
     revision: str | None = None,
     cache_dir: Path | None = None,
@@ -24,10 +33,13 @@ def load_case(
 
     Args:
         case_id: as upstream numbers it, such as `"11"`.
-        source: a folder with the case's files, or one that holds such a folder named after the
-            case, in upstream's layout of release 1.0.0, in its current one, or in ours; or
-            `"hub"` for upstream's repository on the Hugging Face Hub; or the id of another
-            repository there, such as `"someone/their-models"`.
+        source: `"packaged"` for our own weights, which this installation carries
+            (`packaged_cases` tells which) and which need no network; or `"hub"` for upstream's
+            repository on the Hugging Face Hub; or the id of another repository there, such as
+            `"someone/their-models"`; or a folder with the case's files, or one that holds such a
+            folder named after the case, in upstream's layout of release 1.0.0, in its current
+            one, or in ours. The two words win over folders of these names, which are
+            `"./packaged"` and `"./hub"`.
         revision: for the Hub: a branch, a tag, or, to pin it, a full commit id; by default
             `main`.
         cache_dir: for the Hub: the cache to use in place of the library's own.
@@ -35,26 +47,31 @@ def load_case(
             it, what the cache holds is used and no request is made.
 
     Raises:
-        FileNotFoundError: if the folder holds no such case.
+        FileNotFoundError: if the case is not packaged, or the folder holds no such case.
         conversion.errors.UpstreamFormatError: if a file of upstream's is not understood; a
             ValueError.
-        ValueError: if a file of ours is not, or the source is neither a folder nor a repository.
+        ValueError: if a file of ours is not, the source is neither a folder nor a repository,
+            or something that is for the Hub is given for the packaged models.
         conversion.hub.HubError: if the Hub does not give the files; an OSError.
     """
     case_id = str(case_id)
+    if source == PACKAGED:
+        _check_not_of_the_hub(revision, cache_dir, refresh)
+        return _load_packaged(case_id)
     directory = Path(source).expanduser()
-    if directory.is_dir():
+    if source != HUB and directory.is_dir():
         return _load_directory(_case_directory(directory, case_id), case_id, {"source": "folder"})
-    if isinstance(source, Path) or (source != "hub" and not _REPO_ID.fullmatch(source)):
+    if isinstance(source, Path) or (source != HUB and not _REPO_ID.fullmatch(source)):
         raise FileNotFoundError(
-            f"Expected a folder, 'hub', or a Hub repository such as 'someone/models' as the source "
-            f"of case {case_id!r}, got {str(source)!r}, which is no folder here."
+            f"Expected {PACKAGED!r}, {HUB!r}, a folder, or a Hub repository such as "
+            f"'someone/models' as the source of case {case_id!r}, got {str(source)!r}, which is no "
+            "folder here."
         )
     from conversion.hub import DEFAULT_REPO, DEFAULT_REVISION, fetch_case
 
     fetched = fetch_case(
         case_id,
-        repo_id=DEFAULT_REPO if source == "hub" else str(source),
+        repo_id=DEFAULT_REPO if source == HUB else str(source),
         revision=DEFAULT_REVISION if revision is None else revision,
         cache_dir=cache_dir,
         refresh=refresh,
@@ -65,6 +82,29 @@ def load_case(
         "commit": fetched.commit,
     }
     return _load_directory(fetched.directory, case_id, provenance)
+
+
+def _load_packaged(case_id: str) -> Case:
+    packaged = packaged_cases()
+    if case_id not in packaged:
+        there = f"one of {', '.join(packaged)}" if packaged else "of which there is none here"
+        raise FileNotFoundError(
+            f"Expected a case whose weights interpbench-jax carries, {there}; got {case_id!r}. "
+            f"Give source={HUB!r} (on the command line --repo {HUB}) for upstream's weights, or "
+            "the folder that holds the case's files."
+        )
+    return _load_directory(packaged_models() / case_id, case_id, {})
+
+
+def _check_not_of_the_hub(revision: str | None, cache_dir: Path | None, refresh: bool) -> None:
+    options = {"revision": revision, "cache_dir": cache_dir, "refresh": refresh or None}
+    given = [f"{name}={value!r}" for name, value in options.items() if value is not None]
+    if given:
+        raise ValueError(
+            f"Expected no revision, cache_dir or refresh for the packaged weights, got "
+            f"{', '.join(given)}: they are for the Hub. Leave them out, or give source={HUB!r} (on "
+            f"the command line --repo {HUB}) or another repository."
+        )
 
 
 def _load_directory(directory: Path, case_id: str, provenance: dict[str, object]) -> Case:
@@ -79,6 +119,7 @@ def _load_directory(directory: Path, case_id: str, provenance: dict[str, object]
     from conversion.convert import convert_case
     from conversion.metadata import find_metadata
     from conversion.upstream_files import find_upstream_files
+    from interpbench_jax.cases import CASES
 
     files = find_upstream_files(directory)
     if files is None:
@@ -107,6 +148,8 @@ def _load_directory(directory: Path, case_id: str, provenance: dict[str, object]
 
 def _case_directory(directory: Path, case_id: str) -> Path:
     """The folder of a case: the one that is named after it inside, or the given one."""
+    from interpbench_jax.cases import CASES
+
     for inner in (directory / case_id, directory / "models" / case_id):
         if inner.is_dir():
             return inner

@@ -3,6 +3,7 @@
 Names and shapes are TransformerLens's: `blocks.0.attn.W_Q` is `[heads, d_model, d_head]`.
 """
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Mapping
@@ -79,10 +80,12 @@ def check_weights(config: TransformerConfig, weights: Mapping[str, np.ndarray]) 
 
 def save_weights(path: Path, weights: Mapping[str, np.ndarray]) -> None:
     """Write weights as safetensors: the whole file or, if anything fails, none of it."""
-    from safetensors.numpy import save
+    write_atomically(path, _encode(weights))
 
-    contiguous = {name: np.ascontiguousarray(array) for name, array in sorted(weights.items())}
-    write_atomically(path, save(contiguous, metadata={"format": "interpbench-weights"}))
+
+def digest_weights(weights: Mapping[str, np.ndarray]) -> str:
+    """The SHA-256 of the file that `save_weights` writes, in hexadecimal."""
+    return hashlib.sha256(_encode(weights)).hexdigest()
 
 
 def load_weights(path: Path, config: TransformerConfig) -> dict[str, np.ndarray]:
@@ -110,6 +113,13 @@ def load_weights(path: Path, config: TransformerConfig) -> dict[str, np.ndarray]
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return weights
+
+
+def _encode(weights: Mapping[str, np.ndarray]) -> bytes:
+    from safetensors.numpy import save
+
+    contiguous = {name: np.ascontiguousarray(array) for name, array in sorted(weights.items())}
+    return save(contiguous, metadata={"format": "interpbench-weights"})
 
 
 def _array(name: str, entry: Mapping[str, Any]) -> tuple[str, np.ndarray]:

@@ -51,16 +51,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "statistics": _left_of("statistics") - {"model", "interventions", "sweeps", "discovery"},
     "rasp": {"axes", "sites", "config", "circuit"},
     "cases": {"sites", "config", "circuit", "metrics", "rasp"},
-    "training": _left_of("discovery") | {"case", "cases"},
+    "training": _left_of("discovery") | {"case", "cases", "rasp"},
+    "certificates": _left_of("report") | {"case", "cases", "rasp", "training"},
     "inputs": _left_of("model") | {"case"},
     "conversion": {"axes", "sites", "config", "masks", "circuit", "weights", "case"},
 }
 # The modules that join everything.
 MAY_IMPORT |= {
-    "loading": {*MAY_IMPORT},
+    # The folder that an installation carries is known in one place, which knows nothing of ours.
+    "hf_dataset.packaged": set(),
+    "loading": {*MAY_IMPORT, "hf_dataset.packaged"},
     "cli": {*MAY_IMPORT, "loading", "conversion.verify", "hf_dataset", FRONT},
     FRONT: {*MAY_IMPORT, "loading", "hf_dataset"} - {"conversion"},
-    "hf_dataset": {*MAY_IMPORT, "loading"},
+    "hf_dataset": {*MAY_IMPORT, "loading", "hf_dataset.packaged"},
     # Certificates run the converted model; so nothing else of `conversion` may import them.
     "conversion.verify": {*MAY_IMPORT["conversion"], "conversion", "model", "interventions"},
 }
@@ -263,6 +266,8 @@ PLANTED = [
     ("imports", "sites.py", "import conversion.convert", "of conversion"),
     ("imports", "case.py", "from conversion import hub", "of conversion"),
     ("imports", "loading.py", "from conversion.convert import convert_case", None),
+    ("imports", "loading.py", "from hf_dataset.packaged import packaged_models", None),
+    ("imports", "loading.py", "from hf_dataset.loading import load_dataset", "of hf_dataset"),
     ("imports", "cli.py", "from conversion import hub", None),
     ("imports", "report/table.py", "from interpbench_jax.cli import main", "of cli"),
     ("imports", "report/table.py", "from interpbench_jax import load_case", "of interpbench_jax"),
@@ -276,6 +281,7 @@ PLANTED = [
     ("imports", "../conversion/a.py", "from conversion import verify", "of conversion.verify"),
     ("imports", "../conversion/verify.py", "from interpbench_jax.model import x", None),
     ("imports", "../conversion/verify.py", "from interpbench_jax.sweeps import x", "of sweeps"),
+    ("imports", "../hf_dataset/packaged.py", "from interpbench_jax.case import x", "of case"),
     ("third party", "sites.py", "def f():\n    import torch", "imports torch"),
     ("third party", "cli.py", "from transformer_lens import x", "imports transformer_lens"),
     ("third party", "../conversion/a.py", "import torch.nn", "imports torch"),

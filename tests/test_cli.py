@@ -9,7 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from interpbench_jax import packaged_cases
 from tests.fixtures import UPSTREAM, requires_upstream
+from tests.hf_dataset.tiny_release import Installation
+from tests.tiny_models import make_model, write_model
 
 CASE = str(UPSTREAM / "release_v1" / "11")
 
@@ -89,7 +92,9 @@ def test_verify(tmp_path: Path) -> None:
         (("verify", CASE, "--oracle", "none.npz"), 2, "found none"),
         (("verify", CASE, "--oracle", CASE + "/edges.pkl"), 2, "expected an .npz file"),
         (("verify", CASE, "--oracle", str(UPSTREAM / "oracle" / "13.npz")), 2, "Error: Expected"),
-        (("sweep", "11"), 3, "HF_HUB_OFFLINE is set"),
+        (("sweep", "11", "--repo", "hub"), 3, "HF_HUB_OFFLINE is set"),
+        (("show", "ioi"), 2, "Give source='hub' (on the command line --repo hub)"),
+        (("show", "11", "--revision", "main"), 2, "got revision='main': they are for the Hub"),
         (("nonsense",), 2, "No such command"),
         (("sample", "99"), 2, "Expected a case out of 3, 4, 8"),
     ],
@@ -113,6 +118,7 @@ def test_list_and_sample() -> None:
         "multi-step",
     }
     assert "length of each word" in " ".join(run("list", COLUMNS="300").stdout.split())
+    assert [row["case_id"] for row in listed if row["is_packaged"]] == [*packaged_cases()]
     drawn = json.loads(run("sample", "11", "-n", "3", "--seed", "4", "--json").stdout)["pairs"]
     again = json.loads(run("sample", "11", "-n", "3", "--seed", "4", "--json").stdout)["pairs"]
     assert drawn == again and len(drawn) == 3
@@ -120,6 +126,35 @@ def test_list_and_sample() -> None:
         assert pair["input"][0] == "BOS" and pair["output"][0] == "-"
         # The aggregate over earlier words of the same length gives that length.
         assert [str(len(word)) for word in pair["input"][1:]] == pair["output"][1:]
+
+
+MAIN = """
+import sys
+from interpbench_jax.cli import main
+sys.argv = ["interpbench", *{arguments!r}]
+main()
+"""
+
+
+def test_packaged_models_are_the_default(tmp_path: Path) -> None:
+    installation = Installation(tmp_path / "installation")
+    write_model(installation.release / "models", "11")
+
+    def run_installed(*arguments: str) -> str:
+        code = MAIN.format(arguments=arguments)
+        return installation.run(code, HF_HUB_OFFLINE="0", COLUMNS="300", NO_COLOR="1")
+
+    shown = json.loads(run_installed("show", "11", "--json"))
+    assert shown["provenance"] == {"source": "random"}
+    assert shown["task_description"] == make_model("11").task_description
+    assert json.loads(run_installed("show", "11", "--repo", "packaged", "--json")) == shown
+    run_installed("convert", "11", str(tmp_path / "copy"))
+    weights = "models/11/model.safetensors"
+    copy = (tmp_path / "copy" / "model.safetensors").read_bytes()
+    assert copy == (installation.release / weights).read_bytes()
+    lines = run_installed("list").splitlines()
+    assert lines[1].split()[-1] == "packaged"
+    assert [line.split()[0] for line in lines if line.rstrip().endswith(" yes")] == ["11"]
 
 
 def test_dataset_check(tmp_path: Path) -> None:

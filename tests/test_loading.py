@@ -1,18 +1,153 @@
 """Where cases come from."""
 
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from conversion.errors import UpstreamFormatError
-from interpbench_jax import load_case
+from interpbench_jax import load_case, packaged_cases
 from tests.fixtures import UPSTREAM, requires_upstream
+from tests.tiny_models import make_model, write_model
 
-pytestmark = requires_upstream
+PACKAGED = ("3", "4", "11", "19", "20")
+MAX_SECONDS = 0.05
 
 
+@pytest.fixture
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Models of random weights in place of the packaged ones, in this process."""
+    folder = tmp_path / "packaged models"
+    for case_id in reversed(PACKAGED):
+        write_model(folder, case_id)
+    monkeypatch.setattr("interpbench_jax.loading.packaged_models", lambda: folder)
+    return folder
+
+
+@pytest.fixture
+def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object, **options: object) -> None:
+        raise AssertionError(f"the Hub was asked for {args}, {options}")
+
+    monkeypatch.setattr("conversion.hub.fetch_case", fail)
+
+
+# Packaged
+
+
+@pytest.mark.usefixtures("models", "no_hub")
+def test_packaged_weights_are_the_default() -> None:
+    assert packaged_cases() == PACKAGED
+    for case_id in PACKAGED:
+        case, expected = load_case(case_id), make_model(case_id)
+        assert case == expected == load_case(case_id, "packaged")
+        for name, array in expected.weights.items():
+            np.testing.assert_array_equal(case.weights[name], array)
+        assert case.task.config == case.config
+
+
+@pytest.mark.usefixtures("no_hub")
+@pytest.mark.parametrize("case_id", ["ioi", "24", "../20", ".", ""])
+def test_cases_that_are_not_packaged(models: Path, case_id: str) -> None:
+    message = f"carries, one of 3, 4, 11, 19, 20; got '{case_id}'. Give source='hub' .*--repo hub"
+    with pytest.raises(FileNotFoundError, match=message):
+        load_case(case_id)
+
+
+@pytest.mark.usefixtures("no_hub")
+def test_no_models_at_all(models: Path) -> None:
+    (models / "3" / "config.json").unlink()
+    assert packaged_cases() == PACKAGED[1:], "a model is there with its config, written last"
+    shutil.rmtree(models)
+    assert packaged_cases() == ()
+    with pytest.raises(FileNotFoundError, match=r"of which there is none here; got '3'\. Give"):
+        load_case("3")
+
+
+@pytest.mark.usefixtures("models", "no_hub")
+@pytest.mark.parametrize(
+    ("options", "given"),
+    [
+        ({"revision": "main"}, "revision='main'"),
+        ({"cache_dir": Path("here")}, r"cache_dir=.*Path\('here'\)"),
+        ({"refresh": True}, "refresh=True"),
+        ({"refresh": True, "revision": ""}, "revision='', refresh=True"),
+    ],
+)
+def test_what_is_for_the_hub_alone(options: dict[str, object], given: str) -> None:
+    message = f"for the packaged weights, got {given}: they are for the Hub. .*--repo hub"
+    with pytest.raises(ValueError, match=message):
+        load_case("3", **options)  # pyright: ignore[reportArgumentType]
+    assert load_case("3", refresh=False) == make_model("3")
+
+
+def test_no_other_case_is_read(models: Path) -> None:
+    for path in models.glob("*/*"):
+        if path.parent.name != "11":
+            path.write_bytes(b"broken")
+    assert load_case("11") == make_model("11")
+    with pytest.raises(ValueError, match=r"20.config\.json: Expected a case's config as JSON"):
+        load_case("20")
+
+
+@pytest.mark.usefixtures("models")
+def test_the_words_win_over_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("packaged", "hub"):
+        write_model(tmp_path / name, "3", seed=1)
+
+    class FetchedError(Exception):
+        """The Hub was asked."""
+
+    def fetch(case_id: str, **options: object) -> None:
+        raise FetchedError(case_id, options["repo_id"])
+
+    monkeypatch.setattr("conversion.hub.fetch_case", fetch)
+    weights = make_model("3").weights["embed.W_E"]
+    np.testing.assert_array_equal(load_case("3").weights["embed.W_E"], weights)
+    with pytest.raises(FetchedError, match="cybershiptrooper/InterpBench"):
+        load_case("3", "hub")
+    for folder in ("./packaged", Path("packaged"), "./hub", Path("hub")):
+        other = load_case("3", folder).weights["embed.W_E"]
+        assert not np.array_equal(other, weights)
+
+
+@pytest.mark.usefixtures("models")
+def test_loading_is_quick() -> None:
+    load_case("3")
+    for case_id in PACKAGED[1:]:
+        seconds = []
+        for _ in range(5):
+            start = time.perf_counter()
+            load_case(case_id)
+            seconds.append(time.perf_counter() - start)
+        assert min(seconds) < MAX_SECONDS, f"case {case_id}: {1000 * min(seconds):.1f} ms"
+
+
+LEAN = """
+import pathlib, sys
+import interpbench_jax.loading as loading
+loading.packaged_models = lambda: pathlib.Path(sys.argv[1])
+loading.load_case("11")
+heavy = ("jax", "flax", "conversion", "huggingface_hub", "datasets", "interpbench_jax.cases")
+print([name for name in heavy if name in sys.modules])
+"""
+
+
+def test_loading_imports_little(models: Path) -> None:
+    command = [sys.executable, "-c", LEAN, str(models)]
+    ran = subprocess.run(command, capture_output=True, check=True, text=True)
+    assert ran.stdout == "[]\n"
+
+
+# Folders
+
+
+@requires_upstream
 def test_every_layout_gives_the_same_case(tmp_path: Path) -> None:
     v1 = load_case("11", UPSTREAM / "release_v1" / "11")
     current = load_case("11", str(UPSTREAM / "release"))
@@ -28,6 +163,7 @@ def test_every_layout_gives_the_same_case(tmp_path: Path) -> None:
     assert ours == v1  # provenance too
 
 
+@requires_upstream
 def test_heads_of_the_current_layout_are_renamed_to_the_models() -> None:
     """Upstream's current files name the program's head 0, where the model uses its head 2."""
     v1, current = (load_case("3", UPSTREAM / layout) for layout in ("release_v1", "release"))
@@ -35,6 +171,7 @@ def test_heads_of_the_current_layout_are_renamed_to_the_models() -> None:
     assert current.circuit.in_universe("head") == v1.circuit.in_universe("head")
 
 
+@requires_upstream
 def test_vocabulary_comes_from_the_metadata_for_cases_that_we_do_not_declare(
     tmp_path: Path,
 ) -> None:
@@ -52,10 +189,11 @@ def test_vocabulary_comes_from_the_metadata_for_cases_that_we_do_not_declare(
     assert case.task_description == "A task."
 
 
+@requires_upstream
 @pytest.mark.parametrize(
     ("case_id", "source", "error", "message"),
     [
-        ("11", "nowhere", FileNotFoundError, "Expected a folder, 'hub', or a Hub repository"),
+        ("11", "nowhere", FileNotFoundError, "Expected 'packaged', 'hub', a folder, or a Hub"),
         ("11", Path("no/where"), FileNotFoundError, "which is no folder here"),
         ("11", UPSTREAM / "release_v1" / "3", FileNotFoundError, "the folder of case '3'"),
         ("12", UPSTREAM / "release_v1", FileNotFoundError, "found neither our config.json nor"),
@@ -68,12 +206,14 @@ def test_sources_without_the_case_are_refused(
         load_case(case_id, source)
 
 
+@requires_upstream
 def test_another_case_in_our_layout_is_refused(tmp_path: Path) -> None:
     load_case("11", UPSTREAM / "release_v1").save(tmp_path / "mine")
     with pytest.raises(ValueError, match=r"Expected case '13' in .*, got case '11'"):
         load_case("13", tmp_path / "mine")
 
 
+@requires_upstream
 def test_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     shutil.copytree(UPSTREAM / "release" / "13", tmp_path / "case")
     (tmp_path / "case" / "ll_model_cfg.pkl").chmod(0o644)
@@ -84,6 +224,7 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
         load_case("case", tmp_path / "case")
 
 
+@requires_upstream
 def test_a_case_has_its_task(tmp_path: Path) -> None:
     case = load_case("11", UPSTREAM / "release_v1")
     pairs = case.sample(4, seed=1, split="test")

@@ -2,6 +2,7 @@
 
 from interpbench_jax.cases.encoding import BOS, PAD
 from interpbench_jax.cases.pairs import Pairs, Seed
+from interpbench_jax.cases.recipe import Recipe
 from interpbench_jax.cases.sequences import SPLITS, Split
 from interpbench_jax.cases.table import CASES
 from interpbench_jax.cases.task import Task, Tier
@@ -13,6 +14,7 @@ __all__ = [
     "PAD",
     "SPLITS",
     "Pairs",
+    "Recipe",
     "Seed",
     "Split",
     "Task",

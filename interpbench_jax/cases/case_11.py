@@ -1,5 +1,7 @@
 """Case 11: word lengths, gathered over words of the same length."""
 
+from dataclasses import replace
+
 from interpbench_jax.cases.task import Task
 from interpbench_jax.cases.training_arguments import QUICK
 from interpbench_jax.cases.words import WORDS
@@ -15,5 +17,5 @@ TASK = Task(
     vocab=WORDS,
     max_seq_len=10,
     d_model=12,
-    training=QUICK,
+    training=replace(QUICK, compiled_width=30),
 )

@@ -1,5 +1,7 @@
 """Case 13: rising, falling or level."""
 
+from dataclasses import replace
+
 from interpbench_jax.cases.task import Task
 from interpbench_jax.cases.training_arguments import QUICK
 from interpbench_jax.rasp import SequenceMap, Value, shift, tokens
@@ -41,7 +43,7 @@ TASK = Task(
     max_seq_len=10,
     d_model=20,
     attention="bidirectional",
-    training=QUICK,
+    training=replace(QUICK, compiled_width=30),
     note=(
         "This is release 1.0.0's program; the current release's case 13 looks at one neighbour "
         "only. The first and the last position lack a neighbour and count as class 0."

@@ -26,5 +26,5 @@ TASK = Task(
     max_seq_len=10,
     d_model=12,
     attention="bidirectional",
-    training=TrainingArguments(),
+    training=TrainingArguments(compiled_width=42),
 )

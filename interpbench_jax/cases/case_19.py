@@ -17,6 +17,6 @@ TASK = Task(
     vocab=("a", "b", "c"),
     max_seq_len=15,
     d_model=32,
-    training=TrainingArguments(),
+    training=TrainingArguments(compiled_width=26),
     note="Where the program gives nothing the output is a row of zeros, which counts as class 0.",
 )

@@ -20,6 +20,6 @@ TASK = Task(
     vocab=tuple(sorted((*WORDS, *SPAM_WORDS, "spam"))),
     max_seq_len=10,
     d_model=4,
-    training=TrainingArguments(strict_weight=1.0),
+    training=TrainingArguments(compiled_width=25, strict_weight=1.0),
     note="The word 'spam' itself is not on the list, as released.",
 )

@@ -15,7 +15,7 @@ TASK = Task(
     vocab=("a", "b", "c", "x"),
     max_seq_len=5,
     d_model=12,
-    training=TrainingArguments(strict_weight=10.0),
+    training=TrainingArguments(compiled_width=13, strict_weight=10.0),
     moved=((Node(Kind.HEAD, 1, 0), (Node(Kind.HEAD, 1, 2),)),),
     note="The mean over earlier positions is aligned with head 2 of layer 1, not head 0.",
 )

@@ -20,5 +20,5 @@ TASK = Task(
     vocab=WORDS,
     max_seq_len=10,
     d_model=4,
-    training=TrainingArguments(),
+    training=TrainingArguments(compiled_width=27),
 )

@@ -13,5 +13,5 @@ TASK = Task(
     vocab=tuple(MOODS),
     max_seq_len=10,
     d_model=4,
-    training=TrainingArguments(strict_weight=10.0),
+    training=TrainingArguments(compiled_width=17, strict_weight=10.0),
 )

@@ -18,6 +18,6 @@ TASK = Task(
     vocab=WORDS,
     max_seq_len=10,
     d_model=4,
-    training=TrainingArguments(),
+    training=TrainingArguments(compiled_width=27),
     note="Upstream's program spares some words, none of which is in the released vocabulary.",
 )

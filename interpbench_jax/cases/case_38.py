@@ -15,7 +15,7 @@ TASK = Task(
     max_seq_len=10,
     d_model=20,
     attention="bidirectional",
-    training=TrainingArguments(),
+    training=TrainingArguments(compiled_width=27),
     note=(
         "Release 1.0.0 masked this case causally although its program looks one token ahead, so "
         "that its compiled output was float noise; here it looks both ways, as in the current "

@@ -28,5 +28,5 @@ TASK = Task(
     vocab=("(", ")", "a", "b", "c"),
     max_seq_len=10,
     d_model=20,
-    training=TrainingArguments(),
+    training=TrainingArguments(compiled_width=22),
 )

@@ -1,5 +1,7 @@
 """Case 8: the token, where another one follows."""
 
+from dataclasses import replace
+
 from interpbench_jax.cases.task import Task
 from interpbench_jax.cases.training_arguments import QUICK
 from interpbench_jax.cases.words import WORDS
@@ -19,7 +21,7 @@ TASK = Task(
     max_seq_len=10,
     d_model=20,
     attention="bidirectional",
-    training=QUICK,
+    training=replace(QUICK, compiled_width=36),
     note=(
         "Release 1.0.0 masked this case causally although its program looks one token ahead, so "
         "that its compiled output was float noise; here it looks both ways, as it means to."

@@ -11,6 +11,7 @@ import numpy as np
 from interpbench_jax.cases import encoding
 from interpbench_jax.cases.encoding import BOS, PAD
 from interpbench_jax.cases.pairs import Pairs, Seed, sample_pairs
+from interpbench_jax.cases.recipe import Recipe
 from interpbench_jax.cases.sequences import SequenceSpace, Split
 from interpbench_jax.cases.training_arguments import TrainingArguments
 from interpbench_jax.circuit import Circuit
@@ -23,6 +24,9 @@ from interpbench_jax.sites import Kind, Node
 
 if TYPE_CHECKING:
     from interpbench_jax.rasp.high_level import HighLevelModel
+
+_TRAINING = TrainingArguments()
+_RECIPE = Recipe()
 
 Tier = Literal["embedding and one MLP only", "one attention step", "multi-step"]
 
@@ -39,8 +43,11 @@ class Task:
         max_seq_len: positions of the longest input, BOS counted.
         min_seq_len: positions of the shortest input, BOS counted.
         d_model: width of the model's residual stream.
+        n_layers: the model's layers.
+        n_heads: its heads per layer.
         attention: whether a position attends to later ones.
         training: how release 1.0.0 trained the model.
+        recipe: how we train it.
         moved: components of the compiled program that are aligned with other nodes of the model
             than those of the same name.
         note: what a user should know before comparing with upstream; empty where nothing.
@@ -56,8 +63,11 @@ class Task:
     max_seq_len: int
     min_seq_len: int = 4
     d_model: int
+    n_layers: int = 2
+    n_heads: int = 4
     attention: AttentionDirection = "causal"
-    training: TrainingArguments
+    training: TrainingArguments = _TRAINING
+    recipe: Recipe = _RECIPE
     moved: tuple[tuple[Node, tuple[Node, ...]], ...] = ()
     note: str = ""
 
@@ -112,10 +122,10 @@ class Task:
     def config(self) -> TransformerConfig:
         """The shape of the model that is to learn the task."""
         return TransformerConfig(
-            n_layers=2,
-            n_heads=4,
+            n_layers=self.n_layers,
+            n_heads=self.n_heads,
             d_model=self.d_model,
-            d_head=max(1, self.d_model // 4),
+            d_head=max(1, self.d_model // self.n_heads),
             d_mlp=4 * self.d_model,
             d_vocab=len(self.token_ids),
             d_vocab_out=1 if self.classes is None else len(self.classes),

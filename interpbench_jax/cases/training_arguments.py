@@ -1,5 +1,6 @@
 """How release 1.0.0 trained a model."""
 
+import math
 from dataclasses import dataclass
 
 
@@ -17,6 +18,8 @@ class TrainingArguments:
         atol: a regression output this close to its target counts as right.
         use_single_loss: whether the losses are summed into one step.
         lr_scheduler: name of a learning-rate schedule; empty for a constant rate.
+        compiled_width: width of the compiled program, from which the initial weights' scale was
+            taken.
     """
 
     learning_rate: float = 1e-3
@@ -28,6 +31,12 @@ class TrainingArguments:
     atol: float = 0.05
     use_single_loss: bool = False
     lr_scheduler: str = ""
+    compiled_width: int = 16
+
+    @property
+    def initializer_range(self) -> float:
+        """Standard deviation of the initial weights."""
+        return 0.8 / math.sqrt(self.compiled_width)
 
 
 QUICK = TrainingArguments(learning_rate=1e-2, epochs=500, clip_grad_norm=1.0)

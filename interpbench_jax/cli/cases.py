@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from interpbench_jax.cli.console import (
+    PACKAGED,
     CaseArgument,
     Exit,
     JsonOption,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 def show(
     case: CaseArgument,
-    repo: RepoOption = "hub",
+    repo: RepoOption = PACKAGED,
     revision: RevisionOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -95,13 +96,26 @@ def convert(
     destination: Annotated[
         Path, typer.Argument(metavar="DST", help="The folder to write.", show_default=False)
     ],
-    repo: RepoOption = "hub",
+    layout: Annotated[
+        Literal["ours", "upstream", "upstream-v1"],
+        typer.Option("--to", help="The layout: ours, or upstream's current or 1.0.0's."),
+    ] = "ours",
+    repo: RepoOption = PACKAGED,
     revision: RevisionOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a case as model.safetensors, config.json and circuit.json."""
+    """Write a case as model.safetensors, config.json and circuit.json, or as upstream does.
+
+    Upstream's files are for PyTorch: TransformerLens below version 4 loads them.
+    """
     loaded = load(source, repo, revision)
-    folder = loaded.save(destination)
+    if layout == "ours":
+        folder = loaded.save(destination)
+    else:
+        from conversion.to_torch import write_upstream
+
+        upstream_layout = "v1" if layout == "upstream-v1" else "current"
+        folder = write_upstream(loaded, destination, layout=upstream_layout)
     files = {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file()}
     if as_json:
         print_json({"case_id": loaded.case_id, "directory": str(folder), "files": files})
@@ -133,7 +147,7 @@ def sweep(
             help="Memory that the patched runs may take.", min=1, show_default="32 MiB on a CPU"
         ),
     ] = None,
-    repo: RepoOption = "hub",
+    repo: RepoOption = PACKAGED,
     revision: RevisionOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -174,7 +188,7 @@ def verify(
         typer.Option("--oracle", help="TransformerLens's activations (.npz).", show_default=False),
     ],
     limit: Annotated[float, typer.Option(help="The largest error in float64 that passes.")] = 1e-12,
-    repo: RepoOption = "hub",
+    repo: RepoOption = PACKAGED,
     revision: RevisionOption = None,
     as_json: JsonOption = False,
 ) -> None:

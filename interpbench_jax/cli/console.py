@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from interpbench_jax.case import Case
 
+# The default of --repo, which `interpbench_jax.loading` knows too; importing that takes a while.
+PACKAGED = "packaged"
 _BAR_AFTER_SECONDS = 2.0
 
 
@@ -33,23 +35,37 @@ CaseArgument = Annotated[
     str,
     typer.Argument(
         metavar="PATH|ID",
-        help="A folder with a case's files (upstream's or ours), or a case's id on the Hub.",
+        help="A folder with a case's files (upstream's or ours), or a case's id.",
         show_default=False,
     ),
 ]
 RepoOption = Annotated[
-    str, typer.Option("--repo", help="Where an id is looked up: 'hub' or a repository's id.")
+    str,
+    typer.Option(
+        "--repo",
+        help="Where an id is looked up: 'packaged' (our weights, offline), 'hub' (upstream's "
+        "weights) or the id of a repository on the Hub.",
+    ),
 ]
 RevisionOption = Annotated[
     str | None,
     typer.Option(
-        "--revision", help="A branch, a tag or a full commit id there.", show_default="main"
+        "--revision",
+        help="On the Hub: a branch, a tag or a full commit id.",
+        show_default="main",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON alone, for programs.")]
 
 
 def load(case: str, repo: str, revision: str | None) -> "Case":
+    """A case that the command line names: a folder's, or by its id what `--repo` has.
+
+    Raises:
+        FileNotFoundError: if there is no such folder, or the case is not packaged.
+        ValueError: if the files are not understood, or a revision is given with packaged models.
+        conversion.hub.HubError: if the Hub does not give the files; an OSError.
+    """
     from interpbench_jax.loading import load_case
 
     path = Path(case).expanduser()

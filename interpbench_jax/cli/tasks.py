@@ -12,11 +12,16 @@ if TYPE_CHECKING:
 
 
 def list_cases(as_json: JsonOption = False) -> None:
-    """List the tasks: what each computes, its shape, its circuit, how hard it is."""
+    """List the tasks: what each computes, its shape, its circuit, how hard it is.
+
+    The last column says whose weights are packaged, so that they load without a network.
+    """
     from interpbench_jax.cases import CASES
+    from interpbench_jax.loading import packaged_cases
     from interpbench_jax.report import tasks_table
 
-    rows = [_row(task) for task in CASES.values()]
+    packaged = packaged_cases()
+    rows = [_row(task, task.case_id in packaged) for task in CASES.values()]
     if as_json:
         print_json({"cases": rows})
         return
@@ -60,7 +65,7 @@ def sample(
     Console().print(pairs_table(f"Case {case_id}: {task.description}", rows))
 
 
-def _row(task: "Task") -> dict[str, object]:
+def _row(task: "Task", is_packaged: bool) -> dict[str, object]:
     config = task.config
     return {
         "case_id": task.case_id,
@@ -72,4 +77,5 @@ def _row(task: "Task") -> dict[str, object]:
         "outputs": "a number" if task.classes is None else f"{len(task.classes)} classes",
         "circuit_edges": len(task.circuit.in_universe("head")),
         "tier": task.tier,
+        "is_packaged": is_packaged,
     }

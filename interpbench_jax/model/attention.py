@@ -8,9 +8,17 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from interpbench_jax.axes import HeadStreams
+from interpbench_jax.axes import HeadStreams, HeadValues, SharedHeadStreams, Stream
 from interpbench_jax.config import TransformerConfig
-from interpbench_jax.model.layers import Edit, center_and_scale, einsum, emit, keep
+from interpbench_jax.model.contractions import attention_mix, attention_scores
+from interpbench_jax.model.layers import (
+    Edit,
+    center_and_scale,
+    einsum,
+    emit,
+    keep,
+    linear,
+)
 from interpbench_jax.sites import Kind, Node
 
 
@@ -46,33 +54,60 @@ class Attention(nnx.Module):
 
         Each input is the residual stream as that head reads it, before layer norm.
         """
+        z = self.attend(q_input, k_input, v_input, edit)
+        weights = jnp.broadcast_to(
+            self.W_O[...][:, None], (*q_input.shape[:2], *self.W_O.shape[1:])
+        )
+        result = einsum("phdb,hpdm->hpmb", z, weights)
+        return emit(edit, Node(Kind.HEAD, self.layer), result)
+
+    def attend(
+        self,
+        q_input: SharedHeadStreams,
+        k_input: SharedHeadStreams,
+        v_input: SharedHeadStreams,
+        edit: Edit = keep,
+    ) -> HeadValues:
+        """Each head's mixture of values, before `W_O`; an input of one head is every head's."""
         q = self._project(Kind.Q, q_input, self.W_Q[...], self.b_Q[...], edit)
         k = self._project(Kind.K, k_input, self.W_K[...], self.b_K[...], edit)
         v = self._project(Kind.V, v_input, self.W_V[...], self.b_V[...], edit)
-        scores = einsum("hqdb,hkdb->hqkb", q, k)
+        scores = attention_scores(q, k)
         if self.config.use_attn_scale:
             scores = scores / math.sqrt(self.config.d_head)
         if self.config.is_causal:
-            pos = q.shape[1]
-            seen = jnp.tril(jnp.ones((pos, pos), bool))[None, :, :, None]
+            pos = q.shape[0]
+            seen = jnp.tril(jnp.ones((pos, pos), bool))[:, :, None, None]
             scores = jnp.where(seen, scores, -jnp.inf)
         scores = emit(edit, Node(Kind.ATTN_SCORES, self.layer), scores)
-        pattern = emit(edit, Node(Kind.PATTERN, self.layer), jax.nn.softmax(scores, axis=2))
-        z = emit(edit, Node(Kind.Z, self.layer), einsum("hqkb,hkdb->hqdb", pattern, v))
-        result = einsum("hqdb,hdm->hqmb", z, self.W_O[...])
-        return emit(edit, Node(Kind.HEAD, self.layer), result)
+        pattern = emit(edit, Node(Kind.PATTERN, self.layer), jax.nn.softmax(scores, axis=1))
+        return emit(edit, Node(Kind.Z, self.layer), attention_mix(pattern, v))
+
+    def write(self, z: HeadValues) -> Stream:
+        """What all heads and `b_O` together write to the residual stream."""
+        pos, heads, d_head, batch = z.shape
+        joined = z.reshape(pos, heads * d_head, batch)
+        return linear(joined, self.W_O[...].reshape(heads * d_head, -1), self.b_O[...])
 
     def _project(
         self,
         kind: Kind,
-        inputs: HeadStreams,
+        inputs: SharedHeadStreams,
         weight: Float[Array, "heads d_model d_head"],
         bias: Float[Array, "heads d_head"],
         edit: Edit,
-    ) -> Float[Array, "heads pos d_head batch"]:
+    ) -> HeadValues:
         if self.config.normalization_type == "LNPre":
             scale = Node(Kind.LN1_SCALE, self.layer)
             normalized = Node(Kind.LN1_NORMALIZED, self.layer)
             inputs = center_and_scale(inputs, self.config.eps, scale, normalized, edit)
-        projected = einsum("hpmb,hmd->hpdb", inputs, weight) + bias[:, None, :, None]
+        heads, d_model, d_head = weight.shape
+        n_inputs, pos, _, batch = inputs.shape
+        if n_inputs == 1:
+            joined = weight.transpose(1, 0, 2).reshape(d_model, heads * d_head)
+            projected = linear(inputs[0], joined, bias.reshape(-1))
+            projected = projected.reshape(pos, heads, d_head, batch)
+        else:
+            weights = jnp.broadcast_to(weight[:, None], (heads, pos, d_model, d_head))
+            projected = einsum("hpmb,hpmd->phdb", inputs, weights) + bias[None, :, :, None]
         return emit(edit, Node(kind, self.layer), projected)

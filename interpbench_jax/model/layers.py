@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from interpbench_jax.config import Activation
-from interpbench_jax.sites import Node
+from interpbench_jax.sites import Kind, Node
 
 # GPUs and TPUs multiply float32 in fewer bits unless told otherwise, and parity needs them all.
 einsum = partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
@@ -35,7 +35,9 @@ def emit(edit: Edit, node: Node, activation: Array) -> Array:
     """Show an activation, held with the batch innermost, to an edit in TransformerLens's shape."""
     if edit is keep:
         return activation
-    if node.kind.head_axis == 1:  # scores and patterns: heads q_pos k_pos batch
+    if node.kind in (Kind.ATTN_SCORES, Kind.PATTERN):  # q_pos k_pos heads batch
+        axes = (3, 2, 0, 1)
+    elif node.kind in (Kind.Q, Kind.K, Kind.V, Kind.Z):  # pos heads d_head batch
         axes = (3, 0, 1, 2)
     elif activation.ndim == 4:  # heads pos width batch
         axes = (3, 1, 0, 2)
@@ -43,6 +45,18 @@ def emit(edit: Edit, node: Node, activation: Array) -> Array:
         axes = (2, 0, 1)
     edited = edit(node, activation.transpose(axes))
     return edited.transpose([axes.index(axis) for axis in range(activation.ndim)])
+
+
+def linear(
+    x: Float[Array, "pos d_in batch"],
+    weight: Float[Array, "d_in d_out"],
+    bias: Float[Array, " d_out"] | None = None,
+) -> Float[Array, "pos d_out batch"]:
+    """An affine map at every position."""
+    # One matrix product a position: so neither it nor its gradients move anything in memory.
+    weights = jnp.broadcast_to(weight, (x.shape[0], *weight.shape))
+    product = einsum("pmb,pmf->pfb", x, weights)
+    return product if bias is None else product + bias[None, :, None]
 
 
 def center_and_scale(

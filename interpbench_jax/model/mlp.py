@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from flax import nnx
 from jaxtyping import Array
 
-from interpbench_jax.axes import Stream
+from interpbench_jax.axes import HiddenStream, Stream
 from interpbench_jax.config import TransformerConfig
-from interpbench_jax.model.layers import ACTIVATIONS, Edit, center_and_scale, einsum, emit, keep
+from interpbench_jax.model.layers import ACTIVATIONS, Edit, center_and_scale, emit, keep, linear
 from interpbench_jax.sites import Kind, Node
 
 
@@ -32,12 +32,19 @@ class MLP(nnx.Module):
 
     def __call__(self, x: Stream, edit: Edit = keep) -> Stream:
         """What the MLP writes to the residual stream, given that stream before layer norm."""
+        out = self.write(self.hidden(x, edit))
+        return emit(edit, Node(Kind.MLP_OUT, self.layer), out)
+
+    def hidden(self, x: Stream, edit: Edit = keep) -> HiddenStream:
+        """The hidden units, after the activation function."""
         if self.config.normalization_type == "LNPre":
             scale = Node(Kind.LN2_SCALE, self.layer)
             normalized = Node(Kind.LN2_NORMALIZED, self.layer)
             x = center_and_scale(x, self.config.eps, scale, normalized, edit)
-        pre = einsum("pmb,mf->pfb", x, self.W_in[...]) + self.b_in[...][None, :, None]
+        pre = linear(x, self.W_in[...], self.b_in[...])
         pre = emit(edit, Node(Kind.MLP_PRE, self.layer), pre)
-        post = emit(edit, Node(Kind.MLP_POST, self.layer), ACTIVATIONS[self.config.act_fn](pre))
-        out = einsum("pfb,fm->pmb", post, self.W_out[...]) + self.b_out[...][None, :, None]
-        return emit(edit, Node(Kind.MLP_OUT, self.layer), out)
+        return emit(edit, Node(Kind.MLP_POST, self.layer), ACTIVATIONS[self.config.act_fn](pre))
+
+    def write(self, post: HiddenStream) -> Stream:
+        """What the hidden units and `b_out` write to the residual stream."""
+        return linear(post, self.W_out[...], self.b_out[...])

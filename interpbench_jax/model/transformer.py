@@ -13,10 +13,12 @@ from jaxtyping import Array, Int
 from interpbench_jax.axes import Logits, Stream, Tokens
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.model.attention import Attention
-from interpbench_jax.model.layers import Edit, center_and_scale, einsum, emit, keep
+from interpbench_jax.model.layers import Edit, center_and_scale, emit, keep, linear
 from interpbench_jax.model.mlp import MLP
 from interpbench_jax.sites import Kind, Node
 from interpbench_jax.weights import check_weights, weight_shapes
+
+_FEW_TOKENS = 64
 
 
 class Embed(nnx.Module):
@@ -102,7 +104,13 @@ class Transformer(nnx.Module):
 
     def embed_tokens(self, tokens: Tokens) -> tuple[Stream, Stream]:
         """What the token embedding and the positional embedding write."""
-        embed = self.embed.W_E[...][tokens].transpose(1, 2, 0)
+        table = self.embed.W_E[...]
+        if self.config.d_vocab <= _FEW_TOKENS:
+            # A product with rows of 0 and 1 picks the same numbers; its gradient is far cheaper.
+            is_token = jax.nn.one_hot(tokens.T, self.config.d_vocab, axis=1, dtype=table.dtype)
+            embed = linear(is_token, table)
+        else:
+            embed = table[tokens].transpose(1, 2, 0)
         positions = self.pos_embed.W_pos[...][: tokens.shape[1], :, None]
         return embed, jnp.broadcast_to(positions, embed.shape)
 
@@ -111,8 +119,8 @@ class Transformer(nnx.Module):
         if self.config.normalization_type == "LNPre":
             scale, normalized = Node(Kind.FINAL_SCALE), Node(Kind.FINAL_NORMALIZED)
             resid = center_and_scale(resid, self.config.eps, scale, normalized, edit)
-        logits = einsum("pmb,mv->bpv", resid, self.unembed.W_U[...])
-        return logits + self.unembed.b_U[...][None, None]
+        logits = linear(resid, self.unembed.W_U[...], self.unembed.b_U[...])
+        return logits.transpose(2, 0, 1)
 
     @property
     def dtype(self) -> np.dtype:

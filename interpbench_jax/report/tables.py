@@ -54,12 +54,14 @@ def tasks_table(rows: Sequence[Mapping[str, object]]) -> Table:
     table = Table(title="InterpBench's tasks", title_justify="left", box=None, header_style="bold")
     table.add_column("case", no_wrap=True)
     table.add_column("task", overflow="fold")
-    for header in ("shape", "output", "edges", "tier"):
+    for header in ("shape", "output", "edges", "tier", "packaged"):
         table.add_column(header, overflow="fold")
     for row in rows:
         shape = f"{row['n_layers']}x{row['n_heads']}, d {row['d_model']}, {row['attention']}"
-        cells = ("case_id", "task", None, "outputs", "circuit_edges", "tier")
-        table.add_row(*(Text(shape if cell is None else str(row[cell])) for cell in cells))
+        packaged = "yes" if row["is_packaged"] else "no"
+        cells = [str(row[cell]) for cell in ("outputs", "circuit_edges", "tier")]
+        shown = (str(row["case_id"]), str(row["task"]), shape, *cells, packaged)
+        table.add_row(*map(Text, shown))
     return table
 
 

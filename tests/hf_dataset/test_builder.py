@@ -6,11 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import datasets
 import pytest
 
 from hf_dataset import builder
 from hf_dataset.builder import BuildReport, Problem, build, check
 from interpbench_jax.circuit import UNIVERSES, universe
+from tests.tiny_models import certify, make_model, write_model
 
 ROOT = Path(__file__).resolve().parents[2]
 PUBLISHED = ROOT / "hf_dataset" / "interpbench"
@@ -44,6 +46,11 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
+def errors(folder: Path, **options: object) -> list[str]:
+    found = check(folder, **options)  # pyright: ignore[reportArgumentType]
+    return [str(problem) for problem in found if problem.is_error]
+
+
 def kinds(found: tuple[Problem, ...]) -> list[tuple[str, str]]:
     return [(problem.path, problem.kind) for problem in found]
 
@@ -52,8 +59,7 @@ def kinds(found: tuple[Problem, ...]) -> list[tuple[str, str]]:
 
 
 def test_the_committed_folder_is_what_would_be_built() -> None:
-    found = check(PUBLISHED)
-    assert not [str(problem) for problem in found if problem.is_error]
+    assert errors(PUBLISHED) == []
 
 
 # Building
@@ -101,13 +107,50 @@ def test_a_build_repairs_one_file(folder: Path, original: Path, path: str, damag
 
 
 def test_cases_that_are_gone_are_removed_and_other_files_kept(folder: Path) -> None:
-    (folder / "models" / "3").mkdir(parents=True)
-    (folder / "models" / "3" / "config.json").write_text("{}")
+    for name in ("models/3/config.json", ".gitattributes", ".cache/huggingface/x"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("{}")
     report = build(folder, case_ids=["20"], n=ROWS)
     assert report.removed == (TABLE_3,)
     assert not (folder / "data" / "3").exists()
     assert (folder / "models" / "3" / "config.json").read_text() == "{}"
-    assert check(folder, case_ids=["20"], n=ROWS) == ()
+    found = check(folder, case_ids=["20"], n=ROWS)
+    assert kinds(found) == [("models", "absent"), ("models/3/config.json", "unexpected")]
+
+
+def test_models_are_left_alone_and_told_of(folder: Path, original: Path) -> None:
+    write_model(folder / "models", "20")
+    before = contents(folder)
+    assert kinds(check(folder, case_ids=CHOICE, n=ROWS)) == [
+        ("croissant.json", "digest"),
+        ("README.md", "text"),
+        ("models", "absent"),
+    ]
+    assert small(folder).written == ("croissant.json", "README.md")
+    after = contents(folder)
+    changed = {path for path in before if before[path] != after[path]}
+    assert changed == {"croissant.json", "README.md"} and set(after) == set(before)
+    assert errors(folder, case_ids=CHOICE, n=ROWS) == []
+    assert small(folder).written == ()
+    # Another model of the same size under the same texts.
+    certify(make_model("20", seed=1).save(folder / "models" / "20"))
+    found = check(folder, case_ids=CHOICE, n=ROWS)
+    assert kinds(found) == [("croissant.json", "digest"), ("models", "absent")]
+    assert "the SHA-256 of models/20/model.safetensors for model '20'" in found[0].message
+    shutil.rmtree(folder / "models")
+    small(folder)
+    assert contents(folder) == contents(original)
+
+
+def test_a_folder_with_models_opens(folder: Path, tmp_path: Path) -> None:
+    for case_id in CHOICE:
+        write_model(folder / "models", case_id)
+    small(folder)
+    names = ["cases", "circuits", *CHOICE]
+    assert datasets.get_dataset_config_names(str(folder)) == names
+    cache = str(tmp_path / "cache")
+    rows = datasets.load_dataset(str(folder), "3", split="test", cache_dir=cache)
+    assert isinstance(rows, datasets.Dataset) and rows.num_rows == ROWS
 
 
 def test_files_can_be_read_by_others(original: Path) -> None:
@@ -152,7 +195,7 @@ def test_a_failure_while_moving_leaves_no_card(
     found = check(folder, case_ids=CHOICE, n=ROWS + 1)
     assert ("README.md", "missing") in kinds(found)
     build(folder, case_ids=CHOICE, n=ROWS + 1)
-    assert check(folder, case_ids=CHOICE, n=ROWS + 1) == ()
+    assert errors(folder, case_ids=CHOICE, n=ROWS + 1) == []
 
 
 @pytest.mark.parametrize(

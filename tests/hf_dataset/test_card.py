@@ -12,10 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import DatasetCard
 
+from hf_dataset.builder import build
+from hf_dataset.packaged import model_ids
 from interpbench_jax.cases import CASES
+from tests.tiny_models import certify, write_model
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "hf_dataset" / "interpbench"
 NAMES = ["cases", "circuits", *CASES]
+MODEL_ROW = re.compile(r"^\| (\w+) \| ([01]\.\d{4}) \| (\S+) \| (\S+) \| ([\d,]+) B \|$", re.M)
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +97,45 @@ def test_the_code_in_the_card_runs(card: DatasetCard, tmp_path: Path) -> None:
     assert not done.returncode, done.stderr
     assert done.stdout.splitlines()[0].startswith("['BOS', ")
     assert done.stdout.splitlines()[-1] == "1000 16 5488"
+
+
+# Models
+
+
+def test_every_published_model_is_in_the_text(card: DatasetCard) -> None:
+    ids = model_ids(PUBLISHED / "models")
+    assert tuple(row[0] for row in MODEL_ROW.findall(card.text)) == ids
+    assert ("## Models" in card.text) == bool(ids)
+
+
+def test_a_card_without_models_does_not_name_them(tmp_path: Path) -> None:
+    folder = build(tmp_path, case_ids=["3"], n=2).directory
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert "## Models" not in text and "**models**" not in text and "$" not in text
+    assert "whether it is in the circuit.\n\nIt was made" in text
+    assert not re.search(r"\n{3}", text)
+
+
+def test_a_card_with_models(tmp_path: Path) -> None:
+    for case_id in ("20", "3", "4"):
+        write_model(tmp_path / "models", case_id)
+    certify(tmp_path / "models" / "4", accuracy=1, iia={}, strict_accuracy={"a": 1, "b": 0.25})
+    (tmp_path / "models" / "20" / "certificate.json").write_text("{}")
+    build(tmp_path, case_ids=["3", "4", "20"], n=2)
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "circuit;\n- **models**: trained weights of 3 cases, and what was measured" in text
+    sizes = {
+        case_id: os.stat(tmp_path / f"models/{case_id}/model.safetensors").st_size
+        for case_id in ("3", "4", "20")
+    }
+    table = f"""\
+| case | accuracy | smallest IIA | smallest strict accuracy | size |
+| --- | --- | --- | --- | --- |
+| 3 | 0.9999 | 0.9987 | 0.9951 | {sizes["3"]:,} B |
+| 4 | 1.0000 | - | 0.2500 | {sizes["4"]:,} B |
+| 20 | - | - | - | {sizes["20"]:,} B |
+"""
+    assert table in text
+    assert '`interpbench_jax.load_case("3")`' in text and "$" not in text
+    assert text.index("## Cases") < text.index("## Models") < text.index("## Fields")
+    assert not re.search(r"\n{3}", text)

@@ -10,6 +10,7 @@ import pytest
 from hf_dataset.builder import Problem, build, check
 from hf_dataset.checking import compare_data
 from hf_dataset.parquet import decode_table, encode_table
+from tests.tiny_models import write_model
 
 CHOICE = ("3", "20")
 ROWS = 12
@@ -28,7 +29,9 @@ def folder(original: Path, tmp_path: Path) -> Path:
 
 
 def problems(folder: Path) -> tuple[Problem, ...]:
-    return check(folder, case_ids=CHOICE, n=ROWS)
+    """What is found, but for the remark that there are no models."""
+    found = check(folder, case_ids=CHOICE, n=ROWS)
+    return tuple(problem for problem in found if problem.kind != "absent")
 
 
 def rewrite(path: Path, table: pa.Table, **options: str) -> None:
@@ -41,10 +44,31 @@ def kinds(found: tuple[Problem, ...]) -> list[tuple[str, str]]:
 
 def test_a_folder_as_built_has_no_problems(folder: Path) -> None:
     assert problems(folder) == ()
-    (folder / "models").mkdir()
-    (folder / "models" / "weights").write_text("")
     (folder / ".gitattributes").write_text("")
     assert problems(folder) == ()
+
+
+def test_models_are_checked_too(folder: Path) -> None:
+    (remark,) = check(folder, case_ids=CHOICE, n=ROWS)
+    assert not remark.is_error and "No model of the cases 3, 20" in str(remark)
+    found = check(folder, case_ids=iter(CHOICE), n=ROWS, all_models=True)
+    assert len(found) == 8 and {problem.kind for problem in found} == {"missing"}
+    for case_id in CHOICE:
+        write_model(folder / "models", case_id)
+    build(folder, case_ids=CHOICE, n=ROWS)
+    assert check(folder, case_ids=CHOICE, n=ROWS, all_models=True) == ()
+    (folder / "models" / "3" / "certificate.json").unlink()
+    (folder / "models" / "20" / "checkpoint").write_text("")
+    write_model(folder / "models", "11")
+    assert set(kinds(problems(folder))) == {
+        ("README.md", "text"),
+        ("models/3/certificate.json", "missing"),
+        ("models/20/checkpoint", "unexpected"),
+        *(
+            (f"models/11/{name}", "unexpected")
+            for name in ("model.safetensors", "config.json", "circuit.json", "certificate.json")
+        ),
+    }
 
 
 def test_a_changed_table_under_an_unchanged_card(folder: Path) -> None:

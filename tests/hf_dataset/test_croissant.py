@@ -11,7 +11,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from hf_dataset.builder import build
+from hf_dataset.packaged import model_ids
 from interpbench_jax.cases import CASES
+from tests.tiny_models import write_model
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "hf_dataset" / "interpbench"
 NAMES = ["cases", "circuits", *CASES]
@@ -24,7 +27,8 @@ def described() -> dict[str, list[dict[str, object]]]:
 
 def test_every_file_is_described(described: dict[str, list[dict[str, object]]]) -> None:
     files = described["distribution"]
-    assert len(files) == len(NAMES)
+    models = [f"models/{case_id}/model.safetensors" for case_id in model_ids(PUBLISHED / "models")]
+    assert [file["@id"] for file in files[len(NAMES) :]] == models
     for file in files:
         path = PUBLISHED / str(file["contentUrl"])
         assert file["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
@@ -61,3 +65,30 @@ def test_mlcroissant_accepts_and_reads_it(caplog: pytest.LogCaptureFixture) -> N
             if name in CASES:
                 found = [record[f"{name}/target"] for record in records]
                 np.testing.assert_allclose(found, [row["target"] for row in rows])
+
+
+def test_mlcroissant_accepts_models(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for case_id in ("20", "3"):
+        write_model(tmp_path / "models", case_id)
+    build(tmp_path, case_ids=["3", "20"], n=4)
+    described = json.loads((tmp_path / "croissant.json").read_text(encoding="utf-8"))
+    files = described["distribution"][4:]
+    assert [file["@id"] for file in files] == [
+        f"models/{case_id}/model.safetensors" for case_id in ("3", "20")
+    ]
+    for file in files:
+        data = (tmp_path / file["contentUrl"]).read_bytes()
+        assert file["sha256"] == hashlib.sha256(data).hexdigest()
+        assert file["contentSize"] == f"{len(data)} B"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its own, about rdflib and pandas
+        mlcroissant = pytest.importorskip("mlcroissant", reason="mlcroissant is not installed")
+        with caplog.at_level(logging.WARNING):
+            dataset = mlcroissant.Dataset(jsonld=str(tmp_path / "croissant.json"))
+        issues = dataset.metadata.issues
+        assert (issues.errors, issues.warnings, caplog.messages) == (set(), set(), [])
+        assert len(list(dataset.records("3"))) == 4
+        of_model = next(
+            each for each in dataset.metadata.distribution if each.id == files[0]["@id"]
+        )
+        assert of_model.sha256 == files[0]["sha256"]

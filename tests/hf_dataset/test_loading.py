@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hf_dataset import loading
+from hf_dataset import loading, packaged
 from hf_dataset.loading import load_dataset, packaged_folder
 from tests.hf_dataset.tiny_release import NAMES, ROWS, Installation, write_release
 
@@ -224,7 +224,7 @@ def test_the_library_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_folder_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "__file__", str(tmp_path / "loading.py"))
+    monkeypatch.setattr(packaged, "_FOLDER", tmp_path)
     with pytest.raises(
         FileNotFoundError, match=r"Expected the dataset and its card in .*reinstall"
     ):

@@ -12,6 +12,7 @@ from hf_dataset.upload import MESSAGE, UploadError, upload
 from tests.hf_dataset.tiny_release import ROWS, Installation, write_release
 from tests.hub_server import Fault
 from tests.hub_uploads import ATTRIBUTES, TOKEN, WritableHub
+from tests.tiny_models import write_model
 
 # The library's own, in how it sends a large file.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -81,6 +82,17 @@ def test_leftovers_stay_here(hub: WritableHub, folder: Path) -> None:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text("left over")
     assert published(hub, upload(REPO, folder=folder, token=TOKEN)) == ATTRIBUTES | wanted
+
+
+def test_models_go_with_the_rest(hub: WritableHub, folder: Path) -> None:
+    for case_id in ("3", "11"):
+        write_model(folder / "models", case_id)
+    commit = upload(REPO, folder=folder, token=TOKEN)
+    assert published(hub, commit) == ATTRIBUTES | contents(folder)
+    assert "models/11/certificate.json" in published(hub, commit)
+    (folder / "models/3/model.safetensors").unlink()
+    commit = upload(REPO, folder=folder, token=TOKEN)
+    assert published(hub, commit) == ATTRIBUTES | contents(folder)
 
 
 def test_a_branch(hub: WritableHub, folder: Path) -> None:

@@ -53,7 +53,8 @@ def test_every_activation_and_patch_agrees(fixture: str) -> None:
     assert certificate.float64[worst] <= 1e-12, worst
 
     for name, error in certificate.float32.items():
-        after_softmax = any(part in name for part in ("pattern", "hook_z", "hook_result"))
+        parts = ("pattern", "hook_z", "hook_result", "edge patches", "node patches")
+        after_softmax = any(part in name for part in parts)
         limit = max(1e-5, ROUNDING * certificate.largest_score) if after_softmax else 1e-5
         assert error <= limit, name
 

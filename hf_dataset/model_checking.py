@@ -1,0 +1,99 @@
+"""Compares the published models with the tasks that they are said to have learned."""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from hf_dataset.models import CERTIFICATE_FILE, MODEL_FILES, model_path, read_certificate
+from hf_dataset.packaged import MODELS_FOLDER
+from hf_dataset.problems import Problem
+from interpbench_jax.case import WEIGHTS_FILE, Case, read_case
+from interpbench_jax.cases import Task
+
+_TRAIN = "train the model again, or put its files there again"
+_CERTIFY = "certify these weights again, or put those there that the certificate is of"
+
+
+def check_models(directory: Path, tasks: Sequence[Task], all_models: bool) -> Iterator[Problem]:
+    """What is wrong with the models of some cases in a published folder.
+
+    A model is whole if its folder has every one of `MODEL_FILES`. It fits if `read_case` reads
+    it, it has the task's id, config, vocabulary and circuit, and the certificate is of its
+    weights. Files beyond these are not looked at.
+
+    Args:
+        directory: the published folder.
+        tasks: of the cases.
+        all_models: whether a case without a model is an error rather than worth a remark, one
+            for all such cases.
+
+    Raises:
+        OSError: if a file cannot be read.
+    """
+    absent = []
+    for task in tasks:
+        missing = [
+            path
+            for name in MODEL_FILES
+            if not (directory / (path := model_path(task.case_id, name))).is_file()
+        ]
+        if len(missing) == len(MODEL_FILES) and not all_models:
+            absent.append(task.case_id)
+            continue
+        for path in missing:
+            yield Problem(path, "missing", f"Expected this file of a model, found none; {_TRAIN}.")
+        if not missing:
+            yield from _check_model(directory / model_path(task.case_id), task)
+    if absent:
+        message = (
+            f"No model of {'case' if len(absent) == 1 else 'the cases'} {', '.join(absent)}, which "
+            "load_case finds only on the Hub or in another folder. Nothing needs to be done."
+        )
+        yield Problem(MODELS_FOLDER, "absent", message)
+
+
+def _check_model(folder: Path, task: Task) -> Iterator[Problem]:
+    path = model_path(task.case_id)
+    try:
+        case = read_case(folder)
+    except ValueError as error:
+        yield Problem(path, "unreadable", f"{error} To do: {_TRAIN}.")
+    else:
+        for difference in _differences(case, task):
+            yield Problem(path, "model", f"{difference}; {_TRAIN}.")
+    yield from _check_certificate(folder, task.case_id)
+
+
+def _differences(case: Case, task: Task) -> Iterator[str]:
+    if case.case_id != task.case_id:
+        yield f"Expected a model of case {task.case_id!r}, got one of case {case.case_id!r}"
+    for field in dataclasses.fields(task.config):
+        declared, found = getattr(task.config, field.name), getattr(case.config, field.name)
+        if declared != found:
+            yield f"Expected {field.name} to be {declared!r} as the task declares, got {found!r}"
+    vocab = tuple(sorted(task.token_ids, key=task.token_ids.__getitem__))
+    if case.vocab != vocab:
+        yield f"Expected the task's tokens {vocab}, got {case.vocab}"
+    right = set(task.circuit.edges)
+    given = set(() if case.circuit is None else case.circuit.edges)
+    if right != given:
+        lacking, more = (sorted(map(str, edges)) for edges in (right - given, given - right))
+        yield f"Expected the task's circuit as the task lists it; lacking: {lacking}, more: {more}"
+
+
+def _check_certificate(folder: Path, case_id: str) -> Iterator[Problem]:
+    path = model_path(case_id, CERTIFICATE_FILE)
+    try:
+        certificate = read_certificate(folder / CERTIFICATE_FILE)
+    except ValueError as error:
+        yield Problem(path, "certificate", f"{error} To do: {_CERTIFY}.")
+        return
+    digest = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
+    if certificate.weights_sha256 != digest:
+        message = (
+            f"Expected weights_sha256 to be that of {WEIGHTS_FILE}, {digest}, got "
+            f"{certificate.weights_sha256}: the weights were changed after they were certified; "
+            f"{_CERTIFY}."
+        )
+        yield Problem(path, "certificate", message)

@@ -1,0 +1,118 @@
+"""The published models: their files, what is told of them, and the certificates that say it."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hf_dataset.facts import FileFacts
+from hf_dataset.packaged import MODELS_FOLDER
+from interpbench_jax.case import CIRCUIT_FILE, CONFIG_FILE, WEIGHTS_FILE
+from interpbench_jax.jsontext import check_format, parse_json_object
+
+CERTIFICATE_FILE = "certificate.json"
+MODEL_FILES = (WEIGHTS_FILE, CONFIG_FILE, CIRCUIT_FILE, CERTIFICATE_FILE)
+
+_FORMAT = "interpbench-certificate"
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What was measured of a model; a certificate holds more, which nothing here needs.
+
+    Attributes:
+        weights_sha256: the digest of the weights that were measured.
+        accuracy: how often the output is right, from 0 to 1.
+        iia: the same where a variable of the program is interchanged, by variable.
+        strict_accuracy: the same where a node outside of the circuit is replaced, by node.
+    """
+
+    weights_sha256: str
+    accuracy: float
+    iia: Mapping[str, float]
+    strict_accuracy: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What the card and Croissant tell of one model.
+
+    Attributes:
+        case_id: its case.
+        weights: its safetensors file.
+        certificate: None where there is none that can be read.
+    """
+
+    case_id: str
+    weights: FileFacts
+    certificate: Certificate | None
+
+
+def model_path(case_id: str, name: str = "") -> str:
+    """A model's folder or a file in it, relative to the published folder."""
+    return "/".join(part for part in (MODELS_FOLDER, case_id, name) if part)
+
+
+def read_models(directory: Path, case_ids: Iterable[str]) -> tuple[ModelFacts, ...]:
+    """What there is to tell of a published folder's models, right or not: `check` judges them.
+
+    Args:
+        directory: the published folder, which need not exist.
+        case_ids: which cases, in this order; one whose folder has no weights is left out.
+
+    Raises:
+        OSError: if a file cannot be read.
+    """
+    found = []
+    for case_id in case_ids:
+        path = model_path(case_id, WEIGHTS_FILE)
+        if (directory / path).is_file():
+            weights = FileFacts.of(path, (directory / path).read_bytes())
+            try:
+                certificate = read_certificate(directory / model_path(case_id, CERTIFICATE_FILE))
+            except (FileNotFoundError, ValueError):
+                certificate = None
+            found.append(ModelFacts(case_id, weights, certificate))
+    return tuple(found)
+
+
+def read_certificate(path: Path) -> Certificate:
+    """Read a model's certificate.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no certificate, or lacks something that is told of a model.
+    """
+    data = parse_json_object(path.read_text(encoding="utf-8"), "a certificate")
+    check_format(data, _FORMAT)
+    digest = data.get("weights_sha256")
+    if not isinstance(digest, str):
+        raise ValueError(f"Expected weights_sha256 as a string of 64 digits, got {digest!r}.")
+    return Certificate(
+        digest,
+        _share(data.get("accuracy"), "accuracy"),
+        _shares(data.get("iia"), "iia"),
+        _shares(data.get("strict_accuracy"), "strict_accuracy"),
+    )
+
+
+def _shares(value: object, name: str) -> dict[str, float]:
+    if not isinstance(value, dict):
+        raise ValueError(f"Expected {name} as an object of numbers from 0 to 1, got {value!r}.")
+    return {key: _share(number, f"{name} of {key}") for key, number in value.items()}
+
+
+def _share(value: object, name: str) -> float:
+    # A bool is an int; NaN is not within the bounds.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ValueError(f"Expected {name} as a number from 0 to 1, got {value!r}.")
+    return float(value)
+
+
+def show_share(values: Iterable[float]) -> str:
+    """The smallest of some shares with four decimals, never more than it is; a dash for none."""
+    smallest = min(values, default=None)
+    if smallest is None:
+        return "-"
+    # Near misses of the decimal: 0.9997 * 10_000 is 9996.999...
+    return f"{math.floor(smallest * 10_000 + 1e-9) / 10_000:.4f}"

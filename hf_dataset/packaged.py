@@ -1,0 +1,43 @@
+"""Where the published folder lies in this installation, and which models such a folder holds.
+
+Importing this module imports nothing beyond the standard library.
+"""
+
+from pathlib import Path
+
+MODELS_FOLDER = "models"
+# Written last: a model's folder that has it is complete.
+_CONFIG_FILE = "config.json"
+_FOLDER = Path(__file__).parent / "interpbench"
+
+
+def packaged_folder() -> Path:
+    """The folder that is published, as this installation carries it.
+
+    Raises:
+        FileNotFoundError: if it is not there, or has no card.
+    """
+    if not (_FOLDER / "README.md").is_file():
+        raise FileNotFoundError(
+            f"Expected the dataset and its card in {_FOLDER}, found none; "
+            "reinstall interpbench-jax."
+        )
+    return _FOLDER
+
+
+def packaged_models() -> Path:
+    """The folder with one folder a packaged model; it need not be there."""
+    return _FOLDER / MODELS_FOLDER
+
+
+def model_ids(models: Path) -> tuple[str, ...]:
+    """The cases whose models a folder holds, numbers in their order and before words."""
+    if not models.is_dir():
+        return ()
+    found = (path.name for path in models.iterdir() if (path / _CONFIG_FILE).is_file())
+    return tuple(sorted(found, key=_order))
+
+
+def _order(case_id: str) -> tuple[bool, int, str]:
+    is_number = case_id.isdecimal()
+    return not is_number, int(case_id) if is_number else 0, case_id

@@ -1,0 +1,125 @@
+"""How we train a model for a task."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from interpbench_jax.cases.training_arguments import TrainingArguments
+
+Update = Literal["sum", "alternate"]
+Sampling = Literal["batch", "example", "subsets"]
+Schedule = Literal["none", "linear", "plateau"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Settings of strict interchange intervention training (arXiv:2407.14494, section 3).
+
+    Attributes:
+        learning_rate: Adam's, at the start.
+        schedule: `"none"`; `"linear"`: down to 0 at the last epoch; `"plateau"`: halved whenever
+            the training loss has not fallen for three epochs.
+        betas: Adam's.
+        clip_grad_norm: norm above which gradients are scaled down.
+        epochs: the most passes over the data.
+        batch_size: examples per step.
+        n_samples: inputs to draw where a task has more than that, four fifths of them to train
+            on; a task with fewer has all of its own used.
+        n_validation: held-out pairs on which each epoch is judged.
+        iit_weight: of the interchange loss.
+        behavior_weight: of the loss on plain outputs.
+        strict_weight: of the loss on nodes outside the circuit.
+        update: `"sum"`: one step on the weighted sum of the losses; `"alternate"`: a step on
+            each in turn, interchange, strict, behaviour.
+        sampling: which aligned variables and which nodes outside the circuit are interchanged:
+            `"batch"`: one for a whole batch; `"example"`: one per example; `"subsets"`: per
+            example each one with probability 1/2, and at least one.
+        average_decay: of the running mean of the weights that is kept as the model; 0 for none.
+        initializer_range: standard deviation of the initial weights; biases start at 0.
+        target: training stops once accuracy, the lowest IIA and the lowest strict accuracy have
+            all reached this share.
+        atol: a regression output this close to its target counts as right.
+        note: why it differs from what released the model; empty where it does not.
+
+    Raises:
+        ValueError: if a value is outside its range.
+    """
+
+    learning_rate: float = 1e-2
+    schedule: Schedule = "linear"
+    betas: tuple[float, float] = (0.9, 0.99)
+    clip_grad_norm: float = 1.0
+    epochs: int = 20
+    batch_size: int = 256
+    n_samples: int = 120_000
+    n_validation: int = 10_000
+    iit_weight: float = 1.0
+    behavior_weight: float = 1.0
+    strict_weight: float = 1.0
+    update: Update = "sum"
+    sampling: Sampling = "subsets"
+    average_decay: float = 0.0
+    initializer_range: float = 0.2
+    target: float = 0.9995
+    atol: float = 0.05
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(
+                    f"Expected {name} out of {', '.join(choices)}, got {getattr(self, name)!r}."
+                )
+        for name in _COUNTS:
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise ValueError(f"Expected {name} as an int from 1, got {value!r}.")
+        for name in _POSITIVE:
+            value = getattr(self, name)
+            if not 0 < value < math.inf:
+                raise ValueError(f"Expected {name} as a number above 0, got {value!r}.")
+        for name in _SHARES:
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise ValueError(f"Expected {name} from 0 to 1, got {value!r}.")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"Expected betas from 0 to below 1, got {self.betas!r}.")
+        for name in _WEIGHTS:
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise ValueError(f"Expected {name} as a number from 0, got {value!r}.")
+
+    @classmethod
+    def released(cls, arguments: TrainingArguments) -> "Recipe":
+        """The recipe of release 1.0.0, as its trainer applied it.
+
+        Its trainer multiplies the strict loss by its weight twice. Source: InterpBench `220791e`
+        with iit `ed44cbf`, `iit/model_pairs/strict_iit_model_pair.py`.
+        """
+        return cls(
+            learning_rate=arguments.learning_rate,
+            schedule="plateau" if arguments.lr_scheduler == "plateau" else "none",
+            betas=(0.9, 0.9),
+            clip_grad_norm=arguments.clip_grad_norm,
+            epochs=arguments.epochs,
+            n_validation=24_000,
+            iit_weight=arguments.iit_weight,
+            behavior_weight=arguments.behavior_weight,
+            strict_weight=arguments.strict_weight**2,
+            update="sum" if arguments.use_single_loss else "alternate",
+            sampling="batch",
+            initializer_range=arguments.initializer_range,
+            target=0.995,
+            atol=arguments.atol,
+        )
+
+
+_CHOICES = {
+    "schedule": get_args(Schedule),
+    "update": get_args(Update),
+    "sampling": get_args(Sampling),
+}
+_COUNTS = ("epochs", "batch_size", "n_samples", "n_validation")
+_POSITIVE = ("learning_rate", "clip_grad_norm", "initializer_range", "atol")
+_SHARES = ("average_decay", "target")
+_WEIGHTS = ("iit_weight", "behavior_weight", "strict_weight")

@@ -1,0 +1,126 @@
+"""What training needs of a task, as arrays: its inputs, and which nodes may be interchanged."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from interpbench_jax.cases import Recipe, Task
+from interpbench_jax.training.interchange import NodeMask, node_mask
+
+_TRAIN_SHARE = 0.8
+# A task with fewer inputs than this has them repeated, so that an epoch is worth its overhead.
+_FEWEST = 16_000
+
+HighLevelMask = Bool[Array, "batch variables"]
+
+
+class Nodes(NamedTuple):
+    """The nodes that training interchanges.
+
+    Attributes:
+        aligned: for each component of the program, the low-level nodes that stand for it.
+        outside: for each node outside the circuit, itself.
+        n_aligned: how many components there are; further rows are padding.
+        n_outside: how many nodes outside there are; further rows are padding.
+    """
+
+    aligned: Bool[Array, "*tasks variables layers nodes"]
+    outside: Bool[Array, "*tasks others layers nodes"]
+    n_aligned: Int[Array, "*tasks"]
+    n_outside: Int[Array, "*tasks"]
+
+
+class Draw(NamedTuple):
+    """Which nodes one batch interchanges.
+
+    Attributes:
+        variables: per example, the components whose values are interchanged.
+        aligned: the low-level nodes that stand for them.
+        outside: per example, the nodes outside the circuit that are replaced.
+    """
+
+    variables: HighLevelMask
+    aligned: NodeMask
+    outside: NodeMask
+
+
+def task_nodes(task: Task, n_aligned: int | None = None, n_outside: int | None = None) -> Nodes:
+    """The nodes of a task, padded to a number of rows that stacked tasks share.
+
+    Raises:
+        ValueError: if the task's model is too small for its program.
+    """
+    aligned = [node_mask(task.config, nodes) for nodes in task.alignment.values()]
+    outside = [node_mask(task.config, (node,)) for node in task.nodes_not_in_circuit]
+    blank = np.zeros((task.config.n_layers, task.config.n_heads + 1), bool)
+
+    def stack(rows: list[np.ndarray], size: int | None) -> Array:
+        size = max(1, len(rows) if size is None else size)
+        return jnp.asarray(np.stack(rows + [blank] * (size - len(rows))))
+
+    return Nodes(
+        stack(aligned, n_aligned),
+        stack(outside, n_outside),
+        jnp.int32(len(aligned)),
+        jnp.int32(len(outside)),
+    )
+
+
+def draw_nodes(key: Array, nodes: Nodes, batch: int, sampling: str) -> Draw:
+    """Choose nodes for a batch, as `Recipe.sampling` says."""
+    key_aligned, key_outside = jax.random.split(key)
+    variables = _choose(key_aligned, nodes.aligned.shape[0], nodes.n_aligned, batch, sampling)
+    outside = _choose(key_outside, nodes.outside.shape[0], nodes.n_outside, batch, sampling)
+    return Draw(variables, _nodes_of(variables, nodes.aligned), _nodes_of(outside, nodes.outside))
+
+
+def _choose(
+    key: Array, n_rows: int, n: Int[Array, ""], batch: int, sampling: str
+) -> Bool[Array, "batch rows"]:
+    key_one, key_more = jax.random.split(key)
+    rows = jnp.arange(n_rows)[None]
+    shape = () if sampling == "batch" else (batch,)
+    one = jnp.broadcast_to(jax.random.randint(key_one, shape, 0, jnp.maximum(n, 1)), (batch,))
+    chosen = rows == one[:, None]
+    if sampling == "subsets":
+        chosen |= jax.random.bernoulli(key_more, 0.5, (batch, n_rows))
+    return chosen & (rows < n)
+
+
+def _nodes_of(
+    chosen: Bool[Array, "batch rows"], masks: Bool[Array, "rows layers nodes"]
+) -> NodeMask:
+    return (chosen[:, :, None, None] & masks[None]).any(axis=1)
+
+
+def training_inputs(task: Task, recipe: Recipe, seed: int) -> np.ndarray:
+    """Inputs to train on, from the training split: int32 `[inputs, pos]`.
+
+    Every one that there is, where a task has at most `recipe.n_samples` inputs and at least
+    16,000; else four fifths of `n_samples`, drawn uniformly.
+    """
+    size = task.space.size(task.max_seq_len)
+    if min(_FEWEST, recipe.n_samples) <= size <= recipe.n_samples:
+        inputs = task.all_inputs("train")
+    else:
+        n = max(recipe.batch_size, int(_TRAIN_SHARE * recipe.n_samples))
+        inputs = task.space.draw(n, np.random.default_rng(seed), "train", is_variable=False)
+    if len(inputs) < recipe.batch_size:
+        inputs = np.resize(inputs, (recipe.batch_size, inputs.shape[1]))
+    return inputs
+
+
+def initial_weights(
+    shapes: dict[str, tuple[int, ...]], std: float, seed: int
+) -> dict[str, Float[Array, "..."]]:
+    """Normal weights and zero biases. Source: TransformerLens 1.19, `init_mode="gpt2"`."""
+    key = jax.random.key(seed)
+    weights = {}
+    for index, (name, shape) in enumerate(shapes.items()):
+        drawn = jax.random.normal(jax.random.fold_in(key, index), shape, jnp.float32)
+        is_bias = name.rsplit(".", 1)[1].startswith("b_")
+        weights[name] = jnp.zeros(shape, jnp.float32) if is_bias else std * drawn
+    return weights

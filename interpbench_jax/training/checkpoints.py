@@ -1,0 +1,110 @@
+"""Checkpoints of a stack of models, by orbax: each appears whole or not at all."""
+
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+_PREFIX = "epoch_"
+
+
+class Checkpoint(NamedTuple):
+    """Where training stands after an epoch.
+
+    Attributes:
+        epoch: epochs done.
+        state: what training goes on from; arrays.
+    """
+
+    epoch: int
+    state: PyTree
+
+
+class Checkpoints:
+    """The checkpoints of one stack, in a folder of their own; only the last is kept.
+
+    A new one is written beside the old one under another name and renamed when it is complete, and
+    only then is the old one removed: whenever the process is killed, one whole checkpoint is left.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        import orbax.checkpoint
+
+        self.directory = directory.resolve()
+        self._orbax = orbax.checkpoint.StandardCheckpointer()
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint and remove those before it.
+
+        Raises:
+            OSError: if the folder cannot be written.
+        """
+        self.directory.mkdir(parents=True, exist_ok=True)
+        path = self.directory / f"{_PREFIX}{checkpoint.epoch}"
+        self._orbax.save(path, _pack(checkpoint.state), force=True)
+        self._orbax.wait_until_finished()
+        for other in self._folders():
+            if other != path:
+                shutil.rmtree(other)
+
+    def restore(self, like: PyTree) -> Checkpoint | None:
+        """The last checkpoint; None where there is none.
+
+        Args:
+            like: a state of the same structure, shapes and types.
+
+        Raises:
+            ValueError: if the checkpoint is of other models.
+        """
+        folders = self._folders()
+        if not folders:
+            return None
+        path = max(folders, key=_epoch_of)
+        packed = self._orbax.restore(path, _pack(like))
+        return Checkpoint(_epoch_of(path), _unpack(packed, like))
+
+    def clear(self) -> None:
+        """Remove every checkpoint, and what a killed process left half-written."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def close(self) -> None:
+        """Give back what orbax holds."""
+        self._orbax.close()
+
+    def _folders(self) -> list[Path]:
+        if not self.directory.is_dir():
+            return []
+        return [
+            path
+            for path in self.directory.iterdir()
+            if path.name.removeprefix(_PREFIX).isdecimal() and path.is_dir()
+        ]
+
+
+def _epoch_of(path: Path) -> int:
+    return int(path.name.removeprefix(_PREFIX))
+
+
+def _pack(state: PyTree) -> dict[str, Any]:
+    """All arrays of one type as one, because orbax writes files per array and ours are tiny."""
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
+    types = sorted({leaf.dtype.name for leaf in leaves})
+    return {
+        name: np.concatenate([leaf.ravel() for leaf in leaves if leaf.dtype.name == name])
+        for name in types
+    }
+
+
+def _unpack(packed: dict[str, Any], like: PyTree) -> PyTree:
+    leaves, structure = jax.tree.flatten(like)
+    offsets = dict.fromkeys(packed, 0)
+    found = []
+    for leaf in leaves:
+        name = np.asarray(leaf).dtype.name
+        start = offsets[name]
+        offsets[name] = start + leaf.size
+        found.append(np.asarray(packed[name])[start : offsets[name]].reshape(leaf.shape))
+    return jax.tree.unflatten(structure, found)

@@ -1,0 +1,51 @@
+"""Stacked models over the devices of this process."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
+
+Spread = TypeVar("Spread")
+Shared = TypeVar("Shared")
+Given = TypeVar("Given")
+
+
+def n_devices_for(n_models: int) -> int:
+    """How many devices a stack uses: the most that can take equal shares."""
+    available = jax.local_device_count()
+    return max(n for n in range(1, min(available, n_models) + 1) if n_models % n == 0)
+
+
+def over_models(
+    function: Callable[[Spread, Shared], Given], n_models: int
+) -> Callable[[Spread, Shared], Given]:
+    """A function of one model as a function of a stack, its models spread over the devices.
+
+    On a CPU each device takes its share of the models one after another: a model of this size
+    fills a core, and stacking its arrays would only push them out of the cache. Elsewhere a
+    device runs its share at once, by `jax.vmap`. There is no communication.
+
+    Args:
+        function: from one model's arrays, and what all models share, to one model's arrays.
+        n_models: models of the stack; the first axis of the first argument and of the result.
+    """
+
+    def run_share(spread: Spread, shared: Shared) -> Given:
+        def run_one(own: Spread) -> Given:
+            return function(own, shared)
+
+        if jax.default_backend() == "cpu":
+            return jax.lax.map(run_one, spread)
+        return jax.vmap(run_one)(spread)
+
+    n = n_devices_for(n_models)
+    if n == 1:
+        return run_share
+    mesh = Mesh(np.asarray(jax.local_devices()[:n]), ("models",))
+    own = PartitionSpec("models")
+    # What is checked is whether results differ between devices, which is what we want of them.
+    return jax.shard_map(
+        run_share, mesh=mesh, in_specs=(own, PartitionSpec()), out_specs=own, check_vma=False
+    )

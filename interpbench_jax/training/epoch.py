@@ -1,0 +1,269 @@
+"""One epoch for a stack of models, compiled as one program.
+
+The data of a task, its order and the nodes interchanged are the same for all of its seeds: seeds
+differ in their first weights. So what a seed gives does not depend on which others are trained.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
+
+from interpbench_jax.cases import Recipe
+from interpbench_jax.config import TransformerConfig
+from interpbench_jax.model import Transformer
+from interpbench_jax.rasp.high_level import HighLevelModel
+from interpbench_jax.training.arrays import Draw, Nodes, draw_nodes
+from interpbench_jax.training.devices import over_models
+from interpbench_jax.training.interchange import LayerValues, run, run_interchanged
+from interpbench_jax.training.losses import (
+    behavior_loss,
+    interchange_loss,
+    output_loss,
+    strict_loss,
+)
+from interpbench_jax.training.optimizer import make_optimizer
+
+Weights = Mapping[str, Float[Array, "..."]]
+
+
+class State(NamedTuple):
+    """What an epoch changes.
+
+    Attributes:
+        weights: of every model.
+        average: their running mean; the weights themselves where the recipe keeps none.
+        optimizer: optax's state.
+    """
+
+    weights: PyTree
+    average: PyTree
+    optimizer: PyTree
+
+
+class Models(NamedTuple):
+    """What each model of a stack is trained on, and whether it still is.
+
+    Attributes:
+        task: index of its task.
+        is_active: False once it has reached its target, or left the numbers.
+    """
+
+    task: Int[Array, "*models"]
+    is_active: Bool[Array, "*models"]
+
+
+class TaskData(NamedTuple):
+    """The data of one task, or of several with an axis of tasks before the others.
+
+    Attributes:
+        inputs: `[n, pos]`, to train on.
+        nodes: what is interchanged.
+        has_class: which outputs the task has; False for those that only stacking adds.
+    """
+
+    inputs: Int[Array, "*tasks n pos"]
+    nodes: Nodes
+    has_class: Bool[Array, "*tasks vocab_out"]
+
+
+class Batch(NamedTuple):
+    """One task's batch.
+
+    Attributes:
+        tokens: `[batch, pos]`; each example's source is the one before it.
+        targets: the program's outputs.
+        interchanged: the program's outputs under the interchange that is drawn.
+        draw: the nodes.
+    """
+
+    tokens: Int[Array, "batch pos"]
+    targets: Shaped[Array, "batch pos"]
+    interchanged: Shaped[Array, "batch pos"]
+    draw: Draw
+
+
+class Losses(NamedTuple):
+    """Of one step, in the order in which they are trained on."""
+
+    interchange: Float[Array, "..."]
+    strict: Float[Array, "..."]
+    behavior: Float[Array, "..."]
+
+
+@dataclass(frozen=True, eq=False)
+class Epoch:
+    """One pass over the data, for a stack of models of one shape trained by one recipe.
+
+    Attributes:
+        config: the models' shape, the vocabularies padded to the largest.
+        recipe: the settings.
+        high_levels: each task's program.
+        n_inputs: inputs per task.
+    """
+
+    config: TransformerConfig
+    recipe: Recipe
+    high_levels: tuple[HighLevelModel, ...]
+    n_inputs: int
+
+    @property
+    def n_batches(self) -> int:
+        """Batches in an epoch; what is left over waits for another shuffle."""
+        return self.n_inputs // self.recipe.batch_size
+
+    @cached_property
+    def optimizer(self) -> optax.GradientTransformationExtraArgs:
+        """Of one model."""
+        per_batch = 3 if self.recipe.update == "alternate" else 1
+        return make_optimizer(self.recipe, per_batch * self.n_batches)
+
+    def start(self, weights: Weights) -> State:
+        """The state of a stack of models before the first epoch."""
+        # Copies, because an epoch takes over the memory of the state it is given.
+        copied = partial(jax.tree.map, jnp.copy)
+        return State(copied(weights), copied(weights), jax.vmap(self.optimizer.init)(weights))
+
+    @cached_property
+    def run(self) -> Callable[[State, Models, TaskData, Array], tuple[State, Losses]]:
+        """The compiled epoch: `(state, models, data, key) -> (state, losses)`.
+
+        `state` and `models` have an axis of models, `data` one of tasks; the losses are
+        `[models, batches]`, each before its step. The state's memory is taken over.
+        """
+        return jax.jit(self._run, donate_argnums=0)
+
+    def _run(
+        self, state: State, models: Models, data: TaskData, key: Array
+    ) -> tuple[State, Losses]:
+        run = over_models(self._run_model, models.task.shape[0])
+        return run((state, models), (data, key))
+
+    def _run_model(
+        self, own: tuple[State, Models], shared: tuple[TaskData, Array]
+    ) -> tuple[State, Losses]:
+        """One model's epoch; nothing changes where it is no longer trained."""
+        (state, model), (all_data, key) = own, shared
+        data = jax.tree.map(lambda array: array[model.task], all_data)
+
+        def train(state: State) -> tuple[State, Losses]:
+            key_order, key_nodes = jax.random.split(key)
+            order = jax.random.permutation(key_order, self.n_inputs)
+            used = self.n_batches * self.recipe.batch_size
+            batches = data.inputs[order[:used]].reshape(
+                self.n_batches, self.recipe.batch_size, data.inputs.shape[1]
+            )
+            keys = jax.random.split(key_nodes, self.n_batches)
+
+            def step(state: State, given: tuple[Array, Array]) -> tuple[State, Losses]:
+                batch = self._answer(*given, data.nodes, model.task)
+                return self._update(state, batch, data.has_class)
+
+            return jax.lax.scan(step, state, (batches, keys))
+
+        def rest(state: State) -> tuple[State, Losses]:
+            zeros = jnp.zeros(self.n_batches)
+            return state, Losses(zeros, zeros, zeros)
+
+        return jax.lax.cond(model.is_active, train, rest, state)
+
+    def _answer(
+        self, tokens: Int[Array, "batch pos"], key: Array, nodes: Nodes, task: Int[Array, ""]
+    ) -> Batch:
+        """A batch with the answers of its task's program."""
+        draw = draw_nodes(key, nodes, tokens.shape[0], self.recipe.sampling)
+
+        def answer(high_level: HighLevelModel) -> tuple[Array, Array]:
+            variables = draw.variables[:, : len(high_level.nodes)]
+            source = jnp.roll(tokens, 1, axis=0)
+            return high_level.targets(tokens), high_level.targets(tokens, source, variables)
+
+        branches = [partial(answer, high_level) for high_level in self.high_levels]
+        targets, interchanged = jax.lax.switch(task, branches)
+        return Batch(tokens, targets, interchanged, draw)
+
+    def _update(self, state: State, batch: Batch, has_class: Array) -> tuple[State, Losses]:
+        """One model's steps on one batch."""
+        if self.recipe.update == "sum":
+            objective = partial(self._sum, batch=batch, has_class=has_class)
+            state, losses = self._descend(state, objective)
+        else:
+            found = []
+            for which in Losses._fields:
+                objective = partial(self._one, which, batch=batch, has_class=has_class)
+                state, loss = self._descend(state, objective)
+                found.append(loss)
+            losses = Losses(*found)
+        decay = self.recipe.average_decay
+        average = jax.tree.map(
+            lambda mean, new: decay * mean + (1 - decay) * new, state.average, state.weights
+        )
+        return state._replace(average=average), losses
+
+    def _descend(self, state: State, objective):
+        (value, losses), gradient = jax.value_and_grad(objective, has_aux=True)(state.weights)
+        change, optimizer = self.optimizer.update(
+            gradient, state.optimizer, state.weights, value=value
+        )
+        weights = optax.apply_updates(state.weights, change)
+        return state._replace(weights=weights, optimizer=optimizer), losses
+
+    def _model(self, weights: Weights, has_class: Array) -> Transformer:
+        """The model, for whom the classes that only stacking adds are impossible."""
+        bias = jnp.where(has_class, weights["unembed.b_U"], -jnp.inf)
+        return Transformer(self.config, {**weights, "unembed.b_U": bias})
+
+    def _sum(self, weights: Weights, batch: Batch, has_class: Array) -> tuple[Array, Losses]:
+        """The weighted sum of the losses, from one plain run and one interchanged one."""
+        model = self._model(weights, has_class)
+        clean = run(model, batch.tokens)
+        twice = partial(jnp.concatenate, axis=-1)
+        values = _sources(clean.values)
+        logits = run_interchanged(
+            model,
+            twice([clean.streams[0]] * 2),
+            jax.tree.map(lambda value: twice([value, value]), values),
+            jnp.concatenate([batch.draw.aligned, batch.draw.outside]),
+        )
+        interchanged, outside = jnp.split(logits, 2)
+        losses = Losses(
+            output_loss(interchanged, batch.interchanged),
+            output_loss(outside, batch.targets),
+            output_loss(clean.logits, batch.targets),
+        )
+        return sum(self._weigh(losses)), losses  # pyright: ignore[reportReturnType]
+
+    def _one(
+        self, which: str, weights: Weights, batch: Batch, has_class: Array
+    ) -> tuple[Array, Array]:
+        """One of the losses, weighted, and as it is."""
+        model = self._model(weights, has_class)
+        if which == "behavior":
+            loss = behavior_loss(model, batch.tokens, batch.targets)
+        else:
+            values = _sources(run(model, batch.tokens).values)
+            if which == "interchange":
+                loss = interchange_loss(
+                    model, batch.tokens, values, batch.draw.aligned, batch.interchanged
+                )
+            else:
+                loss = strict_loss(model, batch.tokens, values, batch.draw.outside, batch.targets)
+        weight = dict(zip(Losses._fields, self._weights(), strict=True))[which]
+        return weight * loss, loss
+
+    def _weights(self) -> tuple[float, float, float]:
+        recipe = self.recipe
+        return recipe.iit_weight, recipe.strict_weight, recipe.behavior_weight
+
+    def _weigh(self, losses: Losses) -> list[Array]:
+        return [weight * loss for weight, loss in zip(self._weights(), losses, strict=True)]
+
+
+def _sources(values: tuple[LayerValues, ...]) -> tuple[LayerValues, ...]:
+    """For each example what the nodes computed on its source, without a gradient."""
+    return jax.tree.map(lambda value: jax.lax.stop_gradient(jnp.roll(value, 1, axis=-1)), values)

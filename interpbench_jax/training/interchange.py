@@ -1,0 +1,108 @@
+"""Interchange in the low-level model: a run in which some nodes carry values of another run.
+
+A node is a head or an MLP. A head is replaced at `hook_z` and an MLP at `hook_post`: what a node
+writes is a fixed linear map of these, so that replacing one is replacing the other.
+Source: interchange interventions (Geiger et al. 2021, arXiv:2106.02997, section 3).
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool
+
+from interpbench_jax.axes import HeadValues, HiddenStream, Logits, Stream, Tokens
+from interpbench_jax.config import TransformerConfig
+from interpbench_jax.model import Transformer
+from interpbench_jax.sites import Node
+
+# Per example, which nodes are replaced; the last node of a layer is its MLP.
+NodeMask = Bool[Array, "batch layers nodes"]
+
+
+class LayerValues(NamedTuple):
+    """What the nodes of one layer computed.
+
+    Attributes:
+        heads: `[pos, heads, d_head, batch]`, at `hook_z`.
+        hidden: `[pos, d_mlp, batch]`, at `hook_post`.
+    """
+
+    heads: HeadValues
+    hidden: HiddenStream
+
+
+class Run(NamedTuple):
+    """A plain run.
+
+    Attributes:
+        logits: `[batch, pos, vocab_out]`.
+        values: what every layer's nodes computed.
+        streams: the residual stream before every layer.
+    """
+
+    logits: Logits
+    values: tuple[LayerValues, ...]
+    streams: tuple[Stream, ...]
+
+
+def run(model: Transformer, tokens: Tokens) -> Run:
+    """Run a model and keep what an interchange needs of it."""
+    embed, pos_embed = model.embed_tokens(tokens)
+    stream = embed + pos_embed
+    values, streams = [], []
+    for block in model.blocks:
+        streams.append(stream)
+        heads = block.attn.attend(stream[None], stream[None], stream[None])
+        stream = stream + block.attn.write(heads)
+        hidden = block.mlp.hidden(stream)
+        stream = stream + block.mlp.write(hidden)
+        values.append(LayerValues(heads, hidden))
+    return Run(model.read_output(stream), tuple(values), tuple(streams))
+
+
+def run_interchanged(
+    model: Transformer,
+    stream: Stream,
+    values: tuple[LayerValues, ...],
+    mask: NodeMask,
+    first_layer: int = 0,
+) -> Logits:
+    """Logits of a run in which the chosen nodes have the given values.
+
+    Args:
+        model: the model.
+        stream: the residual stream of the base run before `first_layer`.
+        values: what the nodes of every layer computed in the other run.
+        mask: per example, the nodes that take those values.
+        first_layer: layers before it are not run; nothing may be chosen in them.
+    """
+    chosen = mask.transpose(1, 2, 0)
+    for layer in range(first_layer, len(values)):
+        block, given, replaced = model.blocks[layer], values[layer], chosen[layer]
+        heads = block.attn.attend(stream[None], stream[None], stream[None])
+        heads = jnp.where(replaced[None, :-1, None, :], given.heads, heads)
+        stream = stream + block.attn.write(heads)
+        hidden = block.mlp.hidden(stream)
+        hidden = jnp.where(replaced[None, -1, None, :], given.hidden, hidden)
+        stream = stream + block.mlp.write(hidden)
+    return model.read_output(stream)
+
+
+def node_mask(config: TransformerConfig, nodes: Iterable[Node]) -> np.ndarray:
+    """Which nodes of a model are meant: bool of shape `[layers, heads + 1]`.
+
+    Raises:
+        ValueError: if the model has no such head or MLP.
+    """
+    mask = np.zeros((config.n_layers, config.n_heads + 1), bool)
+    for node in nodes:
+        head = config.n_heads if node.head is None else node.head
+        if node.layer is None or node.layer >= config.n_layers or head > config.n_heads:
+            raise ValueError(
+                f"Expected heads and MLPs of a model with {config.n_layers} layers of "
+                f"{config.n_heads} heads, got {node}; the task needs a larger model."
+            )
+        mask[node.layer, head] = True
+    return mask

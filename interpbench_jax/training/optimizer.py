@@ -1,0 +1,31 @@
+"""The optimiser of a recipe, as one optax transformation."""
+
+import optax
+
+from interpbench_jax.cases import Recipe
+
+_PLATEAU_FACTOR = 0.5
+_PLATEAU_EPOCHS = 3
+
+
+def make_optimizer(recipe: Recipe, steps_per_epoch: int) -> optax.GradientTransformationExtraArgs:
+    """Clipping, then Adam, then the schedule; `update` wants the loss as `value`.
+
+    Args:
+        recipe: the settings.
+        steps_per_epoch: how often `update` is called in one epoch.
+    """
+    rate: optax.ScalarOrSchedule = recipe.learning_rate
+    if recipe.schedule == "linear":
+        rate = optax.linear_schedule(recipe.learning_rate, 0.0, recipe.epochs * steps_per_epoch)
+    parts: list[optax.GradientTransformation] = [
+        optax.clip_by_global_norm(recipe.clip_grad_norm),
+        optax.adam(rate, b1=recipe.betas[0], b2=recipe.betas[1]),
+    ]
+    if recipe.schedule == "plateau":
+        parts.append(
+            optax.contrib.reduce_on_plateau(
+                _PLATEAU_FACTOR, patience=_PLATEAU_EPOCHS, accumulation_size=steps_per_epoch
+            )
+        )
+    return optax.with_extra_args_support(optax.chain(*parts))

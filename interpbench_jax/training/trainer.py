@@ -1,0 +1,320 @@
+"""Strict interchange intervention training, from tasks to cases with weights.
+
+Source: Gupta et al. 2024 (arXiv:2407.14494, section 3).
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float, Int, PyTree
+
+from interpbench_jax.case import Case
+from interpbench_jax.cases import CASES, Recipe, Task
+from interpbench_jax.training.checkpoints import Checkpoint, Checkpoints
+from interpbench_jax.training.epoch import Losses, State
+from interpbench_jax.training.evaluation import Accuracies
+from interpbench_jax.training.result import EpochRecord, Trained, TrainingError
+from interpbench_jax.training.stack import Stack, stack_tasks
+from interpbench_jax.training.versions import library_versions
+from interpbench_jax.weights import digest_weights, write_atomically
+
+Progress = Callable[[tuple[EpochRecord, ...], int], None]
+LOG_FILE = "log.jsonl"
+
+
+class Standing(NamedTuple):
+    """Where a stack stands; all that a checkpoint holds.
+
+    Attributes:
+        state: what the next epoch goes on from.
+        best: the best weights of each model so far.
+        score: the lowest of their accuracies; -1 before the first epoch.
+        loss: the sum of the losses of that epoch.
+        epoch: after which epoch they were taken.
+        is_active: whether the model is still trained.
+    """
+
+    state: State
+    best: PyTree
+    score: Float[np.ndarray, " models"]
+    loss: Float[np.ndarray, " models"]
+    epoch: Int[np.ndarray, " models"]
+    is_active: Bool[np.ndarray, " models"]
+
+
+def train(
+    task: Task | str,
+    *,
+    seeds: int | Sequence[int] = 1,
+    recipe: Recipe | None = None,
+    directory: Path | str | None = None,
+    progress: Progress | None = None,
+) -> Trained:
+    """Train a model whose circuit is that of a task's program.
+
+    Args:
+        task: a task, or the id of a declared one.
+        seeds: how many models to train, from seed 0 up, or their seeds; the best is kept. What a
+            seed gives does not depend on the others.
+        recipe: how; by default as the task declares.
+        directory: where to keep checkpoints and the log. Called again with it after being
+            killed, training goes on where it stood and ends in the same weights.
+        progress: called after every epoch with the epoch of every model, and how many epochs
+            there are at most.
+
+    Returns:
+        The best model as a case, with what training measured. Whether it reached the recipe's
+        target is for the caller to check: `Trained.has_reached_target`.
+
+    Raises:
+        TrainingError: if the loss of every seed left the numbers; a ValueError.
+        ValueError: if there is no such task, no seed, or the directory holds another training.
+        OSError: if the directory cannot be written.
+    """
+    (trained,) = train_many(
+        (task,), seeds=seeds, recipe=recipe, directory=directory, progress=progress
+    )
+    return trained
+
+
+def train_many(
+    tasks: Iterable[Task | str],
+    *,
+    seeds: int | Sequence[int] = 1,
+    recipe: Recipe | None = None,
+    directory: Path | str | None = None,
+    progress: Progress | None = None,
+) -> tuple[Trained, ...]:
+    """Train a model of each of several tasks; those of one shape and recipe as one program.
+
+    Arguments, result and errors as for `train`; the results are in the order of the tasks.
+    """
+    found = [_find_task(task) for task in tasks]
+    chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+    if not chosen or len(set(chosen)) < len(chosen) or min(chosen) < 0:
+        raise ValueError(f"Expected at least one seed from 0, all different, got {seeds!r}.")
+    if len({task.case_id for task in found}) < len(found):
+        raise ValueError("Expected tasks with different case ids.")
+    trained: dict[str, Trained] = {}
+    for stack in stack_tasks(found, chosen, recipe):
+        folder = None if directory is None else Path(directory) / f"training-{_fingerprint(stack)}"
+        for result in _train_stack(stack, folder, progress):
+            trained[result.case.case_id] = result
+    return tuple(trained[task.case_id] for task in found)
+
+
+def _find_task(task: Task | str) -> Task:
+    if isinstance(task, Task):
+        return task
+    if task not in CASES:
+        raise ValueError(f"Expected a task or the id of one of {', '.join(CASES)}; got {task!r}.")
+    return CASES[task]
+
+
+def _fingerprint(stack: Stack) -> str:
+    """Tells trainings apart that must not go on from each other's checkpoints."""
+    described = {
+        "tasks": [
+            (
+                task.case_id,
+                str(task.program),
+                [str(token) for token in task.vocab],
+                repr(task.config),
+            )
+            for task in stack.tasks
+        ],
+        "seeds": stack.seeds,
+        "recipe": asdict(stack.recipe),
+    }
+    return hashlib.sha256(json.dumps(described, default=str).encode()).hexdigest()[:12]
+
+
+def _train_stack(
+    stack: Stack, folder: Path | None, progress: Progress | None
+) -> tuple[Trained, ...]:
+    standing = _start(stack)
+    log: list[EpochRecord] = []
+    done = 0
+    checkpoints = None if folder is None else Checkpoints(folder / "checkpoints")
+    if folder is not None and checkpoints is not None:
+        checkpoint = checkpoints.restore(standing)
+        if checkpoint is not None:
+            done, standing = checkpoint
+            log = _read_log(folder / LOG_FILE, done)
+    for epoch in range(done + 1, stack.recipe.epochs + 1):
+        if not standing.is_active.any():
+            break
+        standing, records = _train_epoch(stack, standing, epoch)
+        log += records
+        if folder is not None and checkpoints is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            lines = [record.to_json() + "\n" for record in log]
+            write_atomically(folder / LOG_FILE, "".join(lines))
+            checkpoints.save(Checkpoint(epoch, standing))
+        if progress is not None:
+            progress(tuple(records), stack.recipe.epochs)
+    if checkpoints is not None:
+        checkpoints.close()
+    return tuple(_best_of(stack, standing, task, log) for task in range(len(stack.tasks)))
+
+
+def _start(stack: Stack) -> Standing:
+    state, n = stack.start(), len(stack.jobs)
+    return Standing(
+        state=state,
+        best=jax.tree.map(jnp.copy, state.weights),
+        score=np.full(n, -1.0, np.float32),
+        loss=np.full(n, np.inf, np.float32),
+        epoch=np.zeros(n, np.int32),
+        is_active=np.ones(n, bool),
+    )
+
+
+def _train_epoch(
+    stack: Stack, standing: Standing, epoch: int
+) -> tuple[Standing, list[EpochRecord]]:
+    started = time.perf_counter()
+    key = jax.random.fold_in(jax.random.key(0), epoch)
+    models = stack.models(standing.is_active)
+    state, losses = stack.epoch.run(standing.state, models, stack.data, key)
+    losses = jax.device_get(losses)
+    trained = time.perf_counter()
+    accuracies = stack.examine(state.average)
+    seconds = (trained - started, time.perf_counter() - trained)
+    records = [
+        _record(stack, int(model), epoch, losses, accuracies, seconds)
+        for model in np.flatnonzero(standing.is_active)
+    ]
+    is_finite = np.all([np.isfinite(loss).all(axis=1) for loss in losses], axis=0)
+    _refuse_if_lost(stack, standing, is_finite, losses, epoch)
+    return _judge(
+        stack, standing._replace(state=state), losses, accuracies, is_finite, epoch
+    ), records
+
+
+def _judge(
+    stack: Stack,
+    standing: Standing,
+    losses: Losses,
+    accuracies: tuple[Accuracies, ...],
+    is_finite: np.ndarray,
+    epoch: int,
+) -> Standing:
+    """Keep what is better than before, and decide which models go on."""
+    score = np.asarray([found.lowest for found in accuracies], np.float32)
+    loss = np.sum([each.mean(axis=1) for each in losses], axis=0).astype(np.float32)
+    is_better = (score > standing.score) | ((score == standing.score) & (loss < standing.loss))
+    is_better &= standing.is_active & is_finite
+    best = jax.tree.map(
+        lambda old, new: jnp.where(is_better.reshape(-1, *[1] * (new.ndim - 1)), new, old),
+        standing.best,
+        standing.state.average,
+    )
+    kept = np.where(is_better, score, standing.score)
+    has_ended = np.zeros(len(kept), bool)
+    for task in range(len(stack.tasks)):
+        own = slice(task * len(stack.seeds), (task + 1) * len(stack.seeds))
+        has_ended[own] = kept[own].max() >= stack.recipe.target
+    return standing._replace(
+        best=best,
+        score=kept,
+        loss=np.where(is_better, loss, standing.loss),
+        epoch=np.where(is_better, np.int32(epoch), standing.epoch),
+        is_active=standing.is_active & is_finite & ~has_ended,
+    )
+
+
+def _refuse_if_lost(
+    stack: Stack, standing: Standing, is_finite: np.ndarray, losses: Losses, epoch: int
+) -> None:
+    """Stop where a task has no model left; a lost one among others is only left behind."""
+    is_left = standing.is_active & is_finite
+    for index, task in enumerate(stack.tasks):
+        own = np.arange(index * len(stack.seeds), (index + 1) * len(stack.seeds))
+        own = own[standing.is_active[own]]
+        if not len(own) or is_left[own].any():
+            continue
+        step, name = min(
+            (int(np.flatnonzero(~np.isfinite(loss[model]))[0]), name)
+            for name, loss in losses._asdict().items()
+            for model in own
+            if not np.isfinite(loss[model]).all()
+        )
+        raise TrainingError(
+            f"Case {task.case_id!r}: expected finite losses, but the {name} loss became nan or "
+            f"infinite in epoch {epoch}, step {step + 1} of {stack.epoch.n_batches}, and no seed "
+            f"is left; lower the recipe's learning_rate ({stack.recipe.learning_rate}) or its "
+            f"clip_grad_norm ({stack.recipe.clip_grad_norm})."
+        )
+
+
+def _record(
+    stack: Stack,
+    model: int,
+    epoch: int,
+    losses: Losses,
+    accuracies: tuple[Accuracies, ...],
+    seconds: tuple[float, float],
+) -> EpochRecord:
+    job, found = stack.jobs[model], accuracies[model]
+    return EpochRecord(
+        case_id=stack.tasks[job.task].case_id,
+        seed=job.seed,
+        epoch=epoch,
+        losses={name: float(loss[model].mean()) for name, loss in losses._asdict().items()},
+        accuracy=found.accuracy,
+        iia=found.lowest_iia,
+        strict=found.lowest_strict,
+        training_seconds=seconds[0],
+        validation_seconds=seconds[1],
+    )
+
+
+def _best_of(stack: Stack, standing: Standing, index: int, log: list[EpochRecord]) -> Trained:
+    task = stack.tasks[index]
+    own = range(index * len(stack.seeds), (index + 1) * len(stack.seeds))
+    best = max(own, key=lambda model: (standing.score[model], -standing.loss[model]))
+    weights = stack.weights_of(standing.best, best)
+    accuracies = stack.examine(standing.best)[best]
+    seed, epoch = stack.jobs[best].seed, int(standing.epoch[best])
+    provenance = {
+        "source": "trained",
+        "seed": seed,
+        "seeds": list(stack.seeds),
+        "epoch": epoch,
+        "recipe": asdict(stack.recipe),
+        "versions": library_versions(),
+        "weights_sha256": digest_weights(weights),
+    }
+    case = Case(
+        case_id=task.case_id,
+        config=task.config,
+        weights=weights,
+        circuit=task.circuit,
+        vocab=tuple(sorted(task.token_ids, key=task.token_ids.__getitem__)),
+        task_description=task.description,
+        provenance=provenance,
+    )
+    return Trained(
+        case=case,
+        seed=seed,
+        epoch=epoch,
+        has_reached_target=accuracies.lowest >= stack.recipe.target,
+        accuracies=accuracies,
+        log=tuple(record for record in log if record.case_id == task.case_id),
+    )
+
+
+def _read_log(path: Path, last_epoch: int) -> list[EpochRecord]:
+    """The log as it stood at a checkpoint, which is written after it."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    records = [EpochRecord.from_json(line) for line in lines]
+    return [record for record in records if record.epoch <= last_epoch]
