@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from interpbench_jax.case import Case as Case
     from interpbench_jax.case import read_case as read_case
     from interpbench_jax.cases import CASES as CASES
+    from interpbench_jax.certificates import Certificate as Certificate
+    from interpbench_jax.certificates import read_certificate as read_certificate
+    from interpbench_jax.certificates.measure import certify as certify
     from interpbench_jax.circuit import UNIVERSES as UNIVERSES
     from interpbench_jax.circuit import Circuit as Circuit
     from interpbench_jax.circuit import Universe as Universe
@@ -51,6 +54,8 @@ _HOMES = {
     "hf_dataset.loading": ("load_dataset",),
     "case": ("Case", "read_case"),
     "cases": ("CASES",),
+    "certificates": ("Certificate", "read_certificate"),
+    "interpbench_jax.certificates.measure": ("certify",),
     "circuit": ("UNIVERSES", "Circuit", "Universe", "universe"),
     "config": ("TransformerConfig",),
     "interventions": (

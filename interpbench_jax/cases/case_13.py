@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from interpbench_jax.cases.recipe import Recipe
 from interpbench_jax.cases.task import Task
 from interpbench_jax.cases.training_arguments import QUICK
 from interpbench_jax.rasp import SequenceMap, Value, shift, tokens
@@ -44,6 +45,10 @@ TASK = Task(
     d_model=20,
     attention="bidirectional",
     training=replace(QUICK, compiled_width=30),
+    recipe=Recipe(
+        epochs=30,
+        note="More epochs, because there are only 19,683 inputs and an epoch has few steps.",
+    ),
     note=(
         "This is release 1.0.0's program; the current release's case 13 looks at one neighbour "
         "only. The first and the last position lack a neighbour and count as class 0."

@@ -1,5 +1,6 @@
 """Case 18: how frequent each token is."""
 
+from interpbench_jax.cases.recipe import Recipe
 from interpbench_jax.cases.task import Task
 from interpbench_jax.cases.training_arguments import TrainingArguments
 from interpbench_jax.rasp import Comparison, SequenceMap, tokens, width
@@ -27,4 +28,11 @@ TASK = Task(
     d_model=12,
     attention="bidirectional",
     training=TrainingArguments(compiled_width=42),
+    recipe=Recipe(
+        epochs=20,
+        note=(
+            "More epochs: a head of three dimensions has to count five tokens, and the released "
+            "recipe stood at 92 % accuracy and 80 % IIA after 18."
+        ),
+    ),
 )

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from interpbench_jax.cases.recipe import Recipe
 from interpbench_jax.cases.task import Task
 from interpbench_jax.cases.training_arguments import QUICK
 from interpbench_jax.rasp import Aggregate, Comparison, Select, indices, tokens
@@ -14,6 +15,10 @@ TASK = Task(
     max_seq_len=10,
     d_model=20,
     training=replace(QUICK, compiled_width=18),
+    recipe=Recipe(
+        epochs=30,
+        note="More epochs, because there are only 19,683 inputs and an epoch has few steps.",
+    ),
     note=(
         "Released as a task on unique tokens, but its program copies every token; it is the "
         "program of case 24."

@@ -1,5 +1,6 @@
 """Case 38: tokens that differ from both neighbours."""
 
+from interpbench_jax.cases.recipe import Recipe
 from interpbench_jax.cases.task import Task
 from interpbench_jax.cases.training_arguments import TrainingArguments
 from interpbench_jax.rasp import shift, tokens
@@ -16,6 +17,10 @@ TASK = Task(
     d_model=20,
     attention="bidirectional",
     training=TrainingArguments(compiled_width=27),
+    recipe=Recipe(
+        epochs=30,
+        note="More epochs, because there are only 19,683 inputs and an epoch has few steps.",
+    ),
     note=(
         "Release 1.0.0 masked this case causally although its program looks one token ahead, so "
         "that its compiled output was float noise; here it looks both ways, as in the current "

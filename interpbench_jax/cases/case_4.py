@@ -1,5 +1,6 @@
 """Case 4: opening minus closing brackets."""
 
+from interpbench_jax.cases.recipe import Recipe
 from interpbench_jax.cases.task import Task
 from interpbench_jax.cases.training_arguments import TrainingArguments
 from interpbench_jax.rasp import (
@@ -29,4 +30,9 @@ TASK = Task(
     max_seq_len=10,
     d_model=20,
     training=TrainingArguments(compiled_width=22),
+    recipe=Recipe(
+        epochs=15,
+        target_loss=1e-5,
+        note="More epochs and a smaller loss, because two averages are to be told apart.",
+    ),
 )

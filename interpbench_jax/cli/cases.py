@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
+from interpbench_jax.cli.certify import summarize
 from interpbench_jax.cli.console import (
     PACKAGED,
     CaseArgument,
@@ -33,11 +34,12 @@ def show(
     revision: RevisionOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a case: its model, its vocabulary, its circuit, where it comes from."""
+    """Show a case: its model, its vocabulary, its circuit, where it comes from, its certificate."""
     from interpbench_jax.circuit import UNIVERSES, universe
     from interpbench_jax.report import case_table, circuit_table, circuit_tree
 
     loaded = load(case, repo, revision)
+    certificate = summarize(case, repo, loaded)
     config, circuit = loaded.config, loaded.circuit
     parameters = sum(array.size for array in loaded.weights.values())
     dtype = next(iter(loaded.weights.values())).dtype
@@ -63,6 +65,7 @@ def show(
                     k: {"in_circuit": a, "of": b} for k, (a, b) in sizes.items()
                 },
                 "provenance": dict(loaded.provenance),
+                "certificate": certificate.values,
             }
         )
         return
@@ -79,6 +82,7 @@ def show(
         if circuit is None
         else ", ".join(f"{a} of {b} edges ({name})" for name, (a, b) in sizes.items()),
         "from": json.dumps({k: v for k, v in loaded.provenance.items() if k != "training_args"}),
+        "certificate": certificate.text,
     }
     console = Console()
     facts.update(_task_facts(loaded))

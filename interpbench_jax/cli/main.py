@@ -9,7 +9,7 @@ import sys
 import typer
 from rich.console import Console
 
-from interpbench_jax.cli import cases, dataset, tasks
+from interpbench_jax.cli import cases, certify, dataset, tasks, training
 from interpbench_jax.cli.console import Exit
 
 app = typer.Typer(
@@ -25,6 +25,8 @@ app.command()(tasks.sample)
 app.command()(cases.convert)
 app.command()(cases.sweep)
 app.command()(cases.verify)
+app.command()(training.train)
+app.command()(certify.certify)
 app.add_typer(dataset.app, name="dataset")
 
 

@@ -55,10 +55,7 @@ class Attention(nnx.Module):
         Each input is the residual stream as that head reads it, before layer norm.
         """
         z = self.attend(q_input, k_input, v_input, edit)
-        weights = jnp.broadcast_to(
-            self.W_O[...][:, None], (*q_input.shape[:2], *self.W_O.shape[1:])
-        )
-        result = einsum("phdb,hpdm->hpmb", z, weights)
+        result = einsum("phdb,hdm->hpmb", z, self.W_O[...])
         return emit(edit, Node(Kind.HEAD, self.layer), result)
 
     def attend(
@@ -108,6 +105,5 @@ class Attention(nnx.Module):
             projected = linear(inputs[0], joined, bias.reshape(-1))
             projected = projected.reshape(pos, heads, d_head, batch)
         else:
-            weights = jnp.broadcast_to(weight[:, None], (heads, pos, d_model, d_head))
-            projected = einsum("hpmb,hpmd->phdb", inputs, weights) + bias[None, :, :, None]
+            projected = einsum("hpmb,hmd->phdb", inputs, weight) + bias[None, :, :, None]
         return emit(edit, Node(kind, self.layer), projected)

@@ -53,9 +53,13 @@ def linear(
     bias: Float[Array, " d_out"] | None = None,
 ) -> Float[Array, "pos d_out batch"]:
     """An affine map at every position."""
-    # One matrix product a position: so neither it nor its gradients move anything in memory.
-    weights = jnp.broadcast_to(weight, (x.shape[0], *weight.shape))
-    product = einsum("pmb,pmf->pfb", x, weights)
+    if weight.shape[1] <= x.shape[2]:
+        # One product a position: neither it nor its gradients move anything in memory. What is
+        # repeated is no larger than the input then.
+        weights = jnp.broadcast_to(weight, (x.shape[0], *weight.shape))
+        product = einsum("pmb,pmf->pfb", x, weights)
+    else:
+        product = einsum("pmb,mf->pfb", x, weight)
     return product if bias is None else product + bias[None, :, None]
 
 

@@ -1,5 +1,6 @@
 """What training needs of a task, as arrays: its inputs, and which nodes may be interchanged."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -72,7 +73,8 @@ def task_nodes(task: Task, n_aligned: int | None = None, n_outside: int | None =
 def draw_nodes(key: Array, nodes: Nodes, batch: int, sampling: str) -> Draw:
     """Choose nodes for a batch, as `Recipe.sampling` says."""
     key_aligned, key_outside = jax.random.split(key)
-    variables = _choose(key_aligned, nodes.aligned.shape[0], nodes.n_aligned, batch, sampling)
+    of_variables = "example" if sampling == "mixed" else sampling
+    variables = _choose(key_aligned, nodes.aligned.shape[0], nodes.n_aligned, batch, of_variables)
     outside = _choose(key_outside, nodes.outside.shape[0], nodes.n_outside, batch, sampling)
     return Draw(variables, _nodes_of(variables, nodes.aligned), _nodes_of(outside, nodes.outside))
 
@@ -80,13 +82,18 @@ def draw_nodes(key: Array, nodes: Nodes, batch: int, sampling: str) -> Draw:
 def _choose(
     key: Array, n_rows: int, n: Int[Array, ""], batch: int, sampling: str
 ) -> Bool[Array, "batch rows"]:
-    key_one, key_more = jax.random.split(key)
+    key_one, key_more, key_which = jax.random.split(key, 3)
     rows = jnp.arange(n_rows)[None]
     shape = () if sampling == "batch" else (batch,)
     one = jnp.broadcast_to(jax.random.randint(key_one, shape, 0, jnp.maximum(n, 1)), (batch,))
     chosen = rows == one[:, None]
-    if sampling == "subsets":
-        chosen |= jax.random.bernoulli(key_more, 0.5, (batch, n_rows))
+    if sampling in ("subsets", "mixed"):
+        # A key for each row: what a task draws does not depend on the rows that stacking adds.
+        keys = jax.vmap(partial(jax.random.fold_in, key_more))(jnp.arange(n_rows))
+        more = jax.vmap(partial(jax.random.bernoulli, p=0.5, shape=(batch,)))(keys).T
+        if sampling == "mixed":
+            more &= jax.random.bernoulli(key_which, 0.5, (batch, 1))
+        chosen |= more
     return chosen & (rows < n)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
@@ -46,8 +47,8 @@ class Checkpoints:
         path = self.directory / f"{_PREFIX}{checkpoint.epoch}"
         self._orbax.save(path, _pack(checkpoint.state), force=True)
         self._orbax.wait_until_finished()
-        for other in self._folders():
-            if other != path:
+        for other in self.directory.iterdir():
+            if other != path:  # an older one, or what a killed process left half-written
                 shutil.rmtree(other)
 
     def restore(self, like: PyTree) -> Checkpoint | None:
@@ -106,5 +107,6 @@ def _unpack(packed: dict[str, Any], like: PyTree) -> PyTree:
         name = np.asarray(leaf).dtype.name
         start = offsets[name]
         offsets[name] = start + leaf.size
-        found.append(np.asarray(packed[name])[start : offsets[name]].reshape(leaf.shape))
+        array = np.asarray(packed[name])[start : offsets[name]].reshape(leaf.shape)
+        found.append(jnp.asarray(array) if isinstance(leaf, jax.Array) else array)
     return jax.tree.unflatten(structure, found)

@@ -5,11 +5,15 @@ from typing import TypeVar
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 Spread = TypeVar("Spread")
 Shared = TypeVar("Shared")
 Given = TypeVar("Given")
+Placed = TypeVar("Placed")
+
+_AXIS = "models"
+_OWN = PartitionSpec(_AXIS)
 
 
 def n_devices_for(n_models: int) -> int:
@@ -40,12 +44,29 @@ def over_models(
             return jax.lax.map(run_one, spread)
         return jax.vmap(run_one)(spread)
 
-    n = n_devices_for(n_models)
-    if n == 1:
+    mesh = _mesh(n_models)
+    if mesh is None:
         return run_share
-    mesh = Mesh(np.asarray(jax.local_devices()[:n]), ("models",))
-    own = PartitionSpec("models")
     # What is checked is whether results differ between devices, which is what we want of them.
     return jax.shard_map(
-        run_share, mesh=mesh, in_specs=(own, PartitionSpec()), out_specs=own, check_vma=False
+        run_share, mesh=mesh, in_specs=(_OWN, PartitionSpec()), out_specs=_OWN, check_vma=False
     )
+
+
+def place_models(arrays: Placed, n_models: int) -> Placed:
+    """A stack's arrays where `over_models` leaves its results.
+
+    A program is compiled again for arguments that lie elsewhere.
+
+    Args:
+        arrays: a pytree; the first axis of each array is that of the models.
+        n_models: models of the stack.
+    """
+    mesh = _mesh(n_models)
+    return arrays if mesh is None else jax.device_put(arrays, NamedSharding(mesh, _OWN))
+
+
+def _mesh(n_models: int) -> Mesh | None:
+    """The devices that a stack uses; None where it is one."""
+    n = n_devices_for(n_models)
+    return None if n == 1 else Mesh(np.asarray(jax.local_devices()[:n]), (_AXIS,))

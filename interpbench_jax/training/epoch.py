@@ -4,10 +4,11 @@ The data of a task, its order and the nodes interchanged are the same for all of
 differ in their first weights. So what a seed gives does not depend on which others are trained.
 """
 
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
-from typing import NamedTuple
+from functools import cached_property, partial, reduce
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +31,7 @@ from interpbench_jax.training.losses import (
 from interpbench_jax.training.optimizer import make_optimizer
 
 Weights = Mapping[str, Float[Array, "..."]]
+Found = TypeVar("Found")
 
 
 class State(NamedTuple):
@@ -205,7 +207,10 @@ class Epoch:
         )
         return state._replace(average=average), losses
 
-    def _descend(self, state: State, objective):
+    def _descend(
+        self, state: State, objective: Callable[[Weights], tuple[Array, Found]]
+    ) -> tuple[State, Found]:
+        """One step on a loss, and what the loss was made of."""
         (value, losses), gradient = jax.value_and_grad(objective, has_aux=True)(state.weights)
         change, optimizer = self.optimizer.update(
             gradient, state.optimizer, state.weights, value=value
@@ -215,7 +220,7 @@ class Epoch:
 
     def _model(self, weights: Weights, has_class: Array) -> Transformer:
         """The model, for whom the classes that only stacking adds are impossible."""
-        bias = jnp.where(has_class, weights["unembed.b_U"], -jnp.inf)
+        bias = hide_classes(weights["unembed.b_U"], has_class)
         return Transformer(self.config, {**weights, "unembed.b_U": bias})
 
     def _sum(self, weights: Weights, batch: Batch, has_class: Array) -> tuple[Array, Losses]:
@@ -236,7 +241,8 @@ class Epoch:
             output_loss(outside, batch.targets),
             output_loss(clean.logits, batch.targets),
         )
-        return sum(self._weigh(losses)), losses  # pyright: ignore[reportReturnType]
+        weighted = [weight * loss for weight, loss in zip(self._weights(), losses, strict=True)]
+        return reduce(operator.add, weighted), losses
 
     def _one(
         self, which: str, weights: Weights, batch: Batch, has_class: Array
@@ -257,11 +263,16 @@ class Epoch:
         return weight * loss, loss
 
     def _weights(self) -> tuple[float, float, float]:
+        """Of the losses, in the order of `Losses`."""
         recipe = self.recipe
         return recipe.iit_weight, recipe.strict_weight, recipe.behavior_weight
 
-    def _weigh(self, losses: Losses) -> list[Array]:
-        return [weight * loss for weight, loss in zip(self._weights(), losses, strict=True)]
+
+def hide_classes(
+    bias: Float[Array, "*models vocab_out"], has_class: Bool[Array, " vocab_out"]
+) -> Float[Array, "*models vocab_out"]:
+    """The output's bias, -inf for the classes that only stacking adds."""
+    return jnp.where(has_class, bias, -jnp.inf)
 
 
 def _sources(values: tuple[LayerValues, ...]) -> tuple[LayerValues, ...]:

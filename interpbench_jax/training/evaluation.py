@@ -100,13 +100,6 @@ class Examination:
         touched = np.asarray(self.questions.masks).any(axis=2)
         return tuple(int(layer) for layer in touched.argmax(axis=1))
 
-    def shares(self, model: Transformer, questions: Questions) -> Float[Array, " runs"]:
-        """Shares of right outputs: the plain run's, then each interchange's. May be traced.
-
-        The questions are an argument so that they need not become constants of a program.
-        """
-        return _shares(model, questions, self.layers, self.atol)
-
     def read(self, shares: np.ndarray) -> Accuracies:
         """Shares by name."""
         values = [float(share) for share in shares]
@@ -173,12 +166,21 @@ def is_right(logits: Logits, targets: Targets, atol: float) -> Bool[Array, "batc
     """Whether each output is the program's: its class, or its number within `atol`."""
     if logits.shape[-1] == 1:
         return jnp.abs(logits[..., 0] - targets) <= atol
-    return logits.argmax(axis=-1) == targets
+    # The largest of logits with a nan among them is that nan, which is no answer.
+    return (logits.argmax(axis=-1) == targets) & ~jnp.isnan(logits).any(axis=-1)
 
 
-def _shares(
+def shares_right(
     model: Transformer, questions: Questions, layers: tuple[int, ...], atol: float
 ) -> Float[Array, " runs"]:
+    """Shares of right outputs: the plain run's, then each interchange's. May be traced.
+
+    Args:
+        model: the model.
+        questions: what it is asked.
+        layers: for each interchange the first layer that it changes (`Examination.layers`).
+        atol: a regression output this close to its target counts as right.
+    """
     n_components = questions.targets.shape[1] - 1
     batch = questions.base.shape[1]
 
@@ -209,4 +211,4 @@ def _shares(
     return counts.astype(jnp.float32) / scored.astype(jnp.float32)
 
 
-_jitted_shares = jax.jit(_shares, static_argnames=("layers", "atol"))
+_jitted_shares = jax.jit(shares_right, static_argnames=("layers", "atol"))

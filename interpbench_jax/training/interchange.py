@@ -98,11 +98,11 @@ def node_mask(config: TransformerConfig, nodes: Iterable[Node]) -> np.ndarray:
     """
     mask = np.zeros((config.n_layers, config.n_heads + 1), bool)
     for node in nodes:
-        head = config.n_heads if node.head is None else node.head
-        if node.layer is None or node.layer >= config.n_layers or head > config.n_heads:
+        is_there = node.layer is not None and node.layer < config.n_layers
+        if not is_there or (node.head is not None and node.head >= config.n_heads):
             raise ValueError(
                 f"Expected heads and MLPs of a model with {config.n_layers} layers of "
                 f"{config.n_heads} heads, got {node}; the task needs a larger model."
             )
-        mask[node.layer, head] = True
+        mask[node.layer, config.n_heads if node.head is None else node.head] = True
     return mask

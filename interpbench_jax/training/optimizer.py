@@ -1,6 +1,8 @@
 """The optimiser of a recipe, as one optax transformation."""
 
+import jax
 import optax
+from jaxtyping import PyTree
 
 from interpbench_jax.cases import Recipe
 
@@ -28,4 +30,13 @@ def make_optimizer(recipe: Recipe, steps_per_epoch: int) -> optax.GradientTransf
                 _PLATEAU_FACTOR, patience=_PLATEAU_EPOCHS, accumulation_size=steps_per_epoch
             )
         )
-    return optax.with_extra_args_support(optax.chain(*parts))
+    chained = optax.with_extra_args_support(optax.chain(*parts))
+
+    def update(
+        updates: PyTree, state: PyTree, params: PyTree | None = None, **extra: PyTree
+    ) -> tuple[PyTree, PyTree]:
+        # Optax mixes types, which a user who has made JAX strict forbids.
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            return chained.update(updates, state, params, **extra)
+
+    return optax.GradientTransformationExtraArgs(chained.init, update)

@@ -1,9 +1,12 @@
 """Models of one shape that are trained as one program."""
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -14,14 +17,15 @@ from interpbench_jax.cases import Recipe, Task
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.model import Transformer
 from interpbench_jax.training.arrays import initial_weights, task_nodes, training_inputs
-from interpbench_jax.training.devices import over_models
-from interpbench_jax.training.epoch import Epoch, Models, State, TaskData
+from interpbench_jax.training.devices import over_models, place_models
+from interpbench_jax.training.epoch import Epoch, Models, State, TaskData, hide_classes
 from interpbench_jax.training.evaluation import (
     Accuracies,
     Examination,
     Questions,
     held_out_pairs,
     prepare_examination,
+    shares_right,
 )
 from interpbench_jax.weights import weight_shapes
 
@@ -63,6 +67,29 @@ class Stack:
         return tuple(Job(task, seed) for task in range(len(self.tasks)) for seed in self.seeds)
 
     @cached_property
+    def fingerprint(self) -> str:
+        """Tells trainings apart that must not go on from each other's checkpoints."""
+        described = {
+            "tasks": [
+                (
+                    task.case_id,
+                    str(task.program),
+                    [str(token) for token in task.vocab],
+                    repr(task.config),
+                    {str(node): [*map(str, nodes)] for node, nodes in task.alignment.items()},
+                )
+                for task in self.tasks
+            ],
+            "seeds": self.seeds,
+            "recipe": dataclasses.asdict(self.recipe),
+        }
+        return hashlib.sha256(json.dumps(described, default=str).encode()).hexdigest()[:12]
+
+    def folder_in(self, directory: Path) -> Path:
+        """Where its checkpoints and its log are kept while it is trained."""
+        return directory / f"training-{self.fingerprint}"
+
+    @cached_property
     def config(self) -> TransformerConfig:
         """The models' shape, the vocabularies those of the largest task."""
         configs = [task.config for task in self.tasks]
@@ -75,9 +102,7 @@ class Stack:
     @cached_property
     def inputs(self) -> np.ndarray:
         """What every task is trained on: int32 `[tasks, n, pos]`."""
-        found = [training_inputs(task, self.recipe, _DATA_SEED) for task in self.tasks]
-        most = max(map(len, found))
-        return np.stack([np.resize(inputs, (most, inputs.shape[1])) for inputs in found])
+        return np.stack([training_inputs(task, self.recipe, _DATA_SEED) for task in self.tasks])
 
     @cached_property
     def epoch(self) -> Epoch:
@@ -125,8 +150,9 @@ class Stack:
         for index, examination in enumerate(self._examinations):
             rows = slice(index * n_seeds, (index + 1) * n_seeds)
             own = {name: array[rows] for name, array in weights.items()}
-            cut = self._cut(own, self.tasks[index])
-            shares = self._examine[index](cut, examination.questions)
+            own["unembed.b_U"] = hide_classes(own["unembed.b_U"], self.data.has_class[index])
+            examine = self._examiner(examination.layers)
+            shares = examine(place_models(own, n_seeds), examination.questions)
             found += [examination.read(row) for row in np.asarray(shares)]
         return tuple(found)
 
@@ -163,26 +189,30 @@ class Stack:
             for task in self.tasks
         )
 
-    @cached_property
-    def _examine(self) -> "tuple[Examine, ...]":
-        """For each task, the compiled examination of all of its models."""
+    def _examiner(self, layers: tuple[int, ...]) -> Examine:
+        """The compiled examination; tasks that interchange the same layers share one."""
+        if layers not in self._examiners:
 
-        def make(task: Task, examination: Examination) -> Examine:
             def examine_one(
                 weights: dict[str, Array], questions: Questions
             ) -> Float[Array, " runs"]:
-                return examination.shares(Transformer(task.config, weights), questions)
+                model = Transformer(self.config, weights)
+                return shares_right(model, questions, layers, self.recipe.atol)
 
-            return jax.jit(over_models(examine_one, len(self.seeds)))
+            self._examiners[layers] = jax.jit(over_models(examine_one, len(self.seeds)))
+        return self._examiners[layers]
 
-        pairs = zip(self.tasks, self._examinations, strict=True)
-        return tuple(make(task, examination) for task, examination in pairs)
+    @cached_property
+    def _examiners(self) -> dict[tuple[int, ...], Examine]:
+        return {}
 
 
 def stack_tasks(
     tasks: Iterable[Task], seeds: Sequence[int], recipe: Recipe | None = None
 ) -> tuple[Stack, ...]:
     """The stacks in which these tasks are trained.
+
+    What a task's models become does not depend, but for rounding, on the tasks beside it.
 
     Args:
         tasks: the tasks.
@@ -194,7 +224,10 @@ def stack_tasks(
         # A regression has one output and another loss, so it never shares a stack with classes.
         classes = 1 if task.config.is_regression else 2
         shape = dataclasses.replace(task.config, d_vocab=1, d_vocab_out=classes)
-        groups.setdefault((shape, recipe or task.recipe), []).append(task)
+        chosen = recipe or task.recipe
+        # Stacked tasks are trained on equally many inputs: an epoch is as long as it is alone.
+        n_inputs = len(training_inputs(task, chosen, _DATA_SEED))
+        groups.setdefault((shape, chosen, n_inputs), []).append(task)
     return tuple(
         Stack(tuple(group), tuple(seeds), recipe or group[0].recipe) for group in groups.values()
     )

@@ -3,8 +3,6 @@
 Source: Gupta et al. 2024 (arXiv:2407.14494, section 3).
 """
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
@@ -19,6 +17,7 @@ from jaxtyping import Bool, Float, Int, PyTree
 from interpbench_jax.case import Case
 from interpbench_jax.cases import CASES, Recipe, Task
 from interpbench_jax.training.checkpoints import Checkpoint, Checkpoints
+from interpbench_jax.training.devices import place_models
 from interpbench_jax.training.epoch import Losses, State
 from interpbench_jax.training.evaluation import Accuracies
 from interpbench_jax.training.result import EpochRecord, Trained, TrainingError
@@ -105,7 +104,7 @@ def train_many(
         raise ValueError("Expected tasks with different case ids.")
     trained: dict[str, Trained] = {}
     for stack in stack_tasks(found, chosen, recipe):
-        folder = None if directory is None else Path(directory) / f"training-{_fingerprint(stack)}"
+        folder = None if directory is None else stack.folder_in(Path(directory))
         for result in _train_stack(stack, folder, progress):
             trained[result.case.case_id] = result
     return tuple(trained[task.case_id] for task in found)
@@ -119,24 +118,6 @@ def _find_task(task: Task | str) -> Task:
     return CASES[task]
 
 
-def _fingerprint(stack: Stack) -> str:
-    """Tells trainings apart that must not go on from each other's checkpoints."""
-    described = {
-        "tasks": [
-            (
-                task.case_id,
-                str(task.program),
-                [str(token) for token in task.vocab],
-                repr(task.config),
-            )
-            for task in stack.tasks
-        ],
-        "seeds": stack.seeds,
-        "recipe": asdict(stack.recipe),
-    }
-    return hashlib.sha256(json.dumps(described, default=str).encode()).hexdigest()[:12]
-
-
 def _train_stack(
     stack: Stack, folder: Path | None, progress: Progress | None
 ) -> tuple[Trained, ...]:
@@ -145,24 +126,28 @@ def _train_stack(
     done = 0
     checkpoints = None if folder is None else Checkpoints(folder / "checkpoints")
     if folder is not None and checkpoints is not None:
+        for unfinished in folder.glob(f".{LOG_FILE}.*"):  # a killed process left it
+            unfinished.unlink()
         checkpoint = checkpoints.restore(standing)
         if checkpoint is not None:
             done, standing = checkpoint
             log = _read_log(folder / LOG_FILE, done)
-    for epoch in range(done + 1, stack.recipe.epochs + 1):
-        if not standing.is_active.any():
-            break
-        standing, records = _train_epoch(stack, standing, epoch)
-        log += records
-        if folder is not None and checkpoints is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            lines = [record.to_json() + "\n" for record in log]
-            write_atomically(folder / LOG_FILE, "".join(lines))
-            checkpoints.save(Checkpoint(epoch, standing))
-        if progress is not None:
-            progress(tuple(records), stack.recipe.epochs)
-    if checkpoints is not None:
-        checkpoints.close()
+    try:
+        for epoch in range(done + 1, stack.recipe.epochs + 1):
+            if not standing.is_active.any():
+                break
+            standing, records = _train_epoch(stack, standing, epoch)
+            log += records
+            if folder is not None and checkpoints is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+                lines = [record.to_json() + "\n" for record in log]
+                write_atomically(folder / LOG_FILE, "".join(lines))
+                checkpoints.save(Checkpoint(epoch, standing))
+            if progress is not None:
+                progress(tuple(records), stack.recipe.epochs)
+    finally:
+        if checkpoints is not None:
+            checkpoints.close()
     return tuple(_best_of(stack, standing, task, log) for task in range(len(stack.tasks)))
 
 
@@ -184,7 +169,8 @@ def _train_epoch(
     started = time.perf_counter()
     key = jax.random.fold_in(jax.random.key(0), epoch)
     models = stack.models(standing.is_active)
-    state, losses = stack.epoch.run(standing.state, models, stack.data, key)
+    state = place_models(standing.state, len(stack.jobs))
+    state, losses = stack.epoch.run(state, models, stack.data, key)
     losses = jax.device_get(losses)
     trained = time.perf_counter()
     accuracies = stack.examine(state.average)
@@ -219,14 +205,18 @@ def _judge(
         standing.state.average,
     )
     kept = np.where(is_better, score, standing.score)
+    kept_loss = np.where(is_better, loss, standing.loss)
+    is_done = kept >= stack.recipe.target
+    if stack.recipe.target_loss is not None:
+        is_done &= kept_loss <= stack.recipe.target_loss
     has_ended = np.zeros(len(kept), bool)
     for task in range(len(stack.tasks)):
         own = slice(task * len(stack.seeds), (task + 1) * len(stack.seeds))
-        has_ended[own] = kept[own].max() >= stack.recipe.target
+        has_ended[own] = is_done[own].any()
     return standing._replace(
         best=best,
         score=kept,
-        loss=np.where(is_better, loss, standing.loss),
+        loss=kept_loss,
         epoch=np.where(is_better, np.int32(epoch), standing.epoch),
         is_active=standing.is_active & is_finite & ~has_ended,
     )
@@ -307,7 +297,7 @@ def _best_of(stack: Stack, standing: Standing, index: int, log: list[EpochRecord
         case=case,
         seed=seed,
         epoch=epoch,
-        has_reached_target=accuracies.lowest >= stack.recipe.target,
+        has_reached_target=bool(standing.score[best] >= stack.recipe.target),
         accuracies=accuracies,
         log=tuple(record for record in log if record.case_id == task.case_id),
     )

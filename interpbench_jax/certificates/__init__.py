@@ -1,0 +1,12 @@
+"""Certificates: what was measured of a trained model, and how it reads and writes.
+
+Nothing here needs JAX; `interpbench_jax.certificates.measure.certify`, which makes one, does.
+"""
+
+from interpbench_jax.certificates.certificate import CERTIFICATE_FILE as CERTIFICATE_FILE
+from interpbench_jax.certificates.certificate import Certificate as Certificate
+from interpbench_jax.certificates.certificate import read_certificate as read_certificate
+from interpbench_jax.certificates.parts import CircuitAlone as CircuitAlone
+from interpbench_jax.certificates.parts import EdgeCheck as EdgeCheck
+from interpbench_jax.certificates.parts import EdgeEffect as EdgeEffect
+from interpbench_jax.certificates.parts import NodeEffect as NodeEffect

@@ -1,0 +1,232 @@
+"""The certificate of a trained model, and its file."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from interpbench_jax.certificates.fields import (
+    mapping_of,
+    optional,
+    read_count,
+    read_digest,
+    read_fields,
+    read_number,
+    read_share,
+    read_text,
+    tuple_of,
+)
+from interpbench_jax.certificates.parts import (
+    CircuitAlone,
+    EdgeCheck,
+    NodeEffect,
+    read_circuit_alone,
+    read_edge_check,
+    read_node_effect,
+    to_plain,
+)
+from interpbench_jax.jsontext import check_format, parse_json_object
+from interpbench_jax.weights import write_atomically
+
+CERTIFICATE_FILE = "certificate.json"
+_FORMAT = "interpbench-certificate"
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What was measured of a model on held-out inputs.
+
+    Shares are of outputs at scored positions (all but BOS), from 0 to 1.
+
+    Attributes:
+        case_id: the case.
+        weights_sha256: digest of the weights, that of `model.safetensors`.
+        n: pairs of a base and a source input, drawn from the test split.
+        seed: of the draw.
+        distinct_inputs: how many different bases there are among them.
+        split_inputs: how many inputs the test split holds; None where the task has too many to
+            list.
+        atol: a regression output this close to its target counts as right; None for classes.
+        accuracy: share of right outputs.
+        sequence_accuracy: share of inputs all of whose outputs are right.
+        iia: interchange intervention accuracy, by variable (see `alignment`).
+        strict_accuracy: share of outputs that are right although a node outside the circuit
+            carries the source's value, by node.
+        alignment: by variable, or variables that one component of the program computes together,
+            the model's nodes that stand for it.
+        metric: of all effects: `"kl"`, in nats, or `"l2"`, in the unit of a regression's output.
+        nodes: the effect of resampling each head and each MLP.
+        circuit_alone: accuracy without all else.
+        edges: the edge sweep.
+        versions: of Python and of the libraries that measured.
+    """
+
+    case_id: str
+    weights_sha256: str
+    n: int
+    seed: int
+    distinct_inputs: int
+    split_inputs: int | None
+    atol: float | None
+    accuracy: float
+    sequence_accuracy: float
+    iia: Mapping[str, float] = field(hash=False)
+    strict_accuracy: Mapping[str, float] = field(hash=False)
+    alignment: Mapping[str, tuple[str, ...]] = field(hash=False)
+    metric: str
+    nodes: Mapping[str, NodeEffect] = field(hash=False)
+    circuit_alone: CircuitAlone
+    edges: EdgeCheck
+    versions: Mapping[str, str] = field(hash=False)
+
+    @property
+    def lowest_iia(self) -> float:
+        """The lowest over the variables; 1 where the program has none."""
+        return min(self.iia.values(), default=1.0)
+
+    @property
+    def lowest_strict(self) -> float:
+        """The lowest over the nodes outside the circuit; 1 where there are none."""
+        return min(self.strict_accuracy.values(), default=1.0)
+
+    @property
+    def lowest(self) -> float:
+        """The lowest of accuracy, every IIA and every strict accuracy."""
+        return min(self.accuracy, self.lowest_iia, self.lowest_strict)
+
+    def holds(self, bar: float) -> bool:
+        """Whether accuracy, every IIA and every strict accuracy reach a bar.
+
+        Raises:
+            ValueError: if the bar is not from 0 to 1.
+        """
+        if not 0 <= bar <= 1:
+            raise ValueError(f"Expected a bar from 0 to 1, got {bar}.")
+        return self.lowest >= bar
+
+    @property
+    def largest_outside(self) -> NodeEffect | None:
+        """The largest effect and the largest drop of a node outside; None where there is none."""
+        inside = self._nodes_inside
+        return _extreme(max, [node for name, node in self.nodes.items() if name not in inside])
+
+    @property
+    def smallest_inside(self) -> NodeEffect | None:
+        """The smallest effect and the smallest drop of an aligned node; None for no such node."""
+        inside = self._nodes_inside
+        return _extreme(min, [node for name, node in self.nodes.items() if name in inside])
+
+    @property
+    def _nodes_inside(self) -> frozenset[str]:
+        return frozenset(name for names in self.alignment.values() for name in names)
+
+    def to_json(self) -> str:
+        """The certificate as JSON text; `from_json` reads it back unchanged."""
+        measured = {each.name: to_plain(getattr(self, each.name)) for each in fields(self)}
+        described = {"format": _FORMAT, "version": 1, **measured}
+        return json.dumps(described, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Certificate":
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError: if the text is not a certificate; the message names the field.
+        """
+        data = parse_json_object(text, "a certificate")
+        check_format(data, _FORMAT)
+        names = [each.name for each in fields(cls)]
+        read_fields(data, "a certificate", ("format", "version", *names))
+        certificate = cls(**{name: _READERS[name](data[name], name) for name in names})
+        _check_names(certificate)
+        return certificate
+
+    def save(self, directory: Path | str) -> Path:
+        """Write `certificate.json` into a folder, whole or not at all.
+
+        Returns:
+            The file.
+
+        Raises:
+            OSError: if the folder cannot be made or written.
+        """
+        path = Path(directory) / CERTIFICATE_FILE
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, self.to_json())
+        return path
+
+
+def read_certificate(directory: Path | str) -> Certificate:
+    """Read the certificate that lies beside a model's weights.
+
+    Raises:
+        FileNotFoundError: if the folder has none.
+        ValueError: if the file is no certificate; the message names it.
+    """
+    path = Path(directory) / CERTIFICATE_FILE
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"Expected a certificate at {path}, found none; `certify` makes one, and "
+            "`interpbench certify FOLDER` on the command line."
+        )
+    try:
+        return Certificate.from_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _extreme(
+    choose: Callable[[list[float]], float], effects: list[NodeEffect]
+) -> NodeEffect | None:
+    if not effects:
+        return None
+    return NodeEffect(
+        choose([node.effect for node in effects]), choose([node.accuracy_drop for node in effects])
+    )
+
+
+def _check_names(certificate: Certificate) -> None:
+    """Refuse fields that do not speak of the same variables and nodes."""
+    pairs = (
+        ("alignment", set(certificate.alignment), "iia", set(certificate.iia)),
+        (
+            "nodes",
+            set(certificate.nodes),
+            "alignment and strict_accuracy",
+            certificate._nodes_inside | set(certificate.strict_accuracy),
+        ),
+    )
+    for name, found, other, expected in pairs:
+        if found != expected:
+            raise ValueError(
+                f"Expected {name} to have the names of {other}, {sorted(expected)}, got "
+                f"{sorted(found)}."
+            )
+
+
+def _read_metric(value: object, name: str) -> str:
+    if value not in ("kl", "l2"):
+        raise ValueError(f"Expected {name} as 'kl' or 'l2', got {value!r}.")
+    return read_text(value, name)
+
+
+_READERS: Mapping[str, Callable[[object, str], Any]] = {
+    "case_id": read_text,
+    "weights_sha256": read_digest,
+    "n": read_count,
+    "seed": read_count,
+    "distinct_inputs": read_count,
+    "split_inputs": optional(read_count),
+    "atol": optional(read_number),
+    "accuracy": read_share,
+    "sequence_accuracy": read_share,
+    "iia": mapping_of(read_share),
+    "strict_accuracy": mapping_of(read_share),
+    "alignment": mapping_of(tuple_of(read_text)),
+    "metric": _read_metric,
+    "nodes": mapping_of(read_node_effect),
+    "circuit_alone": read_circuit_alone,
+    "edges": read_edge_check,
+    "versions": mapping_of(read_text),
+}

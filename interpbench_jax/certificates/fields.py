@@ -1,0 +1,124 @@
+"""Reading fields of a JSON object that may hold anything; every message names the field."""
+
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Read = Callable[[object, str], Item]
+
+_LARGEST = sys.float_info.max
+_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+
+def read_fields(value: object, name: str, keys: Iterable[str]) -> dict[str, object]:
+    """An object that has exactly these keys.
+
+    Raises:
+        ValueError: if it is no object, or a key is missing or left over.
+    """
+    expected = set(keys)
+    if not isinstance(value, dict):
+        raise ValueError(f"Expected {name} as an object, got {_show(value)}.")
+    if set(value) != expected:
+        raise ValueError(
+            f"Expected {name} with the keys {sorted(expected)}; missing: "
+            f"{sorted(expected - set(value))}, left over: {sorted(set(value) - expected)}."
+        )
+    return value
+
+
+def read_text(value: object, name: str) -> str:
+    """A string.
+
+    Raises:
+        ValueError: if it is something else.
+    """
+    if not isinstance(value, str):
+        raise ValueError(f"Expected {name} as a string, got {_show(value)}.")
+    return value
+
+
+def read_digest(value: object, name: str) -> str:
+    """A SHA-256 in hexadecimal.
+
+    Raises:
+        ValueError: if it is something else.
+    """
+    if not isinstance(value, str) or not _DIGEST.fullmatch(value):
+        raise ValueError(f"Expected {name} as 64 hexadecimal digits, got {_show(value)}.")
+    return value
+
+
+def read_count(value: object, name: str) -> int:
+    """An integer from 0.
+
+    Raises:
+        ValueError: if it is something else.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"Expected {name} as an integer from 0, got {_show(value)}.")
+    return value
+
+
+def read_number(value: object, name: str) -> float:
+    """A finite number.
+
+    Raises:
+        ValueError: if it is something else.
+    """
+    # A bool is an int; an int may be too large for a float, and nan is within no bounds.
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not -_LARGEST <= value <= _LARGEST
+    ):
+        raise ValueError(f"Expected {name} as a finite number, got {_show(value)}.")
+    return float(value)
+
+
+def read_share(value: object, name: str) -> float:
+    """A number from 0 to 1.
+
+    Raises:
+        ValueError: if it is something else.
+    """
+    share = read_number(value, name)
+    if not 0 <= share <= 1:
+        raise ValueError(f"Expected {name} from 0 to 1, got {share}.")
+    return share
+
+
+def optional(read: Read[Item]) -> Read[Item | None]:
+    """A reader that also takes null."""
+    return lambda value, name: None if value is None else read(value, name)
+
+
+def mapping_of(read: Read[Item]) -> Read[Mapping[str, Item]]:
+    """A reader of an object whose values are all of one kind."""
+
+    def read_mapping(value: object, name: str) -> Mapping[str, Item]:
+        if not isinstance(value, dict):
+            raise ValueError(f"Expected {name} as an object, got {_show(value)}.")
+        found = {key: read(item, f"{name}[{key!r}]") for key, item in value.items()}
+        return MappingProxyType(found)
+
+    return read_mapping
+
+
+def tuple_of(read: Read[Item]) -> Read[tuple[Item, ...]]:
+    """A reader of a list whose items are all of one kind."""
+
+    def read_tuple(value: object, name: str) -> tuple[Item, ...]:
+        if not isinstance(value, list):
+            raise ValueError(f"Expected {name} as a list, got {_show(value)}.")
+        return tuple(read(item, f"{name}[{index}]") for index, item in enumerate(value))
+
+    return read_tuple
+
+
+def _show(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,168 @@
+"""Certifying a trained model: what it does on held-out inputs, plainly and under intervention."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from interpbench_jax.case import Case
+from interpbench_jax.cases import Task
+from interpbench_jax.cases.sequences import LISTABLE
+from interpbench_jax.certificates.alone import (
+    HeldOut,
+    measure_alone,
+)
+from interpbench_jax.certificates.certificate import Certificate
+from interpbench_jax.certificates.edges import check_edges
+from interpbench_jax.certificates.nodes import measure_nodes
+from interpbench_jax.certificates.rounding import round_share
+from interpbench_jax.metrics import default_metric
+from interpbench_jax.sites import Node
+from interpbench_jax.training.evaluation import held_out_pairs, prepare_examination
+from interpbench_jax.training.versions import library_versions
+from interpbench_jax.weights import digest_weights
+
+Progress = Callable[[int, int], None]
+
+_SPLIT = "test"
+_EDGE_PAIRS = 1_000
+_STEPS = 4
+
+
+def certify(
+    case: Case,
+    *,
+    n: int = 10_000,
+    seed: int = 1,
+    task: Task | None = None,
+    progress: Progress | None = None,
+) -> Certificate:
+    """Measure whether a model has the circuit that it is said to have.
+
+    Everything is measured on pairs of inputs of the test split, which no model is trained on or
+    chosen by: the edge sweep on the first 1,000, all else on all. The same case, `n` and seed
+    give the same certificate on the same machine.
+
+    Sources: interchange intervention accuracy, Geiger et al. 2022 (arXiv:2112.00826, section 3);
+    strict accuracy and the effect of nodes outside the circuit, Gupta et al. 2024
+    (arXiv:2407.14494, sections 3 and 4).
+
+    Args:
+        case: the model.
+        n: pairs of a base and a source input. A small task has fewer different ones
+            (`Certificate.distinct_inputs`); they are then drawn repeatedly.
+        seed: of the draw.
+        task: what the model is to do; by default the declared task of the case's id.
+        progress: called with the number of finished steps and of all.
+
+    Raises:
+        ValueError: if no task is declared for the case, its model, tokens or circuit are not the
+            task's, the task's model is too small for its program, `n` is not positive, the seed
+            is negative, the test split holds fewer than two inputs, or an output is no number.
+        TypeError: if `n` or the seed is not an int.
+    """
+    if isinstance(n, int) and n < 1:
+        raise ValueError(f"Expected at least 1 pair, got n={n}.")
+    task = case.task if task is None else task
+    _check_fits(case, task)
+    report = progress or _ignore
+    report(0, _STEPS)
+    pairs = _draw(task, n, seed)
+    model = case.model
+    found = prepare_examination(task, pairs.base, pairs.source)(model)
+    report(1, _STEPS)
+    nodes = measure_nodes(model, pairs)
+    report(2, _STEPS)
+    whole, alone = measure_alone(model, task, pairs)
+    report(3, _STEPS)
+    edges = check_edges(model, task, pairs.first(_EDGE_PAIRS))
+    report(_STEPS, _STEPS)
+    names = component_names(task)
+    return Certificate(
+        case_id=case.case_id,
+        weights_sha256=digest_weights(case.weights),
+        n=n,
+        seed=seed,
+        distinct_inputs=len(np.unique(pairs.base, axis=0)),
+        split_inputs=_split_inputs(task),
+        atol=pairs.atol if task.config.is_regression else None,
+        accuracy=round_share(found.accuracy),
+        sequence_accuracy=whole,
+        iia={names[node]: round_share(share) for node, share in found.iia.items()},
+        strict_accuracy={str(node): round_share(share) for node, share in found.strict.items()},
+        alignment={
+            names[node]: tuple(str(each) for each in aligned)
+            for node, aligned in task.alignment.items()
+        },
+        metric=str(default_metric(task.config)),
+        nodes=nodes,
+        circuit_alone=alone,
+        edges=edges,
+        versions=library_versions(),
+    )
+
+
+def component_names(task: Task) -> dict[Node, str]:
+    """A name for each component of a program: its variables, with the component where needed.
+
+    Variables that one component computes are interchanged together, and named together.
+    """
+    plain = {
+        node: ", ".join(
+            variable.name or type(variable).__name__
+            for variable in task.lowering.variables_of(node)
+        )
+        for node in task.alignment
+    }
+    given = list(plain.values())
+    return {
+        node: name if given.count(name) == 1 else f"{name} at {node}"
+        for node, name in plain.items()
+    }
+
+
+def _check_fits(case: Case, task: Task) -> None:
+    for name in ("n_layers", "n_heads", "d_vocab", "d_vocab_out"):
+        expected, found = getattr(task.config, name), getattr(case.config, name)
+        if expected != found:
+            raise ValueError(
+                f"Case {case.case_id!r}: expected a model with {name} {expected}, as task "
+                f"{task.case_id!r} declares, got {found}; give the task that it was trained on."
+            )
+    if case.config.n_ctx < task.max_seq_len:
+        raise ValueError(
+            f"Case {case.case_id!r}: expected a model of at least {task.max_seq_len} positions, "
+            f"as task {task.case_id!r} has, got {case.config.n_ctx}."
+        )
+    tokens = tuple(sorted(task.token_ids, key=task.token_ids.__getitem__))
+    if case.vocab is not None and case.vocab != tokens:
+        raise ValueError(
+            f"Case {case.case_id!r}: expected the tokens of task {task.case_id!r} in the order of "
+            f"their ids, {tokens}, got {case.vocab}."
+        )
+    truths = (task.circuit.in_universe("head"), task.complete_circuit.in_universe("head"))
+    if case.circuit is not None and case.circuit.in_universe("head") not in truths:
+        raise ValueError(
+            f"Case {case.case_id!r}: expected the circuit of task {task.case_id!r}, got another; "
+            "give the task whose program the model was trained on."
+        )
+
+
+def _draw(task: Task, n: int, seed: int) -> HeldOut:
+    base, source = held_out_pairs(task, n, seed, _SPLIT)
+    if (base == source).all(axis=1).any():
+        raise ValueError(
+            f"Task {task.case_id!r}: expected at least two inputs in the {_SPLIT} split, to "
+            "interchange between; it holds one. Give the task more tokens or positions."
+        )
+    targets = np.asarray(task.high_level.targets(base))
+    return HeldOut(base, source, targets, task.recipe.atol)
+
+
+def _split_inputs(task: Task) -> int | None:
+    if task.space.size(task.max_seq_len) > LISTABLE:
+        return None
+    return len(task.all_inputs(_SPLIT))
+
+
+def _ignore(done: int, total: int) -> None:
+    """Tell nobody."""

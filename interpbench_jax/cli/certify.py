@@ -1,0 +1,209 @@
+"""The command that certifies a model, and what others show of a certificate."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+from rich.console import Console
+
+from interpbench_jax.cli.console import (
+    PACKAGED,
+    CaseArgument,
+    Exit,
+    JsonOption,
+    RepoOption,
+    RevisionOption,
+    load,
+    print_json,
+    progress,
+)
+
+if TYPE_CHECKING:
+    from interpbench_jax.case import Case
+    from interpbench_jax.certificates import Certificate
+
+_BAR = 0.995
+
+
+def certify(
+    case: CaseArgument,
+    n: Annotated[int, typer.Option("--n", help="How many pairs of inputs.", min=1)] = 10_000,
+    seed: Annotated[int, typer.Option(help="Of the inputs.", min=0)] = 1,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The folder to write certificate.json into.",
+            show_default="the case's, where one is given",
+        ),
+    ] = None,
+    bar: Annotated[
+        float, typer.Option("--min", help="The lowest share that passes.", min=0, max=1)
+    ] = _BAR,
+    repo: RepoOption = PACKAGED,
+    revision: RevisionOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Certify that a model has its circuit: accuracy, IIA, strict accuracy, ablations, edges.
+
+    Writes certificate.json beside the weights where a folder is given. Exits with 1 where accuracy,
+    an IIA or a strict accuracy on held-out inputs is below --min.
+    """
+    from interpbench_jax.certificates.measure import certify as measure
+
+    loaded = load(case, repo, revision)
+    with progress("certifying", hidden=as_json) as report:
+        certificate = measure(loaded, n=n, seed=seed, progress=report)
+    folder = out if out is not None else _given_folder(case)
+    written = None if folder is None else certificate.save(folder)
+    passed = certificate.holds(bar)
+    if as_json:
+        print_json(
+            {
+                "passed": passed,
+                "min": bar,
+                "written": None if written is None else str(written),
+                "certificate": json.loads(certificate.to_json()),
+            }
+        )
+    else:
+        _print(certificate, bar, written)
+    raise typer.Exit(Exit.DONE if passed else Exit.CHECK_FAILED)
+
+
+class Summary(NamedTuple):
+    """What a certificate says of a case, in short.
+
+    Attributes:
+        text: one line.
+        values: plain JSON values; None where there is no certificate.
+    """
+
+    text: str
+    values: dict[str, object] | None
+
+
+def summarize(case: str, repo: str, loaded: "Case") -> Summary:
+    """What the certificate beside a case's weights says, if there is one, readable or not."""
+    from interpbench_jax.certificates import read_certificate
+    from interpbench_jax.report.certificates import show_down
+    from interpbench_jax.weights import digest_weights
+
+    folder = _folder(case, repo)
+    try:
+        if folder is None:
+            raise FileNotFoundError
+        certificate = read_certificate(folder)
+    except FileNotFoundError:
+        return Summary("none; `interpbench certify` makes one", None)
+    except ValueError as error:
+        return Summary(f"not readable: {error}", {"error": str(error)})
+    edges = certificate.edges
+    values: dict[str, object] = {
+        "is_of_these_weights": certificate.weights_sha256 == digest_weights(loaded.weights),
+        "n": certificate.n,
+        "accuracy": certificate.accuracy,
+        "lowest_iia": certificate.lowest_iia,
+        "lowest_strict_accuracy": certificate.lowest_strict,
+        "silent_edges": len(edges.silent),
+        "unexpected_edges": len(edges.unexpected),
+    }
+    if not values["is_of_these_weights"]:
+        return Summary("of other weights than these; `interpbench certify` makes a new one", values)
+    text = (
+        f"accuracy {show_down(certificate.accuracy)}, lowest IIA "
+        f"{show_down(certificate.lowest_iia)}, lowest strict accuracy "
+        f"{show_down(certificate.lowest_strict)} on {certificate.n:,} held-out pairs; edges that "
+        f"contradict the circuit: {len(edges.silent) + len(edges.unexpected)}"
+    )
+    return Summary(text, values)
+
+
+def _folder(case: str, repo: str) -> Path | None:
+    """The folder with the files of a case that the command line names; None for the Hub's."""
+    given = _given_folder(case)
+    if given is not None or repo != PACKAGED:
+        return given
+    from hf_dataset.loading import packaged_folder
+    from hf_dataset.models import model_path
+
+    return packaged_folder() / model_path(case)
+
+
+def _given_folder(case: str) -> Path | None:
+    """The folder that holds a case's files, where the command line names one."""
+    folder = Path(case).expanduser()
+    if not folder.is_dir():
+        return None
+    # As `load_case` looks: a folder named after the case inside comes first.
+    name = folder.resolve().name
+    inner = (folder / name, folder / "models" / name)
+    return next((each for each in inner if each.is_dir()), folder)
+
+
+def _print(certificate: "Certificate", bar: float, written: Path | None) -> None:
+    from interpbench_jax.report import case_table
+    from interpbench_jax.report.certificates import (
+        CertifiedNode,
+        Contradiction,
+        certified_nodes_table,
+        contradictions_table,
+    )
+
+    rows = []
+    for name, node in certificate.nodes.items():
+        variables = [each for each, nodes in certificate.alignment.items() if name in nodes]
+        shares = [certificate.iia[each] for each in variables]
+        share = min(shares) if shares else certificate.strict_accuracy[name]
+        computes = ", ".join(variables)
+        rows.append(CertifiedNode(name, computes, share, node.effect, node.accuracy_drop))
+    found = [
+        Contradiction((edge.src, edge.dst), in_circuit, edge.effect, edge.accuracy_drop)
+        for in_circuit, edges in (
+            (True, certificate.edges.silent),
+            (False, certificate.edges.unexpected),
+        )
+        for edge in edges
+    ]
+    unit = "nats (KL)" if certificate.metric == "kl" else "the output's unit (L2)"
+    console = Console()
+    console.print(case_table(f"Certificate of case {certificate.case_id}", _facts(certificate)))
+    console.print(certified_nodes_table(rows, unit, bar))
+    if found:
+        console.print(contradictions_table(found, unit))
+    else:
+        console.print("No edge contradicts the circuit.")
+    verdict = "passed" if certificate.holds(bar) else "FAILED"
+    where = "Not written anywhere; --out DIR does." if written is None else f"Written to {written}."
+    console.print(
+        f"Lowest of accuracy, IIA and strict accuracy: {certificate.lowest:.6f} "
+        f"(at least {bar:g}): {verdict}. {where}",
+        highlight=False,
+    )
+
+
+def _facts(certificate: "Certificate") -> dict[str, str]:
+    from interpbench_jax.report.certificates import show_down
+
+    alone, edges = certificate.circuit_alone, certificate.edges
+    held = certificate.split_inputs
+    facts = {
+        "inputs": f"{certificate.n:,} pairs of the test split (seed {certificate.seed}), "
+        f"{certificate.distinct_inputs:,} different"
+        + ("" if held is None else f" of the {held:,} that it holds"),
+        "accuracy": f"{show_down(certificate.accuracy)} of outputs, "
+        f"{show_down(certificate.sequence_accuracy)} of whole sequences",
+        "all other nodes replaced": f"accuracy {show_down(alone.nodes_mean)} by their mean, "
+        f"{show_down(alone.nodes_resample)} resampled",
+        "all other edges replaced": f"accuracy {show_down(alone.edges_mean)} by their mean, "
+        f"{show_down(alone.edges_resample)} resampled",
+    }
+    for truth, areas in edges.auc.items():
+        shown = (
+            f"{'not defined' if area is None else show_down(area)} ({name})"
+            for name, area in areas.items()
+        )
+        name = "InterpBench's circuit" if truth == "circuit" else "the complete circuit"
+        facts[f"ROC-AUC, {name}"] = ", ".join(shown)
+    facts["weights"] = f"sha256 {certificate.weights_sha256}"
+    return facts

@@ -1,0 +1,390 @@
+"""The command that trains models."""
+
+import dataclasses
+import json
+import os
+import shlex
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from interpbench_jax.cli.console import Exit, JsonOption, print_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.progress import Progress
+
+    from interpbench_jax.case import Case
+    from interpbench_jax.cases import Recipe, Task
+    from interpbench_jax.training import EpochRecord, Trained
+    from interpbench_jax.training.stack import Stack
+
+LOG_FILE = "log.jsonl"
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What is told of one model in the end.
+
+    Attributes:
+        case_id: its task.
+        seed: which of the seeds it is.
+        epochs: epochs until the task was done.
+        best_epoch: after which epoch it was taken.
+        accuracy: share of right outputs on held-out inputs.
+        iia: the lowest interchange intervention accuracy.
+        strict: the lowest strict accuracy.
+        seconds: that those epochs took for all models that were trained together.
+        has_reached_target: whether it met the recipe's target.
+        was_there: whether it had been trained before.
+    """
+
+    case_id: str
+    seed: int
+    epochs: int
+    best_epoch: int
+    accuracy: float
+    iia: float
+    strict: float
+    seconds: float
+    has_reached_target: bool
+    was_there: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """What is to be done with every stack.
+
+    Attributes:
+        directory: where the models go, one folder each.
+        restart: whether what is there is trained anew.
+        certifies: whether each model gets a certificate.
+        command: the command line.
+    """
+
+    directory: Path
+    restart: bool
+    certifies: bool
+    command: str
+
+
+def train(
+    cases: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[CASE]...", help="Cases, by their ids.", show_default=False),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every declared task.")] = False,
+    seeds: Annotated[
+        int, typer.Option(help="Models to train for each case; the best is kept.", min=1)
+    ] = 2,
+    out: Annotated[
+        Path, typer.Option("--out", help="Where the models go, one folder each.")
+    ] = Path("trained"),
+    recipe: Annotated[
+        Literal["ours", "released"],
+        typer.Option(help="How: as we train each task, or as release 1.0.0 did."),
+    ] = "ours",
+    epochs: Annotated[
+        int | None,
+        typer.Option(help="The most epochs.", min=1, show_default="as the recipe says"),
+    ] = None,
+    certificate: Annotated[
+        bool, typer.Option("--certify/--no-certify", help="Whether to certify each model.")
+    ] = True,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Train anew what is already trained or begun.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train models whose circuits are known, into OUT/CASE/.
+
+    Called again after being stopped, it goes on where it stood and ends in the same weights; what
+    is already trained is left alone. Exits with 1 where a model misses its recipe's target.
+    """
+    tasks = _choose_tasks(cases or [], everything, recipe, epochs)
+    _check_folder(out)
+    _use_every_core()
+    order = Order(out, restart, certificate, shlex.join(["interpbench", *sys.argv[1:]]))
+    stacks = _stack_tasks(tasks, seeds)
+    found: dict[str, Outcome] = {}
+    with _bars(hidden=as_json or not sys.stderr.isatty()) as bars:
+        there = {} if restart else _find_trained(out, stacks)
+        for stack in stacks:
+            found |= _finish(stack, there, order, bars)
+    outcomes = [found[task.case_id] for task in tasks]
+    passed = all(outcome.has_reached_target for outcome in outcomes)
+    if as_json:
+        models = [dataclasses.asdict(outcome) for outcome in outcomes]
+        print_json({"passed": passed, "directory": str(out), "models": models})
+    else:
+        Console().print(_table(outcomes, out))
+    raise typer.Exit(Exit.DONE if passed else Exit.CHECK_FAILED)
+
+
+def _choose_tasks(
+    case_ids: Sequence[str], everything: bool, recipe: str, epochs: int | None
+) -> "list[Task]":
+    """The tasks, each with the recipe by which it is to be trained."""
+    from interpbench_jax.cases import CASES, Recipe
+
+    if everything == bool(case_ids):
+        raise ValueError(
+            f"Expected cases out of {', '.join(CASES)}, or --all; got "
+            f"{'both' if everything else 'neither'}."
+        )
+    unknown = [case_id for case_id in case_ids if case_id not in CASES]
+    if unknown:
+        raise ValueError(f"Expected cases out of {', '.join(CASES)}; got {', '.join(unknown)}.")
+    tasks = []
+    for task in CASES.values() if everything else map(CASES.get, dict.fromkeys(case_ids)):
+        assert task is not None
+        own = task.recipe if recipe == "ours" else Recipe.released(task.training)
+        own = own if epochs is None else dataclasses.replace(own, epochs=epochs)
+        tasks.append(dataclasses.replace(task, recipe=own))
+    return tasks
+
+
+def _check_folder(directory: Path) -> None:
+    """Refuse a folder that cannot be written, before hours are spent on what goes there."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        raise OSError(
+            f"Expected a folder to write the models to, got {directory} ({error}); name another "
+            "with --out."
+        ) from error
+
+
+def _use_every_core() -> None:
+    """One device per core of a CPU, so that several models are trained at once."""
+    import jax
+
+    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+
+
+def _stack_tasks(tasks: "Sequence[Task]", seeds: int) -> "tuple[Stack, ...]":
+    try:
+        from interpbench_jax.training.stack import stack_tasks
+        from interpbench_jax.training.trainer import train_many  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f"Expected what training needs ({error}): pip install 'interpbench-jax[train]'."
+        ) from error
+    return stack_tasks(tasks, range(seeds))
+
+
+def _find_trained(directory: Path, stacks: "Sequence[Stack]") -> dict[str, Outcome]:
+    """The models that are already there by the same recipe and seeds.
+
+    Raises:
+        ValueError: if a folder holds another model.
+        OSError: if its files cannot be read.
+    """
+    from interpbench_jax.case import is_case_directory
+
+    found = {}
+    for stack in stacks:
+        for task in stack.tasks:
+            folder = directory / task.case_id
+            if is_case_directory(folder):
+                found[task.case_id] = _read_trained(folder, task, stack.seeds)
+    return found
+
+
+def _read_trained(folder: Path, task: "Task", seeds: Sequence[int]) -> Outcome:
+    from interpbench_jax.case import read_case
+    from interpbench_jax.training import EpochRecord
+    from interpbench_jax.weights import digest_weights
+
+    case = read_case(folder)
+    made = case.provenance
+    expected = {
+        "source": "trained",
+        "seeds": list(seeds),
+        "recipe": _as_json(task.recipe),
+        "weights_sha256": digest_weights(case.weights),
+    }
+    recipe = made.get("recipe")
+    if isinstance(recipe, Mapping):
+        made = {**made, "recipe": {key: recipe[key] for key in recipe if key != "note"}}
+    differing = [key for key, value in expected.items() if made.get(key) != value]
+    differing += [] if case.config == task.config else ["transformer"]
+    differing += [] if (folder / LOG_FILE).is_file() else [LOG_FILE]
+    if differing:
+        raise ValueError(
+            f"Expected in {folder} nothing, or a model of this recipe and these seeds; got one "
+            f"that differs in {', '.join(differing)}. Train it anew with --restart, or write to "
+            "another folder with --out."
+        )
+    lines = (folder / LOG_FILE).read_text(encoding="utf-8").splitlines()
+    log = [EpochRecord.from_json(line) for line in lines]
+    return _describe(case, log, task.recipe, was_there=True)
+
+
+def _as_json(recipe: "Recipe") -> dict[str, object]:
+    """A recipe as provenance keeps it, without its note, which trains nothing."""
+    described = json.loads(json.dumps(dataclasses.asdict(recipe)))
+    del described["note"]
+    return described
+
+
+def _finish(
+    stack: "Stack", there: Mapping[str, Outcome], order: Order, bars: "_Bars | None"
+) -> dict[str, Outcome]:
+    """Train what a stack lacks, and certify what lacks a certificate."""
+    from interpbench_jax.training import train_many
+    from interpbench_jax.training.stack import Stack
+
+    kept = {task.case_id: there[task.case_id] for task in stack.tasks if task.case_id in there}
+    # A training that was begun is gone on with whole, because its models were trained together.
+    if not order.restart and not stack.folder_in(order.directory).is_dir():
+        left = tuple(task for task in stack.tasks if task.case_id not in kept)
+        stack = Stack(left, stack.seeds, stack.recipe)
+    found = dict(kept)
+    if stack.tasks:
+        folder = stack.folder_in(order.directory)
+        if order.restart:
+            shutil.rmtree(folder, ignore_errors=True)
+        report = None if bars is None else bars.begin(stack)
+        results = train_many(
+            stack.tasks, seeds=stack.seeds, directory=order.directory, progress=report
+        )
+        for task, trained in zip(stack.tasks, results, strict=True):
+            case = _write(trained, order)
+            found[task.case_id] = _describe(case, trained.log, task.recipe, was_there=False)
+        shutil.rmtree(folder)
+    if order.certifies:
+        for case_id in found:
+            _certify(order.directory / case_id)
+    return found
+
+
+def _write(trained: "Trained", order: Order) -> "Case":
+    """Write a model and its log; a folder that has a `config.json` has both."""
+    from interpbench_jax.weights import write_atomically
+
+    folder = order.directory / trained.case.case_id
+    folder.mkdir(parents=True, exist_ok=True)
+    case = dataclasses.replace(
+        trained.case, provenance={**trained.case.provenance, "command": order.command}
+    )
+    lines = [record.to_json() + "\n" for record in trained.log]
+    write_atomically(folder / LOG_FILE, "".join(lines))
+    case.save(folder)
+    return case
+
+
+def _certify(folder: Path) -> None:
+    """Certify the model in a folder, unless its certificate is there."""
+    from interpbench_jax.case import read_case
+    from interpbench_jax.certificates import CERTIFICATE_FILE, read_certificate
+    from interpbench_jax.certificates.measure import certify
+    from interpbench_jax.weights import digest_weights
+
+    case = read_case(folder)
+    if (folder / CERTIFICATE_FILE).is_file():
+        if read_certificate(folder).weights_sha256 == digest_weights(case.weights):
+            return
+    certify(case).save(folder)
+
+
+def _describe(
+    case: "Case", log: "Sequence[EpochRecord]", recipe: "Recipe", was_there: bool
+) -> Outcome:
+    import numpy as np
+
+    seed, epoch = case.provenance["seed"], case.provenance["epoch"]
+    (best,) = (record for record in log if (record.seed, record.epoch) == (seed, epoch))
+    seconds = {each.epoch: each.training_seconds + each.validation_seconds for each in log}
+    return Outcome(
+        case_id=case.case_id,
+        seed=best.seed,
+        epochs=max(seconds),
+        best_epoch=best.epoch,
+        accuracy=best.accuracy,
+        iia=best.iia,
+        strict=best.strict,
+        seconds=sum(seconds.values()),
+        has_reached_target=bool(np.float32(best.lowest) >= np.float32(recipe.target)),
+        was_there=was_there,
+    )
+
+
+def _table(outcomes: Sequence[Outcome], directory: Path) -> Table:
+    table = Table(
+        title=f"Models in {directory}",
+        caption="Accuracies on held-out inputs; seconds of all models trained together.",
+        title_justify="left",
+        caption_justify="left",
+        box=None,
+        header_style="bold",
+    )
+    headers = ("case", "seed", "epochs", "accuracy", "lowest IIA", "lowest strict", "seconds", "")
+    for header in headers:
+        table.add_column(header, justify="left" if not header else "right")
+    for each in outcomes:
+        shares = [f"{share:.4%}" for share in (each.accuracy, each.iia, each.strict)]
+        notes = ["already trained"] if each.was_there else []
+        notes += [] if each.has_reached_target else ["MISSED its target"]
+        cells = (each.case_id, str(each.seed), str(each.epochs), *shares, f"{each.seconds:.1f}")
+        table.add_row(*cells, ", ".join(notes))
+    return table
+
+
+@contextmanager
+def _bars(hidden: bool) -> "Iterator[_Bars | None]":
+    """Bars on standard error, one for each stack that is trained."""
+    if hidden:
+        yield None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[accuracies]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as shown:
+        yield _Bars(shown)
+
+
+class _Bars:
+    def __init__(self, shown: "Progress"):
+        self.shown = shown
+
+    def begin(self, stack: "Stack") -> "Callable[[tuple[EpochRecord, ...], int], None]":
+        """A bar over a stack's epochs; what is returned is called after each of them."""
+        case_ids = " ".join(task.case_id for task in stack.tasks)
+        bar = self.shown.add_task(
+            f"case {case_ids}", total=stack.recipe.epochs, accuracies="compiling"
+        )
+
+        def report(records: "tuple[EpochRecord, ...]", most: int) -> None:
+            best: dict[str, EpochRecord] = {}
+            for record in sorted(records, key=lambda record: record.lowest):
+                best[record.case_id] = record
+            last = min(best.values(), key=lambda record: record.lowest)
+            has_ended = last.lowest >= stack.recipe.target
+            self.shown.update(
+                bar,
+                completed=last.epoch,
+                total=last.epoch if has_ended else most,
+                accuracies=f"{last.case_id}: accuracy {last.accuracy:.2%}, IIA {last.iia:.2%}, "
+                f"strict {last.strict:.2%}",
+            )
+
+        return report

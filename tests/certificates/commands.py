@@ -1,0 +1,15 @@
+"""The command line, run in this process so that compiled programs are used again."""
+
+import sys
+
+import pytest
+
+from interpbench_jax.cli import main
+
+
+def run_command(*arguments: str, code: int) -> None:
+    """Run `interpbench` and expect an exit code."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as stopped:
+        patch.setattr(sys, "argv", ["interpbench", *arguments])
+        main()
+    assert (stopped.value.code or 0) == code

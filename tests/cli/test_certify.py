@@ -1,0 +1,179 @@
+"""The command `certify`, and what `show` says of a certificate; measuring has tests of its own."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from interpbench_jax.certificates import (
+    Certificate,
+    CircuitAlone,
+    EdgeCheck,
+    EdgeEffect,
+    NodeEffect,
+    measure,
+    read_certificate,
+)
+from interpbench_jax.weights import digest_weights
+from tests.certificates.commands import run_command
+from tests.certificates.emoji import make_case, make_weights
+
+MLP = "blocks.0.mlp.hook_post"
+HEAD = "blocks.0.attn.hook_result[0]"
+LEAK = EdgeEffect("blocks.0.hook_resid_pre", "blocks.1.hook_mlp_out", 1.25, 0.0625)
+CERTIFICATE = Certificate(
+    case_id="36",
+    weights_sha256=digest_weights(make_weights()),
+    n=500,
+    seed=1,
+    distinct_inputs=400,
+    split_inputs=2014,
+    atol=None,
+    accuracy=0.99996,
+    sequence_accuracy=0.9991,
+    iia={"mood": 0.9951},
+    strict_accuracy={HEAD: 0.9981},
+    alignment={"mood": (MLP,)},
+    metric="kl",
+    nodes={HEAD: NodeEffect(0.0, 0.0), MLP: NodeEffect(12.5, 0.625)},
+    circuit_alone=CircuitAlone(0.97, 0.96, 0.95, 0.94),
+    edges=EdgeCheck(500, {"circuit": {"head": 0.98, "qkv": None}}, 0.125, (), (LEAK,)),
+    versions={"jax": "1.2.3"},
+)
+
+
+@pytest.fixture(autouse=True)
+def plain_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "150")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return make_case().save(tmp_path / "36")
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is certified, this is what was measured."""
+
+    def certify(*_: object, n: int, seed: int, progress: object) -> Certificate:
+        return dataclasses.replace(CERTIFICATE, n=n, seed=seed)
+
+    monkeypatch.setattr(measure, "certify", certify)
+
+
+@pytest.mark.usefixtures("measured")
+def test_tables(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_command("certify", str(folder), "--n", "500", code=0)
+    out = capsys.readouterr().out
+    for text in (
+        "500 pairs of the test split (seed 1), 400 different of the 2,014 that it holds",
+        "0.9999 of outputs, 0.9991 of whole sequences",
+        "accuracy 0.9500 by their mean, 0.9400 resampled",
+        "0.9800 (head), not defined (qkv)",
+        "not in the circuit, used",
+        "Lowest of accuracy, IIA and strict accuracy: 0.995100 (at least 0.995): passed.",
+    ):
+        assert text in out
+    assert read_certificate(folder) == CERTIFICATE
+
+
+@pytest.mark.usefixtures("measured")
+def test_below_the_bar(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_command("certify", str(folder), "--min", "0.9952", code=1)
+    assert "FAILED" in capsys.readouterr().out
+    # What was measured is kept, good or bad.
+    assert read_certificate(folder).n == 10_000
+    run_command("certify", str(folder), "--min", "0.9952", "--json", code=1)
+    assert json.loads(capsys.readouterr().out)["passed"] is False
+
+
+@pytest.mark.usefixtures("measured")
+def test_written_elsewhere(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_command("certify", str(folder), "--out", str(tmp_path / "out"), "--seed", "9", code=0)
+    assert read_certificate(tmp_path / "out").seed == 9
+    assert not (folder / "certificate.json").exists()
+    # A folder of cases is looked into, as it is when a case is loaded.
+    (tmp_path / "36" / "36").mkdir()
+    make_case().save(tmp_path / "36" / "36")
+    run_command("certify", str(folder), code=0)
+    assert (folder / "36" / "certificate.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("no/such/folder",), "there is no such folder"),
+        (("99",), "Expected a case whose weights interpbench-jax carries"),
+        ((".", "--n", "0"), "greater than or equal to 1"),
+        ((".", "--min", "1.5"), "less than or equal to 1"),
+        ((".", "--seed", "-1"), "greater than or equal to 0"),
+    ],
+)
+def test_wrong_input(
+    arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_command("certify", *arguments, code=2)
+    captured = capsys.readouterr()
+    assert message in " ".join(captured.err.split())
+    assert captured.out == ""
+
+
+def test_a_case_without_a_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = dataclasses.replace(make_case(), case_id="mine").save(tmp_path / "mine")
+    run_command("certify", str(folder), code=2)
+    assert "Expected a case whose task is declared" in " ".join(capsys.readouterr().err.split())
+
+
+# show
+
+
+def shown(folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[str, dict[str, object] | None]:
+    """What `show` says of the certificate: in its table, and as JSON."""
+    run_command("show", str(folder), code=0)
+    lines = capsys.readouterr().out.splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("certificate "))
+    text = " ".join(" ".join(lines[first : first + 2]).split())
+    run_command("show", str(folder), "--json", code=0)
+    return text, json.loads(capsys.readouterr().out)["certificate"]
+
+
+def test_show_without_a_certificate(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text, values = shown(folder, capsys)
+    assert "none; `interpbench certify` makes one" in text and values is None
+
+
+def test_show_with_a_certificate(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    CERTIFICATE.save(folder)
+    text, values = shown(folder, capsys)
+    assert "accuracy 0.9999, lowest IIA 0.9951, lowest strict accuracy 0.9981 on 500" in text
+    assert "edges that contradict the circuit: 1" in text
+    assert values == {
+        "is_of_these_weights": True,
+        "n": 500,
+        "accuracy": 0.99996,
+        "lowest_iia": 0.9951,
+        "lowest_strict_accuracy": 0.9981,
+        "silent_edges": 0,
+        "unexpected_edges": 1,
+    }
+
+
+def test_show_with_another_models_certificate(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataclasses.replace(CERTIFICATE, weights_sha256="0" * 64).save(folder)
+    text, values = shown(folder, capsys)
+    assert "of other weights than these" in text
+    assert values is not None and values["is_of_these_weights"] is False
+
+
+def test_show_with_a_broken_certificate(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "certificate.json").write_text("{}")
+    text, values = shown(folder, capsys)
+    assert "not readable: " in text
+    assert values is not None and 'Expected a JSON object with "format"' in str(values["error"])
