@@ -38,8 +38,8 @@ class Recipe:
         update: `"sum"`: one step on the weighted sum of the losses; `"alternate"`: a step on
             each in turn, interchange, strict, behaviour.
         sampling: which aligned variables and which nodes outside the circuit are interchanged:
-            `"batch"`: one for a whole batch; `"example"`: one per example; `"subsets"`: per
-            example each one with probability 1/2, and at least one; `"mixed"`: one variable per
+            `"batch"`: one for a whole batch; `"example"`: one per example; `"subsets"`: one per
+            example, and each of the others with probability 1/2; `"mixed"`: one variable per
             example, and outside the circuit one node for half of the examples and a subset for
             the others, so that nodes are silent together too.
         average_decay: of the running mean of the weights that is kept as the model; 0 for none.

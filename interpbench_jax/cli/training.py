@@ -264,6 +264,8 @@ def _finish(
         for task, trained in zip(stack.tasks, results, strict=True):
             case = _write(trained, order)
             found[task.case_id] = _describe(case, trained.log, task.recipe, was_there=False)
+        if bars is not None:
+            bars.end()
         shutil.rmtree(folder)
     if order.certifies:
         for case_id in found:
@@ -335,7 +337,7 @@ def _table(outcomes: Sequence[Outcome], directory: Path) -> Table:
     for header in headers:
         table.add_column(header, justify="left" if not header else "right")
     for each in outcomes:
-        shares = [f"{share:.4%}" for share in (each.accuracy, each.iia, each.strict)]
+        shares = [f"{share:.3%}" for share in (each.accuracy, each.iia, each.strict)]
         notes = ["already trained"] if each.was_there else []
         notes += [] if each.has_reached_target else ["MISSED its target"]
         cells = (each.case_id, str(each.seed), str(each.epochs), *shares, f"{each.seconds:.1f}")
@@ -378,13 +380,17 @@ class _Bars:
             for record in sorted(records, key=lambda record: record.lowest):
                 best[record.case_id] = record
             last = min(best.values(), key=lambda record: record.lowest)
-            has_ended = last.lowest >= stack.recipe.target
             self.shown.update(
                 bar,
                 completed=last.epoch,
-                total=last.epoch if has_ended else most,
+                total=most,
                 accuracies=f"{last.case_id}: accuracy {last.accuracy:.2%}, IIA {last.iia:.2%}, "
                 f"strict {last.strict:.2%}",
             )
 
         return report
+
+    def end(self) -> None:
+        """Fill the last bar up, where its models were done before the most epochs."""
+        bar = self.shown.tasks[-1]
+        self.shown.update(bar.id, total=bar.completed)

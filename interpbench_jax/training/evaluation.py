@@ -165,9 +165,10 @@ def held_out_pairs(
 def is_right(logits: Logits, targets: Targets, atol: float) -> Bool[Array, "batch pos"]:
     """Whether each output is the program's: its class, or its number within `atol`."""
     if logits.shape[-1] == 1:
-        return jnp.abs(logits[..., 0] - targets) <= atol
+        return jnp.abs(logits[..., 0] - targets.astype(logits.dtype)) <= atol
     # The largest of logits with a nan among them is that nan, which is no answer.
-    return (logits.argmax(axis=-1) == targets) & ~jnp.isnan(logits).any(axis=-1)
+    chosen = logits.argmax(axis=-1).astype(targets.dtype)
+    return (chosen == targets) & ~jnp.isnan(logits).any(axis=-1)
 
 
 def shares_right(

@@ -28,7 +28,7 @@ def output_loss(logits: Logits, targets: Targets) -> Loss:
     """Cross-entropy against classes, or mean squared error where there is one output."""
     scored, wanted = logits[:, 1:], jnp.asarray(targets)[:, 1:]
     if logits.shape[-1] == 1:
-        return ((scored[..., 0] - wanted) ** 2).mean()
+        return ((scored[..., 0] - wanted.astype(logits.dtype)) ** 2).mean()
     chosen = jax.nn.one_hot(wanted, logits.shape[-1], dtype=logits.dtype)
     # A class that the model lacks has a logit of -inf, which 0 does not multiply away.
     log_p = jnp.where(chosen > 0, jax.nn.log_softmax(scored), 0)

@@ -1,0 +1,66 @@
+"""Which recipes are refused, and what release 1.0.0's were."""
+
+import dataclasses
+
+import pytest
+
+from interpbench_jax.cases import CASES, Recipe, TrainingArguments
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"schedule": "cosine"}, "Expected schedule out of none, linear, plateau, got 'cosine'"),
+        ({"update": "both"}, "Expected update out of sum, alternate, got 'both'"),
+        ({"sampling": "all"}, r"Expected sampling out of batch, .*, got 'all'"),
+        ({"epochs": 0}, "Expected epochs as an int from 1, got 0"),
+        ({"epochs": 2.0}, r"Expected epochs as an int from 1, got 2\.0"),
+        ({"batch_size": True}, "Expected batch_size as an int from 1, got True"),
+        ({"n_samples": -1}, "Expected n_samples as an int from 1"),
+        ({"n_validation": 0}, "Expected n_validation as an int from 1"),
+        ({"learning_rate": 0.0}, r"Expected learning_rate as a number above 0, got 0\.0"),
+        ({"learning_rate": float("nan")}, "Expected learning_rate as a number above 0, got nan"),
+        ({"clip_grad_norm": float("inf")}, "Expected clip_grad_norm as a number above 0, got inf"),
+        ({"initializer_range": -0.1}, "Expected initializer_range as a number above 0"),
+        ({"atol": 0}, "Expected atol as a number above 0"),
+        ({"target": 1.01}, r"Expected target from 0 to 1, got 1\.01"),
+        ({"target_loss": 0.0}, r"Expected target_loss as a number above 0 or None, got 0\.0"),
+        ({"average_decay": -0.5}, "Expected average_decay from 0 to 1"),
+        ({"betas": (0.9, 1.0)}, "Expected betas from 0 to below 1"),
+        ({"strict_weight": -1.0}, "Expected strict_weight as a number from 0"),
+        ({"iit_weight": float("nan")}, "Expected iit_weight as a number from 0, got nan"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_a_recipe_that_is_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(Recipe(), **changes)  # pyright: ignore[reportArgumentType]
+
+
+def test_what_released_the_models() -> None:
+    recipe = Recipe.released(CASES["36"].training)
+    assert recipe == Recipe(
+        learning_rate=1e-3,
+        schedule="none",
+        betas=(0.9, 0.9),
+        clip_grad_norm=0.1,
+        epochs=2000,
+        n_validation=24_000,
+        strict_weight=100.0,  # 10, applied twice
+        update="alternate",
+        sampling="batch",
+        initializer_range=0.8 / 17**0.5,
+        target=0.995,
+        target_loss=None,
+    )
+    quick = Recipe.released(CASES["11"].training)
+    assert (quick.learning_rate, quick.epochs, quick.clip_grad_norm) == (1e-2, 500, 1.0)
+    assert quick.strict_weight == pytest.approx(0.16)
+    arguments = TrainingArguments(use_single_loss=True, lr_scheduler="plateau", atol=0.1)
+    other = Recipe.released(arguments)
+    assert (other.update, other.schedule, other.atol) == ("sum", "plateau", 0.1)
+
+
+def test_every_declared_task_has_been_released_by_some_recipe() -> None:
+    for task in CASES.values():
+        assert Recipe.released(task.training).strict_weight == task.training.strict_weight**2

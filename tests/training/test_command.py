@@ -1,0 +1,81 @@
+"""`interpbench train`, as a user meets it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from interpbench_jax import CASES, read_case
+from interpbench_jax.training import EpochRecord
+
+
+def run(*arguments: str, cache: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "COLUMNS": "120", "NO_COLOR": "1"}
+    if cache is not None:
+        environment["JAX_COMPILATION_CACHE_DIR"] = str(cache)
+    return subprocess.run(
+        [sys.executable, "-m", "interpbench_jax.cli", "train", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=environment,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "Expected cases out of 3, 4, 8, 11,"),
+        (("11", "--all"), "or --all; got both."),
+        (("11", "99"), "got 99."),
+        (("11", "--seeds", "0"), "or equal to 1"),
+        (("11", "--epochs", "0"), "or equal to 1"),
+        (("11", "--recipe", "mine"), "'mine' is not one of"),
+        (("11", "--out", __file__), "name another with --out."),
+    ],
+)
+def test_wrong_input_ends_in_a_message(arguments: tuple[str, ...], message: str) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert message in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr and done.stdout == ""
+
+
+@pytest.mark.slow
+def test_train(tmp_path: Path) -> None:
+    out, cache = tmp_path / "models", tmp_path / "jax"
+    options = ("36", "--seeds", "1", "--epochs", "2", "--no-certify", "--out", str(out))
+    done = run(*options, "--json", cache=cache)
+    assert done.returncode in (0, 1) and done.stderr == "", done.stderr
+    described = json.loads(done.stdout)
+    (model,) = described["models"]
+    assert described["passed"] is model["has_reached_target"] is (done.returncode == 0)
+    assert model["accuracy"] > 0.5 and not model["was_there"]
+    # Nothing but the model is left.
+    assert [path.name for path in out.iterdir()] == ["36"]
+    names = {path.name for path in (out / "36").iterdir()}
+    assert names == {"circuit.json", "config.json", "log.jsonl", "model.safetensors"}
+    case = read_case(out / "36")
+    assert case.provenance["command"] == f"interpbench train {' '.join(options)} --json"
+    assert case.circuit == CASES["36"].circuit
+    lines = (out / "36" / "log.jsonl").read_text().splitlines()
+    assert max(EpochRecord.from_json(line).epoch for line in lines) == model["epochs"]
+
+    config = (out / "36" / "config.json").read_bytes()
+    again = run(*options, cache=cache)
+    assert again.returncode == done.returncode, again.stderr
+    assert "already trained" in again.stdout
+    assert (out / "36" / "config.json").read_bytes() == config
+
+    other = run(*(*options[:2], "2", *options[3:]), cache=cache)
+    assert other.returncode == 2
+    assert "differs in seeds. Train it anew with --restart" in " ".join(other.stderr.split())
+
+    anew = json.loads(run(*options, "--restart", "--json", cache=cache).stdout)["models"][0]
+    assert not anew["was_there"] and anew["iia"] == model["iia"]
+    made = read_case(out / "36").provenance
+    assert made["weights_sha256"] == case.provenance["weights_sha256"]
+    assert str(made["command"]).endswith("--restart --json")

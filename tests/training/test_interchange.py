@@ -1,0 +1,91 @@
+"""Runs under interchange against the same by TransformerLens's hooks."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from interpbench_jax import build_model, run_with_cache, run_with_hooks
+from interpbench_jax.model import Transformer
+from interpbench_jax.sites import Kind, Node
+from interpbench_jax.training.interchange import node_mask, run, run_interchanged
+from tests.fixtures import random_weights, tiny_config
+
+BATCH, POS = 5, 6
+pytestmark = pytest.mark.usefixtures("x64")
+
+
+def make_model(**changes: object) -> Transformer:
+    config = tiny_config(**changes)
+    return build_model(config, random_weights(config, np.float64))
+
+
+def make_tokens(model: Transformer, seed: int) -> jax.Array:
+    rng = np.random.default_rng(seed)
+    return jnp.asarray(rng.integers(0, model.config.d_vocab, (BATCH, POS), np.int32))
+
+
+def run_by_hooks(
+    model: Transformer, tokens: jax.Array, source: jax.Array, mask: np.ndarray
+) -> jax.Array:
+    """The interchange at `hook_result` and `hook_post`, with the source's activations."""
+    _, cached = run_with_cache(model, source)
+    hooks = {}
+    for layer in range(model.config.n_layers):
+        heads, mlp = f"blocks.{layer}.attn.hook_result", f"blocks.{layer}.mlp.hook_post"
+        chosen = jnp.asarray(mask[:, layer])
+        hooks[heads] = lambda activation, name=heads, chosen=chosen: jnp.where(
+            chosen[:, None, :-1, None], cached[name], activation
+        )
+        hooks[mlp] = lambda activation, name=mlp, chosen=chosen: jnp.where(
+            chosen[:, None, -1:], cached[name], activation
+        )
+    return run_with_hooks(model, tokens, hooks)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"normalization_type": "LNPre", "act_fn": "gelu_new"}, {"attention_dir": "bidirectional"}],
+    ids=str,
+)
+def test_an_interchange_is_that_of_the_hooks(changes: dict[str, object]) -> None:
+    model = make_model(**changes)
+    tokens, source = make_tokens(model, 0), make_tokens(model, 1)
+    clean, other = run(model, tokens), run(model, source)
+    np.testing.assert_allclose(clean.logits, model(tokens), rtol=0, atol=1e-12)
+    shape = (BATCH, model.config.n_layers, model.config.n_heads + 1)
+    rng = np.random.default_rng(2)
+    for mask in (np.zeros(shape, bool), np.ones(shape, bool), rng.random(shape) < 0.4):
+        found = run_interchanged(model, clean.streams[0], other.values, jnp.asarray(mask))
+        expected = run_by_hooks(model, tokens, source, mask)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+        if not mask.any():
+            np.testing.assert_allclose(found, model(tokens), rtol=0, atol=1e-12)
+
+
+def test_a_late_start_gives_the_same() -> None:
+    model = make_model(n_layers=3)
+    clean, other = (run(model, make_tokens(model, seed)) for seed in (0, 1))
+    for first in (1, 2):
+        mask = np.zeros((BATCH, 3, model.config.n_heads + 1), bool)
+        mask[:, first] = np.random.default_rng(first).random(mask[:, first].shape) < 0.5
+        late = run_interchanged(model, clean.streams[first], other.values, jnp.asarray(mask), first)
+        whole = run_interchanged(model, clean.streams[0], other.values, jnp.asarray(mask))
+        np.testing.assert_allclose(late, whole, rtol=0, atol=1e-12)
+
+
+def test_node_mask() -> None:
+    config = tiny_config()  # two layers of three heads
+    nodes = (Node(Kind.HEAD, 0, 2), Node(Kind.MLP_POST, 1))
+    expected = np.zeros((2, 4), bool)
+    expected[0, 2] = expected[1, 3] = True
+    np.testing.assert_array_equal(node_mask(config, nodes), expected)
+    assert not node_mask(config, ()).any()
+
+
+@pytest.mark.parametrize(
+    "node", [Node(Kind.HEAD, 0, 3), Node(Kind.HEAD, 0, 4), Node(Kind.MLP_POST, 2), Node(Kind.EMBED)]
+)
+def test_a_node_that_the_model_lacks(node: Node) -> None:
+    with pytest.raises(ValueError, match=r"2 layers of 3 heads, got .*; the task needs a larger"):
+        node_mask(tiny_config(), (node,))

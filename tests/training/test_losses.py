@@ -1,0 +1,92 @@
+"""The losses by hand, at a perfect model, and what they have no gradient in."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from interpbench_jax import build_model
+from interpbench_jax.config import TransformerConfig
+from interpbench_jax.model import Transformer
+from interpbench_jax.training.interchange import run
+from interpbench_jax.training.losses import (
+    behavior_loss,
+    interchange_loss,
+    output_loss,
+    strict_loss,
+)
+from interpbench_jax.weights import weight_shapes
+from tests.fixtures import random_weights, tiny_config
+
+
+def test_cross_entropy_by_hand() -> None:
+    logits = np.random.default_rng(0).standard_normal((3, 4, 5))
+    targets = np.random.default_rng(1).integers(0, 5, (3, 4))
+    terms = [
+        np.log(np.exp(logits[row, pos]).sum()) - logits[row, pos, targets[row, pos]]
+        for row in range(3)
+        for pos in (1, 2, 3)  # position 0 is BOS
+    ]
+    found = output_loss(jnp.asarray(logits, jnp.float32), jnp.asarray(targets, jnp.int32))
+    np.testing.assert_allclose(found, np.mean(terms), rtol=1e-5)
+
+
+def test_squared_error_by_hand() -> None:
+    logits = jnp.asarray([[[100.0], [1.0], [2.0]], [[100.0], [0.0], [4.0]]])
+    targets = jnp.asarray([[0.0, 0.5, 2.0], [0.0, 1.0, 1.0]])
+    assert float(output_loss(logits, targets)) == (0.25 + 0 + 1 + 9) / 4
+
+
+def test_classes_that_stacking_adds_change_nothing() -> None:
+    logits = jnp.asarray(np.random.default_rng(0).standard_normal((2, 3, 4)), jnp.float32)
+    targets = jnp.asarray([[0, 1, 2], [0, 3, 3]], jnp.int32)
+    more = jnp.concatenate([logits, jnp.full((2, 3, 2), -jnp.inf)], axis=-1)
+    np.testing.assert_allclose(output_loss(more, targets), output_loss(logits, targets), rtol=1e-6)
+    gradient = jax.grad(output_loss)(more, targets)
+    np.testing.assert_allclose(gradient[..., :4], jax.grad(output_loss)(logits, targets), atol=1e-7)
+    assert not np.asarray(gradient[..., 4:]).any()
+
+
+def make_perfect(config: TransformerConfig) -> Transformer:
+    """A model that says which token stands at each position; heads and MLPs write nothing."""
+    weights = {name: np.zeros(shape, np.float32) for name, shape in weight_shapes(config).items()}
+    weights["embed.W_E"][:, : config.d_vocab] = np.eye(config.d_vocab)
+    weights["unembed.W_U"][: config.d_vocab] = 1000 * np.eye(config.d_vocab)
+    return build_model(config, weights)
+
+
+def test_zero_at_a_perfect_model() -> None:
+    model = make_perfect(tiny_config(d_vocab_out=7))
+    tokens = jnp.asarray(np.random.default_rng(0).integers(0, 7, (4, 6), np.int32))
+    values = run(model, jnp.roll(tokens, 1, axis=0)).values
+    mask = jnp.ones((4, 2, 4), bool)
+    assert float(behavior_loss(model, tokens, tokens)) == 0
+    assert float(interchange_loss(model, tokens, values, mask, tokens)) == 0
+    assert float(strict_loss(model, tokens, values, mask, tokens)) == 0
+    assert float(behavior_loss(model, tokens, (tokens + 1) % 7)) == 1000
+
+
+@pytest.mark.parametrize("loss", [interchange_loss, strict_loss])
+def test_no_gradient_through_the_source(loss: Callable[..., jax.Array]) -> None:
+    config = tiny_config()
+    model = build_model(config, random_weights(config))
+    tokens = jnp.asarray(np.random.default_rng(0).integers(0, 7, (4, 6), np.int32))
+    targets = tokens % 5
+    values = jax.jit(run)(model, jnp.roll(tokens, 1, axis=0)).values
+    mask = jnp.ones((4, 2, 4), bool)
+    constant = jax.jit(lambda model, values: loss(model, tokens, values, mask, targets))
+    gradient = jax.grad(constant, argnums=1)(model, values)
+    assert not any(np.asarray(leaf).any() for leaf in jax.tree.leaves(gradient))
+
+    def with_own_source(model: Transformer) -> jax.Array:
+        own = run(model, jnp.roll(tokens, 1, axis=0)).values
+        return loss(model, tokens, own, mask, targets)
+
+    found = jax.jit(jax.grad(with_own_source))(model)
+    expected = jax.grad(constant)(model, values)
+    pairs = zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True)
+    for one, other in pairs:
+        np.testing.assert_allclose(one, other, atol=1e-6)
+    assert any(np.asarray(leaf).any() for leaf in jax.tree.leaves(found))
