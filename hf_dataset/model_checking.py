@@ -72,9 +72,8 @@ def _differences(case: Case, task: Task) -> Iterator[str]:
         declared, found = getattr(task.config, field.name), getattr(case.config, field.name)
         if declared != found:
             yield f"Expected {field.name} to be {declared!r} as the task declares, got {found!r}"
-    vocab = tuple(sorted(task.token_ids, key=task.token_ids.__getitem__))
-    if case.vocab != vocab:
-        yield f"Expected the task's tokens {vocab}, got {case.vocab}"
+    if case.vocab != task.tokens:
+        yield f"Expected the task's tokens {task.tokens}, got {case.vocab}"
     right = set(task.circuit.edges)
     given = set(() if case.circuit is None else case.circuit.edges)
     if right != given:

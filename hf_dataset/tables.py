@@ -115,7 +115,7 @@ def describe_task(task: Task, pairs: Pairs) -> dict[str, object]:
         "tier": task.tier,
         "program": render(task.program),
         "note": task.note,
-        "vocab": sorted(task.token_ids, key=task.token_ids.__getitem__),
+        "vocab": list(task.tokens),
         "bos_id": task.token_ids[BOS],
         "pad_id": task.token_ids[PAD],
         "is_categorical": task.is_categorical,

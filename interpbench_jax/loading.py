@@ -60,7 +60,7 @@ def load_case(
         return _load_packaged(case_id)
     directory = Path(source).expanduser()
     if source != HUB and directory.is_dir():
-        return _load_directory(_case_directory(directory, case_id), case_id, {"source": "folder"})
+        return _load_directory(case_directory(directory, case_id), case_id, {"source": "folder"})
     if isinstance(source, Path) or (source != HUB and not _REPO_ID.fullmatch(source)):
         raise FileNotFoundError(
             f"Expected {PACKAGED!r}, {HUB!r}, a folder, or a Hub repository such as "
@@ -134,7 +134,7 @@ def _load_directory(directory: Path, case_id: str, provenance: dict[str, object]
     if task is not None:
         description = task.description
         if vocab is None:
-            vocab = tuple(sorted(task.token_ids, key=task.token_ids.__getitem__))
+            vocab = task.tokens
         moved = {node: targets[0] for node, targets in task.moved}
     return convert_case(
         files,
@@ -146,7 +146,7 @@ def _load_directory(directory: Path, case_id: str, provenance: dict[str, object]
     )
 
 
-def _case_directory(directory: Path, case_id: str) -> Path:
+def case_directory(directory: Path, case_id: str) -> Path:
     """The folder of a case: the one that is named after it inside, or the given one."""
     from interpbench_jax.cases import CASES
 

@@ -162,6 +162,18 @@ def parse_edge(name: str) -> Edge:
     return Edge(parse_node(names[0].strip()), parse_node(names[1].strip()))
 
 
+def components(n_layers: int, n_heads: int) -> tuple[Node, ...]:
+    """Every head, at `hook_result`, and every MLP, at `hook_post`, in forward order."""
+    return tuple(
+        node
+        for layer in range(n_layers)
+        for node in (
+            *(Node(Kind.HEAD, layer, head) for head in range(n_heads)),
+            Node(Kind.MLP_POST, layer),
+        )
+    )
+
+
 def writers(n_layers: int, n_heads: int) -> tuple[Node, ...]:
     """Everything that adds to the residual stream, in the order of a mask's `src` axis."""
     return tuple(_writers(n_layers, n_heads))

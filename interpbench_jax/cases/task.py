@@ -20,7 +20,7 @@ from interpbench_jax.rasp import Value, Variable
 from interpbench_jax.rasp.lowering import Lowering
 from interpbench_jax.rasp.placement import lower
 from interpbench_jax.rasp.value_sets import value_sets
-from interpbench_jax.sites import Kind, Node
+from interpbench_jax.sites import Kind, Node, components
 
 if TYPE_CHECKING:
     from interpbench_jax.rasp.high_level import HighLevelModel
@@ -112,6 +112,11 @@ class Task:
         return MappingProxyType({text: index for index, text in enumerate(texts)})
 
     @cached_property
+    def tokens(self) -> tuple[str, ...]:
+        """The token of every id, BOS and PAD included."""
+        return tuple(self.token_ids)
+
+    @cached_property
     def classes(self) -> tuple[Value, ...] | None:
         """The label of every output class, in order; None for a regression."""
         if not self.is_categorical:
@@ -165,15 +170,7 @@ class Task:
     def nodes_not_in_circuit(self) -> tuple[Node, ...]:
         """The heads and MLPs that must have no effect, in forward order."""
         used = {node for nodes in self.alignment.values() for node in nodes}
-        config = self.config
-        every = (
-            node
-            for layer in range(config.n_layers)
-            for node in (
-                *(Node(Kind.HEAD, layer, head) for head in range(config.n_heads)),
-                Node(Kind.MLP_POST, layer),
-            )
-        )
+        every = components(self.config.n_layers, self.config.n_heads)
         return tuple(node for node in every if node not in used)
 
     @cached_property

@@ -133,11 +133,10 @@ def _check_fits(case: Case, task: Task) -> None:
             f"Case {case.case_id!r}: expected a model of at least {task.max_seq_len} positions, "
             f"as task {task.case_id!r} has, got {case.config.n_ctx}."
         )
-    tokens = tuple(sorted(task.token_ids, key=task.token_ids.__getitem__))
-    if case.vocab is not None and case.vocab != tokens:
+    if case.vocab is not None and case.vocab != task.tokens:
         raise ValueError(
             f"Case {case.case_id!r}: expected the tokens of task {task.case_id!r} in the order of "
-            f"their ids, {tokens}, got {case.vocab}."
+            f"their ids, {task.tokens}, got {case.vocab}."
         )
     truths = (task.circuit.in_universe("head"), task.complete_circuit.in_universe("head"))
     if case.circuit is not None and case.circuit.in_universe("head") not in truths:

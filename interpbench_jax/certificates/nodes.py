@@ -14,7 +14,7 @@ from interpbench_jax.certificates.parts import NodeEffect
 from interpbench_jax.certificates.rounding import round_effect
 from interpbench_jax.metrics import METRICS, Targets, default_metric
 from interpbench_jax.model import Transformer
-from interpbench_jax.sites import Kind, Node
+from interpbench_jax.sites import components
 from interpbench_jax.training.interchange import node_mask, run, run_interchanged
 
 
@@ -25,14 +25,7 @@ def measure_nodes(model: Transformer, pairs: HeldOut) -> dict[str, NodeEffect]:
         By name, in forward order: heads at `hook_result`, MLPs at `hook_post`.
     """
     config = model.config
-    nodes = [
-        node
-        for layer in range(config.n_layers)
-        for node in (
-            *(Node(Kind.HEAD, layer, head) for head in range(config.n_heads)),
-            Node(Kind.MLP_POST, layer),
-        )
-    ]
+    nodes = components(config.n_layers, config.n_heads)
     masks = jnp.asarray(np.stack([node_mask(config, (node,)) for node in nodes]))
     total = np.zeros((len(nodes), 2))
     for part, n in pairs.chunks():

@@ -135,10 +135,9 @@ def _given_folder(case: str) -> Path | None:
     folder = Path(case).expanduser()
     if not folder.is_dir():
         return None
-    # As `load_case` looks: a folder named after the case inside comes first.
-    name = folder.resolve().name
-    inner = (folder / name, folder / "models" / name)
-    return next((each for each in inner if each.is_dir()), folder)
+    from interpbench_jax.loading import case_directory
+
+    return case_directory(folder, folder.resolve().name)
 
 
 def _print(certificate: "Certificate", bar: float, written: Path | None) -> None:

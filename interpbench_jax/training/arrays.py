@@ -109,15 +109,26 @@ def training_inputs(task: Task, recipe: Recipe, seed: int) -> np.ndarray:
     Every one that there is, where a task has at most `recipe.n_samples` inputs and at least
     16,000; else four fifths of `n_samples`, drawn uniformly.
     """
-    size = task.space.size(task.max_seq_len)
-    if min(_FEWEST, recipe.n_samples) <= size <= recipe.n_samples:
+    if _has_all_used(task, recipe):
         inputs = task.all_inputs("train")
     else:
-        n = max(recipe.batch_size, int(_TRAIN_SHARE * recipe.n_samples))
+        n = n_training_inputs(task, recipe)
         inputs = task.space.draw(n, np.random.default_rng(seed), "train", is_variable=False)
     if len(inputs) < recipe.batch_size:
         inputs = np.resize(inputs, (recipe.batch_size, inputs.shape[1]))
     return inputs
+
+
+def n_training_inputs(task: Task, recipe: Recipe) -> int:
+    """How many inputs `training_inputs` gives, without drawing them."""
+    if _has_all_used(task, recipe):
+        return max(recipe.batch_size, len(task.all_inputs("train")))
+    return max(recipe.batch_size, int(_TRAIN_SHARE * recipe.n_samples))
+
+
+def _has_all_used(task: Task, recipe: Recipe) -> bool:
+    size = task.space.size(task.max_seq_len)
+    return min(_FEWEST, recipe.n_samples) <= size <= recipe.n_samples
 
 
 def initial_weights(

@@ -16,7 +16,12 @@ from jaxtyping import Array, Float
 from interpbench_jax.cases import Recipe, Task
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.model import Transformer
-from interpbench_jax.training.arrays import initial_weights, task_nodes, training_inputs
+from interpbench_jax.training.arrays import (
+    initial_weights,
+    n_training_inputs,
+    task_nodes,
+    training_inputs,
+)
 from interpbench_jax.training.devices import over_models, place_models
 from interpbench_jax.training.epoch import Epoch, Models, State, TaskData, hide_classes
 from interpbench_jax.training.evaluation import (
@@ -65,6 +70,10 @@ class Stack:
     def jobs(self) -> tuple[Job, ...]:
         """Every model, in the order of a stack's arrays."""
         return tuple(Job(task, seed) for task in range(len(self.tasks)) for seed in self.seeds)
+
+    def rows_of(self, task: int) -> slice:
+        """The places of a task's models in a stack's arrays."""
+        return slice(task * len(self.seeds), (task + 1) * len(self.seeds))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -148,8 +157,7 @@ class Stack:
         found: list[Accuracies] = []
         n_seeds = len(self.seeds)
         for index, examination in enumerate(self._examinations):
-            rows = slice(index * n_seeds, (index + 1) * n_seeds)
-            own = {name: array[rows] for name, array in weights.items()}
+            own = {name: array[self.rows_of(index)] for name, array in weights.items()}
             own["unembed.b_U"] = hide_classes(own["unembed.b_U"], self.data.has_class[index])
             examine = self._examiner(examination.layers)
             shares = examine(place_models(own, n_seeds), examination.questions)
@@ -226,7 +234,7 @@ def stack_tasks(
         shape = dataclasses.replace(task.config, d_vocab=1, d_vocab_out=classes)
         chosen = recipe or task.recipe
         # Stacked tasks are trained on equally many inputs: an epoch is as long as it is alone.
-        n_inputs = len(training_inputs(task, chosen, _DATA_SEED))
+        n_inputs = n_training_inputs(task, chosen)
         groups.setdefault((shape, chosen, n_inputs), []).append(task)
     return tuple(
         Stack(tuple(group), tuple(seeds), recipe or group[0].recipe) for group in groups.values()

@@ -148,7 +148,10 @@ def _train_stack(
     finally:
         if checkpoints is not None:
             checkpoints.close()
-    return tuple(_best_of(stack, standing, task, log) for task in range(len(stack.tasks)))
+    accuracies = stack.examine(standing.best)
+    return tuple(
+        _best_of(stack, standing, accuracies, task, log) for task in range(len(stack.tasks))
+    )
 
 
 def _start(stack: Stack) -> Standing:
@@ -211,7 +214,7 @@ def _judge(
         is_done &= kept_loss <= stack.recipe.target_loss
     has_ended = np.zeros(len(kept), bool)
     for task in range(len(stack.tasks)):
-        own = slice(task * len(stack.seeds), (task + 1) * len(stack.seeds))
+        own = stack.rows_of(task)
         has_ended[own] = is_done[own].any()
     return standing._replace(
         best=best,
@@ -228,7 +231,7 @@ def _refuse_if_lost(
     """Stop where a task has no model left; a lost one among others is only left behind."""
     is_left = standing.is_active & is_finite
     for index, task in enumerate(stack.tasks):
-        own = np.arange(index * len(stack.seeds), (index + 1) * len(stack.seeds))
+        own = np.arange(len(stack.jobs))[stack.rows_of(index)]
         own = own[standing.is_active[own]]
         if not len(own) or is_left[own].any():
             continue
@@ -268,12 +271,17 @@ def _record(
     )
 
 
-def _best_of(stack: Stack, standing: Standing, index: int, log: list[EpochRecord]) -> Trained:
+def _best_of(
+    stack: Stack,
+    standing: Standing,
+    accuracies: tuple[Accuracies, ...],
+    index: int,
+    log: list[EpochRecord],
+) -> Trained:
     task = stack.tasks[index]
-    own = range(index * len(stack.seeds), (index + 1) * len(stack.seeds))
+    own = range(len(stack.jobs))[stack.rows_of(index)]
     best = max(own, key=lambda model: (standing.score[model], -standing.loss[model]))
     weights = stack.weights_of(standing.best, best)
-    accuracies = stack.examine(standing.best)[best]
     seed, epoch = stack.jobs[best].seed, int(standing.epoch[best])
     provenance = {
         "source": "trained",
@@ -289,7 +297,7 @@ def _best_of(stack: Stack, standing: Standing, index: int, log: list[EpochRecord
         config=task.config,
         weights=weights,
         circuit=task.circuit,
-        vocab=tuple(sorted(task.token_ids, key=task.token_ids.__getitem__)),
+        vocab=task.tokens,
         task_description=task.description,
         provenance=provenance,
     )
@@ -298,7 +306,7 @@ def _best_of(stack: Stack, standing: Standing, index: int, log: list[EpochRecord
         seed=seed,
         epoch=epoch,
         has_reached_target=bool(standing.score[best] >= stack.recipe.target),
-        accuracies=accuracies,
+        accuracies=accuracies[best],
         log=tuple(record for record in log if record.case_id == task.case_id),
     )
 
