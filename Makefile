@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 CASE ?= 11
 N ?= 1000
 
-.PHONY: demo test lint types clean
+.PHONY: demo test bench lint types clean
 
 # A stamp, so that the second call installs nothing.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -23,6 +23,10 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# BENCH="--quick" for a few minutes; see `python -m benchmarks.speed --help`.
+bench: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks.speed $(BENCH)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

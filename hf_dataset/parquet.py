@@ -72,7 +72,8 @@ def decode_table(data: bytes) -> pa.Table:
         ValueError: if it is not one, or was cut short.
     """
     try:
-        return pq.read_table(io.BytesIO(data))
+        # Arrow's own threads may abort a process that ends soon after (pyarrow 26).
+        return pq.read_table(io.BytesIO(data), use_threads=False, pre_buffer=False)
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"Expected a Parquet file, got one that does not open: {error}") from None
 

@@ -40,11 +40,18 @@ if TYPE_CHECKING:
     from interpbench_jax.scores import roc_auc as roc_auc
     from interpbench_jax.sites import Edge as Edge
     from interpbench_jax.sites import Kind as Kind
+    from interpbench_jax.sites import Neuron as Neuron
     from interpbench_jax.sites import Node as Node
     from interpbench_jax.sites import parse_edge as parse_edge
     from interpbench_jax.sites import parse_node as parse_node
+    from interpbench_jax.sweeps import SweepPlan as SweepPlan
     from interpbench_jax.sweeps import SweepResult as SweepResult
+    from interpbench_jax.sweeps import sweep_cuts as sweep_cuts
     from interpbench_jax.sweeps import sweep_edges as sweep_edges
+    from interpbench_jax.sweeps import sweep_many as sweep_many
+    from interpbench_jax.sweeps import sweep_masks as sweep_masks
+    from interpbench_jax.sweeps import sweep_mesh as sweep_mesh
+    from interpbench_jax.sweeps import sweep_neurons as sweep_neurons
     from interpbench_jax.sweeps import sweep_nodes as sweep_nodes
 
 __version__ = "0.1.0"
@@ -69,8 +76,18 @@ _HOMES = {
     "metrics": ("METRICS",),
     "model": ("Transformer", "build_model", "hook_names"),
     "scores": ("edge_auc", "edge_auc_by_universe", "node_auc", "promote_scores", "roc_auc"),
-    "sites": ("Edge", "Kind", "Node", "parse_edge", "parse_node"),
-    "sweeps": ("SweepResult", "sweep_edges", "sweep_nodes"),
+    "sites": ("Edge", "Kind", "Neuron", "Node", "parse_edge", "parse_node"),
+    "sweeps": (
+        "SweepPlan",
+        "SweepResult",
+        "sweep_cuts",
+        "sweep_edges",
+        "sweep_many",
+        "sweep_masks",
+        "sweep_mesh",
+        "sweep_neurons",
+        "sweep_nodes",
+    ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -18,6 +18,9 @@ from interpbench_jax.config import TransformerConfig
 Targets = Int[Array | np.ndarray, "batch pos"] | Float[Array | np.ndarray, "batch pos"]
 PerInput = Float[Array, " batch"]
 Metric = Callable[[Logits, Logits, Targets], PerInput]
+ClassLogits = Float[Array, "vocab_out pos batch"]
+ClassTargets = Int[Array, "pos batch"] | Float[Array, "pos batch"]
+ByClass = Callable[[ClassLogits, ClassLogits, ClassTargets], PerInput]
 MetricName = Literal["kl", "cross_entropy", "l2", "mae", "logit_diff", "accuracy"]
 
 
@@ -27,44 +30,32 @@ def kl_divergence(logits: Logits, clean_logits: Logits, targets: Targets) -> Per
     `sum_k p_clean(k) (log p_clean(k) - log p_patched(k))`, mean over positions; at least 0.
     Source: the metric of ACDC (Conmy et al. 2023, arXiv:2304.14997, section 3).
     """
-    clean = jax.nn.log_softmax(clean_logits)
-    patched = jax.nn.log_softmax(logits)
-    return (jnp.exp(clean) * (clean - patched)).sum(axis=-1).mean(axis=-1)
+    return _apply(_kl_divergence, logits, clean_logits, targets)
 
 
 def cross_entropy_increase(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
     """Growth of the cross-entropy against target classes, in nats, mean over positions."""
-    patched = _take(jax.nn.log_softmax(logits), targets)
-    clean = _take(jax.nn.log_softmax(clean_logits), targets)
-    return (clean - patched).mean(axis=-1)
+    return _apply(_cross_entropy_increase, logits, clean_logits, targets)
 
 
 def l2_distance(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
     """Euclidean distance over the outputs of a position, in their unit, mean over positions."""
-    # The double where keeps the gradient at equal outputs at 0 instead of nan.
-    squared = ((logits - clean_logits) ** 2).sum(axis=-1)
-    positive = squared > 0
-    distance = jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1)), 0)
-    return distance.mean(axis=-1)
+    return _apply(_l2_distance, logits, clean_logits, targets)
 
 
 def mean_absolute_error(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
     """Absolute difference from the clean outputs, in their unit, mean over positions."""
-    difference = logits - clean_logits
-    # Unlike that of abs, the gradient of this is 0 at equal outputs.
-    return (difference * jnp.sign(difference)).mean(axis=(-2, -1))
+    return _apply(_mean_absolute_error, logits, clean_logits, targets)
 
 
 def logit_difference_drop(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
     """Loss of margin: the target's logit less the largest other one, mean over positions."""
-    return (_margin(clean_logits, targets) - _margin(logits, targets)).mean(axis=-1)
+    return _apply(_logit_difference_drop, logits, clean_logits, targets)
 
 
 def accuracy_drop(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
     """Loss of accuracy: the share of right positions in the clean run less the patched one's."""
-    right = (_classes(logits, targets) == targets).astype(logits.dtype)
-    clean_right = (_classes(clean_logits, targets) == targets).astype(logits.dtype)
-    return (clean_right - right).mean(axis=-1)
+    return _apply(_accuracy_drop, logits, clean_logits, targets)
 
 
 METRICS: Mapping[MetricName, Metric] = {
@@ -112,15 +103,86 @@ def clean_targets(clean_logits: Logits) -> Targets:
     return clean_logits.argmax(axis=-1)
 
 
-def _classes(logits: Logits, targets: Targets) -> Int[Array, "batch pos"]:
-    return logits.argmax(axis=-1).astype(targets.dtype)
+def by_class(metric: Metric) -> ByClass:
+    """A metric of logits whose axes are in another order: classes first, inputs last.
+
+    The metrics of this module work that way, which is faster where there are many inputs; any
+    other is given transposed logits.
+    """
+    if metric in _BY_CLASS:
+        return _BY_CLASS[metric]
+
+    def transposed(logits: ClassLogits, clean: ClassLogits, targets: ClassTargets) -> PerInput:
+        return metric(logits.transpose(2, 1, 0), clean.transpose(2, 1, 0), targets.T)
+
+    return transposed
 
 
-def _take(values: Logits, targets: Targets) -> Float[Array, "batch pos"]:
-    return jnp.take_along_axis(values, targets[..., None], axis=-1)[..., 0]
+def _apply(function: ByClass, logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
+    targets = jnp.asarray(targets)
+    return function(logits.transpose(2, 1, 0), clean_logits.transpose(2, 1, 0), targets.T)
 
 
-def _margin(logits: Logits, targets: Targets) -> Float[Array, "batch pos"]:
-    is_target = jax.nn.one_hot(targets, logits.shape[-1], dtype=bool)
-    others = jnp.where(is_target, -jnp.inf, logits).max(axis=-1)
+def _kl_divergence(logits: ClassLogits, clean: ClassLogits, targets: ClassTargets) -> PerInput:
+    clean = jax.nn.log_softmax(clean, axis=0)
+    patched = jax.nn.log_softmax(logits, axis=0)
+    return (jnp.exp(clean) * (clean - patched)).sum(axis=0).mean(axis=0)
+
+
+def _cross_entropy_increase(
+    logits: ClassLogits, clean: ClassLogits, targets: ClassTargets
+) -> PerInput:
+    patched = _take(jax.nn.log_softmax(logits, axis=0), targets)
+    return (_take(jax.nn.log_softmax(clean, axis=0), targets) - patched).mean(axis=0)
+
+
+def _l2_distance(logits: ClassLogits, clean: ClassLogits, targets: ClassTargets) -> PerInput:
+    # The double where keeps the gradient at equal outputs at 0 instead of nan.
+    squared = ((logits - clean) ** 2).sum(axis=0)
+    positive = squared > 0
+    distance = jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1)), 0)
+    return distance.mean(axis=0)
+
+
+def _mean_absolute_error(
+    logits: ClassLogits, clean: ClassLogits, targets: ClassTargets
+) -> PerInput:
+    difference = logits - clean
+    # Unlike that of abs, the gradient of this is 0 at equal outputs.
+    return (difference * jnp.sign(difference)).mean(axis=(0, 1))
+
+
+def _logit_difference_drop(
+    logits: ClassLogits, clean: ClassLogits, targets: ClassTargets
+) -> PerInput:
+    return (_margin(clean, targets) - _margin(logits, targets)).mean(axis=0)
+
+
+def _accuracy_drop(logits: ClassLogits, clean: ClassLogits, targets: ClassTargets) -> PerInput:
+    right = (_classes(logits, targets) == targets).astype(logits.dtype)
+    clean_right = (_classes(clean, targets) == targets).astype(logits.dtype)
+    return (clean_right - right).mean(axis=0)
+
+
+_BY_CLASS: Mapping[Metric, ByClass] = {
+    kl_divergence: _kl_divergence,
+    cross_entropy_increase: _cross_entropy_increase,
+    l2_distance: _l2_distance,
+    mean_absolute_error: _mean_absolute_error,
+    logit_difference_drop: _logit_difference_drop,
+    accuracy_drop: _accuracy_drop,
+}
+
+
+def _classes(logits: ClassLogits, targets: ClassTargets) -> ClassTargets:
+    return logits.argmax(axis=0).astype(targets.dtype)
+
+
+def _take(values: ClassLogits, targets: ClassTargets) -> Float[Array, "pos batch"]:
+    return jnp.take_along_axis(values, targets[None], axis=0)[0]
+
+
+def _margin(logits: ClassLogits, targets: ClassTargets) -> Float[Array, "pos batch"]:
+    is_target = jax.nn.one_hot(targets, logits.shape[0], axis=0, dtype=bool)
+    others = jnp.where(is_target, -jnp.inf, logits).max(axis=0)
     return _take(logits, targets) - others

@@ -120,6 +120,22 @@ class Edge:
         return f"{self.src}{_ARROW}{self.dst}"
 
 
+@dataclass(frozen=True)
+class Neuron:
+    """One hidden unit of an MLP.
+
+    Attributes:
+        layer: the MLP's layer, from 0.
+        index: which unit, from 0.
+    """
+
+    layer: int
+    index: int
+
+    def __str__(self) -> str:
+        return f"{Node(Kind.MLP_POST, self.layer)}[{self.index}]"
+
+
 _ARROW = " -> "
 
 

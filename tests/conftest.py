@@ -26,6 +26,14 @@ hypothesis.settings.register_profile("interpbench", deadline=None, print_blob=Tr
 hypothesis.settings.load_profile("interpbench")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Commands in processes of their own keep programs here, not in the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("INTERPBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture
 def x64() -> Iterator[None]:
     """float64 in JAX while the test runs."""

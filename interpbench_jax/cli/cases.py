@@ -1,7 +1,6 @@
-"""Commands on one case: show, convert, sweep, verify."""
+"""Commands on one case: show, convert, verify."""
 
 import json
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -10,6 +9,7 @@ import typer
 from rich.console import Console
 
 from interpbench_jax.cli.certify import summarize
+from interpbench_jax.cli.compile_cache import NoCacheOption, use_cache
 from interpbench_jax.cli.console import (
     PACKAGED,
     CaseArgument,
@@ -19,13 +19,10 @@ from interpbench_jax.cli.console import (
     RevisionOption,
     load,
     print_json,
-    progress,
 )
 
 if TYPE_CHECKING:
     from interpbench_jax.case import Case
-    from interpbench_jax.sites import Edge, Node
-    from interpbench_jax.sweeps import SweepResult
 
 
 def show(
@@ -128,63 +125,6 @@ def convert(
     Console().print(f"Case {loaded.case_id} written to {folder}: {written}", highlight=False)
 
 
-def sweep(
-    case: CaseArgument,
-    nodes: Annotated[bool, typer.Option("--nodes/--edges", help="What to patch.")] = False,
-    ablation: Annotated[
-        Literal["resample", "mean", "zero"], typer.Option(help="What takes a node's place.")
-    ] = "resample",
-    metric: Annotated[
-        Literal["kl", "cross_entropy", "l2", "mae", "logit_diff", "accuracy"] | None,
-        typer.Option(help="How much worse is measured.", show_default="kl, or l2 for a regression"),
-    ] = None,
-    universe: Annotated[
-        Literal["qkv", "qkv-merged", "head", "head-no-embed"],
-        typer.Option(help="Which edges, or the sources of which."),
-    ] = "qkv",
-    n: Annotated[int, typer.Option("--n", help="How many pairs of inputs.", min=1)] = 1000,
-    seed: Annotated[int, typer.Option(help="Of the inputs.", min=0)] = 0,
-    top: Annotated[int, typer.Option(help="How many effects to show; 0 for all.", min=0)] = 20,
-    max_bytes: Annotated[
-        int | None,
-        typer.Option(
-            help="Memory that the patched runs may take.", min=1, show_default="32 MiB on a CPU"
-        ),
-    ] = None,
-    repo: RepoOption = PACKAGED,
-    revision: RevisionOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Patch every edge (or node) of a case and compare with its circuit."""
-    from interpbench_jax.inputs import uniform_pairs
-    from interpbench_jax.sweeps import sweep_edges, sweep_nodes
-
-    loaded = load(case, repo, revision)
-    pairs = uniform_pairs(loaded, n, seed)
-    function = sweep_nodes if nodes else sweep_edges
-    with progress("patching", hidden=as_json) as report:
-        started = time.perf_counter()
-        result = function(
-            loaded.model,
-            pairs.clean,
-            pairs.corrupted,
-            universe=universe,
-            ablation=ablation,
-            metric=metric,
-            max_bytes=max_bytes,
-            progress=report,
-        )
-        seconds = time.perf_counter() - started
-    if as_json:
-        from interpbench_jax.report import sweep_as_json
-
-        found = sweep_as_json(result, loaded.circuit)
-        inputs = {"inputs": pairs.description, "seconds": seconds}
-        print_json({"case_id": loaded.case_id, **inputs, **found})
-    else:
-        _print_sweep(loaded, result, pairs.description, seconds, top)
-
-
 def verify(
     path: CaseArgument,
     oracle: Annotated[
@@ -195,12 +135,14 @@ def verify(
     repo: RepoOption = PACKAGED,
     revision: RevisionOption = None,
     as_json: JsonOption = False,
+    no_cache: NoCacheOption = False,
 ) -> None:
     """Certify a conversion: the worst relative error at every hook.
 
     Exits with 1 where an error in float64 is above the limit. float32 is shown beside it: there
     a softmax turns the rounding of large scores into errors that no implementation avoids.
     """
+    use_cache(no_cache)
     from conversion.verify import certify_conversion, read_oracle
     from interpbench_jax.report import certificate_table
     from interpbench_jax.report.tables import ErrorRow
@@ -241,31 +183,3 @@ def _task_facts(case: "Case") -> dict[str, str]:
         aligned.append(f"{names} at {', '.join(map(str, targets))}")
     facts = {"program": str(task.program), "alignment": "; ".join(aligned), "tier": task.tier}
     return facts | ({"note": task.note} if task.note else {})
-
-
-def _print_sweep(
-    case: "Case",
-    result: "SweepResult[Edge] | SweepResult[Node]",
-    inputs: str,
-    seconds: float,
-    top: int,
-) -> None:
-    from interpbench_jax.report import areas_by_universe, auc_table, effect_rows, effects_table
-
-    rows = effect_rows(result, case.circuit)
-    what = "edges" if len(rows[0].ends) == 2 else "nodes"
-    swept = f"{len(rows)} {what} ({result.universe})"
-    title = f"Case {case.case_id}: {swept}, {result.ablation} ablation, effect as {result.metric}"
-    console = Console()
-    console.print(effects_table(title, rows, top or len(rows)))
-    areas = areas_by_universe(result, case.circuit)
-    if areas:
-        console.print(auc_table("Effects against the known circuit", areas))
-    else:
-        console.print("The case's files tell no circuit, so there is nothing to compare with.")
-    runs = len(rows) * result.n_inputs
-    console.print(
-        f"Inputs: {inputs}. {len(rows)} edits x {result.n_inputs} inputs in {seconds:.1f} s "
-        f"({runs / seconds:,.0f} patched runs per second, compilation included).",
-        highlight=False,
-    )

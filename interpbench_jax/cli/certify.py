@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 from rich.console import Console
 
+from interpbench_jax.cli.compile_cache import NoCacheOption, use_cache
 from interpbench_jax.cli.console import (
     PACKAGED,
     CaseArgument,
@@ -43,12 +44,14 @@ def certify(
     repo: RepoOption = PACKAGED,
     revision: RevisionOption = None,
     as_json: JsonOption = False,
+    no_cache: NoCacheOption = False,
 ) -> None:
     """Certify that a model has its circuit: accuracy, IIA, strict accuracy, ablations, edges.
 
     Writes certificate.json beside the weights where a folder is given. Exits with 1 where accuracy,
     an IIA or a strict accuracy on held-out inputs is below --min.
     """
+    use_cache(no_cache)
     from interpbench_jax.certificates.measure import certify as measure
 
     loaded = load(case, repo, revision)

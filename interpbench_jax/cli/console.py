@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # The default of --repo, which `interpbench_jax.loading` knows too; importing that takes a while.
 PACKAGED = "packaged"
+EVERY_CASE = "all"
 _BAR_AFTER_SECONDS = 2.0
 
 
@@ -76,6 +77,24 @@ def load(case: str, repo: str, revision: str | None) -> "Case":
             f"Expected a folder or a case's id, got {case!r}: there is no such folder."
         )
     return load_case(case, repo, revision=revision)
+
+
+def choose_cases(given: Sequence[str]) -> list[str]:
+    """The cases that are meant: those given, once each, or for `all` every packaged one.
+
+    Raises:
+        ValueError: if `all` is not alone, or nothing is packaged.
+    """
+    if EVERY_CASE not in given:
+        return list(dict.fromkeys(given))
+    if len(given) > 1:
+        raise ValueError(f"Expected cases or {EVERY_CASE!r}, got both.")
+    from interpbench_jax.loading import packaged_cases
+
+    cases = list(packaged_cases())
+    if not cases:
+        raise ValueError("Expected cases: this installation carries none; name a folder or --repo.")
+    return cases
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from interpbench_jax.cli.compile_cache import NoCacheOption, use_cache
 from interpbench_jax.cli.console import Exit, JsonOption, print_json
 
 if TYPE_CHECKING:
@@ -104,12 +105,14 @@ def train(
         bool, typer.Option("--restart", help="Train anew what is already trained or begun.")
     ] = False,
     as_json: JsonOption = False,
+    no_cache: NoCacheOption = False,
 ) -> None:
     """Train models whose circuits are known, into OUT/CASE/.
 
     Called again after being stopped, it goes on where it stood and ends in the same weights; what
     is already trained is left alone. Exits with 1 where a model misses its recipe's target.
     """
+    use_cache(no_cache)
     tasks = _choose_tasks(cases or [], everything, recipe, epochs)
     _check_folder(out)
     _use_every_core()

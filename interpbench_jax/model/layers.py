@@ -1,5 +1,6 @@
 """The arithmetic that the modules share."""
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -13,8 +14,14 @@ from interpbench_jax.sites import Kind, Node
 # GPUs and TPUs multiply float32 in fewer bits unless told otherwise, and parity needs them all.
 einsum = partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
+
+def _gelu(x: Array) -> Array:
+    # As PyTorch has it. `jax.nn.gelu` goes through erfc, exact in far tails and 2.5 times slower.
+    return 0.5 * x * (1 + jax.lax.erf(x * jnp.asarray(math.sqrt(0.5), x.dtype)))
+
+
 ACTIVATIONS: Mapping[Activation, Callable[[Array], Array]] = {
-    "gelu": partial(jax.nn.gelu, approximate=False),
+    "gelu": _gelu,
     "gelu_new": partial(jax.nn.gelu, approximate=True),
     "relu": jax.nn.relu,
 }

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from interpbench_jax.circuit import Circuit, universe
-from interpbench_jax.report.tables import EffectRow
+from interpbench_jax.circuit import Circuit, UniverseName, universe
+from interpbench_jax.report.tables import EffectRow, SweepRow
 from interpbench_jax.scores import edge_auc_by_universe, node_auc
 from interpbench_jax.sites import Edge, Node
 
@@ -14,15 +14,22 @@ if TYPE_CHECKING:
 def effect_rows(
     result: "SweepResult[Edge] | SweepResult[Node]", circuit: Circuit | None
 ) -> list[EffectRow]:
-    """One row an edit, in the sweep's order; the circuit may not be known."""
+    """One row an edit, for each position alone if so swept, in the sweep's order.
+
+    The circuit may not be known. The sweep is of one ablation.
+    """
+    space = _universe_of(result)
     truth: frozenset[Edge | Node] | None = None
     if circuit is not None and isinstance(result.names[0], Edge):
-        truth = frozenset(circuit.in_universe(result.universe))
+        truth = frozenset(circuit.in_universe(space))
     elif circuit is not None:
-        truth = frozenset(circuit.nodes_in(result.universe))
+        truth = frozenset(circuit.nodes_in(space))
+    positions = (None,) if result.positions is None else result.positions
+    effects = result.effects.reshape(len(result.names), len(positions))
     return [
-        EffectRow(_ends(name), float(effect), None if truth is None else name in truth)
-        for name, effect in zip(result.names, result.effects, strict=True)
+        EffectRow(_ends(name), float(effect), None if truth is None else name in truth, position)
+        for name, own in zip(result.names, effects, strict=True)
+        for position, effect in zip(positions, own, strict=True)
     ]
 
 
@@ -32,40 +39,57 @@ def areas_by_universe(
     """ROC-AUC by universe, with how many items the circuit has there and of how many.
 
     Edges are scored in their own universe and the coarser ones, nodes in their own; empty where
-    the circuit is not known.
+    the circuit is not known. Where positions were patched alone, the largest effect counts.
     """
     if circuit is None:
         return {}
-    shape = (circuit.n_layers, circuit.n_heads)
+    shape, space = (circuit.n_layers, circuit.n_heads), _universe_of(result)
+    effects = result.effects if result.positions is None else result.effects.max(axis=-1)
     if isinstance(result.names[0], Edge):
-        areas = edge_auc_by_universe(result.effects, circuit, result.universe)
+        areas = edge_auc_by_universe(effects, circuit, space)
         return {
             name: (area, len(circuit.in_universe(name)), len(universe(name, *shape).edges))
             for name, area in areas.items()
         }
-    nodes = universe(result.universe, *shape).sources
-    inside = len(circuit.nodes_in(result.universe) & set(nodes))
+    nodes = universe(space, *shape).sources
+    inside = len(circuit.nodes_in(space) & set(nodes))
     defined = 0 < inside < len(nodes)
-    area = node_auc(nodes, result.effects, circuit, result.universe) if defined else None
-    return {result.universe: (area, inside, len(nodes))}
+    area = node_auc(nodes, effects, circuit, space) if defined else None
+    return {space: (area, inside, len(nodes))}
 
 
 def sweep_as_json(
     result: "SweepResult[Edge] | SweepResult[Node]", circuit: Circuit | None
 ) -> dict[str, object]:
-    """A sweep and its scores as plain JSON values."""
-    rows = effect_rows(result, circuit)
+    """A sweep and its scores as plain JSON values; effects tell their position if they have one."""
+    names = [name for name in result.names for _ in result.positions or (None,)]
+    effects = [
+        {"name": str(name), "effect": row.effect, "in_circuit": row.in_circuit}
+        | ({} if row.position is None else {"position": row.position})
+        for name, row in zip(names, effect_rows(result, circuit), strict=True)
+    ]
     return {
         "universe": result.universe,
         "ablation": result.ablation,
         "metric": result.metric,
         "n_inputs": result.n_inputs,
-        "effects": [
-            {"name": str(name), "effect": row.effect, "in_circuit": row.in_circuit}
-            for name, row in zip(result.names, rows, strict=True)
-        ],
+        "effects": effects,
         "auc": {name: area for name, (area, _, _) in areas_by_universe(result, circuit).items()},
     }
+
+
+def sweep_row(
+    case_id: str, result: "SweepResult[Edge] | SweepResult[Node]", circuit: Circuit | None
+) -> SweepRow:
+    """A sweep as a row among others."""
+    assert isinstance(result.ablation, str), "a sweep of one ablation"
+    areas = {name: area for name, (area, _, _) in areas_by_universe(result, circuit).items()}
+    return SweepRow(case_id, result.ablation, result.metric, float(result.effects.max()), areas)
+
+
+def _universe_of(result: "SweepResult[Edge] | SweepResult[Node]") -> UniverseName:
+    assert result.universe is not None, "a sweep of a universe"
+    return result.universe
 
 
 def _ends(name: Edge | Node) -> tuple[str, ...]:

@@ -14,11 +14,30 @@ _BAR = 8
 
 
 class EffectRow(NamedTuple):
-    """One edge, with its two ends, or one node of a sweep."""
+    """One edge, with its two ends, or one node of a sweep, at one position or all (None)."""
 
     ends: tuple[str, ...]
     effect: float
     in_circuit: bool | None
+    position: int | None = None
+
+
+class SweepRow(NamedTuple):
+    """One sweep among several.
+
+    Attributes:
+        case_id: of which case.
+        ablation: what took the place of the outputs.
+        metric: the unit of the effects.
+        largest: the largest effect.
+        areas: ROC-AUC by universe, None where it is not defined; empty without a known circuit.
+    """
+
+    case_id: str
+    ablation: str
+    metric: str
+    largest: float
+    areas: Mapping[str, float | None]
 
 
 class ErrorRow(NamedTuple):
@@ -115,6 +134,9 @@ def effects_table(title: str, rows: Sequence[EffectRow], top: int) -> Table:
     )
     for header in ("from", "to") if ordered and len(ordered[0].ends) == 2 else ("node",):
         table.add_column(header, overflow="fold")
+    by_position = any(row.position is not None for row in shown)
+    if by_position:
+        table.add_column("position", justify="right")
     table.add_column("effect", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     table.add_column("circuit", no_wrap=True)
@@ -122,8 +144,34 @@ def effects_table(title: str, rows: Sequence[EffectRow], top: int) -> Table:
     marks = {True: Text("yes", "green"), False: Text("no", "dim"), None: Text("?", "dim")}
     for row in shown:
         bar = "█" * round(_BAR * max(row.effect, 0) / largest)
-        ends = (Text(end) for end in row.ends)
-        table.add_row(*ends, f"{row.effect:.3g}", bar, marks[row.in_circuit])
+        where = [*map(Text, row.ends), *([str(row.position)] if by_position else [])]
+        table.add_row(*where, f"{row.effect:.3g}", bar, marks[row.in_circuit])
+    return table
+
+
+def sweeps_table(title: str, rows: Sequence[SweepRow], by_position: bool) -> Table:
+    """Several sweeps, one a row: the largest effect, and ROC-AUC by universe."""
+    over = ", each at its position of largest effect" if by_position else ""
+    universes = list(dict.fromkeys(name for row in rows for name in row.areas))
+    table = Table(
+        title=title,
+        title_justify="left",
+        caption=f"largest: of the effects; by universe: ROC-AUC of the effects{over} (-: not "
+        "defined)",
+        caption_justify="left",
+        box=None,
+        header_style="bold",
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("case", no_wrap=True)
+    table.add_column("ablation", no_wrap=True)
+    table.add_column("metric", no_wrap=True)
+    for header in ("largest", *universes):
+        table.add_column(header, justify="right", no_wrap=True)
+    for row in rows:
+        areas = (row.areas.get(name) for name in universes)
+        shown = ("-" if area is None else f"{area:.4f}" for area in areas)
+        table.add_row(Text(row.case_id), row.ablation, row.metric, f"{row.largest:.3g}", *shown)
     return table
 
 

@@ -1,105 +1,96 @@
 """How much of a sweep runs at a time."""
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
-import numpy as np
 
-from interpbench_jax.config import TransformerConfig
-from interpbench_jax.sites import readers, writers
-
-# On a CPU a call that fits near the caches is the fastest; elsewhere, one that fills the chip.
-_CPU_BYTES = 32 << 20
-_ACCELERATOR_BYTES = 2 << 30
-_PREFERRED_ROWS = 256
+# Hidden units of a block on a CPU: more of them leave the caches, fewer do not fill a product.
+_CPU_BYTES = 2 << 20
+_CPU_ROWS = (128, 1024)
+# Elsewhere a block has to fill the chip.
+_ACCELERATOR_BYTES = 256 << 20
+_ACCELERATOR_ROWS = (4096, 1 << 17)
+# What a block costs beside its rows, in rows: dispatch, and products with short sides.
+_OVERHEAD_ROWS = 128
+# How many blocks a call may take; how many it does take is not compiled in.
+_CALL_BLOCKS = 64
+_LOGITS_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
 class Chunks:
-    """The shape of one call of the compiled program.
+    """The shape of one call of a compiled program, on one device.
+
+    All three are powers of two, so that sweeps of similar size share programs.
 
     Attributes:
-        edits: edits per call.
         batch: inputs per call.
+        edits: edits per block.
+        blocks: blocks per call, at most.
     """
 
-    edits: int
     batch: int
+    edits: int
+    blocks: int
 
-    def rows(self, total: int) -> range:
-        """The first row of every chunk of inputs."""
-        return range(0, total, self.batch)
-
-    def edits_from(self, total: int) -> range:
-        """The first edit of every chunk of edits."""
-        return range(0, total, self.edits)
+    @property
+    def rows(self) -> int:
+        """Patched runs per block."""
+        return self.batch * self.edits
 
 
 def default_max_bytes() -> int:
-    """The memory budget of a sweep that names none: 32 MiB on a CPU, 2 GiB elsewhere."""
-    return _CPU_BYTES if jax.default_backend() == "cpu" else _ACCELERATOR_BYTES
+    """The memory budget of a sweep that names none: 512 MiB on a CPU, 4 GiB elsewhere."""
+    return 512 << 20 if jax.default_backend() == "cpu" else 4 << 30
 
 
-def choose_chunks(
-    config: TransformerConfig,
-    dtype: np.dtype,
-    n_edits: int,
-    batch: int,
-    n_pos: int,
-    max_bytes: int,
-    *,
-    by_position: bool = False,
-) -> Chunks:
-    """The largest evenly filled chunks that stay under a memory budget.
+def wanted_rows(d_mlp: int, n_pos: int, itemsize: int) -> int:
+    """Patched runs per block that run fastest, found by measurement: a power of two."""
+    on_cpu = jax.default_backend() == "cpu"
+    wanted = _CPU_BYTES if on_cpu else _ACCELERATOR_BYTES
+    least, most = _CPU_ROWS if on_cpu else _ACCELERATOR_ROWS
+    return _power(min(max(wanted // (d_mlp * n_pos * itemsize), least), most))
+
+
+def choose_chunks(places: Sequence[int], n_inputs: int, most_rows: int) -> Chunks:
+    """The chunks that compute the least beside what was asked for.
 
     Args:
-        config: the model's shape.
-        dtype: of its activations.
-        n_edits: edits of the sweep.
-        batch: inputs of the sweep.
-        n_pos: positions of an input.
-        max_bytes: the budget.
-        by_position: whether masks have a position axis.
-
-    Raises:
-        ValueError: if one edit of one input does not fit.
+        places: how many edits enter at each place; a block holds edits of one place.
+        n_inputs: inputs of the sweep.
+        most_rows: patched runs per block, at most.
     """
-    per_edit, per_input, per_run = (
-        number * dtype.itemsize for number in numbers_held(config, n_pos, by_position)
-    )
-    if max_bytes < per_edit + per_input + per_run:
-        raise ValueError(
-            f"Expected max_bytes of at least {per_edit + per_input + per_run}, which one edit of "
-            f"one input takes in this model, got {max_bytes}."
-        )
-    rows = min(batch, _PREFERRED_ROWS, (max_bytes - per_edit) // (per_input + per_run))
-    edits = min(n_edits, (max_bytes - rows * per_input) // (per_edit + rows * per_run))
-    rows = min(batch, (max_bytes - edits * per_edit) // (per_input + edits * per_run))
-    return Chunks(edits=_even(n_edits, edits), batch=_even(batch, rows))
+
+    def cost(batch: int, edits: int) -> tuple[int, int]:
+        blocks = sum(-(-count // edits) for count in places)
+        chunks = -(-n_inputs // batch)
+        return blocks * chunks * (_OVERHEAD_ROWS + batch * edits), -batch
+
+    options = [
+        (batch, edits)
+        for batch in _powers(min(most_rows, _power_above(n_inputs)))
+        for edits in _powers(min(most_rows // batch, _power_above(max(places, default=1))))
+    ]
+    batch, edits = min(options, key=lambda option: cost(*option))
+    return Chunks(batch, edits, _CALL_BLOCKS)
 
 
-def numbers_held(config: TransformerConfig, n_pos: int, by_position: bool) -> tuple[int, int, int]:
-    """How many numbers a call holds at its peak: per edit, per input, per edit and input.
-
-    Counted from the masked forward's arrays; the tests hold it against XLA's own account.
-    """
-    src = len(writers(config.n_layers, config.n_heads))
-    dst = len(readers(config.n_layers, config.n_heads))
-    mask = 2 * dst * src * (n_pos if by_position else 1)
-    stream = n_pos * config.d_model
-    heads = config.n_heads
-    # XLA keeps about half of the prefixes that the layers read at once.
-    prefixes = sum(4 + 2 * layer * (heads + 1) + heads for layer in range(config.n_layers))
-    outputs = (prefixes + 2 * src) // 2 * stream
-    logits = n_pos * config.d_vocab_out
-    reading = 9 * heads * stream
-    attention = 3 * heads * n_pos * (config.d_model + 2 * config.d_head + n_pos)
-    mlp = 4 * n_pos * config.d_mlp + 2 * stream
-    run = outputs + max(reading, attention, mlp) + 3 * logits
-    return mask, src * stream + logits, run
+def limit_logits(chunks: Chunks, bytes_per_row: int) -> Chunks:
+    """Fewer blocks per call where their logits are kept."""
+    most = max(1, _LOGITS_BYTES // (bytes_per_row * chunks.rows))
+    return Chunks(chunks.batch, chunks.edits, min(chunks.blocks, _power(most)))
 
 
-def _even(total: int, largest: int) -> int:
-    """The size of the fewest equal chunks of at most `largest`."""
-    return math.ceil(total / math.ceil(total / largest))
+def _powers(most: int) -> list[int]:
+    return [1 << exponent for exponent in range(max(most, 1).bit_length())]
+
+
+def _power(number: int) -> int:
+    """The largest power of two up to a number."""
+    return 1 << (max(number, 1).bit_length() - 1)
+
+
+def _power_above(number: int) -> int:
+    """The smallest power of two from a number on."""
+    return 1 << (max(number, 1) - 1).bit_length()

@@ -1,53 +1,35 @@
-"""The compiled program of a sweep, and the loop that feeds it chunk by chunk."""
+"""The programs of a sweep, as functions of arrays."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int
 
-from interpbench_jax.axes import Replacement, Tokens
-from interpbench_jax.interventions import (
-    Ablation,
-    masked_forward,
-    replacement_outputs,
-    writer_outputs,
+from interpbench_jax.metrics import Metric, Targets, by_class, clean_targets
+from interpbench_jax.sweeps.forward import Activations, Form, Run, Weights, unembed
+from interpbench_jax.sweeps.masked import MaskBlock, MaskBlocks, masked_streams
+from interpbench_jax.sweeps.suffix import (
+    Block,
+    Blocks,
+    Entry,
+    at_position,
+    final_streams,
+    neuron_changes,
+    output_changes,
 )
-from interpbench_jax.metrics import Metric, Targets, clean_targets
-from interpbench_jax.model import Transformer
-from interpbench_jax.sweeps.chunks import Chunks
-from interpbench_jax.sweeps.edits import Edits, mask_of
-
-Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What the runs read, on the host.
-
-    Attributes:
-        clean: the inputs.
-        corrupted: what replacements come from; for `"resample"` paired with `clean` by row.
-        targets: for the metric; None for the clean run's own.
-    """
-
-    clean: Int[np.ndarray, "batch pos"]
-    corrupted: Int[np.ndarray, "other pos"]
-    targets: Int[np.ndarray, "batch pos"] | Float[np.ndarray, "batch pos"] | None
 
 
 @dataclass(frozen=True)
 class Scoring:
-    """How a patched run becomes a number; static in the compiled program.
+    """How a patched run becomes numbers; part of the compiled program.
 
     Attributes:
         metric: the metric.
         first_scored: the first position that it looks at.
-        by_position: whether edits cut at one position each.
+        by_position: whether edits of one position are among them.
         return_logits: whether the logits are kept.
     """
 
@@ -57,134 +39,135 @@ class Scoring:
     return_logits: bool
 
 
-def run_edits(
-    model: Transformer,
-    inputs: Inputs,
-    edits: Edits,
-    ablation: Ablation,
-    scoring: Scoring,
-    chunks: Chunks,
-    progress: Progress | None,
-) -> tuple[Float[np.ndarray, " edits"], np.ndarray | None]:
-    """The mean effect of every edit, and every patched run's logits if they are kept."""
-    batch, n_pos = inputs.clean.shape
-    shared = None if ablation == "resample" else _shared(model, inputs, ablation, chunks)
-    effects = np.zeros(edits.n_edits)
-    shape = (edits.n_edits, batch, n_pos, model.config.d_vocab_out)
-    logits = np.empty(shape, model.dtype) if scoring.return_logits else None
-    rows, firsts = chunks.rows(batch), chunks.edits_from(edits.n_edits)
-    done, total = 0, len(rows) * len(firsts)
-    for row in rows:
-        index, weights = _pad(row, chunks.batch, batch)
-        corrupted = inputs.corrupted[index] if shared is None else None
-        targets = None if inputs.targets is None else inputs.targets[index]
-        reference = _prepare(model, inputs.clean[index], corrupted, targets, scoring)
-        for first in firsts:
-            if progress is not None:
-                progress(done, total)
-            sums, kept = _patch(
-                model,
-                inputs.clean[index],
-                reference,
-                shared,
-                weights.astype(model.dtype),
-                edits.rows(first, chunks.edits),
-                scoring,
-            )
-            some = slice(first, min(first + chunks.edits, edits.n_edits))
-            effects[some] += np.asarray(sums, np.float64)[: some.stop - first]
-            if logits is not None:
-                here = slice(row, min(row + chunks.batch, batch))
-                logits[some, here] = np.asarray(kept)[: some.stop - first, : here.stop - row]
-            done += 1
-    if progress is not None:
-        progress(total, total)
-    return effects / batch, logits
-
-
-class Reference(NamedTuple):
-    """What patched runs of some inputs are made from and compared with.
+class Given(NamedTuple):
+    """What the patched runs of some inputs are made from and compared with.
 
     Attributes:
-        clean_logits: of the clean run, at the scored positions.
-        targets: at the scored positions.
-        replacement: the corrupted run's outputs; None where all inputs share theirs.
+        run: the clean run.
+        outputs: for each ablation, what takes the place of the writers' outputs; `batch` is 1
+            where all inputs share it.
+        hidden: the same of hidden units; of no units where no neuron is replaced.
+        targets: for the metric; None for the clean run's own.
     """
 
-    clean_logits: Float[Array, "batch scored vocab_out"]
-    targets: Int[Array, "batch scored"] | Float[Array, "batch scored"]
-    replacement: Replacement | None
+    run: Run
+    outputs: tuple[Float[Array, "src d_model pos #batch"], ...]
+    hidden: tuple[Float[Array, "layers hidden pos #batch"], ...]
+    targets: Targets | None
 
 
-@partial(jax.jit, static_argnames=("scoring",))
-def _prepare(
-    model: Transformer,
-    clean: Tokens,
-    corrupted: Tokens | None,
-    targets: Targets | None,
+class Found(NamedTuple):
+    """What patched runs gave.
+
+    Attributes:
+        values: the metric; rows of unused blocks are 0.
+        logits: the logits, if they are kept.
+    """
+
+    values: Float[Array, "blocks in_block batch"]
+    logits: Float[Array, "blocks in_block batch pos vocab_out"] | None
+
+
+def patch_edits(
+    form: Form,
     scoring: Scoring,
-) -> Reference:
-    scored = slice(scoring.first_scored, None)
-    clean_logits = model(clean)[:, scored]
-    wanted = clean_targets(clean_logits) if targets is None else targets[:, scored]
-    return Reference(
-        clean_logits,
-        jnp.asarray(wanted),
-        None if corrupted is None else replacement_outputs(model, corrupted, "resample"),
-    )
+    entries: tuple[Entry, ...],
+    weights: Weights,
+    given: Given,
+    blocks: Blocks,
+    count: Int[Array, " 1"],
+) -> Found:
+    """Patched runs of edits that enter at one place each.
+
+    Args:
+        form: of the model.
+        scoring: what becomes of a run.
+        entries: where edits enter, in any of the sweep's blocks.
+        weights: the model's weights.
+        given: what the runs start from.
+        blocks: the edits; all blocks of one call have the same shape.
+        count: how many blocks are in use: the first ones.
+    """
+    run = given.run
+    of_neurons = run.hidden.shape[1] > 0
+    if of_neurons:
+        gaps = jnp.concatenate([hidden - run.hidden for hidden in given.hidden])
+        gaps = gaps.reshape(-1, *gaps.shape[2:])
+    else:
+        nothing = jnp.zeros_like(run.outputs[:1])
+        gaps = jnp.concatenate([*(outputs - run.outputs for outputs in given.outputs), nothing])
+
+    def streams(block: Block) -> Activations:
+        if of_neurons:
+            change = neuron_changes(weights, gaps, block)
+        else:
+            change = output_changes(gaps, block)
+        if scoring.by_position:
+            change = at_position(change, block)
+        return final_streams(form, weights, run, change, block, entries)
+
+    return _over_blocks(form, scoring, weights, given, blocks, count, Block, streams)
 
 
-@partial(jax.jit, static_argnames=("scoring",))
-def _patch(
-    model: Transformer,
-    clean: Tokens,
-    reference: Reference,
-    shared: Replacement | None,
-    weights: Float[Array, " batch"],
-    edits: Edits,
+def patch_masks(
+    form: Form,
     scoring: Scoring,
-) -> tuple[Float[Array, " edits"], Float[Array, "edits batch pos vocab_out"] | None]:
-    """The sum of each edit's effects over the inputs, weighted, and the patched logits."""
-    n_pos = clean.shape[1] if scoring.by_position else None
-    replacement = reference.replacement if shared is None else shared
-    assert replacement is not None
+    weights: Weights,
+    given: Given,
+    blocks: MaskBlocks,
+    count: Int[Array, " 1"],
+) -> Found:
+    """Patched runs of masks; the arguments are `patch_edits`'s."""
 
-    def run(cuts: Int[Array, "cuts 2"], position: Int[Array, ""]) -> tuple[Array, Array | None]:
-        mask = mask_of(cuts, position, model.config, n_pos, model.dtype)
-        logits = masked_forward(model, clean, mask, replacement)
-        scored = logits[:, scoring.first_scored :]
-        values = scoring.metric(scored, reference.clean_logits, reference.targets)
-        if values.shape != weights.shape:
+    def streams(block: MaskBlock) -> Activations:
+        return masked_streams(form, weights, given.run, given.outputs[0], block)
+
+    return _over_blocks(form, scoring, weights, given, blocks, count, MaskBlock, streams)
+
+
+def _over_blocks(
+    form: Form,
+    scoring: Scoring,
+    weights: Weights,
+    given: Given,
+    blocks: Blocks | MaskBlocks,
+    count: Int[Array, " 1"],
+    one: type[Block] | type[MaskBlock],
+    streams: Callable[..., Activations],
+) -> Found:
+    """Run block after block; how many is not compiled in."""
+    clean = given.run.logits
+    n_edits, batch = blocks.n_edits, clean.shape[-1]
+    metric = by_class(scoring.metric)
+    clean_scored = clean[:, scoring.first_scored :]
+    if given.targets is None:
+        targets = clean_targets(clean_scored.transpose(2, 1, 0))
+    else:
+        targets = given.targets[:, scoring.first_scored :]
+
+    def every(x: Array) -> Array:
+        """The same for every edit: rows are edits, then inputs."""
+        rows = jnp.broadcast_to(x[..., None, :], (*x.shape[:-1], n_edits, batch))
+        return rows.reshape(*x.shape[:-1], -1)
+
+    def step(number: Int[Array, ""], found: Found) -> Found:
+        x = streams(one(*(array[number] for array in blocks)))
+        if not scoring.return_logits:
+            x = x[:, scoring.first_scored :]
+        logits = unembed(form, weights, x)
+        scored = logits[:, -clean_scored.shape[1] :]
+        values = metric(scored, every(clean_scored), every(jnp.asarray(targets).T))
+        if values.shape != logits.shape[-1:]:
             raise ValueError(
-                f"Expected the metric to return one number per input, shape {weights.shape}, "
+                f"Expected the metric to return one number per input, shape {logits.shape[-1:]}, "
                 f"got {values.shape}; average over positions and classes, not over inputs."
             )
-        return values @ weights, logits if scoring.return_logits else None
+        kept = found.logits
+        if kept is not None:
+            kept = kept.at[number].set(logits.transpose(2, 1, 0).reshape(kept.shape[1:]))
+        return Found(found.values.at[number].set(values.reshape(n_edits, batch)), kept)
 
-    return jax.vmap(run)(jnp.asarray(edits.cuts), jnp.asarray(edits.position))
-
-
-def _shared(model: Transformer, inputs: Inputs, ablation: Ablation, chunks: Chunks) -> Replacement:
-    """The replacements that all inputs share: the mean over all rows, or zeros."""
-    tokens = inputs.corrupted
-    if ablation == "zero":
-        return replacement_outputs(model, tokens[:1], ablation)
-    total: Array | int = 0
-    for row in chunks.rows(len(tokens)):
-        index, weights = _pad(row, min(chunks.batch, len(tokens)), len(tokens))
-        total = total + _weighted_outputs(model, tokens[index], weights.astype(model.dtype))
-    return jnp.asarray(total) / len(tokens)
-
-
-@jax.jit
-def _weighted_outputs(
-    model: Transformer, tokens: Tokens, weights: Float[Array, " batch"]
-) -> Replacement:
-    outputs = writer_outputs(model, tokens)
-    return (outputs * weights[None, None, None]).sum(axis=3, keepdims=True)
-
-
-def _pad(start: int, size: int, total: int) -> tuple[np.ndarray, np.ndarray]:
-    """`size` row indices from `start`, the last row repeated past the end with weight 0."""
-    index = np.arange(start, start + size)
-    return np.minimum(index, total - 1), index < total
+    n_blocks = len(blocks[0])
+    shape = (n_blocks, n_edits, batch)
+    kept = jnp.zeros((*shape, *clean.shape[1::-1]), clean.dtype) if scoring.return_logits else None
+    return jax.lax.fori_loop(0, count[0], step, Found(jnp.zeros(shape, clean.dtype), kept))

@@ -1,6 +1,7 @@
 """What a sweep found."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
@@ -8,12 +9,13 @@ from jaxtyping import Float
 
 from interpbench_jax.circuit import UniverseName
 from interpbench_jax.interventions import Ablation
-from interpbench_jax.sites import Edge, Node
+from interpbench_jax.sites import Edge, Neuron, Node
+from interpbench_jax.sweeps.plan import SweepPlan
 
 if TYPE_CHECKING:
     import pandas
 
-Name = TypeVar("Name", Edge, Node)
+Name = TypeVar("Name", Edge, Node, Neuron, tuple[Edge, ...], int)
 
 
 @dataclass(frozen=True)
@@ -21,42 +23,86 @@ class SweepResult(Generic[Name]):
     """The effect of each edit.
 
     Attributes:
-        names: what was replaced, one edge or node an edit; `str` gives upstream's name.
-        effects: how much worse the run got, in the metric's unit: `[edits]`, or
-            `[edits, positions]` where each position was patched alone.
+        names: what was replaced, an edit each; `str` of an edge or a node gives upstream's name.
+        effects: how much worse the run got, in the metric's unit: `[edits]`. Where each position
+            was patched alone, the last axis counts positions; where there were several
+            ablations, the first one counts them.
         positions: the positions that were patched alone; None where all were at once.
-        logits: the patched runs' logits, `[edits, batch, pos, vocab_out]` (with an axis
-            `positions` after `edits` where each was patched alone); None unless asked for.
+        logits: the patched runs' logits, `[edits, batch, pos, vocab_out]`, with the axes of
+            `effects` in place of the first; None unless asked for.
         metric: the metric's name.
-        ablation: what took the place of the outputs.
-        universe: the edges or nodes that were swept.
+        ablation: what took the place of the outputs; a tuple where several were asked for.
+        universe: the edges or nodes that were swept; None for edits of another kind.
         n_inputs: how many inputs the effects are means over.
+        plan: how it was computed.
     """
 
     names: tuple[Name, ...]
-    effects: Float[np.ndarray, " edits"] | Float[np.ndarray, "edits positions"]
+    effects: (
+        Float[np.ndarray, " edits"]
+        | Float[np.ndarray, "edits positions"]
+        | Float[np.ndarray, "ablations edits"]
+        | Float[np.ndarray, "ablations edits positions"]
+    )
     positions: tuple[int, ...] | None
     logits: np.ndarray | None = field(repr=False)
     metric: str
-    ablation: Ablation
-    universe: UniverseName
+    ablation: Ablation | tuple[Ablation, ...]
+    universe: UniverseName | None
     n_inputs: int
+    plan: SweepPlan = field(repr=False, compare=False)
+
+    def of(self, ablation: Ablation) -> "SweepResult[Name]":
+        """The part of one ablation.
+
+        Raises:
+            ValueError: if it was not among them.
+        """
+        done = self.ablation if isinstance(self.ablation, tuple) else (self.ablation,)
+        if ablation not in done:
+            raise ValueError(f"Expected an ablation out of {', '.join(done)}, got {ablation!r}.")
+        if not isinstance(self.ablation, tuple):
+            return self
+        index = done.index(ablation)
+        logits = None if self.logits is None else self.logits[index]
+        return replace(self, effects=self.effects[index], logits=logits, ablation=ablation)
 
     def to_pandas(self) -> "pandas.DataFrame":
-        """One row an edit: the name, its ends for an edge, the position if any, the effect.
+        """`columns` as a data frame.
 
         Raises:
             ImportError: if pandas is not installed.
         """
         import pandas
 
-        count = 1 if self.positions is None else len(self.positions)
-        columns: dict[str, object] = {"name": np.repeat([str(name) for name in self.names], count)}
-        if isinstance(self.names[0], Edge):
-            edges = [name for name in self.names if isinstance(name, Edge)]
-            columns["src"] = np.repeat([str(edge.src) for edge in edges], count)
-            columns["dst"] = np.repeat([str(edge.dst) for edge in edges], count)
+        return pandas.DataFrame(self.columns())
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """One row an edit: the ablation if there are several, the name, its ends for an edge, the
+        position if any, the effect.
+        """
+        ablations = self.ablation if isinstance(self.ablation, tuple) else ()
+        n_positions = 1 if self.positions is None else len(self.positions)
+
+        def spread(values: Iterable[object]) -> np.ndarray:
+            """A value for each name, for every position and ablation."""
+            return np.tile(np.asarray(list(values)).repeat(n_positions), max(len(ablations), 1))
+
+        found: dict[str, np.ndarray] = {}
+        if ablations:
+            found["ablation"] = np.repeat(np.asarray(ablations), len(self.names) * n_positions)
+        found["name"] = spread(_text(name) for name in self.names)
+        edges = [name for name in self.names if isinstance(name, Edge)]
+        if edges:
+            found["src"] = spread(str(edge.src) for edge in edges)
+            found["dst"] = spread(str(edge.dst) for edge in edges)
         if self.positions is not None:
-            columns["position"] = np.tile(self.positions, len(self.names))
-        columns["effect"] = self.effects.reshape(-1)
-        return pandas.DataFrame(columns)
+            found["position"] = np.tile(self.positions, self.effects.size // n_positions)
+        found["effect"] = self.effects.reshape(-1)
+        return found
+
+
+def _text(name: Edge | Node | Neuron | tuple[Edge, ...] | int) -> str | int:
+    if isinstance(name, tuple):
+        return ", ".join(map(str, name))
+    return name if isinstance(name, int) else str(name)

@@ -1,25 +1,19 @@
 """Exhaustive patching: the effect of replacing each node, or each edge, by itself."""
 
-from collections.abc import Sequence
-from typing import Literal, TypeVar
+from pathlib import Path
 
-import numpy as np
+from jax.sharding import Mesh
 
 from interpbench_jax import circuit
 from interpbench_jax.axes import OtherTokens, Tokens
-from interpbench_jax.circuit import Universe, UniverseName
-from interpbench_jax.interventions import ABLATIONS, Ablation
-from interpbench_jax.metrics import Metric, MetricName, Targets, default_metric, resolve_metric
-from interpbench_jax.model import Transformer, check_tokens
+from interpbench_jax.circuit import UniverseName
+from interpbench_jax.metrics import Metric, MetricName, Targets
+from interpbench_jax.model import Transformer
 from interpbench_jax.sites import Edge, Node
-from interpbench_jax.sweeps.chunks import choose_chunks, default_max_bytes
-from interpbench_jax.sweeps.edits import make_edits
-from interpbench_jax.sweeps.program import Inputs, Progress, Scoring, run_edits
+from interpbench_jax.sweeps.answer import Wanted, answer, universe_edits
+from interpbench_jax.sweeps.request import Ablations, Positions, Request
 from interpbench_jax.sweeps.result import SweepResult
-
-Positions = Literal["all", "each"] | Sequence[int]
-
-Name = TypeVar("Name", Edge, Node)
+from interpbench_jax.sweeps.run import Progress
 
 
 def sweep_edges(
@@ -28,13 +22,16 @@ def sweep_edges(
     corrupted: OtherTokens | None = None,
     *,
     universe: UniverseName = "qkv",
-    ablation: Ablation = "resample",
+    ablation: Ablations = "resample",
     metric: MetricName | Metric | None = None,
     targets: Targets | None = None,
     positions: Positions = "all",
     first_scored: int = 1,
     return_logits: bool = False,
     max_bytes: int | None = None,
+    mesh: Mesh | None = None,
+    save_to: str | Path | None = None,
+    explain: bool = False,
     progress: Progress | None = None,
 ) -> SweepResult[Edge]:
     """The effect of cutting each edge of a universe, alone.
@@ -51,7 +48,8 @@ def sweep_edges(
             `clean`, paired by row. For `"mean"`: any number; by default the clean ones. For
             `"zero"`: not looked at.
         universe: which edges; an edge of a coarse universe cuts all that it stands for at once.
-        ablation: `"resample"`, `"mean"` (over all rows, per position) or `"zero"`.
+        ablation: `"resample"`, `"mean"` (over all rows, per position) or `"zero"`; or several of
+            them, which share the clean run.
         metric: a name out of `metrics.METRICS` or a function like them; by default KL, or L2 for
             a regression. A function compiles anew for every new function object.
         targets: `[batch, pos]`, for the metrics that use any; by default the clean run's own.
@@ -59,32 +57,42 @@ def sweep_edges(
             position; or the positions to do so for.
         first_scored: the first position that the metric looks at; 1 leaves BOS out.
         return_logits: whether to keep every patched run's logits.
-        max_bytes: how much memory the compiled program may take for what it computes; picks
-            how many edits and inputs are run at a time. Kept logits come on top. By default
-            32 MiB on a CPU, where more is slower, and 2 GiB elsewhere.
-        progress: called with the number of finished chunks and of all.
+        max_bytes: how much memory the compiled programs may take, by XLA's account; picks how
+            many edits and inputs are run at a time. Kept logits come on top. By default 512 MiB
+            on a CPU and 4 GiB elsewhere; on a CPU more is hardly ever faster.
+        mesh: the devices to share the work, as `sweep_mesh` gives them; by default one.
+        save_to: a folder that finished parts are written to, and `effects.parquet` at the end. A
+            sweep that was stopped goes on from there when it is called again, with the same
+            result.
+        explain: whether to print how the sweep is going to be computed.
+        progress: called with the number of finished calls of the program and of all.
 
     Returns:
-        Effects in the order of `circuit.universe(...).edges`; positive where the cut hurts.
+        Effects in the order of `circuit.universe(...).edges`; positive where the cut hurts. Where
+        several ablations were asked for, the first axis counts them.
 
     Raises:
         ValueError: if an argument does not fit the model or the others.
     """
-    space = circuit.universe(universe, model.config.n_layers, model.config.n_heads)
-    return _sweep(
+    request = Request(
         model,
-        _check_inputs(model, clean, corrupted, targets, ablation),
-        space,
-        space.edges,
-        tuple(space.members.values()),
+        clean,
+        corrupted,
         ablation,
         metric,
-        positions,
+        targets,
         first_scored,
+        positions,
         return_logits,
         max_bytes,
+        mesh,
+        save_to,
+        explain,
         progress,
     )
+    shape = (model.config.n_layers, model.config.n_heads)
+    names = circuit.universe(universe, *shape).edges
+    return answer(request, Wanted(names, universe_edits(universe, *shape, False), universe))
 
 
 def sweep_nodes(
@@ -93,13 +101,16 @@ def sweep_nodes(
     corrupted: OtherTokens | None = None,
     *,
     universe: UniverseName = "qkv",
-    ablation: Ablation = "resample",
+    ablation: Ablations = "resample",
     metric: MetricName | Metric | None = None,
     targets: Targets | None = None,
     positions: Positions = "all",
     first_scored: int = 1,
     return_logits: bool = False,
     max_bytes: int | None = None,
+    mesh: Mesh | None = None,
+    save_to: str | Path | None = None,
+    explain: bool = False,
     progress: Progress | None = None,
 ) -> SweepResult[Node]:
     """The effect of replacing each node's output, alone, for everything that reads it.
@@ -116,115 +127,22 @@ def sweep_nodes(
     Raises:
         ValueError: if an argument does not fit the model or the others.
     """
-    space = circuit.universe(universe, model.config.n_layers, model.config.n_heads)
-    return _sweep(
+    request = Request(
         model,
-        _check_inputs(model, clean, corrupted, targets, ablation),
-        space,
-        space.sources,
-        tuple(space.fine_edges_of(node) for node in space.sources),
+        clean,
+        corrupted,
         ablation,
         metric,
-        positions,
+        targets,
         first_scored,
+        positions,
         return_logits,
         max_bytes,
+        mesh,
+        save_to,
+        explain,
         progress,
     )
-
-
-def _sweep(
-    model: Transformer,
-    inputs: Inputs,
-    space: Universe,
-    names: tuple[Name, ...],
-    groups: tuple[tuple[Edge, ...], ...],
-    ablation: Ablation,
-    metric: MetricName | Metric | None,
-    positions: Positions,
-    first_scored: int,
-    return_logits: bool,
-    max_bytes: int | None,
-    progress: Progress | None,
-) -> SweepResult[Name]:
-    batch, n_pos = inputs.clean.shape
-    if not 0 <= first_scored < n_pos:
-        raise ValueError(
-            f"Expected first_scored from 0 to {n_pos - 1}, got {first_scored}: the inputs have "
-            f"{n_pos} positions."
-        )
-    metric = default_metric(model.config) if metric is None else metric
-    function = resolve_metric(metric, model.config)
-    chosen = _check_positions(positions, n_pos)
-    edits = make_edits(groups, model.config, chosen)
-    scoring = Scoring(function, first_scored, chosen is not None, return_logits)
-    chunks = choose_chunks(
-        model.config,
-        model.dtype,
-        edits.n_edits,
-        batch,
-        n_pos,
-        default_max_bytes() if max_bytes is None else max_bytes,
-        by_position=chosen is not None,
-    )
-    effects, logits = run_edits(model, inputs, edits, ablation, scoring, chunks, progress)
-    shape = (len(names),) if chosen is None else (len(names), len(chosen))
-    return SweepResult(
-        names=names,
-        effects=effects.reshape(shape),
-        positions=chosen,
-        logits=None if logits is None else logits.reshape(*shape, *logits.shape[1:]),
-        metric=metric if isinstance(metric, str) else getattr(metric, "__name__", "custom"),
-        ablation=ablation,
-        universe=space.name,
-        n_inputs=batch,
-    )
-
-
-def _check_inputs(
-    model: Transformer,
-    clean: Tokens,
-    corrupted: OtherTokens | None,
-    targets: Targets | None,
-    ablation: Ablation,
-) -> Inputs:
-    if ablation not in ABLATIONS:
-        raise ValueError(f"Expected an ablation out of {', '.join(ABLATIONS)}, got {ablation!r}.")
-    if corrupted is None and ablation == "resample":
-        raise ValueError(
-            "Expected corrupted inputs, one for each clean one, to resample from; got none. Pass "
-            'them, or choose ablation="mean" or "zero".'
-        )
-    corrupted = clean if corrupted is None else corrupted
-    check_tokens(model.config, clean)
-    check_tokens(model.config, corrupted)
-    if len(clean) == 0 or len(corrupted) == 0:
-        raise ValueError("Expected at least one input, got none.")
-    paired = corrupted.shape == clean.shape
-    if not paired and (ablation == "resample" or corrupted.shape[1] != clean.shape[1]):
-        raise ValueError(
-            f"Expected corrupted inputs of shape {clean.shape} as the clean ones, got "
-            f"{corrupted.shape}; rows are pairs."
-        )
-    if targets is not None and targets.shape != clean.shape:
-        raise ValueError(
-            f"Expected targets of shape {clean.shape}, one per position, got {targets.shape}."
-        )
-    return Inputs(
-        np.asarray(clean),
-        np.asarray(corrupted),
-        None if targets is None else np.asarray(targets),
-    )
-
-
-def _check_positions(positions: Positions, n_pos: int) -> tuple[int, ...] | None:
-    if isinstance(positions, str):
-        if positions == "all":
-            return None
-        if positions == "each":
-            return tuple(range(n_pos))
-        raise ValueError(f"Expected positions 'all', 'each' or a list, got {positions!r}.")
-    chosen = tuple(int(position) for position in positions)
-    if not chosen or not all(0 <= position < n_pos for position in chosen):
-        raise ValueError(f"Expected positions from 0 to {n_pos - 1}, at least one, got {chosen}.")
-    return chosen
+    shape = (model.config.n_layers, model.config.n_heads)
+    names = circuit.universe(universe, *shape).sources
+    return answer(request, Wanted(names, universe_edits(universe, *shape, True), universe))

@@ -1,84 +1,206 @@
-"""The memory budget against XLA's own account."""
+"""How a sweep is cut up, and the memory budget against XLA's own account."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interpbench_jax import METRICS, TransformerConfig, build_model, universe
-from interpbench_jax.sweeps import program
-from interpbench_jax.sweeps.chunks import Chunks, choose_chunks, numbers_held
-from interpbench_jax.sweeps.edits import make_edits
-from tests.fixtures import random_weights
-
-BASE = TransformerConfig(
-    n_layers=2,
-    n_heads=4,
-    d_model=12,
-    d_head=3,
-    d_mlp=48,
-    d_vocab=10,
-    d_vocab_out=5,
-    n_ctx=10,
-    act_fn="gelu",
+from interpbench_jax import Transformer, build_model, sweep_edges, sweep_masks, universe
+from interpbench_jax.masks import edge_mask
+from interpbench_jax.sweeps import chunks as chunking
+from interpbench_jax.sweeps import devices
+from interpbench_jax.sweeps.chunks import (
+    Chunks,
+    choose_chunks,
+    default_max_bytes,
+    limit_logits,
+    wanted_rows,
 )
+from tests.fixtures import random_weights, tiny_config
+
+# As small as can be: what is compiled, and so how long that takes, grows with the last two.
+SIZES = {"n_heads": 2, "d_model": 4, "d_vocab": 6, "d_vocab_out": 3, "n_ctx": 3, "d_head": 2}
+CONFIG = tiny_config(**SIZES)
+Pair = tuple[np.ndarray, np.ndarray]
 
 
-def config(**changes: object) -> TransformerConfig:
-    import dataclasses
+@pytest.fixture(scope="module")
+def model() -> Transformer:
+    return build_model(CONFIG, random_weights(CONFIG, seed=3))
 
-    return dataclasses.replace(BASE, **changes)  # pyright: ignore[reportArgumentType]
+
+@pytest.fixture(scope="module")
+def inputs() -> Pair:
+    drawn = np.random.default_rng(5).integers(0, CONFIG.d_vocab, (2, 64, CONFIG.n_ctx))
+    return drawn[0].astype(np.int32), drawn[1].astype(np.int32)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("shape", "chunks", "by_position"),
-    [
-        (BASE, Chunks(4, 250), False),
-        (BASE, Chunks(4, 64), True),
-        (config(d_model=4, d_head=1, d_mlp=16), Chunks(8, 256), False),
-        (config(d_model=64, d_head=16, d_mlp=256, n_ctx=16), Chunks(4, 16), False),
-        (config(n_layers=8), Chunks(2, 16), False),
-        (config(n_layers=4, n_heads=12), Chunks(2, 16), False),
-        (config(n_layers=1, d_vocab_out=2000), Chunks(4, 16), False),
-        (config(n_ctx=48, normalization_type="LNPre"), Chunks(2, 16), False),
-    ],
-)
-def test_the_estimate_bounds_what_xla_allocates(
-    shape: TransformerConfig, chunks: Chunks, by_position: bool
-) -> None:
-    model = build_model(shape, random_weights(shape, seed=0))
-    tokens = np.zeros((chunks.batch, shape.n_ctx), np.int32)
-    positions = range(shape.n_ctx) if by_position else None
-    space = universe("qkv", shape.n_layers, shape.n_heads)
-    edits = make_edits(tuple(space.members.values()), shape, positions).rows(0, chunks.edits)
-    scoring = program.Scoring(METRICS["kl"], 1, by_position, False)
-    reference = program._prepare(model, tokens, tokens, None, scoring)
-    weights = np.ones(chunks.batch, np.float32)
-    lowered = program._patch.lower(model, tokens, reference, None, weights, edits, scoring)
-    analysis = lowered.compile().memory_analysis()
-    assert analysis is not None
-    allocated = analysis.temp_size_in_bytes + analysis.output_size_in_bytes
-    per_edit, per_input, per_run = numbers_held(shape, shape.n_ctx, by_position)
-    held = per_edit * chunks.edits + (per_input + per_run * chunks.edits) * chunks.batch
-    assert allocated <= 4 * held <= 3 * allocated
+def is_power(number: int) -> bool:
+    return number > 0 and number & (number - 1) == 0
+
+
+def rows_computed(chunks: Chunks, places: Sequence[int], n_inputs: int) -> int:
+    """The patched runs that a sweep computes, those that only fill up included."""
+    blocks = sum(-(-count // chunks.edits) for count in places)
+    return blocks * -(-n_inputs // chunks.batch) * chunks.rows
+
+
+# Sizes
 
 
 @given(
-    n_edits=st.integers(1, 500),
-    batch=st.integers(1, 5000),
-    budget=st.integers(1 << 18, 1 << 34),
+    places=st.lists(st.integers(1, 300), min_size=1, max_size=12),
+    n_inputs=st.integers(1, 5000),
+    most_rows=st.integers(1, 5000),
 )
-def test_chunks_fit_the_budget_and_cover_everything(n_edits: int, batch: int, budget: int) -> None:
-    chunks = choose_chunks(BASE, np.dtype(np.float32), n_edits, batch, 10, budget)
-    per_edit, per_input, per_run = numbers_held(BASE, 10, False)
-    held = per_edit * chunks.edits + (per_input + per_run * chunks.edits) * chunks.batch
-    assert 4 * held <= budget
-    assert 1 <= chunks.edits <= n_edits and 1 <= chunks.batch <= batch
-    assert chunks.edits * len(chunks.edits_from(n_edits)) < n_edits + chunks.edits
-    assert chunks.batch * len(chunks.rows(batch)) < batch + chunks.batch
+def test_chunks_are_powers_of_two_within_the_rows(
+    places: list[int], n_inputs: int, most_rows: int
+) -> None:
+    chunks = choose_chunks(places, n_inputs, most_rows)
+    assert is_power(chunks.batch) and is_power(chunks.edits) and is_power(chunks.blocks)
+    assert chunks.rows == chunks.batch * chunks.edits <= most_rows
+    # Never an input or an edit that one half of the chunk would do without.
+    assert chunks.batch < 2 * n_inputs and chunks.edits < 2 * max(places)
 
 
-def test_a_budget_below_one_run_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"Expected max_bytes of at least \d+, .* got 10\."):
-        choose_chunks(BASE, np.dtype(np.float32), 5, 5, 10, 10)
+@given(
+    places=st.lists(st.integers(1, 300), min_size=1, max_size=40),
+    n_inputs=st.integers(4096, 200_000),
+    most_rows=st.sampled_from([1024, 4096, 1 << 17]),
+)
+def test_big_sweeps_compute_at_most_twice_what_was_asked(
+    places: list[int], n_inputs: int, most_rows: int
+) -> None:
+    chunks = choose_chunks(places, n_inputs, most_rows)
+    assert rows_computed(chunks, places, n_inputs) <= 2 * sum(places) * n_inputs
+
+
+@given(
+    places=st.lists(st.integers(4096, 100_000), min_size=1, max_size=5),
+    n_inputs=st.integers(1, 50),
+    most_rows=st.sampled_from([1024, 4096, 1 << 17]),
+)
+def test_many_edits_of_few_inputs_compute_at_most_twice_what_was_asked(
+    places: list[int], n_inputs: int, most_rows: int
+) -> None:
+    chunks = choose_chunks(places, n_inputs, most_rows)
+    assert rows_computed(chunks, places, n_inputs) <= 2 * sum(places) * n_inputs
+
+
+@given(exponent=st.integers(0, 9), parts=st.integers(1, 8))
+def test_sizes_that_divide_evenly_compute_nothing_beside(exponent: int, parts: int) -> None:
+    places, n_inputs = [parts << exponent] * 3, 1024
+    chunks = choose_chunks(places, n_inputs, 1024)
+    assert rows_computed(chunks, places, n_inputs) == sum(places) * n_inputs
+
+
+@given(
+    d_mlp=st.integers(1, 10_000), n_pos=st.integers(1, 2000), itemsize=st.sampled_from([2, 4, 8])
+)
+def test_larger_models_want_fewer_rows(d_mlp: int, n_pos: int, itemsize: int) -> None:
+    rows = wanted_rows(d_mlp, n_pos, itemsize)
+    assert is_power(rows)
+    assert wanted_rows(2 * d_mlp, n_pos, itemsize) <= rows
+    assert wanted_rows(d_mlp, 2 * n_pos, itemsize) <= rows
+    assert wanted_rows(d_mlp, n_pos, 2 * itemsize) <= rows
+
+
+def test_accelerators_take_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, allowed = wanted_rows(48, 10, 4), default_max_bytes()
+    assert allowed == 512 << 20
+    monkeypatch.setattr(chunking.jax, "default_backend", lambda: "gpu")
+    assert wanted_rows(48, 10, 4) > rows
+    assert default_max_bytes() == 4 << 30
+
+
+@given(
+    batch=st.sampled_from([1, 4, 64]),
+    edits=st.sampled_from([1, 2, 16]),
+    bytes_per_row=st.integers(4, 1 << 28),
+)
+def test_kept_logits_are_limited(batch: int, edits: int, bytes_per_row: int) -> None:
+    before = Chunks(batch, edits, 64)
+    chunks = limit_logits(before, bytes_per_row)
+    assert (chunks.batch, chunks.edits) == (batch, edits)
+    assert is_power(chunks.blocks) and chunks.blocks <= 64
+    held = bytes_per_row * chunks.rows
+    assert chunks.blocks == 1 or chunks.blocks * held <= 64 << 20
+    assert chunks.blocks == 64 or 2 * chunks.blocks * held > 64 << 20
+
+
+# The budget
+
+
+def new_programs(before: int) -> list[devices.Program]:
+    return list(devices._compiled.values())[before:]
+
+
+def test_the_budget_is_kept_by_the_account_of_xla(model: Transformer, inputs: Pair) -> None:
+    whole = sweep_edges(model, *inputs)
+    assert whole.plan.bytes_held <= whole.plan.max_bytes == 512 << 20
+    # Every place of the plan is there, and no edit twice.
+    assert sum(place.n_edits for place in whole.plan.places) == len(whole.names)
+    held = [whole.plan.bytes_held]
+    for allowed in (held[0] - 1, held[0] // 4):
+        before = devices.n_compiled()
+        parts = sweep_edges(model, *inputs, max_bytes=allowed)
+        assert parts.plan.max_bytes == allowed
+        assert parts.plan.bytes_held <= allowed
+        held.append(parts.plan.bytes_held)
+        assert parts.plan.chunks.rows < whole.plan.chunks.rows
+        np.testing.assert_allclose(parts.effects, whole.effects, atol=1e-6)
+        # The last two programs compiled are those that fitted.
+        for program in new_programs(before)[-2:]:
+            memory = program.run.memory_analysis()
+            assert memory is not None
+            own = memory.argument_size_in_bytes + memory.output_size_in_bytes
+            assert own + memory.temp_size_in_bytes <= parts.plan.bytes_held
+    assert held == sorted(held, reverse=True)
+    again = devices.n_compiled()
+    assert sweep_edges(model, *inputs).plan == whole.plan
+    assert sweep_edges(model, *inputs, max_bytes=whole.plan.bytes_held).plan.chunks == (
+        whole.plan.chunks
+    )
+    assert devices.n_compiled() == again
+
+
+def test_the_budget_of_masks(model: Transformer, inputs: Pair) -> None:
+    edges = universe("qkv", 2, 2).edges[::9]
+    masks = 1 - np.stack([edge_mask([edge], 2, 2) for edge in edges])
+    whole = sweep_masks(model, *inputs, masks=masks)
+    allowed = whole.plan.bytes_held - 1
+    parts = sweep_masks(model, *inputs, masks=masks, max_bytes=allowed)
+    assert parts.plan.bytes_held <= allowed
+    np.testing.assert_allclose(parts.effects, whole.effects, atol=1e-6)
+
+
+def test_a_budget_below_one_run_is_refused_and_says_what_would_do(
+    model: Transformer, inputs: Pair
+) -> None:
+    refused = r"Expected max_bytes of at least (\d+), which one edit of one input takes in this"
+    with pytest.raises(ValueError, match=f"{refused} model, got 10\\.") as error:
+        sweep_edges(model, *inputs, max_bytes=10)
+    least = int(str(error.value).split()[5].rstrip(","))
+    before = devices.n_compiled()
+    with pytest.raises(ValueError, match=refused):
+        sweep_edges(model, *inputs, max_bytes=least - 1)
+    result = sweep_edges(model, *inputs, max_bytes=least)
+    assert (result.plan.bytes_held, result.plan.chunks.rows) == (least, 1)
+    assert devices.n_compiled() < before + 7
+    np.testing.assert_allclose(result.effects, sweep_edges(model, *inputs).effects, atol=1e-6)
+
+
+# Programs that sweeps share
+
+
+def test_sizes_in_one_bucket_share_programs(model: Transformer, inputs: Pair) -> None:
+    clean, corrupted = inputs
+    sweep_edges(model, clean, corrupted)
+    before = devices.n_compiled()
+    sixty = sweep_edges(model, clean[:60], corrupted[:60])
+    other = tiny_config(**SIZES, attention_dir="bidirectional", use_attn_scale=False)
+    both_ways = sweep_edges(build_model(other, random_weights(other, seed=3)), clean, corrupted)
+    assert devices.n_compiled() == before
+    assert np.abs(both_ways.effects - sixty.effects).max() > 1e-3

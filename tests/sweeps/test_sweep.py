@@ -18,11 +18,13 @@ from interpbench_jax import (
     sweep_nodes,
     universe,
 )
+from interpbench_jax.axes import Logits
 from interpbench_jax.circuit import UNIVERSES, UniverseName
-from interpbench_jax.interventions import ABLATIONS, Ablation
+from interpbench_jax.interventions import ABLATIONS
 from interpbench_jax.masks import edge_mask
+from interpbench_jax.metrics import PerInput, Targets
 from interpbench_jax.model import Transformer
-from interpbench_jax.sweeps import program
+from interpbench_jax.sweeps import devices
 from tests.fixtures import UPSTREAM, random_weights, requires_upstream
 
 CONFIG = TransformerConfig(
@@ -55,29 +57,27 @@ def cut(name: UniverseName, index: int) -> np.ndarray:
     return 1 - edge_mask(fine, 2, 2)
 
 
-@pytest.mark.parametrize("ablation", ABLATIONS)
 @pytest.mark.parametrize("name", UNIVERSES)
 def test_edges_equal_the_masked_forward_one_by_one(
-    model: Transformer,
-    inputs: tuple[np.ndarray, np.ndarray],
-    name: UniverseName,
-    ablation: Ablation,
+    model: Transformer, inputs: tuple[np.ndarray, np.ndarray], name: UniverseName
 ) -> None:
     clean, corrupted = inputs
-    result = sweep_edges(
-        model, clean, corrupted, universe=name, ablation=ablation, return_logits=True
+    together = sweep_edges(
+        model, clean, corrupted, universe=name, ablation=ABLATIONS, return_logits=True
     )
-    assert result.names == universe(name, 2, 2).edges
-    assert result.logits is not None
-    replacement = replacement_outputs(model, corrupted, ablation)
+    assert together.names == universe(name, 2, 2).edges
     run = jax.jit(masked_forward)
     clean_logits = model(clean)
     targets = clean_logits.argmax(axis=-1)
-    for index, (effect, logits) in enumerate(zip(result.effects, result.logits, strict=True)):
-        expected = run(model, clean, jnp.asarray(cut(name, index)), replacement)
-        np.testing.assert_allclose(logits, expected, atol=5e-6)
-        by_hand = METRICS["kl"](expected[:, 1:], clean_logits[:, 1:], targets[:, 1:]).mean()
-        np.testing.assert_allclose(effect, by_hand, atol=2e-6)
+    for ablation in ABLATIONS:
+        result = together.of(ablation)
+        assert result.logits is not None
+        replacement = replacement_outputs(model, corrupted, ablation)
+        for index, (effect, logits) in enumerate(zip(result.effects, result.logits, strict=True)):
+            expected = run(model, clean, jnp.asarray(cut(name, index)), replacement)
+            np.testing.assert_allclose(logits, expected, atol=5e-6)
+            by_hand = METRICS["kl"](expected[:, 1:], clean_logits[:, 1:], targets[:, 1:]).mean()
+            np.testing.assert_allclose(effect, by_hand, atol=2e-6)
 
 
 def test_nodes_equal_hooks_that_put_the_source_in_place(
@@ -126,36 +126,55 @@ def test_nothing_changes_where_the_corrupted_inputs_are_the_clean_ones(
     model: Transformer, inputs: tuple[np.ndarray, np.ndarray]
 ) -> None:
     clean, _ = inputs
-    for metric in METRICS:
-        result = sweep_edges(model, clean, clean, metric=metric)
-        np.testing.assert_allclose(result.effects, 0, atol=2e-6, err_msg=metric)
+
+    def all_at_once(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
+        given = (logits, clean_logits, targets)
+        return sum((jnp.abs(metric(*given)) for metric in METRICS.values()), jnp.zeros(len(logits)))
+
+    result = sweep_edges(model, clean, clean, metric=all_at_once)
+    np.testing.assert_allclose(result.effects, 0, atol=1e-5)
 
 
-@pytest.mark.parametrize("divisor", [4, 40])
-@pytest.mark.parametrize("ablation", ABLATIONS)
 def test_chunks_do_not_change_the_result(
-    model: Transformer,
-    inputs: tuple[np.ndarray, np.ndarray],
-    divisor: int,
-    ablation: Ablation,
+    model: Transformer, inputs: tuple[np.ndarray, np.ndarray]
 ) -> None:
     clean, corrupted = inputs
     calls: list[tuple[int, int]] = []
-    whole = sweep_edges(model, clean, corrupted, ablation=ablation, return_logits=True)
+    whole = sweep_edges(model, clean, corrupted, ablation=ABLATIONS, return_logits=True)
     parts = sweep_edges(
         model,
         clean,
         corrupted,
-        ablation=ablation,
+        ablation=ABLATIONS,
         return_logits=True,
-        max_bytes=(1 << 21) // divisor,
+        max_bytes=whole.plan.bytes_held // 30,
         progress=lambda done, total: calls.append((done, total)),
     )
-    assert calls[-1][0] == calls[-1][1] > 1
-    assert [done for done, _ in calls] == list(range(len(calls)))
+    assert parts.plan.chunks.rows < whole.plan.chunks.rows
+    assert parts.plan.chunks.batch < len(clean) and parts.plan.n_calls > 1
+    total = parts.plan.n_calls * -(-len(clean) // parts.plan.chunk_inputs)
+    assert calls == [(done, total) for done in range(total + 1)]
     np.testing.assert_allclose(parts.effects, whole.effects, atol=1e-6)
     assert parts.logits is not None and whole.logits is not None
     np.testing.assert_allclose(parts.logits, whole.logits, atol=5e-6)
+
+
+def test_the_plan_can_be_read(
+    model: Transformer,
+    inputs: tuple[np.ndarray, np.ndarray],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    quiet = sweep_edges(model, *inputs)
+    assert capsys.readouterr().out == ""
+    plan = sweep_edges(model, *inputs, explain=True).plan
+    told = capsys.readouterr().out
+    assert told == f"{plan}\n"
+    assert plan == quiet.plan
+    assert told.startswith(f"On one CPU, {plan.workers} calls at a time")
+    assert f"61 edits x {BATCH} inputs in {plan.n_calls} calls for each chunk" in told
+    assert " MB of the 536.9 MB allowed." in told
+    last = told.splitlines()[-1].split()
+    assert " ".join(last) == "layer 0, input of the MLP: the MLP 4 edits, then 1 layer"
 
 
 def test_mean_is_over_all_rows_and_may_have_other_rows(
@@ -176,17 +195,11 @@ def test_inputs_of_the_same_shape_do_not_compile_again(
 ) -> None:
     clean, corrupted = inputs
     sweep_edges(model, clean, corrupted)
-    before = compiled_programs()
+    before = devices.n_compiled()
     other = build_model(CONFIG, random_weights(CONFIG, seed=4))
     sweep_edges(model, corrupted, clean)
     sweep_edges(other, clean, corrupted)
-    assert compiled_programs() == before
-
-
-def compiled_programs() -> tuple[int, int]:
-    both = (program._prepare, program._patch)
-    prepare, patch = (function._cache_size() for function in both)  # pyright: ignore
-    return prepare, patch
+    assert devices.n_compiled() == before
 
 
 def test_metrics_by_name_and_as_functions(
@@ -210,7 +223,7 @@ def test_metric_of_the_wrong_shape_is_refused(
     model: Transformer, inputs: tuple[np.ndarray, np.ndarray]
 ) -> None:
     clean, corrupted = inputs
-    with pytest.raises(ValueError, match=r"one number per input, shape \(7,\), got \(\)"):
+    with pytest.raises(ValueError, match=r"one number per input, shape \(\d+,\), got \(\)"):
         sweep_edges(model, clean, corrupted, metric=lambda logits, *_: logits.sum())
 
 

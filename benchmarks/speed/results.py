@@ -1,0 +1,53 @@
+"""Everything that one run of the benchmark measured, and the file that keeps it."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.speed.comparisons import Comparison
+from benchmarks.speed.contest import NotRun
+from benchmarks.speed.curves import Curve
+from benchmarks.speed.hardware import Hardware
+from benchmarks.speed.roofline import Roofline
+from interpbench_jax.weights import write_atomically
+
+FILE = "results.json"
+_FORMAT = "interpbench-speed"
+_VERSION = 1
+
+Part = tuple[Comparison, ...] | Curve | Roofline
+
+
+@dataclass(frozen=True)
+class Results:
+    """What was measured, part by part.
+
+    Attributes:
+        hardware: what it was measured on.
+        is_quick: whether the run was a short one.
+        rounds: how often each contestant was to run warm.
+        seconds: how long short calls were repeated for one number.
+        parts: by name.
+        not_run: parts that were not measured, and why.
+    """
+
+    hardware: Hardware
+    is_quick: bool
+    rounds: int
+    seconds: float
+    parts: Mapping[str, Part]
+    not_run: tuple[NotRun, ...]
+
+    def to_json(self) -> str:
+        """Strict JSON, keys in a fixed order."""
+        content = {"format": _FORMAT, "version": _VERSION, **dataclasses.asdict(self)}
+        return json.dumps(content, indent=1, allow_nan=False) + "\n"
+
+    def write(self, folder: Path) -> Path:
+        """Write `results.json` into a folder: all of it, or what was there stays."""
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / FILE
+        write_atomically(path, self.to_json())
+        return path

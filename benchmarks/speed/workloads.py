@@ -1,0 +1,86 @@
+"""The models and the inputs that are measured. Imports no JAX: the process that asks needs none."""
+
+import dataclasses
+
+import numpy as np
+
+from benchmarks.speed.job import Job
+from interpbench_jax.circuit import UniverseName, universe
+from interpbench_jax.config import TransformerConfig
+from interpbench_jax.inputs import uniform_pairs
+from interpbench_jax.loading import load_case
+from interpbench_jax.weights import weight_shapes
+
+_POSITIONS = 10
+_TOKENS = 10
+_CLASSES = 5
+
+
+def packaged_job(case_id: str, n_inputs: int, universe_name: UniverseName = "qkv") -> Job:
+    """A packaged case on inputs of the full length, uniform over its tokens."""
+    case = load_case(case_id)
+    pairs = uniform_pairs(case, n_inputs, seed=0)
+    return _job(
+        f"case {case_id}",
+        case.config,
+        dict(case.weights),
+        pairs.clean,
+        pairs.corrupted,
+        universe_name,
+    )
+
+
+def random_job(d_model: int, n_inputs: int, *, n_layers: int = 2, n_heads: int = 4) -> Job:
+    """A model of random weights, heads of `d_model / n_heads` and MLPs of `4 d_model`."""
+    config = TransformerConfig(
+        n_layers=n_layers,
+        n_heads=n_heads,
+        d_model=d_model,
+        d_head=d_model // n_heads,
+        d_mlp=4 * d_model,
+        d_vocab=_TOKENS,
+        d_vocab_out=_CLASSES,
+        n_ctx=_POSITIONS,
+        act_fn="gelu",
+    )
+    rng = np.random.default_rng(0)
+    clean, corrupted = rng.integers(0, _TOKENS, (2, n_inputs, _POSITIONS), np.int32)
+    weights = random_weights(config, rng)
+    return _job(f"random, d_model {d_model}", config, weights, clean, corrupted, "qkv")
+
+
+def random_weights(config: TransformerConfig, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Weights under which activations stay of order 1, through any number of layers."""
+    weights = {}
+    for name, shape in weight_shapes(config).items():
+        letter = name.rpartition(".")[2]
+        if letter in ("W_E", "W_pos"):
+            scale = 1.0
+        elif letter.startswith("b_"):
+            scale = 0.1
+        else:
+            scale = shape[-2] ** -0.5
+        if letter in ("W_O", "W_out"):
+            scale /= 2 * config.n_layers**0.5
+        weights[name] = (scale * rng.standard_normal(shape)).astype(np.float32)
+    return weights
+
+
+def _job(
+    label: str,
+    config: TransformerConfig,
+    weights: dict[str, np.ndarray],
+    clean: np.ndarray,
+    corrupted: np.ndarray,
+    universe_name: UniverseName,
+) -> Job:
+    space = universe(universe_name, config.n_layers, config.n_heads)
+    return Job(
+        label=f"{label}, {len(clean):,} inputs",
+        config=dataclasses.asdict(config),
+        universe=universe_name,
+        edges=tuple((str(edge.src), str(edge.dst)) for edge in space.edges),
+        weights=weights,
+        clean=clean,
+        corrupted=corrupted,
+    )

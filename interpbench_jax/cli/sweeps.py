@@ -1,0 +1,378 @@
+"""The command that sweeps one case or several."""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, TypedDict, cast
+
+import typer
+from rich.console import Console
+
+from interpbench_jax.cli.compile_cache import NoCacheOption, use_cache
+from interpbench_jax.cli.console import (
+    PACKAGED,
+    JsonOption,
+    RepoOption,
+    RevisionOption,
+    choose_cases,
+    load,
+    print_json,
+    progress,
+)
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
+    from interpbench_jax.case import Case
+    from interpbench_jax.inputs import InputPairs
+    from interpbench_jax.interventions import Ablation
+    from interpbench_jax.metrics import MetricName
+    from interpbench_jax.sites import Edge, Node
+    from interpbench_jax.sweeps import SweepResult
+    from interpbench_jax.sweeps.request import Ablations, Positions
+
+    Result = SweepResult[Edge] | SweepResult[Node]
+
+Universe = Literal["qkv", "qkv-merged", "head", "head-no-embed"]
+
+
+class AblationChoice(StrEnum):
+    """What takes a node's place; typer takes a list of these, not of literals."""
+
+    RESAMPLE = "resample"
+    MEAN = "mean"
+    ZERO = "zero"
+
+
+CasesArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="PATH|ID|all...",
+        help="Cases: folders with their files (upstream's or ours), or ids; or 'all' for every "
+        "packaged case.",
+        show_default=False,
+    ),
+]
+AblationOption = Annotated[
+    list[AblationChoice] | None,
+    typer.Option(
+        help="What takes a node's place; may be given several times.", show_default="resample"
+    ),
+]
+MetricOption = Annotated[
+    Literal["kl", "cross_entropy", "l2", "mae", "logit_diff", "accuracy"] | None,
+    typer.Option(help="How much worse is measured.", show_default="kl, or l2 for a regression"),
+]
+PositionsOption = Annotated[
+    str,
+    typer.Option(
+        metavar="all|each|0,3,4",
+        help="Where: at all positions at once, at each one alone, or at each of these alone.",
+    ),
+]
+MaxBytesOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Memory that the compiled programs may take.",
+        min=1,
+        show_default="512 MiB on a CPU, 4 GiB elsewhere",
+    ),
+]
+SaveToOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--save-to",
+        help="A folder for what is finished, for one case: a sweep that was stopped goes on from "
+        "there. It holds effects.parquet in the end.",
+        show_default=False,
+    ),
+]
+
+
+class Settings(TypedDict):
+    """What a case's sweep is told besides its inputs."""
+
+    universe: Universe
+    ablation: "Ablations"
+    metric: "MetricName | None"
+    max_bytes: int | None
+    positions: "Positions"
+    mesh: "Mesh | None"
+    save_to: Path | None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A case, and the inputs that it is swept on."""
+
+    case: "Case"
+    pairs: "InputPairs"
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What came of a sweep, by case.
+
+    Attributes:
+        subjects: the cases.
+        results: what was found for each.
+        seconds: for all of them.
+        resumed: how many calls had been done before, and of how many; None where nothing was.
+    """
+
+    subjects: "Sequence[Subject]"
+    results: "Sequence[Result]"
+    seconds: float
+    resumed: tuple[int, int] | None
+
+    def parts(self) -> "Iterator[tuple[Subject, Result]]":
+        """Each case and each ablation by itself."""
+        for subject, result in zip(self.subjects, self.results, strict=True):
+            for ablation in _ablations(result):
+                yield subject, result.of(ablation)
+
+    @property
+    def patched_runs(self) -> int:
+        """How many runs of a model, each with an edit of its own."""
+        return sum(result.effects.size * result.n_inputs for result in self.results)
+
+
+def sweep(
+    cases: CasesArgument,
+    nodes: Annotated[bool, typer.Option("--nodes/--edges", help="What to patch.")] = False,
+    ablation: AblationOption = None,
+    metric: MetricOption = None,
+    universe: Annotated[
+        Universe, typer.Option(help="Which edges, or the sources of which.")
+    ] = "qkv",
+    positions: PositionsOption = "all",
+    n: Annotated[int, typer.Option("--n", help="How many pairs of inputs.", min=1)] = 1000,
+    seed: Annotated[int, typer.Option(help="Of the inputs.", min=0)] = 0,
+    top: Annotated[int, typer.Option(help="How many effects to show; 0 for all.", min=0)] = 20,
+    max_bytes: MaxBytesOption = None,
+    devices: Annotated[
+        int | None,
+        typer.Option(help="How many devices share the work.", min=1, show_default="one"),
+    ] = None,
+    save_to: SaveToOption = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say on standard error how it is computed.")
+    ] = False,
+    repo: RepoOption = PACKAGED,
+    revision: RevisionOption = None,
+    as_json: JsonOption = False,
+    no_cache: NoCacheOption = False,
+) -> None:
+    """Patch every edge (or node) of a case and compare with its circuit.
+
+    Several cases give a table of one row each. Compiled programs are kept for
+    later runs in the user's cache directory, or where INTERPBENCH_CACHE says.
+    """
+    where = _read_positions(positions)
+    names = choose_cases(cases)
+    if save_to is not None and len(names) > 1:
+        raise ValueError(f"Expected one case with --save-to, got {len(names)}.")
+    use_cache(no_cache)
+    from interpbench_jax.inputs import uniform_pairs
+
+    loaded = [load(name, repo, revision) for name in names]
+    subjects = [Subject(case, uniform_pairs(case, n, seed)) for case in loaded]
+    settings = Settings(
+        universe=universe,
+        ablation=_read_ablations(ablation or [AblationChoice.RESAMPLE]),
+        metric=metric,
+        max_bytes=max_bytes,
+        positions=where,
+        mesh=None if devices is None else _mesh(devices),
+        save_to=save_to,
+    )
+    found = _run(subjects, settings, nodes, hidden=as_json)
+    if explain:
+        _explain(found)
+    if as_json:
+        print_json(_as_json(found))
+    elif len(subjects) == 1:
+        _print_one(found, top)
+    else:
+        _print_many(found, seed)
+
+
+def _read_ablations(choices: Sequence[AblationChoice]) -> "Ablations":
+    """One ablation, or several as a tuple."""
+    ablations = cast("tuple[Ablation, ...]", tuple(choice.value for choice in choices))
+    return ablations[0] if len(ablations) == 1 else ablations
+
+
+def _read_positions(text: str) -> "Positions":
+    if text == "all" or text == "each":
+        return text
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(
+            f"Expected --positions as 'all', 'each' or numbers such as 0,3,4; got {text!r}."
+        ) from None
+
+
+def _mesh(devices: int) -> "Mesh":
+    import jax
+
+    from interpbench_jax.sweeps import sweep_mesh
+
+    available = jax.device_count()
+    if devices > available:
+        raise ValueError(
+            f"Expected --devices up to {available}, as many as JAX finds here, got {devices}. "
+            f"JAX_NUM_CPU_DEVICES={devices} makes so many of a CPU."
+        )
+    return sweep_mesh(devices)
+
+
+def _run(subjects: Sequence[Subject], settings: Settings, nodes: bool, hidden: bool) -> Swept:
+    """Sweep the cases: together where that can be, else one after another."""
+    from interpbench_jax.sweeps import sweep_edges, sweep_many, sweep_nodes
+
+    save_to = settings["save_to"]
+    resumed = None if save_to is None else _count_done(save_to)
+    alone = nodes or settings["positions"] != "all" or settings["mesh"] is not None
+    with progress("patching", hidden=hidden) as report:
+        started = time.perf_counter()
+        if len(subjects) > 1 and not alone:
+            results: Sequence[Result] = sweep_many(
+                [subject.case.model for subject in subjects],
+                [subject.pairs.clean for subject in subjects],
+                [subject.pairs.corrupted for subject in subjects],
+                universe=settings["universe"],
+                ablation=settings["ablation"],
+                metric=settings["metric"],
+                max_bytes=settings["max_bytes"],
+                progress=report,
+            )
+        else:
+            function = sweep_nodes if nodes else sweep_edges
+            results = []
+            for subject in subjects:
+                # A bar over the calls of one case, or over the cases.
+                inner = report if len(subjects) == 1 else None
+                pairs = subject.pairs
+                model = subject.case.model
+                results.append(
+                    function(model, pairs.clean, pairs.corrupted, progress=inner, **settings)
+                )
+                if report is not None and inner is None:
+                    report(len(results), len(subjects))
+        seconds = time.perf_counter() - started
+    return Swept(subjects, results, seconds, resumed)
+
+
+def _count_done(folder: Path) -> tuple[int, int] | None:
+    """How many calls of a sweep on disk were done, and of how many; None where none is told.
+
+    What is wrong with a folder is left to the sweep to say.
+    """
+    from interpbench_jax.sweeps.parts import read_parts
+
+    try:
+        total = int(json.loads((folder / "sweep.json").read_text(encoding="utf-8"))["n_tasks"])
+        if (folder / "effects.parquet").exists():
+            return total, total
+        done = len(read_parts(folder / "parts", total))
+    except (OSError, ValueError, KeyError, TypeError, ImportError):
+        return None
+    return (done, total) if done else None
+
+
+def _ablations(result: "Result") -> "tuple[Ablation, ...]":
+    return result.ablation if isinstance(result.ablation, tuple) else (result.ablation,)
+
+
+def _explain(found: Swept) -> None:
+    for subject, result in zip(found.subjects, found.results, strict=True):
+        title = f"Case {subject.case.case_id}. " if len(found.subjects) > 1 else ""
+        typer.echo(f"{title}{result.plan}", err=True)
+
+
+def _as_json(found: Swept) -> dict[str, object]:
+    """One sweep's values, or those of several as a list."""
+    from interpbench_jax.report import sweep_as_json
+
+    parts = [
+        (
+            {"case_id": subject.case.case_id, "inputs": subject.pairs.description},
+            sweep_as_json(result, subject.case.circuit),
+        )
+        for subject, result in found.parts()
+    ]
+    if len(parts) == 1:
+        ((head, values),) = parts
+        return {**head, "seconds": found.seconds, **values}
+    return {
+        "seconds": found.seconds,
+        "patched_runs": found.patched_runs,
+        "sweeps": [head | values for head, values in parts],
+    }
+
+
+def _print_one(found: Swept, top: int) -> None:
+    """Effects and areas of one case, for every ablation."""
+    from interpbench_jax.report import areas_by_universe, auc_table, effect_rows, effects_table
+
+    console = Console()
+    (subject,) = found.subjects
+    case = subject.case
+    for _, result in found.parts():
+        rows = effect_rows(result, case.circuit)
+        at = "" if result.positions is None else f" at {len(result.positions)} positions"
+        title = (
+            f"Case {case.case_id}: {len(result.names)} {_kind(result)}{at}, {result.ablation} "
+            f"ablation, effect as {result.metric}"
+        )
+        console.print(effects_table(title, rows, top or len(rows)))
+        areas = areas_by_universe(result, case.circuit)
+        if areas:
+            what = "Effects" if result.positions is None else "Largest effects over positions"
+            console.print(auc_table(f"{what} against the known circuit", areas))
+    if case.circuit is None:
+        console.print("The case's files tell no circuit, so there is nothing to compare with.")
+    (result,) = found.results
+    console.print(
+        f"Inputs: {subject.pairs.description}. {result.effects.size} edits x {result.n_inputs} "
+        f"inputs {_took(found)}",
+        highlight=False,
+    )
+
+
+def _print_many(found: Swept, seed: int) -> None:
+    """One row for each case and ablation."""
+    from interpbench_jax.report import sweep_row, sweeps_table
+
+    console = Console()
+    rows = [
+        sweep_row(subject.case.case_id, result, subject.case.circuit)
+        for subject, result in found.parts()
+    ]
+    first = found.results[0]
+    title = f"{len(found.subjects)} cases, {_kind(first)}"
+    console.print(sweeps_table(title, rows, first.positions is not None))
+    console.print(
+        f"Inputs of each case: {first.n_inputs} pairs, uniform over its tokens (seed {seed}). "
+        f"{found.patched_runs:,} patched runs {_took(found)}",
+        highlight=False,
+    )
+
+
+def _kind(result: "Result") -> str:
+    from interpbench_jax.sites import Edge
+
+    return f"{'edges' if isinstance(result.names[0], Edge) else 'nodes'} ({result.universe})"
+
+
+def _took(found: Swept) -> str:
+    if found.resumed is not None:
+        done, total = found.resumed
+        return f"in {found.seconds:.1f} s (resumed: {done} of {total} calls were done)."
+    rate = found.patched_runs / found.seconds
+    return f"in {found.seconds:.1f} s ({rate:,.0f} patched runs per second, compilation included)."

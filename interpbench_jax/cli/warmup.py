@@ -1,0 +1,82 @@
+"""The command that compiles ahead of time."""
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from interpbench_jax.cli.compile_cache import NoCacheOption, clear_cache, measure_cache, use_cache
+from interpbench_jax.cli.console import PACKAGED, choose_cases, load, progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from interpbench_jax.case import Case
+
+
+def warmup(
+    cases: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[PATH|ID]...", help="Cases.", show_default="every packaged case"),
+    ] = None,
+    n: Annotated[int, typer.Option("--n", help="For sweeps of so many inputs.", min=1)] = 1000,
+    clear: Annotated[
+        bool, typer.Option("--clear", help="Delete all programs that are kept, and no more.")
+    ] = False,
+    no_cache: NoCacheOption = False,
+) -> None:
+    """Compile and keep the programs of `sweep`, so that later runs start at once.
+
+    They are those of each case's default sweeps, of edges and of nodes, and of a
+    sweep of all these cases together. They are kept in the user's cache directory,
+    or where INTERPBENCH_CACHE says.
+    """
+    console = Console()
+    if clear:
+        folder, held = clear_cache()
+        console.print(
+            f"{held.programs} programs ({held.n_bytes / 1e6:.1f} MB) deleted from {folder}.",
+            highlight=False,
+            soft_wrap=True,
+        )
+        return
+    folder = use_cache(no_cache)
+    if folder is None:
+        raise ValueError("Expected a folder to keep compiled programs in, got none.")
+    started = time.perf_counter()
+    before = measure_cache(folder)
+    loaded = [load(case, PACKAGED, None) for case in choose_cases(cases or ["all"])]
+    steps = list(_sweeps(loaded, n))
+    with progress("compiling", hidden=False) as report:
+        for number, step in enumerate(steps):
+            step()
+            if report is not None:
+                report(number + 1, len(steps))
+    kept = measure_cache(folder)
+    console.print(
+        f"{len(loaded)} cases in {time.perf_counter() - started:.1f} s: "
+        f"{kept.programs - before.programs} programs compiled, {kept.programs} kept in {folder} "
+        f"({kept.n_bytes / 1e6:.1f} MB).",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _sweeps(cases: "Sequence[Case]", n: int) -> "Iterator[Callable[[], object]]":
+    """Sweeps that between them take every program."""
+    from functools import partial
+
+    from interpbench_jax.inputs import uniform_pairs
+    from interpbench_jax.sweeps import sweep_edges, sweep_many, sweep_nodes
+
+    pairs = [uniform_pairs(case, n, 0) for case in cases]
+    for case, inputs in zip(cases, pairs, strict=True):
+        yield partial(sweep_edges, case.model, inputs.clean, inputs.corrupted)
+        yield partial(sweep_nodes, case.model, inputs.clean, inputs.corrupted)
+    if len(cases) > 1:
+        models = [case.model for case in cases]
+        clean, corrupted = (
+            [getattr(each, part) for each in pairs] for part in ("clean", "corrupted")
+        )
+        yield partial(sweep_many, models, clean, corrupted)

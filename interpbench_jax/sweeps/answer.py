@@ -1,0 +1,213 @@
+"""From a request and its edits to a result."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Generic
+
+import numpy as np
+
+from interpbench_jax import circuit
+from interpbench_jax.circuit import UniverseName
+from interpbench_jax.config import TransformerConfig
+from interpbench_jax.sites import writers
+from interpbench_jax.sweeps.calls import Call
+from interpbench_jax.sweeps.edits import (
+    Blocked,
+    Edits,
+    block_edits,
+    block_masks,
+    mask_layers,
+    neuron_entries,
+    single_entries,
+)
+from interpbench_jax.sweeps.forward import Form, stack_weights
+from interpbench_jax.sweeps.parts import check_pyarrow
+from interpbench_jax.sweeps.plan import Place, SweepPlan, plan_job
+from interpbench_jax.sweeps.request import Checked, Request, check_request
+from interpbench_jax.sweeps.result import Name, SweepResult
+from interpbench_jax.sweeps.run import Job, run_job
+from interpbench_jax.sweeps.saved import describe_job, table_of
+from interpbench_jax.sweeps.store import SweepStore, check_folder
+from interpbench_jax.sweeps.suffix import Entry
+
+
+@dataclass(frozen=True)
+class Wanted(Generic[Name]):
+    """The edits of a request, for one ablation and all positions at once.
+
+    Attributes:
+        names: what they are called.
+        edits: those that enter at one place, or the masks: 1 less each, `[edits, dst, src, pos]`.
+        universe: what they are of, if they are all edges or nodes of a universe.
+        replaces_neurons: whether sources are hidden units.
+    """
+
+    names: tuple[Name, ...]
+    edits: Edits | np.ndarray
+    universe: UniverseName | None = None
+    replaces_neurons: bool = False
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A request as a job.
+
+    Attributes:
+        checked: the request.
+        job: what is computed.
+        places: where its edits enter.
+    """
+
+    checked: Checked
+    job: Job
+    places: tuple[Place, ...]
+
+
+def answer(request: Request, wanted: Wanted[Name]) -> SweepResult[Name]:
+    """Carry a request out.
+
+    Raises:
+        ValueError: if an argument does not fit the model or the others, or `save_to` holds
+            another sweep.
+    """
+    prepared = prepare(request, wanted)
+    job, checked = prepared.job, prepared.checked
+    if request.save_to is not None:
+        check_pyarrow()
+        check_folder(Path(request.save_to))
+    plan, programs = plan_job(job, prepared.places, request.max_bytes, checked.placement)
+    if request.explain:
+        print(plan)
+    run = partial(run_job, job, plan.chunks, programs, checked.placement, plan.workers)
+    if request.save_to is None:
+        effects, logits = run(None, request.progress)
+        return name_effects(wanted, checked, plan, effects, logits)
+    with _open_store(Path(request.save_to), job, plan, programs.calls, wanted) as store:
+        saved = store.result()
+        if saved is not None:
+            return name_effects(wanted, checked, plan, saved["effect"].to_numpy(), None)
+        effects, _ = run(store, request.progress)
+        found = name_effects(wanted, checked, plan, effects, None)
+        store.finish(table_of(found))
+    return found
+
+
+def prepare(request: Request, wanted: Wanted[Name]) -> Prepared:
+    """A request, checked, with its edits arranged.
+
+    Raises:
+        ValueError: if an argument does not fit the model or the others.
+    """
+    checked = check_request(request)
+    n_edits, make_blocks, places = _arrange(wanted, request.model.config, checked)
+    job = Job(
+        form=Form.of(request.model.config),
+        weights=stack_weights(request.model, checked.inputs.clean.shape[1]),
+        inputs=checked.inputs,
+        ablations=checked.ablations,
+        scoring=checked.scoring,
+        make_blocks=make_blocks,
+        n_edits=n_edits,
+        replaces_neurons=wanted.replaces_neurons,
+    )
+    return Prepared(checked, job, places)
+
+
+def name_effects(
+    wanted: Wanted[Name],
+    checked: Checked,
+    plan: SweepPlan,
+    effects: np.ndarray,
+    logits: np.ndarray | None,
+) -> SweepResult[Name]:
+    """The effects of all edits, in the shape and with the names that were asked for."""
+    n_positions = () if checked.positions is None else (len(checked.positions),)
+    shape = (len(checked.ablations),) * checked.several + (len(wanted.names), *n_positions)
+    return SweepResult(
+        names=wanted.names,
+        effects=effects.reshape(shape),
+        positions=checked.positions,
+        logits=None if logits is None else logits.reshape(*shape, *logits.shape[1:]),
+        metric=checked.metric,
+        ablation=checked.ablations if checked.several else checked.ablations[0],
+        universe=wanted.universe,
+        n_inputs=len(checked.inputs.clean),
+        plan=plan,
+    )
+
+
+def _open_store(
+    folder: Path, job: Job, plan: SweepPlan, calls: Sequence[Call], wanted: Wanted[Name]
+) -> SweepStore:
+    n_chunks = -(-job.n_inputs // plan.chunk_inputs)
+    description = describe_job(job, plan, calls, wanted.names)
+    return SweepStore.open(folder, description, n_chunks * plan.n_calls)
+
+
+def _arrange(
+    wanted: Wanted[Name], config: TransformerConfig, checked: Checked
+) -> tuple[int, Callable[[int], Blocked], tuple[Place, ...]]:
+    """How many edits there are, how they are put in blocks, and where they enter."""
+    edits = wanted.edits
+    if isinstance(edits, Edits):
+        if checked.positions is not None:
+            edits = edits.at_positions(checked.positions)
+        sources = config.n_layers * config.d_mlp if wanted.replaces_neurons else None
+        sources = sources or len(writers(config.n_layers, config.n_heads))
+        edits = edits.for_ablations(len(checked.ablations), sources)
+        return edits.n_edits, partial(block_edits, edits), _places(edits, config.n_layers)
+    layers = mask_layers(edits, config.n_heads)
+    places = tuple(
+        Place(f"layer {layer} (mask)", int((layers == layer).sum()), config.n_layers - layer)
+        for layer in sorted(set(layers.tolist()))
+    )
+
+    def make_blocks(size: int) -> Blocked:
+        return block_masks(edits, config.n_heads, size)
+
+    return len(edits), make_blocks, places
+
+
+def _places(edits: Edits, n_layers: int) -> tuple[Place, ...]:
+    found = []
+    numbers = edits.places()
+    for number in np.unique(numbers):
+        members = np.flatnonzero(numbers == number)
+        entry, layer = Entry(edits.entry[members[0]]), int(edits.layer[members[0]])
+        name = _PLACE_NAMES[entry].format(layer=layer)
+        after = 0 if entry == Entry.OUTPUT else n_layers - layer - 1
+        found.append(Place(name, len(members), after))
+    return tuple(found)
+
+
+_PLACE_NAMES: Mapping[Entry, str] = {
+    Entry.Q: "layer {layer}, queries of a head: that head, the MLP",
+    Entry.K: "layer {layer}, keys of a head: that head, the MLP",
+    Entry.V: "layer {layer}, values of a head: that head, the MLP",
+    Entry.QKV: "layer {layer}, all inputs of a head: that head, the MLP",
+    Entry.MLP: "layer {layer}, input of the MLP: the MLP",
+    Entry.BEFORE: "layer {layer}, the stream before it: all heads, the MLP",
+    Entry.BETWEEN: "layer {layer}, the stream before its MLP: the MLP",
+    Entry.OUTPUT: "the output: the unembedding",
+}
+
+
+@lru_cache(maxsize=64)
+def universe_edits(universe: UniverseName, n_layers: int, n_heads: int, nodes: bool) -> Edits:
+    """The edits of every edge of a universe, or of every source."""
+    space = circuit.universe(universe, n_layers, n_heads)
+    if nodes:
+        groups = [space.fine_edges_of(node) for node in space.sources]
+    else:
+        groups = list(space.members.values())
+    edits, others = single_entries(groups, n_layers, n_heads)
+    assert not others, "every edge and every node enters at one place"
+    return edits
+
+
+@lru_cache(maxsize=64)
+def all_neurons(n_layers: int, d_mlp: int) -> Edits:
+    """The edits of every hidden unit."""
+    return neuron_entries(n_layers, d_mlp)

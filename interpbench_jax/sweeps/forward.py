@@ -1,0 +1,290 @@
+"""The transformer's arithmetic as sweeps want it: features first, inputs last, layers stacked.
+
+An activation is `[d_model, pos, rows]`, a row being one input under one edit. Then every affine
+map is one matrix product whose long side is all positions of all rows, whatever the model's width,
+and everything else works along the rows. Layers are one array each, so that a program loops over
+them and its size does not grow with the model. `interventions.masked_forward` is the reference
+that the tests compare this with.
+"""
+
+import functools
+import math
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int
+
+from interpbench_jax.axes import Tokens
+from interpbench_jax.config import Activation, Normalization, TransformerConfig
+from interpbench_jax.model.layers import ACTIVATIONS
+from interpbench_jax.model.transformer import Block, Transformer
+
+# Sums over so many terms are written out, term by term: fused loops along the rows, no transposes.
+_MOST_TERMS = 32
+
+# GPUs and TPUs multiply float32 in fewer bits unless told otherwise.
+EXACT = jax.lax.Precision.HIGHEST
+
+Activations = Float[Array, "d_model pos rows"]
+
+
+@dataclass(frozen=True)
+class Form:
+    """What of a config is part of a compiled program, beside the shapes of the weights."""
+
+    act_fn: Activation
+    normalization_type: Normalization | None
+    eps: float
+
+    @classmethod
+    def of(cls, config: TransformerConfig) -> "Form":
+        """The form of a model."""
+        return cls(config.act_fn, config.normalization_type, config.eps)
+
+
+class Weights(NamedTuple):
+    """A model's weights, each transposed to multiply from the left, layers stacked.
+
+    Which positions are seen and the scale of the scores are data, so that causal and
+    bidirectional models share a program.
+    """
+
+    embed: Float[Array | np.ndarray, "vocab d_model"]
+    pos_embed: Float[Array | np.ndarray, "pos d_model"]
+    qkv: Float[Array | np.ndarray, "layers 3 heads d_head d_model"]
+    qkv_bias: Float[Array | np.ndarray, "layers 3 heads d_head"]
+    head_out: Float[Array | np.ndarray, "layers heads d_model d_head"]
+    attention_bias: Float[Array | np.ndarray, "layers d_model"]
+    mlp_in: Float[Array | np.ndarray, "layers d_mlp d_model"]
+    mlp_in_bias: Float[Array | np.ndarray, "layers d_mlp"]
+    mlp_out: Float[Array | np.ndarray, "layers d_model d_mlp"]
+    mlp_out_bias: Float[Array | np.ndarray, "layers d_model"]
+    unembed: Float[Array | np.ndarray, "vocab_out d_model"]
+    unembed_bias: Float[Array | np.ndarray, " vocab_out"]
+    is_seen: Bool[Array | np.ndarray, "pos pos"]
+    score_scale: Float[Array | np.ndarray, ""]
+
+
+def stack_weights(model: Transformer, n_pos: int) -> Weights:
+    """A model's weights as sweeps of so many positions use them, on the host."""
+    config, blocks = model.config, model.blocks
+
+    def stack(pick: Callable[[Block], nnx.Param], *axes: int) -> np.ndarray:
+        layers = np.stack([np.asarray(pick(block)[...]) for block in blocks])
+        return np.ascontiguousarray(layers.transpose(0, *axes) if axes else layers)
+
+    embed, unembed = np.asarray(model.embed.W_E[...]), np.asarray(model.unembed.W_U[...])
+    is_seen = np.ones((n_pos, n_pos), bool)
+    scale = 1 / math.sqrt(config.d_head) if config.use_attn_scale else 1.0
+    projections = [
+        stack(pick, 1, 3, 2)
+        for pick in (lambda b: b.attn.W_Q, lambda b: b.attn.W_K, lambda b: b.attn.W_V)
+    ]
+    biases = [
+        stack(pick) for pick in (lambda b: b.attn.b_Q, lambda b: b.attn.b_K, lambda b: b.attn.b_V)
+    ]
+    return Weights(
+        embed=embed,
+        pos_embed=np.asarray(model.pos_embed.W_pos[...])[:n_pos],
+        qkv=np.stack(projections, axis=1),
+        qkv_bias=np.stack(biases, axis=1),
+        head_out=stack(lambda b: b.attn.W_O, 1, 3, 2),
+        attention_bias=stack(lambda b: b.attn.b_O),
+        mlp_in=stack(lambda b: b.mlp.W_in, 2, 1),
+        mlp_in_bias=stack(lambda b: b.mlp.b_in),
+        mlp_out=stack(lambda b: b.mlp.W_out, 2, 1),
+        mlp_out_bias=stack(lambda b: b.mlp.b_out),
+        unembed=np.ascontiguousarray(unembed.T),
+        unembed_bias=np.asarray(model.unembed.b_U[...]),
+        is_seen=np.tril(is_seen) if config.is_causal else is_seen,
+        score_scale=np.asarray(scale, embed.dtype),
+    )
+
+
+class Run(NamedTuple):
+    """A plain run, kept: everything that patched runs start from.
+
+    Attributes:
+        outputs: what every writer wrote, in the order of `sites.writers`.
+        before: the residual stream before each layer.
+        between: the residual stream between each layer's attention and its MLP.
+        after: the final residual stream.
+        qkv: queries, keys and values.
+        z: each head's mixture of values.
+        hidden: each MLP's hidden units; none of them unless they were asked for.
+        logits: the output.
+    """
+
+    outputs: Float[Array, "src d_model pos batch"]
+    before: Float[Array, "layers d_model pos batch"]
+    between: Float[Array, "layers d_model pos batch"]
+    after: Float[Array, "d_model pos batch"]
+    qkv: Float[Array, "layers 3 heads d_head pos batch"]
+    z: Float[Array, "layers heads d_head pos batch"]
+    hidden: Float[Array, "layers kept pos batch"]
+    logits: Float[Array, "vocab_out pos batch"]
+
+
+class Layer(NamedTuple):
+    """One layer's part of `Weights`."""
+
+    qkv: Float[Array, "3 heads d_head d_model"]
+    qkv_bias: Float[Array, "3 heads d_head"]
+    head_out: Float[Array, "heads d_model d_head"]
+    attention_bias: Float[Array, " d_model"]
+    mlp_in: Float[Array, "d_mlp d_model"]
+    mlp_in_bias: Float[Array, " d_mlp"]
+    mlp_out: Float[Array, "d_model d_mlp"]
+    mlp_out_bias: Float[Array, " d_model"]
+
+
+def layer_of(weights: Weights, layer: int | Int[Array, ""]) -> Layer:
+    """The weights of one layer, whose number may be traced."""
+    return Layer(*(getattr(weights, name)[layer] for name in Layer._fields))
+
+
+def run_clean(form: Form, keep_hidden: bool, weights: Weights, tokens: Tokens) -> Run:
+    """A plain run, kept."""
+    embed = weights.embed[tokens].transpose(2, 1, 0)
+    positions = weights.pos_embed.T[:, :, None]
+    pos_embed = jnp.broadcast_to(positions, embed.shape)
+    stacked = Layer(*(jnp.asarray(getattr(weights, name)) for name in Layer._fields))
+
+    def step(x: Array, layer: Layer) -> tuple[Array, tuple[Array, ...]]:
+        qkv = project(form, layer, x)
+        z = attend(qkv[0], qkv[1], qkv[2], weights)
+        results = jnp.einsum("hmd,hdpb->hmpb", layer.head_out, z, precision=EXACT)
+        between = x + results.sum(axis=0) + layer.attention_bias[:, None, None]
+        hidden = hidden_units(form, layer, between)
+        mlp = matmul(layer.mlp_out, hidden) + layer.mlp_out_bias[:, None, None]
+        outputs = jnp.concatenate([results, mlp[None]])
+        kept = hidden if keep_hidden else hidden[:0]
+        return between + mlp, (outputs, x, between, qkv, z, kept)
+
+    after, (outputs, before, between, qkv, z, hidden) = jax.lax.scan(
+        step, embed + pos_embed, stacked
+    )
+    outputs = outputs.reshape(-1, *embed.shape)
+    outputs = jnp.concatenate([embed[None], pos_embed[None], outputs])
+    logits = unembed(form, weights, after)
+    return Run(outputs, before, between, after, qkv, z, hidden, logits)
+
+
+def project(form: Form, layer: Layer, x: Activations) -> Float[Array, "3 heads d_head pos rows"]:
+    """Queries, keys and values of all heads, which read the same stream."""
+    return matmul(layer.qkv, normalize(form, x)) + layer.qkv_bias[..., None, None]
+
+
+def attend(
+    q: Float[Array, "groups d_head pos rows"],
+    k: Float[Array, "groups d_head pos rows"],
+    v: Float[Array, "groups d_head pos rows"],
+    weights: Weights,
+) -> Float[Array, "groups d_head pos rows"]:
+    """The mean of the values under each query's pattern; a head of one edit is a group."""
+
+    def score(queries: Array, keys: Array) -> Array:
+        return queries[:, :, None] * keys[:, None, :]
+
+    def weigh(chosen: Array, values: Array) -> Array:
+        return chosen[:, None] * values[:, :, None]
+
+    scores = _sum_of_terms(score, q, k, (1, 1)) * weights.score_scale
+    seen = jnp.asarray(weights.is_seen)[None, :, :, None]
+    # Without the barriers XLA computes scores and exponentials anew for each use.
+    scores = jax.lax.optimization_barrier(jnp.where(seen, scores, -jnp.inf))
+    largest = jax.lax.optimization_barrier(scores.max(axis=2, keepdims=True))
+    grown = jax.lax.optimization_barrier(jnp.exp(scores - largest))
+    return _sum_of_terms(weigh, grown, v, (2, 2)) / grown.sum(axis=2)[:, None]
+
+
+def add_attention(form: Form, layer: Layer, weights: Weights, x: Activations) -> Activations:
+    """The stream after a layer's attention, whose heads all read the same stream."""
+    qkv = project(form, layer, x)
+    z = attend(qkv[0], qkv[1], qkv[2], weights)
+    heads, d_model, d_head = layer.head_out.shape
+    joined = layer.head_out.transpose(1, 0, 2).reshape(d_model, heads * d_head)
+    written = matmul(joined, z.reshape(heads * d_head, *z.shape[2:]))
+    return x + written + layer.attention_bias[:, None, None]
+
+
+def hidden_units(form: Form, layer: Layer, x: Activations) -> Float[Array, "d_mlp pos rows"]:
+    """An MLP's hidden units, after the activation function."""
+    pre = matmul(layer.mlp_in, normalize(form, x)) + layer.mlp_in_bias[:, None, None]
+    return ACTIVATIONS[form.act_fn](pre)
+
+
+def mlp(form: Form, layer: Layer, x: Activations) -> Activations:
+    """What a layer's MLP writes."""
+    written = matmul(layer.mlp_out, hidden_units(form, layer, x))
+    return written + layer.mlp_out_bias[:, None, None]
+
+
+def add_layers(form: Form, weights: Weights, x: Activations, first: Int[Array, ""]) -> Activations:
+    """The final stream, given that before layer `first`; their number is not compiled in."""
+
+    def step(number: Int[Array, ""], x: Activations) -> Activations:
+        layer = layer_of(weights, number)
+        between = add_attention(form, layer, weights, x)
+        return between + mlp(form, layer, between)
+
+    return jax.lax.fori_loop(first, weights.qkv.shape[0], step, x)
+
+
+def unembed(form: Form, weights: Weights, x: Activations) -> Float[Array, "vocab_out pos rows"]:
+    """The output, given the final stream."""
+    return matmul(weights.unembed, normalize(form, x)) + weights.unembed_bias[:, None, None]
+
+
+def normalize(form: Form, x: Array, axis: int = 0) -> Array:
+    """The layer norm in front of every reader, if the model has one; `axis` counts features."""
+    if form.normalization_type is None:
+        return x
+    centered = x - x.mean(axis=axis, keepdims=True)
+    return centered / jnp.sqrt((centered**2).mean(axis=axis, keepdims=True) + form.eps)
+
+
+def matmul(weight: Array | np.ndarray, x: Array) -> Array:
+    """`weight` of shape `[..., d_out, d_in]` times `x` of shape `[d_in, ...]`."""
+    return jnp.tensordot(weight, x, axes=1, precision=EXACT)
+
+
+def _sum_of_terms(
+    term: Callable[[Array, Array], Array], x: Array, y: Array, axes: tuple[int, int]
+) -> Array:
+    """The sum of `term` over an axis of each argument, in runs of written-out terms."""
+
+    def add_terms(x: Array, y: Array, axes: tuple[int, int]) -> Array:
+        def pick(array: Array, axis: int, i: int) -> Array:
+            return jax.lax.index_in_dim(array, i, axis, keepdims=False)
+
+        count = range(x.shape[axes[0]])
+        return functools.reduce(
+            operator.add, [term(pick(x, axes[0], i), pick(y, axes[1], i)) for i in count]
+        )
+
+    n = x.shape[axes[0]]
+    if n <= _MOST_TERMS:
+        return add_terms(x, y, axes)
+    x, y = (_in_runs(array, axis) for array, axis in zip((x, y), axes, strict=True))
+
+    def add_run(total: Array, both: tuple[Array, Array]) -> tuple[Array, None]:
+        return total + add_terms(*both, (0, 0)), None
+
+    shape = jax.eval_shape(term, x[0, 0], y[0, 0]).shape
+    return jax.lax.scan(add_run, jnp.zeros(shape, x.dtype), (x, y))[0]
+
+
+def _in_runs(x: Array, axis: int) -> Array:
+    """An axis cut in runs of `_MOST_TERMS`, filled up with zeros: `[runs, terms, ...]`."""
+    x = jnp.moveaxis(x, axis, 0)
+    runs = math.ceil(x.shape[0] / _MOST_TERMS)
+    missing = runs * _MOST_TERMS - x.shape[0]
+    x = jnp.pad(x, [(0, missing)] + [(0, 0)] * (x.ndim - 1))
+    return x.reshape(runs, _MOST_TERMS, *x.shape[1:])

@@ -1,0 +1,164 @@
+"""One sweep of many models."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from interpbench_jax import circuit
+from interpbench_jax.circuit import UniverseName
+from interpbench_jax.metrics import METRICS, Metric, MetricName
+from interpbench_jax.model import Transformer
+from interpbench_jax.sites import Edge
+from interpbench_jax.sweeps.answer import Prepared, Wanted, name_effects, prepare, universe_edits
+from interpbench_jax.sweeps.devices import Placement
+from interpbench_jax.sweeps.forward import Weights
+from interpbench_jax.sweeps.plan import plan_job
+from interpbench_jax.sweeps.request import Ablations, Request
+from interpbench_jax.sweeps.result import SweepResult
+from interpbench_jax.sweeps.run import Inputs, Job, Progress, run_job
+
+# A class that no model ever chooses changes none of these; "mae" is a mean over classes.
+_BLIND_TO_PADDING = tuple(METRICS[name] for name in METRICS if name != "mae")
+_NEVER = -1e9
+
+# Each model's own shape.
+AnyTokens = Int[Array | np.ndarray, "_ _"]
+AnyTargets = AnyTokens | Float[Array | np.ndarray, "_ _"]
+
+
+def sweep_many(
+    models: Sequence[Transformer],
+    clean: Sequence[AnyTokens],
+    corrupted: Sequence[AnyTokens | None] | None = None,
+    *,
+    universe: UniverseName = "qkv",
+    ablation: Ablations = "resample",
+    metric: MetricName | Metric | None = None,
+    targets: Sequence[AnyTargets | None] | None = None,
+    first_scored: int = 1,
+    max_bytes: int | None = None,
+    stacked: bool | None = None,
+    explain: bool = False,
+    progress: Progress | None = None,
+) -> tuple[SweepResult[Edge], ...]:
+    """The effect of cutting each edge, alone, in each of many models.
+
+    Models of the same shape, vocabularies apart, share compiled programs: their vocabularies are
+    padded to one size. Stacked, they are also computed together, as one array. On a CPU that is
+    slower than one after another: a model of this size fills a core, and several leave its cache.
+
+    Args:
+        models: the models, of any shapes.
+        clean: the inputs of each.
+        corrupted: of each, what replacements come from.
+        targets: of each, for the metrics that use any.
+        stacked: whether models of one shape, with as many inputs, are computed together; by
+            default everywhere but on a CPU.
+        progress: called with the number of finished models and of all.
+
+    The other arguments are `sweep_edges`'s, which see, and so are the errors.
+
+    Returns:
+        Each model's result, in their order.
+    """
+    others = [None] * len(models) if corrupted is None else corrupted
+    wanted_classes = [None] * len(models) if targets is None else targets
+    if not len(models) == len(clean) == len(others) == len(wanted_classes):
+        raise ValueError(
+            f"Expected inputs for each of {len(models)} models, got {len(clean)} clean, "
+            f"{len(others)} corrupted and {len(wanted_classes)} targets."
+        )
+    wanted = [_edges_of(model, universe) for model in models]
+    prepared = [
+        prepare(Request(model, tokens, other, ablation, metric, target, first_scored), edges)
+        for model, tokens, other, target, edges in zip(
+            models, clean, others, wanted_classes, wanted, strict=True
+        )
+    ]
+    stacked = jax.default_backend() != "cpu" if stacked is None else stacked
+    found: dict[int, SweepResult[Edge]] = {}
+    for members in _of_one_shape(prepared):
+        jobs = _pad([prepared[member].job for member in members])
+        for part, job in [(members, _stack(jobs))] if stacked else zip(members, jobs, strict=True):
+            part = part if isinstance(part, list) else [part]
+            if progress is not None:
+                progress(len(found), len(models))
+            plan, programs = plan_job(job, prepared[part[0]].places, max_bytes, Placement())
+            if explain:
+                print(f"{len(part)} of {len(models)} models. {plan}")
+            effects, _ = run_job(job, plan.chunks, programs, Placement(), plan.workers, None, None)
+            for member, own in zip(part, effects.reshape(len(part), -1), strict=True):
+                checked = prepared[member].checked
+                found[member] = name_effects(wanted[member], checked, plan, own, None)
+    if progress is not None:
+        progress(len(models), len(models))
+    return tuple(found[index] for index in range(len(models)))
+
+
+def _edges_of(model: Transformer, universe: UniverseName) -> Wanted[Edge]:
+    shape = (model.config.n_layers, model.config.n_heads)
+    edges = universe_edits(universe, *shape, False)
+    return Wanted(circuit.universe(universe, *shape).edges, edges, universe)
+
+
+def _of_one_shape(prepared: Sequence[Prepared]) -> list[list[int]]:
+    """The numbers of the models that can be padded to one shape, group by group."""
+    groups: dict[object, list[int]] = {}
+    for number, one in enumerate(prepared):
+        job = one.job
+        weights = job.weights
+        n_classes = weights.unembed.shape[0]
+        pads = job.scoring.metric in _BLIND_TO_PADDING and n_classes > 1
+        inputs = job.inputs
+        key = (
+            job.form,
+            job.scoring,
+            weights.embed.dtype,
+            weights.qkv.shape,
+            weights.mlp_in.shape,
+            "any" if pads else n_classes,
+            inputs.clean.shape,
+            inputs.corrupted.shape,
+            None if inputs.targets is None else inputs.targets.dtype,
+        )
+        groups.setdefault(key, []).append(number)
+    return list(groups.values())
+
+
+def _pad(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs with vocabularies of one size: no input has the new tokens, no output chooses the
+    new classes."""
+    vocab, classes = (
+        max(getattr(job.weights, name).shape[0] for job in jobs) for name in ("embed", "unembed")
+    )
+    return [replace(job, weights=_pad_weights(job.weights, vocab, classes)) for job in jobs]
+
+
+def _pad_weights(weights: Weights, vocab: int, classes: int) -> Weights:
+    def pad(array: np.ndarray, size: int, value: float = 0) -> np.ndarray:
+        missing = [(0, size - len(array))] + [(0, 0)] * (array.ndim - 1)
+        return np.pad(array, missing, constant_values=value)
+
+    return weights._replace(
+        embed=pad(np.asarray(weights.embed), vocab),
+        unembed=pad(np.asarray(weights.unembed), classes),
+        unembed_bias=pad(np.asarray(weights.unembed_bias), classes, _NEVER),
+    )
+
+
+def _stack(jobs: Sequence[Job]) -> Job:
+    """Several jobs as one."""
+    first = jobs[0]
+    targets = [job.inputs.targets for job in jobs if job.inputs.targets is not None]
+    inputs = Inputs(
+        np.stack([job.inputs.clean for job in jobs]),
+        np.stack([job.inputs.corrupted for job in jobs]),
+        np.stack(targets) if targets else None,
+    )
+    weights = Weights(
+        *(np.stack(arrays) for arrays in zip(*(j.weights for j in jobs), strict=True))
+    )
+    return replace(first, inputs=inputs, weights=weights, n_models=len(jobs))

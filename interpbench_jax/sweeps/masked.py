@@ -1,0 +1,113 @@
+"""Patched runs of arbitrary masks: circuits, sets of edges, fractions of edges.
+
+As `interventions.masked_forward`, on stacked layers, and from the first layer in which a mask cuts
+anything: what comes before is the clean run's.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from interpbench_jax.sweeps.forward import (
+    EXACT,
+    Activations,
+    Form,
+    Run,
+    Weights,
+    attend,
+    layer_of,
+    mlp,
+    normalize,
+)
+
+
+class MaskBlocks(NamedTuple):
+    """Masks, grouped in blocks that start at the same layer.
+
+    Attributes:
+        layer: the first layer that a mask of the block cuts anything in; the number of layers
+            where that is the output.
+        cut: 1 less the mask: how much of each source is replaced, for each reader.
+    """
+
+    layer: Int[Array | np.ndarray, " blocks"]
+    cut: Float[Array | np.ndarray, "blocks in_block dst src mask_pos"]
+
+    @property
+    def n_edits(self) -> int:
+        """Masks of a block."""
+        return self.cut.shape[1]
+
+
+class MaskBlock(NamedTuple):
+    """One block of `MaskBlocks`."""
+
+    layer: Int[Array, ""]
+    cut: Float[Array, "edits dst src mask_pos"]
+
+
+def masked_streams(
+    form: Form,
+    weights: Weights,
+    run: Run,
+    replacement: Float[Array, "src d_model pos #batch"],
+    block: MaskBlock,
+) -> Activations:
+    """What the output reads in every masked run of a block; rows are edits, then inputs."""
+    n_layers, _, n_heads, d_head, _ = weights.qkv.shape
+    n_edits, batch = block.cut.shape[0], run.after.shape[-1]
+    d_model, n_pos = run.after.shape[:2]
+    first_written = 2 + block.layer * (n_heads + 1)
+    is_written = jnp.arange(run.outputs.shape[0]) < first_written
+    # What comes later is not read before it is written; until then it is no different.
+    gaps = jnp.where(is_written[:, None, None, None], replacement - run.outputs, 0)
+
+    def spread(x: Array) -> Array:
+        return jnp.broadcast_to(x[..., None, :], (*x.shape[:-1], n_edits, batch))
+
+    def read(x: Array, gaps: Array, first: Array | int, count: int) -> Array:
+        """What `count` readers read: `[readers, d_model, pos, edits, batch]`."""
+        cut = jax.lax.dynamic_slice_in_dim(block.cut, first, count, axis=1)
+        cut = jnp.broadcast_to(cut, (*cut.shape[:3], n_pos))
+        changes = jnp.einsum("ersp,smpeb->rmpeb", cut, gaps, precision=EXACT)
+        return x[None] + changes
+
+    def step(number: Array, carried: tuple[Array, Array]) -> tuple[Array, Array]:
+        x, gaps = carried
+        layer = layer_of(weights, number)
+        first_reader = number * (3 * n_heads + 1)
+        first_writer = 2 + number * (n_heads + 1)
+        inputs = normalize(form, read(x, gaps, first_reader, 3 * n_heads), axis=1)
+        qkv = (
+            jnp.einsum(
+                "chdm,chmn->chdn",
+                layer.qkv,
+                inputs.reshape(3, n_heads, d_model, -1),
+                precision=EXACT,
+            ).reshape(3, n_heads, d_head, n_pos, -1)
+            + layer.qkv_bias[..., None, None]
+        )
+        z = attend(qkv[0], qkv[1], qkv[2], weights).reshape(n_heads, d_head, -1)
+        results = jnp.einsum("hmd,hdn->hmn", layer.head_out, z, precision=EXACT).reshape(
+            n_heads, *x.shape
+        )
+        gaps = _write(gaps, replacement, results, first_writer)
+        x = x + results.sum(axis=0) + layer.attention_bias[:, None, None, None]
+        mlp_in = read(x, gaps, first_reader + 3 * n_heads, 1)[0]
+        written = mlp(form, layer, mlp_in.reshape(d_model, n_pos, -1)).reshape(x.shape)
+        gaps = _write(gaps, replacement, written[None], first_writer + n_heads)
+        return x + written, gaps
+
+    starts = jnp.concatenate([run.before, run.after[None]])
+    x, gaps = jax.lax.fori_loop(
+        block.layer, n_layers, step, (spread(starts[block.layer]), spread(gaps))
+    )
+    return read(x, gaps, n_layers * (3 * n_heads + 1), 1)[0].reshape(d_model, n_pos, -1)
+
+
+def _write(gaps: Array, replacement: Array, outputs: Array, first: Array) -> Array:
+    new = jax.lax.dynamic_slice_in_dim(replacement, first, outputs.shape[0])
+    return jax.lax.dynamic_update_slice_in_dim(gaps, new[..., None, :] - outputs, first, axis=0)

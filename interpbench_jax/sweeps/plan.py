@@ -1,0 +1,159 @@
+"""How a sweep is going to be computed: decided by shape, checked against memory, printable."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+
+from interpbench_jax.sweeps.chunks import (
+    Chunks,
+    choose_chunks,
+    default_max_bytes,
+    limit_logits,
+    wanted_rows,
+)
+from interpbench_jax.sweeps.devices import Placement
+from interpbench_jax.sweeps.run import Job, Programs, compile_job, default_workers
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where some edits enter the model, and so what is computed for each of them.
+
+    Attributes:
+        name: the place.
+        n_edits: edits that enter there.
+        layers: how many layers are recomputed after it, the rest of its own one not counted.
+    """
+
+    name: str
+    n_edits: int
+    layers: int
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """How a sweep is computed; `str` gives it in words.
+
+    Attributes:
+        devices: what it runs on.
+        places: where its edits enter, from the input to the output.
+        n_inputs: inputs.
+        n_calls: calls of the compiled program for each chunk of inputs.
+        chunks: the shape of a call.
+        workers: how many calls run at a time.
+        bytes_held: the memory that the programs take, as XLA accounts for it.
+        max_bytes: the memory that they may take.
+        batch_shares: how many devices take a part of each chunk's inputs.
+    """
+
+    devices: str
+    places: tuple[Place, ...]
+    n_inputs: int
+    n_calls: int
+    chunks: Chunks
+    workers: int
+    bytes_held: int
+    max_bytes: int
+    batch_shares: int
+
+    @property
+    def chunk_inputs(self) -> int:
+        """Inputs of a chunk, on all devices."""
+        return self.chunks.batch * self.batch_shares
+
+    def __str__(self) -> str:
+        chunks = self.chunks
+        n_edits = sum(place.n_edits for place in self.places)
+        lines = [
+            f"On {self.devices}, {_count(self.workers, 'call')} at a time; a call: up to "
+            f"{_count(chunks.blocks, 'block')} of {_count(chunks.edits, 'edit')} x "
+            f"{_count(chunks.batch, 'input')}.",
+            f"{_count(n_edits, 'edit')} x {_count(self.n_inputs, 'input')} in "
+            f"{_count(self.n_calls, 'call')} for each chunk of inputs.",
+            f"Memory: {self.bytes_held / 1e6:.1f} MB of the {self.max_bytes / 1e6:.1f} MB allowed.",
+            "Recomputed for each edit, from where it enters:",
+        ]
+        width = max((len(place.name) for place in self.places), default=0)
+        for place in self.places:
+            after = f", then {_count(place.layers, 'layer')}" if place.layers else ""
+            lines.append(f"  {place.name:{width}}  {_count(place.n_edits, 'edit'):>11}{after}")
+        return "\n".join(lines)
+
+
+def plan_job(
+    job: Job,
+    places: Sequence[Place],
+    max_bytes: int | None,
+    placement: Placement,
+) -> tuple[SweepPlan, Programs]:
+    """The chunks that are fastest within the memory allowed, and their programs, compiled.
+
+    A first guess of the memory is made from the shapes; then XLA's account of the compiled
+    programs decides, and where that is more than allowed, smaller chunks are tried.
+
+    Raises:
+        ValueError: if one edit of one input does not fit.
+    """
+    allowed = default_max_bytes() if max_bytes is None else max_bytes
+    weights, n_pos = job.weights, job.inputs.clean.shape[-1]
+    itemsize = np.dtype(weights.embed.dtype).itemsize
+    rows = wanted_rows(weights.mlp_in.shape[-2], n_pos, itemsize)
+    counts = [-(-place.n_edits // placement.edit_shares) for place in places]
+    inputs = -(-job.n_inputs // placement.batch_shares)
+    workers = default_workers(placement)
+    while True:
+        chunks = choose_chunks(counts, inputs, rows)
+        if job.scoring.return_logits:
+            chunks = limit_logits(chunks, n_pos * weights.unembed.shape[-2] * itemsize)
+        guess = _guess_bytes(job, chunks, workers) * itemsize
+        if guess <= 4 * allowed or chunks.rows == 1:
+            programs = compile_job(job, chunks, placement, workers)
+            if programs.bytes_held <= allowed:
+                break
+            if chunks.rows == 1 and workers > 1:
+                workers = 1
+                continue
+            if chunks.rows == 1:
+                raise ValueError(
+                    f"Expected max_bytes of at least {programs.bytes_held}, which one edit of one "
+                    f"input takes in this model, got {allowed}."
+                )
+        rows = min(rows, chunks.rows) // 2 or 1
+    plan = SweepPlan(
+        devices=_name_devices(placement),
+        places=tuple(places),
+        n_inputs=job.n_inputs,
+        n_calls=len(programs.calls),
+        chunks=chunks,
+        workers=workers,
+        bytes_held=programs.bytes_held,
+        max_bytes=allowed,
+        batch_shares=placement.batch_shares,
+    )
+    return plan, programs
+
+
+def _guess_bytes(job: Job, chunks: Chunks, workers: int) -> int:
+    """Numbers held at a time, roughly: only a guess of where to start."""
+    n_pos, n_models = job.inputs.clean.shape[-1], job.n_models or 1
+    n_layers, _, heads, d_head, d_model = job.weights.qkv.shape[-5:]
+    d_mlp = job.weights.mlp_in.shape[-2]
+    sources = 2 + n_layers * (heads + 1)
+    kept = (1 + 2 * len(job.ablations)) * sources * d_model
+    kept += n_layers * (2 * d_model + 4 * heads * d_head + job.replaces_neurons * 3 * d_mlp)
+    per_row = 2 * d_mlp + 8 * d_model + 2 * heads * n_pos
+    return n_models * n_pos * (kept * chunks.batch + workers * per_row * chunks.rows)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
+def _name_devices(placement: Placement) -> str:
+    if placement.mesh is None:
+        kind = jax.devices()[0].device_kind
+        return f"one {kind.upper() if kind == 'cpu' else kind}"
+    shape = " x ".join(f"{n} {name}" for name, n in placement.mesh.shape.items())
+    return f"{placement.mesh.size} devices ({shape})"

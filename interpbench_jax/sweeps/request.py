@@ -1,0 +1,164 @@
+"""What callers of a sweep ask for, and whether it makes sense."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jax.sharding import Mesh
+
+from interpbench_jax.axes import OtherTokens, Tokens
+from interpbench_jax.interventions import ABLATIONS, Ablation
+from interpbench_jax.metrics import Metric, MetricName, Targets, default_metric, resolve_metric
+from interpbench_jax.model import Transformer, check_tokens
+from interpbench_jax.sweeps.devices import Placement
+from interpbench_jax.sweeps.program import Scoring
+from interpbench_jax.sweeps.run import Inputs, Progress
+
+Positions = Literal["all", "each"] | Sequence[int]
+Ablations = Ablation | Sequence[Ablation]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What every kind of sweep is asked for; the arguments of `sweep_edges` say what each is."""
+
+    model: Transformer
+    clean: Tokens
+    corrupted: OtherTokens | None
+    ablation: Ablations
+    metric: MetricName | Metric | None
+    targets: Targets | None
+    first_scored: int
+    positions: Positions = "all"
+    return_logits: bool = False
+    max_bytes: int | None = None
+    mesh: Mesh | None = None
+    save_to: str | Path | None = None
+    explain: bool = False
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A request that makes sense.
+
+    Attributes:
+        inputs: what the runs read.
+        ablations: one or several.
+        several: whether several were asked for, if only as a list of one.
+        positions: those that are patched alone; None for all at once.
+        scoring: what becomes of a run.
+        metric: the metric's name.
+        placement: the devices.
+    """
+
+    inputs: Inputs
+    ablations: tuple[Ablation, ...]
+    several: bool
+    positions: tuple[int, ...] | None
+    scoring: Scoring
+    metric: str
+    placement: Placement
+
+
+def check_request(request: Request) -> Checked:
+    """Everything about a request that can be wrong, looked at.
+
+    Raises:
+        ValueError: if an argument does not fit the model or the others.
+    """
+    ablations = _check_ablations(request.ablation)
+    inputs = _check_inputs(request, ablations)
+    n_pos = inputs.clean.shape[1]
+    if not 0 <= request.first_scored < n_pos:
+        raise ValueError(
+            f"Expected first_scored from 0 to {n_pos - 1}, got {request.first_scored}: the inputs "
+            f"have {n_pos} positions."
+        )
+    config = request.model.config
+    metric = default_metric(config) if request.metric is None else request.metric
+    positions = _check_positions(request.positions, n_pos)
+    placement = Placement(request.mesh)
+    if request.return_logits and (request.save_to is not None or not placement.is_whole):
+        raise ValueError(
+            "Expected return_logits without save_to and within one process: logits are neither "
+            "written nor sent."
+        )
+    if request.save_to is not None and not placement.is_whole:
+        raise ValueError("Expected save_to within one process, got a mesh over several.")
+    return Checked(
+        inputs=inputs,
+        ablations=ablations,
+        several=not isinstance(request.ablation, str),
+        positions=positions,
+        scoring=Scoring(
+            resolve_metric(metric, config),
+            request.first_scored,
+            positions is not None,
+            request.return_logits,
+        ),
+        metric=metric if isinstance(metric, str) else getattr(metric, "__name__", "custom"),
+        placement=placement,
+    )
+
+
+def _check_inputs(request: Request, ablations: tuple[Ablation, ...]) -> Inputs:
+    """The inputs as arrays of the host.
+
+    Raises:
+        ValueError: if they do not fit the model or one another.
+    """
+    model, clean, corrupted = request.model, request.clean, request.corrupted
+    if corrupted is None and "resample" in ablations:
+        raise ValueError(
+            "Expected corrupted inputs, one for each clean one, to resample from; got none. Pass "
+            'them, or choose ablation="mean" or "zero".'
+        )
+    corrupted = clean if corrupted is None else corrupted
+    check_tokens(model.config, clean)
+    check_tokens(model.config, corrupted)
+    if len(clean) == 0 or len(corrupted) == 0:
+        raise ValueError("Expected at least one input, got none.")
+    paired = corrupted.shape == clean.shape
+    if not paired and ("resample" in ablations or corrupted.shape[1] != clean.shape[1]):
+        raise ValueError(
+            f"Expected corrupted inputs of shape {clean.shape} as the clean ones, got "
+            f"{corrupted.shape}; rows are pairs."
+        )
+    targets = request.targets
+    if targets is not None and targets.shape != clean.shape:
+        raise ValueError(
+            f"Expected targets of shape {clean.shape}, one per position, got {targets.shape}."
+        )
+    return Inputs(
+        np.asarray(clean),
+        np.asarray(corrupted),
+        None if targets is None else np.asarray(targets),
+    )
+
+
+def _check_ablations(ablation: Ablations) -> tuple[Ablation, ...]:
+    chosen: tuple[Ablation, ...] = (
+        (ablation,) if isinstance(ablation, str) else tuple(ablation)  # pyright: ignore
+    )
+    if not chosen or len(set(chosen)) < len(chosen) or not set(chosen) <= set(ABLATIONS):
+        raise ValueError(
+            f"Expected an ablation out of {', '.join(ABLATIONS)}, or several different ones, got "
+            f"{ablation!r}."
+        )
+    return chosen
+
+
+def _check_positions(positions: Positions, n_pos: int) -> tuple[int, ...] | None:
+    if isinstance(positions, str):
+        if positions == "all":
+            return None
+        if positions == "each":
+            return tuple(range(n_pos))
+        raise ValueError(f"Expected positions 'all', 'each' or a list, got {positions!r}.")
+    chosen = tuple(int(position) for position in positions)
+    if not chosen or not all(0 <= position < n_pos for position in chosen):
+        raise ValueError(f"Expected positions from 0 to {n_pos - 1}, at least one, got {chosen}.")
+    return chosen

@@ -1,0 +1,199 @@
+"""Patching of more, or of less, than one edge or node: sets, masks, single neurons."""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array, Float
+
+from interpbench_jax.axes import OtherTokens, Tokens
+from interpbench_jax.interventions import Ablation
+from interpbench_jax.metrics import Metric, MetricName, Targets
+from interpbench_jax.model import Transformer
+from interpbench_jax.sites import Edge, Neuron, readers, writers
+from interpbench_jax.sweeps.answer import Wanted, all_neurons, answer
+from interpbench_jax.sweeps.edits import cuts_of, single_entries
+from interpbench_jax.sweeps.request import Ablations, Positions, Request
+from interpbench_jax.sweeps.result import SweepResult
+from interpbench_jax.sweeps.run import Progress
+
+Masks = Float[Array | np.ndarray, "edits dst src"] | Float[Array | np.ndarray, "edits dst src pos"]
+
+
+def sweep_cuts(
+    model: Transformer,
+    clean: Tokens,
+    corrupted: OtherTokens | None = None,
+    *,
+    cuts: Sequence[Collection[Edge]],
+    ablation: Ablation = "resample",
+    metric: MetricName | Metric | None = None,
+    targets: Targets | None = None,
+    first_scored: int = 1,
+    return_logits: bool = False,
+    max_bytes: int | None = None,
+    mesh: Mesh | None = None,
+    save_to: str | Path | None = None,
+    explain: bool = False,
+    progress: Progress | None = None,
+) -> SweepResult[tuple[Edge, ...]]:
+    """The effect of cutting each of some sets of edges, its edges together.
+
+    For pairs: `cuts=list(itertools.combinations(edges, 2))`. What remains of a circuit is cut by
+    the edges outside of it; for many circuits, `sweep_masks` takes their masks as they are.
+
+    Args:
+        cuts: the sets; edges are fine ones, from a writer to a reader (universe `"qkv"`).
+
+    The other arguments are `sweep_edges`'s, which see, and so are the errors.
+
+    Returns:
+        Effects in the order of `cuts`; positive where the cut hurts.
+    """
+    _check_one(ablation)
+    config = model.config
+    names = tuple(tuple(cut) for cut in cuts)
+    if not names or not all(names):
+        raise ValueError("Expected sets of at least one edge each, at least one; got none.")
+    edits, others = single_entries(names, config.n_layers, config.n_heads)
+    masks = edits
+    if others:
+        masks = cuts_of(names, config.n_layers, config.n_heads, model.dtype)
+    return answer(
+        Request(
+            model,
+            clean,
+            corrupted,
+            ablation,
+            metric,
+            targets,
+            first_scored,
+            return_logits=return_logits,
+            max_bytes=max_bytes,
+            mesh=mesh,
+            save_to=save_to,
+            explain=explain,
+            progress=progress,
+        ),
+        Wanted(names, masks),
+    )
+
+
+def sweep_masks(
+    model: Transformer,
+    clean: Tokens,
+    corrupted: OtherTokens | None = None,
+    *,
+    masks: Masks,
+    ablation: Ablation = "resample",
+    metric: MetricName | Metric | None = None,
+    targets: Targets | None = None,
+    first_scored: int = 1,
+    return_logits: bool = False,
+    max_bytes: int | None = None,
+    mesh: Mesh | None = None,
+    save_to: str | Path | None = None,
+    explain: bool = False,
+    progress: Progress | None = None,
+) -> SweepResult[int]:
+    """The effect of each of some masks: of circuits to evaluate, of parts of edges.
+
+    A run under a mask is `masked_forward`'s. A circuit's mask is `masks.edge_mask` of its fine
+    edges. Runs start at the first layer in which their mask cuts anything.
+
+    Args:
+        masks: `[edits, dst, src]` or `[edits, dst, src, pos]`, in the orders of `sites.readers`
+            and `sites.writers`; 1 keeps an edge and 0 cuts it, and so on between.
+
+    The other arguments are `sweep_edges`'s, which see, and so are the errors.
+
+    Returns:
+        Effects by the masks' numbers; positive where the mask hurts.
+    """
+    _check_one(ablation)
+    config = model.config
+    shape = (
+        len(readers(config.n_layers, config.n_heads)),
+        len(writers(config.n_layers, config.n_heads)),
+    )
+    n_pos = jnp.shape(clean)[-1]
+    if masks.shape[1:] not in (shape, (*shape, n_pos)) or not len(masks):
+        raise ValueError(
+            f"Expected masks of shape (edits, dst, src) = (edits, {shape[0]}, {shape[1]}) or "
+            f"(edits, dst, src, pos), at least one, got {masks.shape}."
+        )
+    cut = 1 - np.asarray(masks, model.dtype)
+    return answer(
+        Request(
+            model,
+            clean,
+            corrupted,
+            ablation,
+            metric,
+            targets,
+            first_scored,
+            return_logits=return_logits,
+            max_bytes=max_bytes,
+            mesh=mesh,
+            save_to=save_to,
+            explain=explain,
+            progress=progress,
+        ),
+        Wanted(tuple(range(len(cut))), cut.reshape(*cut.shape[:3], -1)),
+    )
+
+
+def sweep_neurons(
+    model: Transformer,
+    clean: Tokens,
+    corrupted: OtherTokens | None = None,
+    *,
+    ablation: Ablations = "resample",
+    metric: MetricName | Metric | None = None,
+    targets: Targets | None = None,
+    positions: Positions = "all",
+    first_scored: int = 1,
+    return_logits: bool = False,
+    max_bytes: int | None = None,
+    mesh: Mesh | None = None,
+    save_to: str | Path | None = None,
+    explain: bool = False,
+    progress: Progress | None = None,
+) -> SweepResult[Neuron]:
+    """The effect of replacing each hidden unit of each MLP, alone, after its activation function.
+
+    The arguments are `sweep_edges`'s, which see, and so are the errors.
+
+    Returns:
+        Effects by layer, then unit; positive where it hurts.
+    """
+    config = model.config
+    names = tuple(
+        Neuron(layer, index) for layer in range(config.n_layers) for index in range(config.d_mlp)
+    )
+    return answer(
+        Request(
+            model,
+            clean,
+            corrupted,
+            ablation,
+            metric,
+            targets,
+            first_scored,
+            positions,
+            return_logits,
+            max_bytes,
+            mesh,
+            save_to,
+            explain,
+            progress,
+        ),
+        Wanted(names, all_neurons(config.n_layers, config.d_mlp), replaces_neurons=True),
+    )
+
+
+def _check_one(ablation: Ablation) -> None:
+    if not isinstance(ablation, str):
+        raise ValueError(f"Expected one ablation for sets and masks, got {ablation!r}.")

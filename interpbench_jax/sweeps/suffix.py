@@ -1,0 +1,231 @@
+"""Patched runs that recompute only what their edit can change.
+
+An edit enters the model at one place: the input of one head, the input of one MLP, the residual
+stream itself, or the output. Nothing before that place changes, and a head's siblings do not see
+what it reads. From there on the run is a plain one, on one stream. So an edit costs the part of
+its layer that it enters and the layers that come after.
+"""
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from interpbench_jax.sweeps.forward import (
+    EXACT,
+    Activations,
+    Form,
+    Run,
+    Weights,
+    add_attention,
+    add_layers,
+    attend,
+    layer_of,
+    matmul,
+    mlp,
+    normalize,
+)
+
+
+class Entry(IntEnum):
+    """Where an edit enters."""
+
+    Q = 0
+    K = 1
+    V = 2
+    QKV = 3
+    MLP = 4
+    BEFORE = 5  # the stream before a layer
+    BETWEEN = 6  # the stream between a layer's attention and its MLP
+    OUTPUT = 7
+
+
+EMPTY = -1
+
+
+class Blocks(NamedTuple):
+    """Edits, grouped in blocks that enter at the same place.
+
+    Attributes:
+        entry: an `Entry`.
+        layer: the layer; not looked at for `Entry.OUTPUT`.
+        head: the head, where a head is entered.
+        source: what changes: places in `Gaps`, `EMPTY` past the last.
+        position: the position that changes; `EMPTY` for all of them.
+    """
+
+    entry: Int[Array | np.ndarray, " blocks"]
+    layer: Int[Array | np.ndarray, " blocks"]
+    head: Int[Array | np.ndarray, "blocks in_block"]
+    source: Int[Array | np.ndarray, "blocks in_block slots"]
+    position: Int[Array | np.ndarray, "blocks in_block"]
+
+    @property
+    def n_edits(self) -> int:
+        """Edits of a block."""
+        return self.head.shape[1]
+
+
+class Block(NamedTuple):
+    """One block of `Blocks`."""
+
+    entry: Int[Array, ""]
+    layer: Int[Array, ""]
+    head: Int[Array, " edits"]
+    source: Int[Array, "edits slots"]
+    position: Int[Array, " edits"]
+
+
+Gaps = Float[Array, "sources d_model pos batch"]
+"""Replacement less clean output, of every source, with a row of zeros at the end."""
+
+
+def final_streams(
+    form: Form,
+    weights: Weights,
+    run: Run,
+    change: Float[Array, "edits d_model pos batch"],
+    block: Block,
+    entries: Sequence[Entry],
+) -> Activations:
+    """The final stream of every patched run of a block; rows are edits, then inputs.
+
+    Args:
+        form: of the model.
+        weights: its weights.
+        run: the clean run.
+        change: what each edit adds where it enters.
+        block: where that is.
+        entries: the entries that there are among all blocks; no others are compiled in.
+    """
+    added = _rows(change)
+
+    def spread(x: Array) -> Activations:
+        """A clean activation for every edit."""
+        repeated = jnp.broadcast_to(x[..., None, :], (*x.shape[:-1], *change.shape[::3]))
+        return repeated.reshape(added.shape)
+
+    def between() -> Activations:
+        return spread(run.between[block.layer])
+
+    def one_input() -> Activations:
+        return between() + _head_change(form, weights, run, change, block, all_inputs=False)
+
+    def all_inputs() -> Activations:
+        return between() + _head_change(form, weights, run, change, block, all_inputs=True)
+
+    def before() -> Activations:
+        x = spread(run.before[block.layer]) + added
+        return add_attention(form, layer_of(weights, block.layer), weights, x)
+
+    def after_attention() -> Activations:
+        return between() + added
+
+    ways = {
+        Entry.Q: one_input,
+        Entry.K: one_input,
+        Entry.V: one_input,
+        Entry.QKV: all_inputs,
+        Entry.MLP: between,
+        Entry.BEFORE: before,
+        Entry.BETWEEN: after_attention,
+    }
+    used = list(dict.fromkeys(ways[entry] for entry in entries if entry in ways))
+    way_of = np.asarray([used.index(ways[e]) if ways.get(e) in used else 0 for e in Entry])
+
+    def from_output() -> Activations:
+        return spread(run.after) + added
+
+    def from_layer() -> Activations:
+        layer = layer_of(weights, block.layer)
+        stream = jax.lax.switch(jnp.asarray(way_of)[block.entry], used)
+        read = stream
+        if Entry.MLP in entries:
+            read = stream + jnp.where(block.entry == Entry.MLP, added, 0)
+        after = stream + mlp(form, layer, read)
+        return add_layers(form, weights, after, block.layer + 1)
+
+    if Entry.OUTPUT not in entries:
+        return from_layer()
+    if not used:
+        return from_output()
+    return jax.lax.cond(block.entry == Entry.OUTPUT, from_output, from_layer)
+
+
+def _head_change(
+    form: Form,
+    weights: Weights,
+    run: Run,
+    change: Float[Array, "edits d_model pos batch"],
+    block: Block,
+    *,
+    all_inputs: bool,
+) -> Activations:
+    """What a head writes after its input changed, less what it wrote."""
+    read = normalize(form, run.before[block.layer][None] + change, axis=1)
+
+    def project(which: int | Int[Array, ""]) -> Float[Array, "edits d_head pos batch"]:
+        weight = take(weights.qkv[block.layer, which], block.head)
+        bias = take(weights.qkv_bias[block.layer, which], block.head)
+        new = jnp.einsum("edm,empb->edpb", weight, read, precision=EXACT)
+        return new + bias[:, :, None, None]
+
+    if all_inputs:
+        q, k, v = (project(which) for which in range(3))
+    else:
+        # One program for the three: the one that is not clean is chosen as it runs.
+        new = project(block.entry)
+        q, k, v = (
+            jnp.where(block.entry == which, new, take(run.qkv[block.layer, which], block.head))
+            for which in (Entry.Q, Entry.K, Entry.V)
+        )
+    moved = attend(q, k, v, weights) - take(run.z[block.layer], block.head)
+    head_out = take(weights.head_out[block.layer], block.head)
+    if moved.shape[0] == 1:
+        return matmul(head_out[0], moved[0])
+    return _rows(jnp.einsum("emd,edpb->empb", head_out, moved, precision=EXACT))
+
+
+def output_changes(gaps: Gaps, block: Block) -> Float[Array, "edits d_model pos batch"]:
+    """What each edit adds where it enters: its sources' gaps."""
+    slots = [take(gaps, block.source[:, slot]) for slot in range(block.source.shape[1])]
+    return sum(slots[1:], slots[0])
+
+
+def neuron_changes(
+    weights: Weights, gaps: Float[Array, "neurons pos batch"], block: Block
+) -> Float[Array, "edits d_model pos batch"]:
+    """What each replaced hidden unit adds to the stream; its source counts over all layers."""
+    neuron = block.source[:, 0]
+    columns = jnp.asarray(weights.mlp_out).transpose(0, 2, 1).reshape(-1, weights.mlp_out.shape[1])
+    # Units of several ablations follow one another.
+    column = take(columns, neuron % columns.shape[0])
+    return column[:, :, None, None] * take(gaps, neuron)[:, None]
+
+
+def at_position(
+    change: Float[Array, "edits d_model pos batch"], block: Block
+) -> Float[Array, "edits d_model pos batch"]:
+    """The changes at the edits' positions alone."""
+    here = jnp.arange(change.shape[2])[None] == block.position[:, None]
+    chosen = here | (block.position == EMPTY)[:, None]
+    return jnp.where(chosen[:, None, :, None], change, 0)
+
+
+def take(x: Float[Array, "all ..."], index: Int[Array, " some"]) -> Float[Array, "some ..."]:
+    """Rows of an array; an index of -1 is the last one."""
+    if index.shape[0] == 1:
+        wrapped = jnp.where(index[0] < 0, x.shape[0] - 1, index[0])
+        return jax.lax.dynamic_index_in_dim(x, wrapped)
+    return x[index]
+
+
+def _rows(x: Float[Array, "edits d_model pos batch"]) -> Activations:
+    """Edits side by side; one alone needs no transpose."""
+    if x.shape[0] == 1:
+        return x[0]
+    return x.transpose(1, 2, 0, 3).reshape(*x.shape[1:3], -1)
