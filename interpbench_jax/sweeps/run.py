@@ -1,11 +1,10 @@
 """A sweep from host arrays to effects: chunks of inputs, calls of programs, sums."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -166,6 +165,7 @@ def run_job(
     kept = _empty_logits(job)
     starts = range(0, job.n_inputs, batch)
     total = len(starts) * len(placed)
+    run_all = map if workers == 1 else _pool(workers).map
 
     def run_chunk(first: int, rows: slice) -> None:
         tasks = range(first, first + len(placed))
@@ -188,9 +188,8 @@ def run_job(
         for task in tasks:
             effects[..., programs.calls[task - first].edits] += sums[task]
 
-    with _pool(workers) as run_all:
-        for number, start in enumerate(starts):
-            run_chunk(number * len(placed), slice(start, min(start + batch, job.n_inputs)))
+    for number, start in enumerate(starts):
+        run_chunk(number * len(placed), slice(start, min(start + batch, job.n_inputs)))
     if progress is not None:
         progress(total, total)
     return placement.over_processes(effects) / job.n_inputs, kept
@@ -257,13 +256,10 @@ class _Runs:
         return outputs, hidden
 
 
-@contextmanager
-def _pool(workers: int) -> Iterator[Callable[..., Iterable[np.ndarray]]]:
-    if workers == 1:
-        yield map
-        return
-    with ThreadPoolExecutor(workers, thread_name_prefix="interpbench-sweep") as pool:
-        yield pool.map
+@lru_cache
+def _pool(workers: int) -> ThreadPoolExecutor:
+    # Kept: starting threads takes as long as a small sweep.
+    return ThreadPoolExecutor(workers, thread_name_prefix="interpbench-sweep")
 
 
 def _collect(
