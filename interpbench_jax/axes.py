@@ -15,6 +15,7 @@
 | `src`       | writers to the residual stream, in the order of `sites.writers`    |
 | `dst`       | readers of the residual stream, in the order of `sites.readers`    |
 | `edits`     | interventions of one sweep                                         |
+| `rows`      | patched runs of one program: edits times inputs                    |
 """
 
 import numpy as np

@@ -47,8 +47,9 @@ def sweep_many(
     """The effect of cutting each edge, alone, in each of many models.
 
     Models of the same shape, vocabularies apart, share compiled programs: their vocabularies are
-    padded to one size. Stacked, they are also computed together, as one array. On a CPU that is
-    slower than one after another: a model of this size fills a core, and several leave its cache.
+    padded to one size. Stacked, they are also computed together, as one array. On a CPU that pays
+    for few inputs, up to a hundred or so; with more, one model fills the cores, and several leave
+    their caches.
 
     Args:
         models: the models, of any shapes.
