@@ -63,7 +63,7 @@ def sweep_edges(
         mesh: the devices to share the work, as `sweep_mesh` gives them; by default one.
         save_to: a folder that finished parts are written to, and `effects.parquet` at the end. A
             sweep that was stopped goes on from there when it is called again, with the same
-            result.
+            result. Needs pyarrow (the `dataset` extra).
         explain: whether to print how the sweep is going to be computed.
         progress: called with the number of finished calls of the program and of all.
 
