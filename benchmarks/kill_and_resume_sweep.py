@@ -177,7 +177,7 @@ def main() -> None:
     """Read the arguments, measure, print; exit with 1 where the kills left a trace."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--inputs", type=int, default=100_000)
+    parser.add_argument("--inputs", type=int, default=300_000)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--sweep", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
