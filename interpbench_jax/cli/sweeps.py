@@ -1,6 +1,5 @@
 """The command that sweeps one case or several."""
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -234,9 +233,10 @@ def _mesh(devices: int) -> "Mesh":
 def _run(subjects: Sequence[Subject], settings: Settings, nodes: bool, hidden: bool) -> Swept:
     """Sweep the cases: together where that can be, else one after another."""
     from interpbench_jax.sweeps import sweep_edges, sweep_many, sweep_nodes
+    from interpbench_jax.sweeps.store import count_done
 
     save_to = settings["save_to"]
-    resumed = None if save_to is None else _count_done(save_to)
+    resumed = None if save_to is None else count_done(save_to)
     alone = nodes or settings["positions"] != "all" or settings["mesh"] is not None
     with progress("patching", hidden=hidden) as report:
         started = time.perf_counter()
@@ -266,23 +266,6 @@ def _run(subjects: Sequence[Subject], settings: Settings, nodes: bool, hidden: b
                     report(len(results), len(subjects))
         seconds = time.perf_counter() - started
     return Swept(subjects, results, seconds, resumed)
-
-
-def _count_done(folder: Path) -> tuple[int, int] | None:
-    """How many calls of a sweep on disk were done, and of how many; None where none is told.
-
-    What is wrong with a folder is left to the sweep to say.
-    """
-    from interpbench_jax.sweeps.parts import read_parts
-
-    try:
-        total = int(json.loads((folder / "sweep.json").read_text(encoding="utf-8"))["n_tasks"])
-        if (folder / "effects.parquet").exists():
-            return total, total
-        done = len(read_parts(folder / "parts", total))
-    except (OSError, ValueError, KeyError, TypeError, ImportError):
-        return None
-    return (done, total) if done else None
 
 
 def _ablations(result: "Result") -> "tuple[Ablation, ...]":

@@ -11,7 +11,7 @@ import numpy as np
 from interpbench_jax import circuit
 from interpbench_jax.circuit import UniverseName
 from interpbench_jax.config import TransformerConfig
-from interpbench_jax.sites import writers
+from interpbench_jax.sites import Edge, Node, writers
 from interpbench_jax.sweeps.calls import Call
 from interpbench_jax.sweeps.edits import (
     Blocked,
@@ -19,7 +19,6 @@ from interpbench_jax.sweeps.edits import (
     block_edits,
     block_masks,
     mask_layers,
-    neuron_entries,
     single_entries,
 )
 from interpbench_jax.sweeps.forward import Form, stack_weights
@@ -194,20 +193,24 @@ _PLACE_NAMES: Mapping[Entry, str] = {
 }
 
 
+def wanted_edges(config: TransformerConfig, name: UniverseName) -> Wanted[Edge]:
+    """Every edge of a universe."""
+    space = circuit.universe(name, config.n_layers, config.n_heads)
+    return Wanted(space.edges, _universe_edits(space, False), name)
+
+
+def wanted_nodes(config: TransformerConfig, name: UniverseName) -> Wanted[Node]:
+    """Every source of a universe."""
+    space = circuit.universe(name, config.n_layers, config.n_heads)
+    return Wanted(space.sources, _universe_edits(space, True), name)
+
+
 @lru_cache(maxsize=64)
-def universe_edits(universe: UniverseName, n_layers: int, n_heads: int, nodes: bool) -> Edits:
-    """The edits of every edge of a universe, or of every source."""
-    space = circuit.universe(universe, n_layers, n_heads)
+def _universe_edits(space: circuit.Universe, nodes: bool) -> Edits:
     if nodes:
         groups = [space.fine_edges_of(node) for node in space.sources]
     else:
         groups = list(space.members.values())
-    edits, others = single_entries(groups, n_layers, n_heads)
+    edits, others = single_entries(groups, space.n_layers, space.n_heads)
     assert not others, "every edge and every node enters at one place"
     return edits
-
-
-@lru_cache(maxsize=64)
-def all_neurons(n_layers: int, d_mlp: int) -> Edits:
-    """The edits of every hidden unit."""
-    return neuron_entries(n_layers, d_mlp)

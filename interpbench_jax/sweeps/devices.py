@@ -131,7 +131,7 @@ class Placement:
         self,
         function: Callable[..., Any],
         static: tuple[Hashable, ...],
-        specs: Callable[[tuple[Any, ...]], tuple[Any, Any]] | None,
+        specs: Callable[[tuple[Any, ...]], tuple[Any, Any]],
         *arguments: Any,
     ) -> "Lowered":
         """A function for arguments of these shapes, ready for `compile_all`.
@@ -139,7 +139,7 @@ class Placement:
         Args:
             function: takes the static arguments, then arrays.
             static: hashable arguments.
-            specs: from the arguments to their specs and the result's; needed on a mesh.
+            specs: from the arguments to their specs and the result's, on a mesh.
             arguments: pytrees of arrays.
         """
         leaves, structure = jax.tree.flatten(arguments)
@@ -157,10 +157,10 @@ class Placement:
     def _lower(
         self,
         function: Callable[..., Any],
-        specs: Callable[[tuple[Any, ...]], tuple[Any, Any]] | None,
+        specs: Callable[[tuple[Any, ...]], tuple[Any, Any]],
         arguments: tuple[Any, ...],
     ) -> jax.stages.Lowered:
-        if self.mesh is None or specs is None:
+        if self.mesh is None:
             return jax.jit(function).lower(*arguments)
         in_specs, out_specs = specs(arguments)
         # What is checked is whether results differ between devices, which is what we want.

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from interpbench_jax.masks import edge_indices
-from interpbench_jax.sites import Edge, readers, writers
+from interpbench_jax.masks import edge_indices, edge_mask
+from interpbench_jax.sites import Edge, n_writers_before, readers, writers
 from interpbench_jax.sweeps.masked import MaskBlocks
 from interpbench_jax.sweeps.suffix import EMPTY, Blocks, Entry
 
@@ -92,6 +92,7 @@ def single_entries(
     return Edits(entry, layer, head, source, np.full(len(found), EMPTY, np.int32)), others
 
 
+@lru_cache(maxsize=64)
 def neuron_entries(n_layers: int, d_mlp: int) -> Edits:
     """The replacement of each hidden unit of each MLP, alone."""
     source = np.arange(n_layers * d_mlp, dtype=np.int32)[:, None]
@@ -136,22 +137,15 @@ def cuts_of(
     groups: Sequence[Sequence[Edge]], n_layers: int, n_heads: int, dtype: np.dtype
 ) -> Float[np.ndarray, "edits dst src 1"]:
     """1 less the mask of each group of fine edges: 1 where it is cut."""
-    shape = (len(readers(n_layers, n_heads)), len(writers(n_layers, n_heads)))
-    cut = np.zeros((len(groups), *shape, 1), dtype)
-    for row, group in zip(cut, groups, strict=True):
-        pairs = edge_indices(group, n_layers, n_heads)
-        row[pairs[:, 0], pairs[:, 1]] = 1
-    return cut
+    masks = [edge_mask(group, n_layers, n_heads) for group in groups]
+    return np.stack(masks)[..., None].astype(dtype)
 
 
 @lru_cache(maxsize=64)
 def is_written(n_layers: int, n_heads: int) -> np.ndarray:
     """Which writers have written when each reader reads: bool `[dst, src]`."""
-    dst = np.arange(len(readers(n_layers, n_heads)))
-    src = np.arange(len(writers(n_layers, n_heads)))
-    layer, offset = np.divmod(dst, 3 * n_heads + 1)
-    before = 2 + layer * (n_heads + 1) + np.where(offset == 3 * n_heads, n_heads, 0)
-    return src[None] < before[:, None]
+    before = [n_writers_before(reader, n_heads) for reader in readers(n_layers, n_heads)]
+    return np.arange(len(writers(n_layers, n_heads)))[None] < np.asarray(before)[:, None]
 
 
 def _in_blocks(place: Int[np.ndarray, " edits"], size: int) -> Int[np.ndarray, "blocks in_block"]:

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from interpbench_jax.axes import Tokens
 from interpbench_jax.config import Activation, Normalization, TransformerConfig
@@ -240,6 +240,12 @@ def add_layers(form: Form, weights: Weights, x: Activations, first: Int[Array, "
 def unembed(form: Form, weights: Weights, x: Activations) -> Float[Array, "vocab_out pos rows"]:
     """The output, given the final stream."""
     return matmul(weights.unembed, normalize(form, x)) + weights.unembed_bias[:, None, None]
+
+
+def repeat_rows(x: Shaped[Array, "*axes batch"], n_edits: int) -> Shaped[Array, "*axes rows"]:
+    """An activation of the clean run for each of some edits: rows are edits, then inputs."""
+    repeated = jnp.broadcast_to(x[..., None, :], (*x.shape[:-1], n_edits, x.shape[-1]))
+    return repeated.reshape(*x.shape[:-1], -1)
 
 
 def normalize(form: Form, x: Array, axis: int = 0) -> Array:

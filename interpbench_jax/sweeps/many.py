@@ -7,12 +7,11 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from interpbench_jax import circuit
 from interpbench_jax.circuit import UniverseName
 from interpbench_jax.metrics import METRICS, Metric, MetricName
 from interpbench_jax.model import Transformer
 from interpbench_jax.sites import Edge
-from interpbench_jax.sweeps.answer import Prepared, Wanted, name_effects, prepare, universe_edits
+from interpbench_jax.sweeps.answer import Prepared, name_effects, prepare, wanted_edges
 from interpbench_jax.sweeps.devices import Placement
 from interpbench_jax.sweeps.forward import Weights
 from interpbench_jax.sweeps.plan import plan_job
@@ -53,9 +52,9 @@ def sweep_many(
 
     Args:
         models: the models, of any shapes.
-        clean: the inputs of each.
-        corrupted: of each, what replacements come from.
-        targets: of each, for the metrics that use any.
+        clean: the inputs of each, `[batch, pos]`.
+        corrupted: of each, `[other, pos]`, what replacements come from.
+        targets: of each, `[batch, pos]`, for the metrics that use any.
         stacked: whether models of one shape, with as many inputs, are computed together; by
             default everywhere but on a CPU.
         progress: called with the number of finished models and of all.
@@ -72,7 +71,7 @@ def sweep_many(
             f"Expected inputs for each of {len(models)} models, got {len(clean)} clean, "
             f"{len(others)} corrupted and {len(wanted_classes)} targets."
         )
-    wanted = [_edges_of(model, universe) for model in models]
+    wanted = [wanted_edges(model.config, universe) for model in models]
     prepared = [
         prepare(Request(model, tokens, other, ablation, metric, target, first_scored), edges)
         for model, tokens, other, target, edges in zip(
@@ -97,12 +96,6 @@ def sweep_many(
     if progress is not None:
         progress(len(models), len(models))
     return tuple(found[index] for index in range(len(models)))
-
-
-def _edges_of(model: Transformer, universe: UniverseName) -> Wanted[Edge]:
-    shape = (model.config.n_layers, model.config.n_heads)
-    edges = universe_edits(universe, *shape, False)
-    return Wanted(circuit.universe(universe, *shape).edges, edges, universe)
 
 
 def _of_one_shape(prepared: Sequence[Prepared]) -> list[list[int]]:

@@ -38,7 +38,7 @@ class SweepPlan:
 
     Attributes:
         devices: what it runs on.
-        places: where its edits enter, from the input to the output.
+        places: where its edits enter, the deepest first.
         n_inputs: inputs.
         n_calls: calls of the compiled program for each chunk of inputs.
         chunks: the shape of a call.

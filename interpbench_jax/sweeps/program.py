@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from interpbench_jax.metrics import Metric, Targets, by_class, clean_targets
-from interpbench_jax.sweeps.forward import Activations, Form, Run, Weights, unembed
+from interpbench_jax.sweeps.forward import Activations, Form, Run, Weights, repeat_rows, unembed
 from interpbench_jax.sweeps.masked import MaskBlock, MaskBlocks, masked_streams
 from interpbench_jax.sweeps.suffix import (
     Block,
@@ -145,10 +145,8 @@ def _over_blocks(
     else:
         targets = given.targets[:, scoring.first_scored :]
 
-    def every(x: Array) -> Array:
-        """The same for every edit: rows are edits, then inputs."""
-        rows = jnp.broadcast_to(x[..., None, :], (*x.shape[:-1], n_edits, batch))
-        return rows.reshape(*x.shape[:-1], -1)
+    clean_rows = repeat_rows(clean_scored, n_edits)
+    target_rows = repeat_rows(jnp.asarray(targets).T, n_edits)
 
     def step(number: Int[Array, ""], found: Found) -> Found:
         x = streams(one(*(array[number] for array in blocks)))
@@ -156,7 +154,7 @@ def _over_blocks(
             x = x[:, scoring.first_scored :]
         logits = unembed(form, weights, x)
         scored = logits[:, -clean_scored.shape[1] :]
-        values = metric(scored, every(clean_scored), every(jnp.asarray(targets).T))
+        values = metric(scored, clean_rows, target_rows)
         if values.shape != logits.shape[-1:]:
             raise ValueError(
                 f"Expected the metric to return one number per input, shape {logits.shape[-1:]}, "

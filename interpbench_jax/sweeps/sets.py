@@ -13,8 +13,8 @@ from interpbench_jax.interventions import Ablation
 from interpbench_jax.metrics import Metric, MetricName, Targets
 from interpbench_jax.model import Transformer
 from interpbench_jax.sites import Edge, Neuron, readers, writers
-from interpbench_jax.sweeps.answer import Wanted, all_neurons, answer
-from interpbench_jax.sweeps.edits import cuts_of, single_entries
+from interpbench_jax.sweeps.answer import Wanted, answer
+from interpbench_jax.sweeps.edits import cuts_of, neuron_entries, single_entries
 from interpbench_jax.sweeps.request import Ablations, Positions, Request
 from interpbench_jax.sweeps.result import SweepResult
 from interpbench_jax.sweeps.run import Progress
@@ -190,7 +190,7 @@ def sweep_neurons(
             explain,
             progress,
         ),
-        Wanted(names, all_neurons(config.n_layers, config.d_mlp), replaces_neurons=True),
+        Wanted(names, neuron_entries(config.n_layers, config.d_mlp), replaces_neurons=True),
     )
 
 

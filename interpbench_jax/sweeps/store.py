@@ -213,6 +213,24 @@ class SweepStore:
             )
 
 
+def count_done(folder: Path) -> tuple[int, int] | None:
+    """How many tasks of a sweep in a folder are done, and of how many; None where none is told.
+
+    What is wrong with a folder is left to `SweepStore.open` to say.
+    """
+    try:
+        record = parse_json_object((folder / _RECORD).read_text(encoding="utf-8"), "a sweep")
+        total = record["n_tasks"]
+        if type(total) is not int:
+            return None
+        if (folder / _RESULT).exists():
+            return total, total
+        done = len(read_parts(folder / "parts", total))
+    except (OSError, ValueError, KeyError, ImportError):
+        return None
+    return (done, total) if done else None
+
+
 def _encode_record(description: Mapping[str, object], n_tasks: int) -> str:
     record = {
         "format": _FORMAT,

@@ -28,6 +28,7 @@ from interpbench_jax.sweeps.forward import (
     matmul,
     mlp,
     normalize,
+    repeat_rows,
 )
 
 
@@ -105,9 +106,7 @@ def final_streams(
     added = _rows(change)
 
     def spread(x: Array) -> Activations:
-        """A clean activation for every edit."""
-        repeated = jnp.broadcast_to(x[..., None, :], (*x.shape[:-1], *change.shape[::3]))
-        return repeated.reshape(added.shape)
+        return repeat_rows(x, change.shape[0])
 
     def between() -> Activations:
         return spread(run.between[block.layer])

@@ -4,13 +4,12 @@ from pathlib import Path
 
 from jax.sharding import Mesh
 
-from interpbench_jax import circuit
 from interpbench_jax.axes import OtherTokens, Tokens
 from interpbench_jax.circuit import UniverseName
 from interpbench_jax.metrics import Metric, MetricName, Targets
 from interpbench_jax.model import Transformer
 from interpbench_jax.sites import Edge, Node
-from interpbench_jax.sweeps.answer import Wanted, answer, universe_edits
+from interpbench_jax.sweeps.answer import answer, wanted_edges, wanted_nodes
 from interpbench_jax.sweeps.request import Ablations, Positions, Request
 from interpbench_jax.sweeps.result import SweepResult
 from interpbench_jax.sweeps.run import Progress
@@ -90,9 +89,7 @@ def sweep_edges(
         explain,
         progress,
     )
-    shape = (model.config.n_layers, model.config.n_heads)
-    names = circuit.universe(universe, *shape).edges
-    return answer(request, Wanted(names, universe_edits(universe, *shape, False), universe))
+    return answer(request, wanted_edges(model.config, universe))
 
 
 def sweep_nodes(
@@ -143,6 +140,4 @@ def sweep_nodes(
         explain,
         progress,
     )
-    shape = (model.config.n_layers, model.config.n_heads)
-    names = circuit.universe(universe, *shape).sources
-    return answer(request, Wanted(names, universe_edits(universe, *shape, True), universe))
+    return answer(request, wanted_nodes(model.config, universe))
