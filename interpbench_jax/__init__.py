@@ -33,11 +33,26 @@ if TYPE_CHECKING:
     from interpbench_jax.model import Transformer as Transformer
     from interpbench_jax.model import build_model as build_model
     from interpbench_jax.model import hook_names as hook_names
+    from interpbench_jax.scores import PAPER_THRESHOLDS as PAPER_THRESHOLDS
+    from interpbench_jax.scores import RankScore as RankScore
+    from interpbench_jax.scores import average_precision as average_precision
     from interpbench_jax.scores import edge_auc as edge_auc
     from interpbench_jax.scores import edge_auc_by_universe as edge_auc_by_universe
+    from interpbench_jax.scores import edges_from_nodes as edges_from_nodes
+    from interpbench_jax.scores import kept_curve as kept_curve
     from interpbench_jax.scores import node_auc as node_auc
+    from interpbench_jax.scores import nodes_from_edges as nodes_from_edges
+    from interpbench_jax.scores import null_interval as null_interval
+    from interpbench_jax.scores import paper_auc as paper_auc
+    from interpbench_jax.scores import paper_curve as paper_curve
     from interpbench_jax.scores import promote_scores as promote_scores
+    from interpbench_jax.scores import rank_scores as rank_scores
     from interpbench_jax.scores import roc_auc as roc_auc
+    from interpbench_jax.scores import staircase_auc as staircase_auc
+    from interpbench_jax.scores import structure_scores as structure_scores
+    from interpbench_jax.scores.faithfulness import MIB_FRACTIONS as MIB_FRACTIONS
+    from interpbench_jax.scores.faithfulness import FaithfulnessCurve as FaithfulnessCurve
+    from interpbench_jax.scores.faithfulness import faithfulness_curve as faithfulness_curve
     from interpbench_jax.sites import Edge as Edge
     from interpbench_jax.sites import Kind as Kind
     from interpbench_jax.sites import Neuron as Neuron
@@ -75,7 +90,30 @@ _HOMES = {
     "loading": ("load_case", "packaged_cases"),
     "metrics": ("METRICS",),
     "model": ("Transformer", "build_model", "hook_names"),
-    "scores": ("edge_auc", "edge_auc_by_universe", "node_auc", "promote_scores", "roc_auc"),
+    "scores": (
+        "PAPER_THRESHOLDS",
+        "RankScore",
+        "average_precision",
+        "edge_auc",
+        "edge_auc_by_universe",
+        "edges_from_nodes",
+        "kept_curve",
+        "node_auc",
+        "nodes_from_edges",
+        "null_interval",
+        "paper_auc",
+        "paper_curve",
+        "promote_scores",
+        "rank_scores",
+        "roc_auc",
+        "staircase_auc",
+        "structure_scores",
+    ),
+    "interpbench_jax.scores.faithfulness": (
+        "MIB_FRACTIONS",
+        "FaithfulnessCurve",
+        "faithfulness_curve",
+    ),
     "sites": ("Edge", "Kind", "Neuron", "Node", "parse_edge", "parse_node"),
     "sweeps": (
         "SweepPlan",

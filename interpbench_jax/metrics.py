@@ -21,7 +21,9 @@ Metric = Callable[[Logits, Logits, Targets], PerInput]
 ClassLogits = Float[Array, "vocab_out pos batch"]
 ClassTargets = Int[Array, "pos batch"] | Float[Array, "pos batch"]
 ByClass = Callable[[ClassLogits, ClassLogits, ClassTargets], PerInput]
-MetricName = Literal["kl", "cross_entropy", "l2", "mae", "logit_diff", "accuracy"]
+MetricName = Literal[
+    "kl", "cross_entropy", "l2", "mae", "mse", "target_mae", "logit_diff", "accuracy"
+]
 
 
 def kl_divergence(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
@@ -48,6 +50,19 @@ def mean_absolute_error(logits: Logits, clean_logits: Logits, targets: Targets) 
     return _apply(_mean_absolute_error, logits, clean_logits, targets)
 
 
+def mean_squared_error(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
+    """Squared difference from the clean outputs, in their unit squared, mean over positions."""
+    return _apply(_mean_squared_error, logits, clean_logits, targets)
+
+
+def absolute_error_increase(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
+    """Growth of the distance from the target numbers, in their unit, mean over positions.
+
+    Unlike distances from the clean run, it has a slope there.
+    """
+    return _apply(_absolute_error_increase, logits, clean_logits, targets)
+
+
 def logit_difference_drop(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
     """Loss of margin: the target's logit less the largest other one, mean over positions."""
     return _apply(_logit_difference_drop, logits, clean_logits, targets)
@@ -63,11 +78,14 @@ METRICS: Mapping[MetricName, Metric] = {
     "cross_entropy": cross_entropy_increase,
     "l2": l2_distance,
     "mae": mean_absolute_error,
+    "mse": mean_squared_error,
+    "target_mae": absolute_error_increase,
     "logit_diff": logit_difference_drop,
     "accuracy": accuracy_drop,
 }
 METRIC_NAMES: tuple[MetricName, ...] = get_args(MetricName)
 _NEED_CLASSES = ("kl", "cross_entropy", "logit_diff", "accuracy")
+_NEED_NUMBERS = ("target_mae",)
 
 
 def default_metric(config: TransformerConfig) -> MetricName:
@@ -92,6 +110,11 @@ def resolve_metric(metric: MetricName | Metric, config: TransformerConfig) -> Me
         raise ValueError(
             f"Expected a metric for a regression, got {metric!r}, which compares classes and is "
             "always 0 for one output; use 'l2' or 'mae'."
+        )
+    if not config.is_regression and metric in _NEED_NUMBERS:
+        raise ValueError(
+            f"Expected a metric for classes, got {metric!r}, which compares numbers; use "
+            "'cross_entropy'."
         )
     return METRICS[metric]
 
@@ -152,6 +175,17 @@ def _mean_absolute_error(
     return (difference * jnp.sign(difference)).mean(axis=(0, 1))
 
 
+def _mean_squared_error(logits: ClassLogits, clean: ClassLogits, targets: ClassTargets) -> PerInput:
+    return ((logits - clean) ** 2).mean(axis=(0, 1))
+
+
+def _absolute_error_increase(
+    logits: ClassLogits, clean: ClassLogits, targets: ClassTargets
+) -> PerInput:
+    wanted = targets.astype(logits.dtype)
+    return (abs(logits[0] - wanted) - abs(clean[0] - wanted)).mean(axis=0)
+
+
 def _logit_difference_drop(
     logits: ClassLogits, clean: ClassLogits, targets: ClassTargets
 ) -> PerInput:
@@ -169,6 +203,8 @@ _BY_CLASS: Mapping[Metric, ByClass] = {
     cross_entropy_increase: _cross_entropy_increase,
     l2_distance: _l2_distance,
     mean_absolute_error: _mean_absolute_error,
+    mean_squared_error: _mean_squared_error,
+    absolute_error_increase: _absolute_error_increase,
     logit_difference_drop: _logit_difference_drop,
     accuracy_drop: _accuracy_drop,
 }

@@ -1,0 +1,82 @@
+"""Edge attribution patching with integrated gradients, on inputs and on activations."""
+
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+from jaxtyping import Bool
+
+from interpbench_jax.discovery.attribution import edge_slopes
+from interpbench_jax.discovery.method import DiscoveryData, Scores
+from interpbench_jax.metrics import Metric
+from interpbench_jax.model import Transformer
+from interpbench_jax.sites import Kind, Node, writers
+
+
+@dataclass(frozen=True)
+class EAPIGSettings:
+    """Settings of both kinds.
+
+    Attributes:
+        steps: points between the replacement and the clean run; for activations, of each place.
+    """
+
+    steps: int = 5
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"Expected at least 1 step, got {self.steps}.")
+
+
+def eap_ig_inputs(
+    model: Transformer,
+    data: DiscoveryData,
+    metric: Metric,
+    settings: EAPIGSettings,
+    key: jax.Array,
+) -> Scores:
+    """As EAP, with the derivative's mean over runs whose embeddings move to their replacement.
+
+    Point k of n has k/n of the clean embeddings, k from 0 to n - 1.
+    Source: Hanna et al. 2024 (arXiv:2403.17806), section 3, equation 3.
+    """
+    embeddings = _is_written_by(model, (Kind.EMBED, Kind.POS_EMBED), None)
+    points = [np.where(embeddings, step / settings.steps, 1.0) for step in range(settings.steps)]
+    return edge_slopes(model, data, metric, points, "of_clean_run")
+
+
+def eap_ig_activations(
+    model: Transformer,
+    data: DiscoveryData,
+    metric: Metric,
+    settings: EAPIGSettings,
+    key: jax.Array,
+) -> Scores:
+    """As EAP, with the derivative's mean over runs in which one place moves to its replacement.
+
+    The places are the embeddings, the heads of each layer, and each MLP; what comes after them is
+    computed anew. Point k of n has k/n of the place's clean output, k from 1 to n.
+    Source: Hanna et al. 2024 (arXiv:2403.17806), appendix, and the authors' implementation.
+    """
+    layers = range(model.config.n_layers)
+    places = [_is_written_by(model, (Kind.EMBED, Kind.POS_EMBED), None)] + [
+        _is_written_by(model, (kind,), layer)
+        for layer in layers
+        for kind in (Kind.HEAD, Kind.MLP_OUT)
+    ]
+    points = [
+        np.where(place, step / settings.steps, 1.0)
+        for place in places
+        for step in range(1, settings.steps + 1)
+    ]
+    return edge_slopes(model, data, metric, points, "of_clean_run")
+
+
+def _is_written_by(
+    model: Transformer, kinds: tuple[Kind, ...], layer: int | None
+) -> Bool[np.ndarray, " src"]:
+    def matches(node: Node) -> bool:
+        return node.kind in kinds and (layer is None or node.layer == layer)
+
+    nodes = writers(model.config.n_layers, model.config.n_heads)
+    return np.asarray([matches(node) for node in nodes])

@@ -1,0 +1,280 @@
+"""The masked forward and its derivative, as attribution and learned masks need them.
+
+Everything that a method differentiates is linear in what the readers of the residual stream get.
+So the derivative is taken once, by every reader's input; what it is by an edge's mask, a node's
+gate or a writer's output is a product with that. Written out rather than left to `jax.grad`, which
+would add up as many arrays of the size of all writers' outputs as there are places that read.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from interpbench_jax.axes import Tokens
+from interpbench_jax.metrics import ByClass, Targets
+from interpbench_jax.sweeps.forward import (
+    EXACT,
+    Form,
+    Layer,
+    Weights,
+    attend,
+    layer_of,
+    mlp,
+    normalize,
+    unembed,
+)
+
+# By itself XLA fuses across these, and computes what comes before once for every use.
+_keep = jax.lax.optimization_barrier
+
+Outputs = Float[Array, "src d_model pos batch"]
+Values = Float[Array, "src d_model pos #batch"]
+Inputs = Float[Array, "dst d_model pos batch"]
+Mask = Float[Array, "dst src"]
+Gates = Float[Array, " src"]
+LogitsMetric = Callable[[Float[Array, "vocab_out pos batch"]], Float[Array, " batch"]]
+
+
+class Point(NamedTuple):
+    """A masked run and the derivative of its metric.
+
+    Attributes:
+        value: the metric of every input.
+        inputs_bar: its derivative by what readers get, in groups: the heads of a layer, its MLP,
+            and so on to the output.
+        outputs_bar: its derivative by what the writers wrote, in groups: the embeddings, the
+            heads of a layer, its MLP, and so on.
+        change: for every writer, its output in this run less its replacement, in the same groups.
+    """
+
+    value: Float[Array, " batch"]
+    inputs_bar: tuple[Inputs, ...]
+    outputs_bar: tuple[Outputs, ...]
+    change: tuple[Outputs, ...]
+
+
+class PlainRun(NamedTuple):
+    """A run with nothing cut.
+
+    Attributes:
+        outputs: what every writer wrote.
+        logits: the output.
+    """
+
+    outputs: Outputs
+    logits: Float[Array, "vocab_out pos batch"]
+
+
+def plain_run(form: Form, weights: Weights, tokens: Tokens) -> PlainRun:
+    """A run with nothing cut."""
+    embed = weights.embed[tokens].transpose(2, 1, 0)
+    positions = jnp.broadcast_to(weights.pos_embed.T[:, :, None], embed.shape)
+    x = _keep(embed + positions)
+    outputs = [embed[None], positions[None]]
+    for number in range(weights.qkv.shape[0]):
+        layer = layer_of(weights, number)
+        results, _ = _attention(form, weights, layer, x[None])
+        x = _keep(x + _add_up(results) + layer.attention_bias[:, None, None])
+        written, _ = _mlp(form, layer, x[None])
+        x = _keep(x + written[0])
+        outputs += [results, written]
+    return PlainRun(jnp.concatenate(outputs), unembed(form, weights, x))
+
+
+def scored(
+    metric: ByClass,
+    first: int,
+    clean: Float[Array, "vocab_out pos batch"],
+    targets: Targets,
+) -> LogitsMetric:
+    """A metric of the logits alone, on the scored positions."""
+    wanted = jnp.asarray(targets).T[first:]
+
+    def of_logits(logits: Float[Array, "vocab_out pos batch"]) -> Float[Array, " batch"]:
+        return metric(logits[:, first:], clean[:, first:], wanted)
+
+    return of_logits
+
+
+def differentiate(
+    form: Form,
+    weights: Weights,
+    embedded: Float[Array, "2 d_model pos batch"],
+    replacement: Values,
+    mask: Mask | Gates,
+    metric: LogitsMetric,
+    share: Float[Array, " batch"],
+    flow: Float[Array, " layers"] | None = None,
+) -> Point:
+    """Run a model under a mask, forward and backward.
+
+    Args:
+        form: of the model.
+        weights: its weights.
+        embedded: what the two embeddings write.
+        replacement: what takes the place of every writer's output.
+        mask: 1 keeps an edge; or, for every writer, how much of its output all readers get.
+        metric: of the logits.
+        share: how much each input counts: 0 for rows that only fill up.
+        flow: how much of the derivative goes back through each layer; all of it by default.
+    """
+    n_layers, _, n_heads, _, _ = weights.qkv.shape
+    run = _Run(embedded, replacement, mask)
+    backs = []
+    for number in range(n_layers):
+        layer = layer_of(weights, number)
+        passed = None if flow is None else flow[number]
+        results, back = _attention(form, weights, layer, run.read(3 * n_heads))
+        backs.append((back, passed))
+        run.write(results, layer.attention_bias)
+        written, back = _mlp(form, layer, run.read(1))
+        backs.append((back, passed))
+        run.write(written)
+    final = run.read(1)[0]
+    logits, back_unembed = jax.vjp(lambda x: unembed(form, weights, x), final)
+    value, back_metric = jax.vjp(metric, logits)
+    (logits_bar,) = back_metric(share)
+    (final_bar,) = back_unembed(logits_bar)
+    inputs_bar, outputs_bar = run.back(final_bar, backs)
+    return Point(value * share, inputs_bar, outputs_bar, tuple(run.change))
+
+
+def by_mask(inputs_bar: tuple[Inputs, ...], change: tuple[Outputs, ...]) -> Mask:
+    """The derivative by every edge's mask, summed over inputs, given what cutting changes.
+
+    Args:
+        inputs_bar: by what readers get, as in `Point`.
+        change: for every writer, its output less its replacement, as in `Point`.
+    """
+    n_writers = sum(group.shape[0] for group in change)
+    rows = []
+    for number, bars in enumerate(inputs_bar):
+        seen = _in_blocks(jnp.concatenate(change[: number + 1]))
+        row = jnp.einsum("krn,ksn->rs", _in_blocks(bars), seen, precision=EXACT)
+        rows.append(jnp.pad(row, ((0, 0), (0, n_writers - row.shape[1]))))
+    return jnp.concatenate(rows)
+
+
+class _Run:
+    """What the writers have written so far, and how readers read it.
+
+    Readers get what all writers' replacements add up to, and their share of every change from
+    that.
+    """
+
+    def __init__(self, embedded: Array, replacement: Array, mask: Array):
+        self.mask = mask
+        self.replacement = replacement
+        self.base = jnp.zeros_like(embedded[0])
+        self.change: list[Array] = []
+        self.writers: list[slice] = []
+        self.readers: list[slice] = []
+        self.write(embedded)
+
+    def write(self, outputs: Array, bias: Array | None = None) -> None:
+        """New outputs, and a bias that belongs to no writer."""
+        first = self.writers[-1].stop if self.writers else 0
+        writers = slice(first, first + outputs.shape[0])
+        replacement = self.replacement[writers]
+        change = outputs - replacement
+        base = self.base + _add_up(replacement)
+        if bias is not None:
+            base = base + bias[:, None, None]
+        if self.mask.ndim == 1:
+            base = base + _add_up(self.mask[writers, None, None, None] * change)
+        self.base = _keep(base)
+        self.change.append(_keep(change))
+        self.writers.append(writers)
+
+    def read(self, count: int) -> Array:
+        """What the next readers get: `[readers, d_model, pos, batch]`, or 1 that all share."""
+        first = self.readers[-1].stop if self.readers else 0
+        readers = slice(first, first + count)
+        self.readers.append(readers)
+        if self.mask.ndim == 1:
+            return self.base[None]
+        mask = self.mask[readers, : self.writers[-1].stop]
+        kept = jnp.einsum("rs,sn->rn", mask, _flat(jnp.concatenate(self.change)), precision=EXACT)
+        return _keep(kept.reshape(count, *self.base.shape) + self.base)
+
+    def back(
+        self, final_bar: Array, backs: list[tuple[Callable[[Array], Array], Array | None]]
+    ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        """From the output's input to every reader's and every writer's, last to first."""
+        inputs_bar, outputs_bar = [final_bar[None]], []
+        passed, total = [final_bar[None]], final_bar
+        for number in reversed(range(len(self.writers))):
+            writers = self.writers[number]
+            if self.mask.ndim == 1:
+                bar = self.mask[writers, None, None, None] * total
+            else:
+                readers = self.readers[number:]
+                parts = [
+                    jnp.einsum("rs,rn->sn", self.mask[rows, writers], _flat(group))
+                    for rows, group in zip(readers, passed, strict=True)
+                ]
+                bar = sum(parts[1:], parts[0]).reshape(-1, *final_bar.shape)
+            outputs_bar.append(_keep(bar))
+            if number == 0:
+                break
+            back, flow = backs[number - 1]
+            new = _keep(back(outputs_bar[-1]))
+            inputs_bar.append(new)
+            passed = [new if flow is None else flow * new, *passed]
+            if self.mask.ndim == 1:
+                total = _keep(total + _add_up(passed[0]))
+        return tuple(reversed(inputs_bar)), tuple(reversed(outputs_bar))
+
+
+def _attention(
+    form: Form, weights: Weights, layer: Layer, x: Array
+) -> tuple[Array, Callable[[Array], Array]]:
+    """What the heads write, given what their q, k and v read; and the way back."""
+    _, n_heads, d_head, d_model = layer.qkv.shape
+    normal, back_norm = jax.vjp(lambda x: normalize(form, x, axis=1), x)
+    tail = normal.shape[2:]
+    projections = layer.qkv.reshape(3 * n_heads, d_head, d_model)
+    if len(x) == 1:
+        qkv = jnp.einsum("rdm,mn->rdn", projections, _flat(normal[0]), precision=EXACT)
+    else:
+        qkv = jnp.einsum("rdm,rmn->rdn", projections, _flat(normal, 2), precision=EXACT)
+    qkv = qkv.reshape(3, n_heads, d_head, *tail) + layer.qkv_bias[..., None, None]
+    z, back_attend = jax.vjp(lambda x: attend(x[0], x[1], x[2], weights), _keep(qkv))
+    results = jnp.einsum("hmd,hdn->hmn", layer.head_out, _flat(_keep(z), 2), precision=EXACT)
+
+    def back(results_bar: Array) -> Array:
+        z_bar = jnp.einsum("hmd,hmn->hdn", layer.head_out, _flat(results_bar, 2), precision=EXACT)
+        (qkv_bar,) = back_attend(_keep(z_bar.reshape(z.shape)))
+        qkv_bar = _keep(qkv_bar).reshape(3 * n_heads, d_head, -1)
+        normal_bar = jnp.einsum("rdm,rdn->rmn", projections, qkv_bar, precision=EXACT)
+        normal_bar = normal_bar.reshape(3 * n_heads, d_model, *tail)
+        if form.normalization_type is None:
+            return normal_bar
+        if len(x) == 1:
+            return jax.vmap(lambda bar: back_norm(bar[None])[0][0])(normal_bar)
+        return back_norm(normal_bar)[0]
+
+    return results.reshape(n_heads, d_model, *tail), back
+
+
+def _mlp(form: Form, layer: Layer, x: Array) -> tuple[Array, Callable[[Array], Array]]:
+    """What an MLP writes, and the way back."""
+    written, back = jax.vjp(lambda x: mlp(form, layer, x), x[0])
+    return written[None], lambda bar: back(bar[0])[0][None]
+
+
+def _add_up(x: Array) -> Array:
+    """The sum over the first axis, written out: XLA's reductions of so few terms are slow."""
+    return sum((x[i] for i in range(1, x.shape[0])), x[0])
+
+
+def _in_blocks(x: Array) -> Array:
+    """The last axis alone, all others but the first in front: short rows stay in the cache."""
+    return x.reshape(x.shape[0], -1, x.shape[-1]).transpose(1, 0, 2)
+
+
+def _flat(x: Array, axes: int = 1) -> Array:
+    return x.reshape(*x.shape[:axes], -1)

@@ -1,0 +1,133 @@
+"""What a discovery method is given and what it gives back.
+
+A method is a function `(model, data, metric, settings, key) -> Scores`. It sees a model, inputs
+and what takes the place of what is cut; it never sees the circuit.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+
+from interpbench_jax.axes import OtherTokens, Tokens
+from interpbench_jax.circuit import Universe, universe
+from interpbench_jax.config import TransformerConfig
+from interpbench_jax.interventions import Ablation
+from interpbench_jax.metrics import Metric, MetricName, Targets
+from interpbench_jax.model import Transformer
+from interpbench_jax.sites import readers, writers
+
+Level = Literal["edge", "node"]
+FineUniverse = Literal["qkv", "qkv-merged"]
+Constants = Float[Array | np.ndarray, "src #pos d_model 1"]
+FINE_UNIVERSES: tuple[FineUniverse, ...] = get_args(FineUniverse)
+
+
+@dataclass(frozen=True)
+class DiscoveryData:
+    """Inputs, and what takes the place of what is cut.
+
+    Attributes:
+        clean: `[batch, pos]`.
+        corrupted: `[batch, pos]`, paired with `clean` by row where `ablation` is `"resample"`.
+        targets: `[batch, pos]`, for the metrics that use any.
+        ablation: where replacements come from; None for `constants`.
+        constants: `[src, pos, d_model, 1]`: what takes the place of every writer's output, for
+            ablations that all inputs share; `discovery.data_for` computes them.
+        first_scored: the first position that metrics look at.
+        universe: the edges that a method chooses among, one writer to one reader each:
+            `"qkv"`, or `"qkv-merged"`, where the two embeddings are one writer.
+        batch_size: inputs of one call of a program; by default as many as suit the machine.
+    """
+
+    clean: Tokens
+    corrupted: OtherTokens
+    targets: Targets
+    ablation: Ablation | None = "resample"
+    constants: Constants | None = None
+    first_scored: int = 1
+    universe: FineUniverse = "qkv"
+    batch_size: int | None = None
+
+    def edges(self, config: TransformerConfig) -> Universe:
+        """The universe of edges, for a model of this shape."""
+        return universe(self.universe, config.n_layers, config.n_heads)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How much a method thinks that each edge, or each node, matters.
+
+    Attributes:
+        level: whether `values` are of edges or of nodes.
+        universe: of what.
+        values: float64, one for each of `circuit.universe(...).edges`, or `.sources`; far from 0
+            where it matters. Methods that estimate an effect give its sign: positive where
+            cutting hurts.
+        details: what else a method has to say, by name.
+    """
+
+    level: Level
+    universe: FineUniverse
+    values: Float[np.ndarray, " items"]
+    details: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A discovery method, with its settings.
+
+    Attributes:
+        run: `(model, data, metric, settings, key) -> Scores`.
+        settings: a frozen dataclass.
+        objective: what it is given by default: `"distance"`, how far outputs are from the clean
+            run's; or `"loss"`, how far from the targets, for methods that need a slope at the
+            clean run, where a distance has none.
+        is_random: whether results depend on the key.
+    """
+
+    run: Callable[[Transformer, DiscoveryData, Metric, Any, jax.Array], Scores]
+    settings: Any
+    objective: Literal["distance", "loss"] = "distance"
+    is_random: bool = False
+
+
+def default_objective(
+    objective: Literal["distance", "loss"], config: TransformerConfig
+) -> MetricName:
+    """The metric that a method is given by default, for a model of classes or of numbers."""
+    if objective == "distance":
+        return "l2" if config.is_regression else "kl"
+    return "target_mae" if config.is_regression else "cross_entropy"
+
+
+def edge_groups(space: Universe) -> np.ndarray:
+    """Which edge of a universe each entry of a mask belongs to: `[dst, src]`, -1 for none."""
+    n_layers, n_heads = space.n_layers, space.n_heads
+    rows = {node: i for i, node in enumerate(readers(n_layers, n_heads))}
+    columns = {node: i for i, node in enumerate(writers(n_layers, n_heads))}
+    groups = np.full((len(rows), len(columns)), -1, np.int32)
+    for number, fine in enumerate(space.members.values()):
+        for edge in fine:
+            groups[rows[edge.dst], columns[edge.src]] = number
+    return groups
+
+
+def node_groups(space: Universe) -> np.ndarray:
+    """Which source of a universe each writer belongs to: `[src]`."""
+    number = {node: i for i, node in enumerate(space.sources)}
+    groups = np.zeros(len(writers(space.n_layers, space.n_heads)), np.int32)
+    columns = {node: i for i, node in enumerate(writers(space.n_layers, space.n_heads))}
+    for source in space.sources:
+        for edge in space.fine_edges_of(source):
+            groups[columns[edge.src]] = number[source]
+    return groups
+
+
+def add_up(values: np.ndarray, groups: np.ndarray) -> Float[np.ndarray, " items"]:
+    """The sums of what belongs to each edge or node; entries of no group are left out."""
+    chosen = groups >= 0
+    return np.bincount(groups[chosen], np.asarray(values, np.float64)[chosen])

@@ -1,0 +1,223 @@
+"""A model on a method's inputs: chunks of them, and sums over all chunks.
+
+On a CPU the chunks are shared among threads, because XLA alone does not keep several cores busy
+on models of this size.
+"""
+
+import os
+from collections.abc import Callable, Hashable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from interpbench_jax.discovery.gradients import (
+    LogitsMetric,
+    Outputs,
+    PlainRun,
+    Values,
+    plain_run,
+    scored,
+)
+from interpbench_jax.discovery.method import DiscoveryData
+from interpbench_jax.metrics import Metric, Targets, by_class
+from interpbench_jax.model import Transformer, check_tokens
+from interpbench_jax.sweeps.devices import Placement, compile_all
+from interpbench_jax.sweeps.forward import Form, Weights, stack_weights
+
+_MOST_INPUTS = 1024
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How a run becomes a number; part of the compiled programs.
+
+    Attributes:
+        form: of the model.
+        metric: the metric.
+        first_scored: the first position that it looks at.
+    """
+
+    form: Form
+    metric: Metric
+    first_scored: int
+
+
+class Chunk(NamedTuple):
+    """Some inputs, and what their runs start from.
+
+    Attributes:
+        run: the clean run.
+        replacement: what takes the place of every writer's output.
+        targets: for the metric.
+        share: 1 for an input, 0 for a row that only fills up.
+    """
+
+    run: PlainRun
+    replacement: Values
+    targets: Targets
+    share: Float[Array, " batch"]
+
+    @property
+    def embedded(self) -> Float[Array, "2 d_model pos batch"]:
+        """What the two embeddings write."""
+        return self.run.outputs[:2]
+
+    def metric(self, scoring: Scoring) -> LogitsMetric:
+        """The metric, of logits alone."""
+        return scored(by_class(scoring.metric), scoring.first_scored, self.run.logits, self.targets)
+
+    def change(self, n_heads: int) -> tuple[Outputs, ...]:
+        """What cutting each writer changes in the clean run, in the groups of `Point.change`."""
+        change = self.run.outputs - self.replacement
+        groups, first = [change[:2]], 2
+        while first < change.shape[0]:
+            groups += [
+                change[first : first + n_heads],
+                change[first + n_heads : first + n_heads + 1],
+            ]
+            first += n_heads + 1
+        return tuple(groups)
+
+
+Program = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Runs:
+    """A model's clean runs on all inputs of a method.
+
+    Attributes:
+        scoring: how runs become numbers.
+        weights: the model's, on the device.
+        chunks: the inputs.
+        n_inputs: how many there are.
+        n_heads: heads of a layer.
+        workers: threads that share the chunks.
+    """
+
+    scoring: Scoring
+    weights: Weights
+    chunks: tuple[Chunk, ...]
+    n_inputs: int
+    n_heads: int
+    workers: int
+
+    def each(self, function: Program, static: tuple[Hashable, ...], *arrays: Any) -> list[Any]:
+        """`function(scoring, *static, weights, chunk, *arrays)` for every chunk.
+
+        Arrays that differ between chunks come as a list, one for each chunk.
+        """
+        return self._map(
+            function, (self.scoring, *static), lambda i: (self.weights, self.chunks[i]), arrays
+        )
+
+    def mean(self, function: Program, static: tuple[Hashable, ...], *arrays: Any) -> Any:
+        """The mean over inputs of what such a function sums up: a pytree of float64."""
+        return mean_of(self.each(function, static, *arrays), self.n_inputs)
+
+    def then(self, function: Program, parts: list[Any]) -> list[Any]:
+        """`function(part)` for what each chunk gave."""
+        return self._map(function, (), lambda i: (parts[i],), ())
+
+    def _map(
+        self,
+        function: Program,
+        static: tuple[Hashable, ...],
+        own: Callable[[int], tuple[Any, ...]],
+        arrays: tuple[Any, ...],
+    ) -> list[Any]:
+        def arguments(i: int) -> tuple[Any, ...]:
+            return (*own(i), *(x[i] if isinstance(x, list) else x for x in arrays))
+
+        program = compiled(function, static, *arguments(0))
+        if self.workers == 1 or len(self.chunks) == 1:
+            return [program(*arguments(i)) for i in range(len(self.chunks))]
+
+        def finish(i: int) -> Any:
+            # Programs run while their thread waits for them.
+            return jax.block_until_ready(program(*arguments(i)))
+
+        return list(_pool(self.workers).map(finish, range(len(self.chunks))))
+
+
+def mean_of(parts: list[Any], n_inputs: int) -> Any:
+    """Sums over chunks, in float64 and always in the same order, by the number of inputs."""
+
+    def add(*leaves: Any) -> np.ndarray:
+        return sum(np.asarray(leaf, np.float64) for leaf in leaves) / n_inputs  # pyright: ignore
+
+    return jax.tree.map(add, *parts)
+
+
+def compiled(function: Program, static: tuple[Hashable, ...], *arrays: Any) -> Program:
+    """A function of static arguments, then arrays, compiled once for each shape."""
+    lowered = Placement().lower(function, static, _unused, *arrays)
+    (program,) = compile_all(lowered)
+    return program.run
+
+
+def start_runs(model: Transformer, data: DiscoveryData, metric: Metric) -> Runs:
+    """The clean runs, and the runs that replacements come from.
+
+    Raises:
+        ValueError: if the tokens do not fit the model.
+    """
+    check_tokens(model.config, data.clean)
+    config, n_inputs = model.config, len(data.clean)
+    workers = _workers()
+    size = data.batch_size or min(-(-n_inputs // workers), _MOST_INPUTS)
+    form = Form.of(config)
+    weights = jax.device_put(stack_weights(model, data.clean.shape[1]))
+    chunks = []
+    for start in range(0, n_inputs, size):
+        index = np.minimum(np.arange(start, start + size), n_inputs - 1)
+        chunks.append(_chunk(form, weights, data, index, np.arange(start, start + size) < n_inputs))
+    return Runs(
+        Scoring(form, metric, data.first_scored),
+        weights,
+        tuple(chunks),
+        n_inputs,
+        config.n_heads,
+        workers,
+    )
+
+
+def _chunk(
+    form: Form, weights: Weights, data: DiscoveryData, index: np.ndarray, used: np.ndarray
+) -> Chunk:
+    def run(tokens: Any) -> PlainRun:
+        rows = np.asarray(tokens)[index].astype(np.int32)
+        return compiled(plain_run, (form,), weights, rows)(weights, rows)
+
+    clean = run(data.clean)
+    if data.constants is None:
+        replacement = run(data.corrupted).outputs
+    else:
+        # Elsewhere `pos` comes before `d_model`.
+        constants = jnp.asarray(data.constants, clean.outputs.dtype).transpose(0, 2, 1, 3)
+        replacement = jnp.broadcast_to(constants, (*clean.outputs.shape[:3], 1))
+    targets = jnp.asarray(np.asarray(data.targets)[index])
+    return Chunk(clean, replacement, targets, jnp.asarray(used, clean.outputs.dtype))
+
+
+def _workers() -> int:
+    if jax.default_backend() != "cpu":
+        return 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@lru_cache
+def _pool(workers: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(workers, thread_name_prefix="interpbench-discovery")
+
+
+def _unused(arguments: tuple[Any, ...]) -> tuple[Any, Any]:
+    raise AssertionError("programs of one device have no specs")

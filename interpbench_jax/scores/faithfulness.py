@@ -1,0 +1,214 @@
+"""How much of a model's behaviour the most important edges keep, as there are more of them.
+
+With `M` the metric, 0 on the clean run and positive where worse, the faithfulness of a circuit
+is `f = 1 - M(circuit) / M(nothing kept)`: 1 behaves like the model, 0 like the model with every
+edge cut. Source: MIB (Mueller et al. 2025, arXiv:2504.13151), as computed in
+hannamw/MIB-circuit-track b759df3 (`MIB_circuit_track/evaluation.py`): CPR is the area under f
+over the share of edges kept, CMD the area under |1 - f|.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from interpbench_jax.axes import OtherTokens, Tokens
+from interpbench_jax.circuit import Universe, UniverseName
+from interpbench_jax.circuit import universe as find_universe
+from interpbench_jax.interventions import Ablation
+from interpbench_jax.masks import edge_indices
+from interpbench_jax.metrics import Metric, MetricName, Targets
+from interpbench_jax.model import Transformer
+from interpbench_jax.scores.levels import Level, check_scores, edge_ends
+from interpbench_jax.scores.selection import keep_largest, on_paths
+from interpbench_jax.sites import readers, writers
+from interpbench_jax.sweeps import sweep_masks
+
+MIB_FRACTIONS: tuple[float, ...] = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class FaithfulnessCurve:
+    """Faithfulness of circuits of growing size.
+
+    Attributes:
+        fractions: the share of items asked for.
+        sizes: how many items that is, rounded down.
+        n_edges: how many edges the circuits have: for edges, as many as items unless pruned.
+        effects: the metric of each circuit, in its unit; 0 behaves like the clean run.
+        empty_effect: the metric where every edge of the universe is cut.
+        faithfulness: 1 - effect / empty effect; None where cutting every edge has no effect, so
+            that there is nothing to be faithful to.
+        cpr: area under the faithfulness over the fractions, by trapezoids; MIB's fractions begin
+            at 0.001, so that a perfect circuit of any size has 0.999. None as above.
+        cmd: area under its distance from 1, likewise; 0 is best. None as above.
+    """
+
+    fractions: Float[np.ndarray, " sizes"]
+    sizes: Int[np.ndarray, " sizes"]
+    n_edges: Int[np.ndarray, " sizes"]
+    effects: Float[np.ndarray, " sizes"]
+    empty_effect: float
+    faithfulness: Float[np.ndarray, " sizes"] | None
+    cpr: float | None
+    cmd: float | None
+
+
+def faithfulness_curve(
+    model: Transformer,
+    clean: Tokens,
+    corrupted: OtherTokens | None,
+    values: Float[np.ndarray, " items"],
+    *,
+    universe: UniverseName = "qkv",
+    level: Level = "edge",
+    absolute: bool = True,
+    fractions: Sequence[float] | None = MIB_FRACTIONS,
+    prune: bool = True,
+    ablation: Ablation = "resample",
+    metric: MetricName | Metric | None = None,
+    targets: Targets | None = None,
+    first_scored: int = 1,
+    max_bytes: int | None = None,
+) -> FaithfulnessCurve:
+    """Faithfulness of the circuits of the most important edges, or nodes, at several sizes.
+
+    Everything of the universe that is not in the circuit is cut; edges of the model that the
+    universe leaves out stay, in the empty circuit too. All circuits are run in one sweep.
+
+    Args:
+        model: the model.
+        clean: inputs, `[batch, pos]`.
+        corrupted: the inputs that replacements come from, as `sweep_edges` takes them.
+        values: a method's, one for each edge of the universe, or for each of its sources; of
+            equally important ones, those that come first are kept first.
+        universe: which edges or nodes.
+        level: what the values are of; a circuit of nodes has all edges among them.
+        absolute: whether importance is the absolute value, rather than the value.
+        fractions: the shares of items to keep, increasing, from 0 to 1; each is rounded down to
+            a number. None: every number of items from none to all.
+        prune: whether edges that lie on no path of the circuit from an embedding to the output
+            are cut too (`selection.on_paths`), as MIB does; they are not replaced by others.
+            Under `"resample"` with paired inputs this changes how many edges there are, and no
+            effect: what nothing feeds computes the corrupted run's own value.
+        ablation: what cut edges carry, as in `sweep_edges`; so are the rest.
+        metric: one that is 0 on the clean run and positive where worse.
+        targets: for the metrics that use any.
+        first_scored: the first position that the metric looks at.
+        max_bytes: how much memory the compiled programs may take.
+
+    Raises:
+        ValueError: if there is not one value per item, one is nan, the fractions are not as
+            above, the metric is not a number for a circuit, or an argument does not fit the
+            model.
+    """
+    space = find_universe(universe, model.config.n_layers, model.config.n_heads)
+    items = space.edges if level == "edge" else space.sources
+    values = np.asarray(values)
+    check_scores(values, len(items), f"{level}s of {universe!r}")
+    shares, sizes = _sizes(fractions, len(items))
+    kept = keep_largest(values, sizes.tolist(), absolute=absolute)
+    if level == "node":
+        kept = _edges_among(kept, space)
+    if prune:
+        kept = on_paths(kept, space)
+    # The empty circuit comes first; circuits that are the same are run once.
+    distinct, place = np.unique(
+        np.vstack([np.zeros_like(kept[:1]), kept]), axis=0, return_inverse=True
+    )
+    swept = sweep_masks(
+        model,
+        clean,
+        corrupted,
+        masks=circuit_masks(distinct, space),
+        ablation=ablation,
+        metric=metric,
+        targets=targets,
+        first_scored=first_scored,
+        max_bytes=max_bytes,
+    )
+    if not np.isfinite(swept.effects).all():
+        raise ValueError(
+            f"Expected a number as every circuit's {swept.metric}, got {swept.effects.tolist()}; "
+            "look for overflow in the logits, or run in float64."
+        )
+    effects = np.asarray(swept.effects, np.float64)[place.reshape(-1)]
+    return _curve(shares, sizes, kept.sum(axis=1), effects[1:], float(effects[0]))
+
+
+def circuit_masks(
+    kept: Bool[np.ndarray, "circuits edges"], space: Universe
+) -> Float[np.ndarray, "circuits dst src"]:
+    """Masks of circuits, as `sweep_masks` takes them.
+
+    Args:
+        kept: which edges each circuit has.
+        space: the universe of the edges, in whose order they are.
+
+    Returns:
+        float32: 0 at the fine edges of what is not kept, 1 elsewhere; so edges that no edge of
+        the universe stands for stay.
+    """
+    shape = (space.n_layers, space.n_heads)
+    masks = np.ones((len(kept), len(readers(*shape)), len(writers(*shape))), np.float32)
+    fine = [edge for members in space.members.values() for edge in members]
+    owner = np.repeat(np.arange(len(space.edges)), [len(m) for m in space.members.values()])
+    dst, src = edge_indices(fine, *shape).T
+    masks[:, dst, src] = kept[:, owner]
+    return masks
+
+
+def faithfulness_areas(
+    fractions: Float[np.ndarray, " sizes"], faithfulness: Float[np.ndarray, " sizes"]
+) -> tuple[float, float]:
+    """CPR and CMD: the areas under faithfulness and under its distance from 1, by trapezoids.
+
+    Args:
+        fractions: the share of items kept, increasing.
+        faithfulness: of the circuits; 1 is the whole model's.
+    """
+    widths = np.diff(fractions)
+
+    def area(heights: np.ndarray) -> float:
+        return float((widths * (heights[:-1] + heights[1:]) / 2).sum())
+
+    return area(faithfulness), area(np.abs(1 - faithfulness))
+
+
+def _curve(
+    fractions: Float[np.ndarray, " sizes"],
+    sizes: Int[np.ndarray, " sizes"],
+    n_edges: Int[np.ndarray, " sizes"],
+    effects: Float[np.ndarray, " sizes"],
+    empty_effect: float,
+) -> FaithfulnessCurve:
+    faithfulness, cpr, cmd = None, None, None
+    if empty_effect != 0:
+        faithfulness = 1 - effects / empty_effect
+        cpr, cmd = faithfulness_areas(fractions, faithfulness)
+    return FaithfulnessCurve(
+        fractions, sizes, n_edges, effects, empty_effect, faithfulness, cpr, cmd
+    )
+
+
+def _sizes(fractions: Sequence[float] | None, n_items: int) -> tuple[np.ndarray, np.ndarray]:
+    if fractions is None:
+        sizes = np.arange(n_items + 1)
+        return sizes / n_items, sizes
+    shares = np.asarray(fractions, np.float64)
+    rising = len(shares) > 1 and (np.diff(shares) > 0).all()
+    if not rising or not (0 <= shares[0] and shares[-1] <= 1):
+        raise ValueError(
+            f"Expected at least two increasing fractions from 0 to 1, got {tuple(fractions)}."
+        )
+    return shares, np.floor(shares * n_items).astype(np.int64)
+
+
+def _edges_among(
+    kept: Bool[np.ndarray, "sizes nodes"], space: Universe
+) -> Bool[np.ndarray, "sizes edges"]:
+    """The edges both of whose ends are kept; the output always is."""
+    output = np.ones((len(kept), 1), bool)
+    ends = edge_ends(space.name, space.n_layers, space.n_heads)
+    return np.logical_and.reduce(np.hstack([kept, output])[:, ends], axis=2)

@@ -1,0 +1,170 @@
+"""Scores moved to coarser universes, and between edges and nodes."""
+
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from interpbench_jax.circuit import UNIVERSES, UniverseName, universe
+from interpbench_jax.sites import Kind, Node
+
+Level = Literal["edge", "node"]
+
+_HEAD_INPUTS = (Kind.Q_INPUT, Kind.K_INPUT, Kind.V_INPUT)
+
+
+def check_scores(scores: Float[np.ndarray, " items"], n_items: int, what: str) -> None:
+    """Refuse scores that are not one number for each of some items.
+
+    Raises:
+        ValueError: if they are of another shape, or a score is nan.
+    """
+    if scores.shape != (n_items,):
+        raise ValueError(
+            f"Expected one score for each of the {n_items} {what}, got shape {scores.shape}."
+        )
+    if np.isnan(scores).any():
+        raise ValueError(
+            f"Expected numbers as scores, got nan at {int(np.isnan(scores).sum())} items; "
+            "look for overflow in the logits, or score in float64."
+        )
+
+
+def importance(values: Float[np.ndarray, " items"], absolute: bool) -> Float[np.ndarray, " items"]:
+    """How much each item matters by a method's values: their absolute values, or themselves."""
+    return np.abs(values) if absolute else np.asarray(values)
+
+
+def component_of(node: Node) -> Node:
+    """The head or MLP whose input a reader is; any other node is its own component."""
+    if node.kind in _HEAD_INPUTS:
+        return Node(Kind.HEAD, node.layer, node.head)
+    return Node(Kind.MLP_OUT, node.layer) if node.kind is Kind.MLP_IN else node
+
+
+def promote_scores(
+    scores: Float[np.ndarray, " edges"],
+    finer: UniverseName,
+    coarser: UniverseName,
+    n_layers: int,
+    n_heads: int,
+) -> Float[np.ndarray, " coarser_edges"]:
+    """Scores of a coarser universe's edges: the largest of what each gathers.
+
+    Raises:
+        ValueError: if there is not one score per edge of `finer`, or `coarser` is not coarser.
+    """
+    source = universe(finer, n_layers, n_heads)
+    check_scores(scores, len(source.edges), f"edges of {finer!r}")
+    groups = universe(coarser, n_layers, n_heads).groups_of(source)
+    return np.asarray([scores[list(group)].max() for group in groups])
+
+
+def promote_node_scores(
+    scores: Float[np.ndarray, " nodes"],
+    finer: UniverseName,
+    coarser: UniverseName,
+    n_layers: int,
+    n_heads: int,
+) -> Float[np.ndarray, " coarser_nodes"]:
+    """Scores of a coarser universe's sources: the largest of what each gathers.
+
+    Only the embeddings gather: the two are one source from `"qkv-merged"` on, and none in
+    `"head-no-embed"`.
+
+    Raises:
+        ValueError: if there is not one score per source of `finer`, or `coarser` is not coarser.
+    """
+    nodes = universe(finer, n_layers, n_heads).sources
+    check_scores(scores, len(nodes), f"sources of {finer!r}")
+    if UNIVERSES.index(coarser) < UNIVERSES.index(finer):
+        raise ValueError(f"Expected a universe coarser than {finer!r}, got {coarser!r}.")
+    groups: dict[Node, list[int]] = {}
+    targets = set(universe(coarser, n_layers, n_heads).sources)
+    for index, node in enumerate(nodes):
+        groups.setdefault(node if node in targets else Node(Kind.RESID_PRE, 0), []).append(index)
+    return np.asarray(
+        [scores[groups[node]].max() for node in universe(coarser, n_layers, n_heads).sources]
+    )
+
+
+def nodes_from_edges(
+    scores: Float[np.ndarray, " edges"],
+    name: UniverseName,
+    n_layers: int,
+    n_heads: int,
+    *,
+    absolute: bool = True,
+) -> Float[np.ndarray, " nodes"]:
+    """Scores of nodes that edge scores give: the largest of any edge at the node.
+
+    An edge is at the node that writes it, and at the head or MLP that reads it.
+
+    Args:
+        scores: one for each edge of the universe, in its order.
+        name: the universe.
+        n_layers: layers of the model.
+        n_heads: heads per layer.
+        absolute: whether absolute values are compared.
+
+    Returns:
+        One for each of `universe(...).sources`, in its order, in the scores' unit.
+
+    Raises:
+        ValueError: if there is not one score per edge, or one is nan.
+    """
+    space = universe(name, n_layers, n_heads)
+    check_scores(scores, len(space.edges), f"edges of {name!r}")
+    ends = edge_ends(name, n_layers, n_heads)
+    # The last place takes the scores of ends that are no source.
+    found = np.full(len(space.sources) + 1, -np.inf, scores.dtype)
+    np.maximum.at(found, ends, importance(scores, absolute)[:, None])
+    return found[:-1]
+
+
+def edges_from_nodes(
+    scores: Float[np.ndarray, " nodes"],
+    name: UniverseName,
+    n_layers: int,
+    n_heads: int,
+    *,
+    absolute: bool = True,
+) -> Float[np.ndarray, " edges"]:
+    """Scores of edges that node scores give: the smaller one of the two ends.
+
+    So the edges above a threshold are those among the nodes above it. The q, k and v inputs
+    stand for their head and an MLP's input for the MLP. The embeddings are nodes with a score;
+    the output, which every circuit has, counts as infinitely important.
+
+    Args:
+        scores: one for each of `universe(...).sources`, in its order.
+        name: the universe.
+        n_layers: layers of the model.
+        n_heads: heads per layer.
+        absolute: whether absolute values are compared.
+
+    Returns:
+        One for each edge of the universe, in its order, in the scores' unit.
+
+    Raises:
+        ValueError: if there is not one score per source, or one is nan.
+    """
+    space = universe(name, n_layers, n_heads)
+    check_scores(scores, len(space.sources), f"sources of {name!r}")
+    scored = np.append(importance(scores, absolute), np.asarray(np.inf, scores.dtype))
+    return scored[edge_ends(name, n_layers, n_heads)].min(axis=1)
+
+
+def edge_ends(name: UniverseName, n_layers: int, n_heads: int) -> np.ndarray:
+    """Which sources the ends of each edge are.
+
+    Returns:
+        Integers of shape `[edges, 2]`: the index among `universe(...).sources` of the writer and
+        of the reader's component; the number of sources where that is none of them.
+    """
+    space = universe(name, n_layers, n_heads)
+    index = {node: i for i, node in enumerate(space.sources)}
+    pairs = [
+        (index[edge.src], index.get(component_of(edge.dst), len(index))) for edge in space.edges
+    ]
+    return np.asarray(pairs, np.int64).reshape(-1, 2)

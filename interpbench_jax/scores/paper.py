@@ -1,0 +1,175 @@
+"""Paper mode: areas computed as InterpBench's own evaluation computes them.
+
+Sources: Gupta et al. 2024 (arXiv:2407.14494). Circuits are built and compared in
+FlyingPumba/InterpBench 220791e (`utils/auto_circuit_utils.py`,
+`utils/circuit/prepare_circuit.py`, `utils/circuit/circuit_eval.py`); areas in its branch
+`new_experiments`, a93a3b4 (`interp_utils/circuit_discovery/pessimistic_roc.py`), after ACDC's
+(Conmy et al. 2023, arXiv:2304.14997).
+
+Unlike rank mode it asks how large scores are: where all of them are below the smallest positive
+threshold, the area is 0, however well they are ordered.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from interpbench_jax.circuit import Circuit, UniverseName
+from interpbench_jax.circuit import universe as find_universe
+from interpbench_jax.scores.levels import Level, check_scores, importance
+
+PAPER_THRESHOLDS: tuple[float, ...] = (
+    *(0.0, 1e-5, 1e-4, 1e-3, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 0.8),
+    *(1.0, 10.0, 20.0, 50.0, 70.0, 100.0, 200.0, 1000.0),
+)
+
+# Where upstream compares circuits; its nodes are both ends of edges, the output included.
+_UNIVERSE: UniverseName = "head"
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """True and false positive rates of the circuits that thresholds give, in the head universe.
+
+    A true positive rate is the share of the circuit that was found, a false positive rate the
+    share of all else that was; nan where there is nothing to find a share of.
+
+    Attributes:
+        thresholds: what gave the circuits, one each.
+        node_tpr: of the nodes at the ends of kept edges.
+        node_fpr: of the same.
+        edge_tpr: of the kept edges.
+        edge_fpr: of the same.
+    """
+
+    thresholds: tuple[float, ...]
+    node_tpr: Float[np.ndarray, " thresholds"]
+    node_fpr: Float[np.ndarray, " thresholds"]
+    edge_tpr: Float[np.ndarray, " thresholds"]
+    edge_fpr: Float[np.ndarray, " thresholds"]
+
+
+def paper_curve(
+    values: Float[np.ndarray, " edges"],
+    circuit: Circuit,
+    universe: UniverseName = "qkv-merged",
+    *,
+    thresholds: Sequence[float] = PAPER_THRESHOLDS,
+    absolute: bool = True,
+) -> Curve:
+    """Rates of the circuits of edges whose importance is above each threshold.
+
+    An edge is kept where its importance is strictly larger; one of the head universe where any
+    that it gathers is. Thresholds are rounded to the values' type, as torch does.
+
+    Args:
+        values: a method's, one for each edge of `universe`, in its order.
+        circuit: the truth.
+        universe: which edges; upstream's methods score `"qkv-merged"`.
+        thresholds: in the values' unit.
+        absolute: whether importance is the absolute value, rather than the value; in
+            upstream an option, which the paper's table has on for ACDC and EAP.
+
+    Raises:
+        ValueError: if there is not one value per edge, one is nan, or the universe is coarser
+            than `"head"`.
+    """
+    values = np.asarray(values)
+    n_edges = len(find_universe(universe, circuit.n_layers, circuit.n_heads).edges)
+    check_scores(values, n_edges, f"edges of {universe!r}")
+    limits = np.asarray(thresholds, values.dtype)
+    kept = importance(values, absolute) > limits[:, None]
+    return kept_curve(kept, circuit, universe, thresholds=thresholds)
+
+
+def kept_curve(
+    kept: Bool[np.ndarray, "thresholds edges"],
+    circuit: Circuit,
+    universe: UniverseName = "qkv-merged",
+    *,
+    thresholds: Sequence[float] = PAPER_THRESHOLDS,
+) -> Curve:
+    """Rates of given circuits: for a method that finds one for each threshold, as ACDC does.
+
+    Args:
+        kept: which edges of `universe` each circuit has.
+        circuit: the truth.
+        universe: which edges; `"qkv-merged"` in upstream's runs.
+        thresholds: what the circuits were found with, one each.
+
+    Raises:
+        ValueError: if the numbers do not fit, or the universe is coarser than `"head"`.
+    """
+    shape = (circuit.n_layers, circuit.n_heads)
+    source, target = find_universe(universe, *shape), find_universe(_UNIVERSE, *shape)
+    if kept.shape != (len(thresholds), len(source.edges)):
+        raise ValueError(
+            f"Expected {len(thresholds)} circuits, one a threshold, of the {len(source.edges)} "
+            f"edges of {universe!r}; got shape {kept.shape}."
+        )
+    groups = target.groups_of(source)
+    edges = np.stack([kept[:, list(group)].any(axis=1) for group in groups], axis=1)
+    is_end = np.asarray(
+        [[node in (edge.src, edge.dst) for node in target.nodes] for edge in target.edges]
+    )
+    nodes = (edges.astype(int) @ is_end.astype(int)) > 0
+    true_edges, true_nodes = circuit.in_universe(_UNIVERSE), circuit.nodes_in(_UNIVERSE)
+    edge_tpr, edge_fpr = _rates(edges, np.asarray([e in true_edges for e in target.edges]))
+    node_tpr, node_fpr = _rates(nodes, np.asarray([n in true_nodes for n in target.nodes]))
+    return Curve(tuple(thresholds), node_tpr, node_fpr, edge_tpr, edge_fpr)
+
+
+def staircase_auc(fpr: Float[np.ndarray, " points"], tpr: Float[np.ndarray, " points"]) -> float:
+    """Area under the staircase through some points of a ROC curve, in 0..1.
+
+    Pessimistic: between two points the curve is as low as at the left one, and 0 left of all.
+    The points come in any order; one that lies lower than another to its left counts for
+    nothing.
+
+    Args:
+        fpr: false positive rates.
+        tpr: true positive rates.
+
+    Raises:
+        ValueError: if the numbers of rates differ, or one is not in 0..1.
+    """
+    rates = np.concatenate([fpr, tpr])
+    if fpr.shape != tpr.shape or not ((rates >= 0) & (rates <= 1)).all():
+        raise ValueError(
+            f"Expected as many rates of one kind as of the other, from 0 to 1; got {fpr} and {tpr}."
+        )
+    order = np.lexsort((tpr, fpr))
+    heights = np.maximum.accumulate(tpr[order])
+    return float(((1 - fpr[order]) * np.diff(heights, prepend=0)).sum())
+
+
+def paper_auc(curve: Curve, level: Level = "edge") -> float | None:
+    """The area that InterpBench reports for a curve, in 0..1.
+
+    None where a rate is not defined, because the circuit has all of the edges (or nodes) or
+    none; upstream counts such rates as 0.
+
+    Args:
+        curve: the rates.
+        level: of edges, which the paper's tables give, or of nodes.
+    """
+    by_level = {
+        "edge": (curve.edge_fpr, curve.edge_tpr),
+        "node": (curve.node_fpr, curve.node_tpr),
+    }
+    fpr, tpr = by_level[level]
+    return None if np.isnan([fpr, tpr]).any() else staircase_auc(fpr, tpr)
+
+
+def _rates(
+    kept: Bool[np.ndarray, "thresholds items"], truth: Bool[np.ndarray, " items"]
+) -> tuple[np.ndarray, np.ndarray]:
+    return _shares(kept[:, truth]), _shares(kept[:, ~truth])
+
+
+def _shares(kept: Bool[np.ndarray, "thresholds items"]) -> np.ndarray:
+    if kept.shape[1] == 0:
+        return np.full(len(kept), np.nan)
+    return kept.sum(axis=1) / kept.shape[1]

@@ -1,0 +1,159 @@
+"""How much of a circuit one selected circuit has, and whether that holds together."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from interpbench_jax.circuit import Circuit, UniverseName
+from interpbench_jax.circuit import universe as find_universe
+from interpbench_jax.scores.levels import check_scores, importance
+from interpbench_jax.scores.rank import truth_of
+from interpbench_jax.scores.selection import keep_largest, on_paths
+
+
+@dataclass(frozen=True)
+class SetScore:
+    """A set of items beside the true ones; over random choices among ties, the mean.
+
+    Attributes:
+        size: how many items the set has.
+        n_true: how many items are true.
+        n_hits: how many are both.
+        precision: the share of the set that is true; None for an empty set.
+        recall: the share of the true items that the set has; None if no item is true.
+        f1: their harmonic mean, 2 hits / (size + true); None if both are empty.
+        hamming: how many items are in exactly one of the two. Of two circuits in one universe,
+            where edges have one direction, this is the structural Hamming distance
+            (Tsamardinos et al. 2006).
+    """
+
+    size: int
+    n_true: int
+    n_hits: float
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    hamming: float
+
+
+@dataclass(frozen=True)
+class StructureScore:
+    """A circuit found by scores, beside the known one.
+
+    Attributes:
+        universe: the universe.
+        edges: its edges beside the known ones.
+        n_on_path: how many of its edges lie on a path of them from an embedding to the output.
+        has_path: whether there is such a path.
+        is_connected: whether there is, and every edge lies on one.
+    """
+
+    universe: UniverseName
+    edges: SetScore
+    n_on_path: int
+    has_path: bool
+    is_connected: bool
+
+
+def score_kept(kept: Bool[np.ndarray, " items"], truth: Bool[np.ndarray, " items"]) -> SetScore:
+    """A given set, such as what scores above a threshold, beside the true items.
+
+    Raises:
+        ValueError: if the lengths differ.
+    """
+    if kept.shape != truth.shape or kept.ndim != 1:
+        raise ValueError(
+            f"Expected whether each item is kept and is true, got {kept.shape} and {truth.shape}."
+        )
+    return _set_score(int(kept.sum()), int(truth.sum()), float((kept & truth).sum()))
+
+
+def score_largest(
+    scores: Float[np.ndarray, " items"],
+    truth: Bool[np.ndarray, " items"],
+    size: int | None = None,
+) -> SetScore:
+    """The items of largest score, beside the true ones.
+
+    Where a tie lies across the boundary, the mean over all ways to break it: what is left to
+    take, times the share of true items among those that tie.
+
+    Args:
+        scores: larger for what matters more.
+        truth: the true items.
+        size: how many to take; by default as many as are true, which makes precision, recall
+            and F1 the same number.
+
+    Raises:
+        ValueError: if the lengths differ, a score is nan, or the size is out of range.
+    """
+    check_scores(scores, len(truth), "items")
+    n_true = int(truth.sum())
+    size = n_true if size is None else size
+    if not 0 <= size <= len(scores):
+        raise ValueError(f"Expected a size from 0 to {len(scores)}, got {size}.")
+    if size == 0:
+        return _set_score(0, n_true, 0.0)
+    boundary = np.sort(scores)[len(scores) - size]
+    above, tied = scores > boundary, scores == boundary
+    n_left = size - int(above.sum())
+    hits = truth[above].sum() + n_left * truth[tied].mean()
+    return _set_score(size, n_true, float(hits))
+
+
+def structure_scores(
+    values: Float[np.ndarray, " edges"],
+    circuit: Circuit,
+    universe: UniverseName,
+    *,
+    size: int | None = None,
+    threshold: float | None = None,
+    absolute: bool = True,
+) -> StructureScore:
+    """The circuit that a method's values select, beside the known one.
+
+    Shares and distance are means over the ways to break a tie at the boundary. Paths are looked
+    for in one circuit: of edges that tie, the first in the universe's order are taken.
+
+    Args:
+        values: one for each edge of `universe`, in its order.
+        circuit: the truth.
+        universe: which edges.
+        size: how many edges to take; by default as many as the truth has.
+        threshold: instead of a size, take every edge whose importance is strictly larger.
+        absolute: whether importance is the absolute value, rather than the value.
+
+    Raises:
+        ValueError: if there is not one value per edge, one is nan, the size is out of range, or
+            both a size and a threshold are given.
+    """
+    if size is not None and threshold is not None:
+        raise ValueError(f"Expected a size or a threshold, got both: {size} and {threshold}.")
+    space = find_universe(universe, circuit.n_layers, circuit.n_heads)
+    truth = truth_of(circuit, universe, "edge")
+    check_scores(values, len(truth), f"edges of {universe!r}")
+    scores = importance(values, absolute)
+    if threshold is not None:
+        kept = scores > threshold
+        edges = score_kept(kept, truth)
+    else:
+        edges = score_largest(scores, truth, size)
+        kept = keep_largest(scores, [edges.size], absolute=False)[0]
+    on_path = on_paths(kept[None], space)[0]
+    n_on_path = int(on_path.sum())
+    has_path = n_on_path > 0
+    connected = has_path and n_on_path == int(kept.sum())
+    return StructureScore(universe, edges, n_on_path, has_path, connected)
+
+
+def _set_score(size: int, n_true: int, hits: float) -> SetScore:
+    return SetScore(
+        size=size,
+        n_true=n_true,
+        n_hits=hits,
+        precision=hits / size if size else None,
+        recall=hits / n_true if n_true else None,
+        f1=2 * hits / (size + n_true) if size + n_true else None,
+        hamming=size + n_true - 2 * hits,
+    )

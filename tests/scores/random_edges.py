@@ -1,0 +1,34 @@
+"""What the tests of scores share: a circuit, and values drawn for its universes."""
+
+import numpy as np
+
+from interpbench_jax.circuit import Circuit, UniverseName, universe
+from interpbench_jax.sites import parse_edge
+
+CIRCUIT = Circuit(
+    2,
+    3,
+    tuple(
+        map(
+            parse_edge,
+            (
+                "hook_embed -> blocks.0.hook_v_input[1]",
+                "blocks.0.attn.hook_result[1] -> blocks.1.hook_mlp_in",
+                "blocks.1.hook_mlp_out -> blocks.1.hook_resid_post",
+            ),
+        )
+    ),
+)
+
+
+def edge_values(name: UniverseName, seed: int, ties: bool = False) -> np.ndarray:
+    """Numbers of both signs, one for each edge of a universe of 2 layers of 3 heads."""
+    generator = np.random.default_rng(seed)
+    size = len(universe(name, 2, 3).edges)
+    return generator.integers(-3, 4, size) / 2 if ties else generator.standard_normal(size)
+
+
+def node_values(name: UniverseName, seed: int) -> np.ndarray:
+    """The same, one for each source."""
+    size = len(universe(name, 2, 3).sources)
+    return np.random.default_rng(seed).standard_normal(size)
