@@ -45,7 +45,7 @@ def edge_slopes(
 
 def mask_slopes(runs: Runs, gates: Gates | np.ndarray, difference: Difference) -> np.ndarray:
     """The derivative by every edge's mask at one point, mean over inputs: `[dst, src]`."""
-    gates = np.asarray(gates, runs.weights.embed.dtype)
+    gates = np.asarray(gates, runs.dtype)
     parts = runs.each(_slopes, (difference, runs.n_heads), gates)
     # In one program with what comes before, this product takes three times as long on a CPU.
     return mean_of(runs.then(_contract, parts), runs.n_inputs)

@@ -6,7 +6,7 @@ gate or a writer's output is a product with that. Written out rather than left t
 would add up as many arrays of the size of all writers' outputs as there are places that read.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -81,7 +81,7 @@ def plain_run(form: Form, weights: Weights, tokens: Tokens) -> PlainRun:
         written, _ = _mlp(form, layer, x[None])
         x = _keep(x + written[0])
         outputs += [results, written]
-    return PlainRun(jnp.concatenate(outputs), unembed(form, weights, x))
+    return PlainRun(join(outputs), unembed(form, weights, x))
 
 
 def scored(
@@ -152,7 +152,7 @@ def by_mask(inputs_bar: tuple[Inputs, ...], change: tuple[Outputs, ...]) -> Mask
     n_writers = sum(group.shape[0] for group in change)
     rows = []
     for number, bars in enumerate(inputs_bar):
-        seen = _in_blocks(jnp.concatenate(change[: number + 1]))
+        seen = _in_blocks(join(change[: number + 1]))
         row = jnp.einsum("krn,ksn->rs", _in_blocks(bars), seen, precision=EXACT)
         rows.append(jnp.pad(row, ((0, 0), (0, n_writers - row.shape[1]))))
     return jnp.concatenate(rows)
@@ -197,7 +197,7 @@ class _Run:
         if self.mask.ndim == 1:
             return self.base[None]
         mask = self.mask[readers, : self.writers[-1].stop]
-        kept = jnp.einsum("rs,sn->rn", mask, _flat(jnp.concatenate(self.change)), precision=EXACT)
+        kept = jnp.einsum("rs,sn->rn", mask, _flat(join(self.change)), precision=EXACT)
         return _keep(kept.reshape(count, *self.base.shape) + self.base)
 
     def back(
@@ -264,6 +264,20 @@ def _mlp(form: Form, layer: Layer, x: Array) -> tuple[Array, Callable[[Array], A
     """What an MLP writes, and the way back."""
     written, back = jax.vjp(lambda x: mlp(form, layer, x), x[0])
     return written[None], lambda bar: back(bar[0])[0][None]
+
+
+def join(parts: Sequence[Array]) -> Array:
+    """Arrays one after another along the first axis.
+
+    XLA fuses a concatenation with what comes before and after, and on a CPU then takes ten times
+    as long as for writing each part to its place.
+    """
+    joined = jnp.zeros((sum(len(part) for part in parts), *parts[0].shape[1:]), parts[0].dtype)
+    start = 0
+    for part in parts:
+        joined = joined.at[start : start + len(part)].set(part)
+        start += len(part)
+    return joined
 
 
 def _add_up(x: Array) -> Array:

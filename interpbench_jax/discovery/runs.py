@@ -5,7 +5,7 @@ on models of this size.
 """
 
 import os
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -113,9 +113,20 @@ class Runs:
 
         Arrays that differ between chunks come as a list, one for each chunk.
         """
-        return self._map(
-            function, (self.scoring, *static), lambda i: (self.weights, self.chunks[i]), arrays
-        )
+        return self.each_of(function, static, [arrays])[0]
+
+    def each_of(
+        self, function: Program, static: tuple[Hashable, ...], variants: Sequence[tuple[Any, ...]]
+    ) -> list[list[Any]]:
+        """`each`, for several sets of arrays of the same shapes."""
+        calls = [
+            (self.weights, chunk, *(x[i] if isinstance(x, list) else x for x in arrays))
+            for arrays in variants
+            for i, chunk in enumerate(self.chunks)
+        ]
+        found = self._call(function, (self.scoring, *static), calls)
+        n = len(self.chunks)
+        return [found[start : start + n] for start in range(0, len(found), n)]
 
     def mean(self, function: Program, static: tuple[Hashable, ...], *arrays: Any) -> Any:
         """The mean over inputs of what such a function sums up: a pytree of float64."""
@@ -123,27 +134,25 @@ class Runs:
 
     def then(self, function: Program, parts: list[Any]) -> list[Any]:
         """`function(part)` for what each chunk gave."""
-        return self._map(function, (), lambda i: (parts[i],), ())
+        return self._call(function, (), [(part,) for part in parts])
 
-    def _map(
-        self,
-        function: Program,
-        static: tuple[Hashable, ...],
-        own: Callable[[int], tuple[Any, ...]],
-        arrays: tuple[Any, ...],
+    @property
+    def dtype(self) -> np.dtype:
+        """The precision of the runs."""
+        return self.weights.embed.dtype
+
+    def _call(
+        self, function: Program, static: tuple[Hashable, ...], calls: Sequence[tuple[Any, ...]]
     ) -> list[Any]:
-        def arguments(i: int) -> tuple[Any, ...]:
-            return (*own(i), *(x[i] if isinstance(x, list) else x for x in arrays))
+        program = compiled(function, static, *calls[0])
+        if self.workers == 1 or len(calls) == 1:
+            return [program(*call) for call in calls]
 
-        program = compiled(function, static, *arguments(0))
-        if self.workers == 1 or len(self.chunks) == 1:
-            return [program(*arguments(i)) for i in range(len(self.chunks))]
-
-        def finish(i: int) -> Any:
+        def finish(call: tuple[Any, ...]) -> Any:
             # Programs run while their thread waits for them.
-            return jax.block_until_ready(program(*arguments(i)))
+            return jax.block_until_ready(program(*call))
 
-        return list(_pool(self.workers).map(finish, range(len(self.chunks))))
+        return list(_pool(self.workers).map(finish, calls))
 
 
 def mean_of(parts: list[Any], n_inputs: int) -> Any:

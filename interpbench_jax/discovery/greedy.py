@@ -1,0 +1,225 @@
+"""Masked runs for a greedy pass, which cuts one more edge at a time.
+
+In the usual order, from the output back to the embeddings, everything in front of the edge at hand
+is still the clean run's. So a run starts at what reads the edge; if that is a head, its siblings'
+results are kept from the step before.
+"""
+
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from interpbench_jax.axes import Stream
+from interpbench_jax.discovery.gradients import Mask, Outputs, join
+from interpbench_jax.discovery.runs import Chunk, Scoring
+from interpbench_jax.sweeps.forward import (
+    EXACT,
+    Form,
+    Layer,
+    Weights,
+    attend,
+    layer_of,
+    matmul,
+    mlp,
+    normalize,
+    unembed,
+)
+
+# Sums over so many writers are written out; over more, they are a matrix product.
+_FEW_WRITERS = 16
+
+_keep = jax.lax.optimization_barrier
+
+Part = Literal["heads", "mlp", "output", "all"]
+
+
+class Place(NamedTuple):
+    """Where runs start: at one head of a layer, at its MLP, at the output, or at the front."""
+
+    part: Part
+    layer: int
+
+
+class Ground(NamedTuple):
+    """What all masked runs of some inputs share.
+
+    Attributes:
+        change: every writer's clean output less its replacement.
+        base: what every module gets whose inputs are all cut: the replacements that are written
+            by then, and the biases. Modules are each layer's attention and MLP, and the output.
+    """
+
+    change: Outputs
+    base: Float[Array, "modules d_model pos batch"]
+
+
+class Step(NamedTuple):
+    """What one masked run gave.
+
+    Attributes:
+        value: the metric, summed over inputs.
+        head: what the head at hand wrote less its replacement; None at other places.
+    """
+
+    value: Float[Array, ""]
+    head: Stream | None
+
+
+def lay_ground(scoring: Scoring, weights: Weights, chunk: Chunk) -> Ground:
+    """What is computed once."""
+    n_layers, _, n_heads, _, _ = weights.qkv.shape
+    outputs = chunk.run.outputs
+    replacement = jnp.broadcast_to(chunk.replacement, outputs.shape)
+    base, bases = replacement[0] + replacement[1], []
+    for layer in range(n_layers):
+        first = 2 + layer * (n_heads + 1)
+        bases.append(base)
+        base = base + sum(replacement[first + head] for head in range(n_heads))
+        base = base + weights.attention_bias[layer][:, None, None]
+        bases.append(base)
+        base = base + replacement[first + n_heads]
+    return Ground(outputs - replacement, jnp.stack([*bases, base]))
+
+
+def clean_siblings(ground: Ground, layer: int, n_heads: int) -> tuple[Stream, ...]:
+    """The changes of a layer's heads while nothing that they read is cut."""
+    first = 2 + layer * (n_heads + 1)
+    return tuple(ground.change[first + head] for head in range(n_heads))
+
+
+def take_step(
+    scoring: Scoring,
+    place: Place,
+    weights: Weights,
+    chunk: Chunk,
+    ground: Ground,
+    siblings: tuple[Stream, ...] | None,
+    mask: Mask,
+    head: Int[Array, ""],
+) -> Step:
+    """The metric under a mask.
+
+    Args:
+        scoring: how the run becomes a number.
+        place: where the run starts.
+        weights: the model's weights.
+        chunk: the inputs.
+        ground: what all their runs share.
+        siblings: the changes of the heads of the place's layer; None where it is no head.
+        mask: 1 keeps an edge.
+        head: the head at hand.
+    """
+    run = _MaskedRun(scoring.form, weights, chunk.replacement, ground, mask)
+    final, changed = run.from_place(place, siblings, head)
+    value = chunk.metric(scoring)(unembed(scoring.form, weights, final))
+    return Step((value * chunk.share).sum(), changed)
+
+
+class _MaskedRun:
+    """One masked run."""
+
+    def __init__(
+        self, form: Form, weights: Weights, replacement: Array, ground: Ground, mask: Mask
+    ):
+        self.form = form
+        self.weights = weights
+        self.replacement = replacement
+        self.ground = ground
+        self.mask = mask
+        self.n_layers, _, self.n_heads, self.d_head, _ = weights.qkv.shape
+
+    def from_place(
+        self, place: Place, siblings: tuple[Array, ...] | None, head: Array
+    ) -> tuple[Array, Array | None]:
+        """What the output reads, and what the head at hand wrote less its replacement."""
+        layer, n_heads, changed = place.layer, self.n_heads, None
+        clean = list(self.ground.change)
+        match place.part:
+            case "output":
+                return self._output(clean), None
+            case "all":
+                changes = clean[:2]
+            case "mlp":
+                changes = clean[: 2 + layer * (n_heads + 1) + n_heads]
+                changes.append(self._mlp(layer, changes))
+                layer += 1
+            case "heads":
+                assert siblings is not None
+                changes = clean[: 2 + layer * (n_heads + 1)]
+                changed = self._head(layer, changes, head)
+                changes += [
+                    _keep(jnp.where(head == number, changed, sibling))
+                    for number, sibling in enumerate(siblings)
+                ]
+                changes.append(self._mlp(layer, changes))
+                layer += 1
+        for later in range(layer, self.n_layers):
+            changes = _keep(changes)
+            changes += self._attention(later, changes)
+            changes.append(self._mlp(later, changes))
+        return self._output(changes), changed
+
+    def _read(self, mask: Array, changes: list[Array], module: int) -> Array:
+        """What readers get, given the changes that are written by then."""
+        base = self.ground.base[module]
+        if len(changes) <= _FEW_WRITERS:
+            shares = mask[:, :, None, None, None]
+            read = sum((shares[:, i] * change for i, change in enumerate(changes)), base)
+            return _keep(read)
+        flat = _keep(join([change[None] for change in changes])).reshape(len(changes), -1)
+        read = jnp.einsum("rs,sn->rn", mask[:, : len(changes)], flat, precision=EXACT)
+        return _keep(read.reshape(-1, *base.shape) + base)
+
+    def _output(self, changes: list[Array]) -> Array:
+        return self._read(self.mask[-1:], changes, 2 * self.n_layers)[0]
+
+    def _mlp(self, number: int, changes: list[Array]) -> Array:
+        row = number * (3 * self.n_heads + 1) + 3 * self.n_heads
+        read = self._read(self.mask[row : row + 1], changes, 2 * number + 1)[0]
+        written = mlp(self.form, layer_of(self.weights, number), read)
+        return _keep(written - self.replacement[len(changes)])
+
+    def _attention(self, number: int, changes: list[Array]) -> list[Array]:
+        layer, first = layer_of(self.weights, number), len(changes)
+        row = number * (3 * self.n_heads + 1)
+        read = self._read(self.mask[row : row + 3 * self.n_heads], changes, 2 * number)
+        results = self._results(layer, read.reshape(3, self.n_heads, *read.shape[1:]))
+        return [
+            _keep(results[head] - self.replacement[first + head]) for head in range(self.n_heads)
+        ]
+
+    def _head(self, number: int, changes: list[Array], head: Array) -> Array:
+        layer = layer_of(self.weights, number)
+        rows = number * (3 * self.n_heads + 1) + head + self.n_heads * jnp.arange(3)
+        read = self._read(self.mask[rows], changes, 2 * number)
+
+        def only(x: Array, axis: int) -> Array:
+            return jax.lax.dynamic_slice_in_dim(x, head, 1, axis)
+
+        one = layer._replace(
+            qkv=only(layer.qkv, 1),
+            qkv_bias=only(layer.qkv_bias, 1),
+            head_out=only(layer.head_out, 0),
+        )
+        written = self._results(one, read[:, None])[0]
+        replacement = jax.lax.dynamic_index_in_dim(
+            self.replacement, len(changes) + head, 0, keepdims=False
+        )
+        return _keep(written - replacement)
+
+    def _results(self, layer: Layer, read: Array) -> Array:
+        """What heads write, given what their q, k and v read: `[3, heads, d_model, pos, batch]`."""
+        normal = normalize(self.form, read, axis=2)
+        flat = normal.reshape(*normal.shape[:3], -1)
+        qkv = jnp.einsum("chdm,chmn->chdn", layer.qkv, flat, precision=EXACT)
+        qkv = qkv.reshape(*qkv.shape[:3], *read.shape[3:]) + layer.qkv_bias[..., None, None]
+        qkv = _keep(qkv)
+        z = _keep(attend(qkv[0], qkv[1], qkv[2], self.weights))
+        if len(z) == 1:
+            return matmul(layer.head_out[0], z[0])[None]
+        results = jnp.einsum(
+            "hmd,hdn->hmn", layer.head_out, z.reshape(*z.shape[:2], -1), precision=EXACT
+        )
+        return results.reshape(-1, *read.shape[2:])
