@@ -54,6 +54,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": _left_of("discovery") | {"case", "cases", "rasp"},
     "certificates": _left_of("report") | {"case", "cases", "rasp", "training"},
     "inputs": _left_of("model") | {"case"},
+    # It reads cases, runs methods and scores them; methods still meet no truth.
+    "bench": {*ORDER, "cases", "inputs"},
     "conversion": {"axes", "sites", "config", "masks", "circuit", "weights", "case"},
 }
 # The modules that join everything.
@@ -271,6 +273,13 @@ PLANTED = [
     ("imports", "cli.py", "from conversion import hub", None),
     ("imports", "report/table.py", "from interpbench_jax.cli import main", "of cli"),
     ("imports", "report/table.py", "from interpbench_jax import load_case", "of interpbench_jax"),
+    ("imports", "bench/run.py", "from interpbench_jax.discovery import METHODS", None),
+    ("imports", "bench/run.py", "from interpbench_jax.report.bench import x", None),
+    ("imports", "bench/run.py", "from interpbench_jax.training import train", "of training"),
+    ("imports", "bench/run.py", "from interpbench_jax.loading import load_case", "of loading"),
+    ("imports", "report/bench.py", "from interpbench_jax.bench import ResultRow", "of bench"),
+    ("imports", "discovery/eap.py", "from interpbench_jax.bench import x", "of bench"),
+    ("imports", "cli/bench.py", "from interpbench_jax.bench.run import run", None),
     ("imports", "__init__.py", "from interpbench_jax.sites import Node as Node", None),
     ("imports", "__init__.py", "import conversion", "of conversion"),
     ("imports", "extras.py", "", "no rule says"),

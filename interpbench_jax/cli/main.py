@@ -10,7 +10,7 @@ import sys
 import typer
 from rich.console import Console
 
-from interpbench_jax.cli import cases, certify, dataset, sweeps, tasks, training, warmup
+from interpbench_jax.cli import cases, certify, compare, dataset, sweeps, tasks, training, warmup
 from interpbench_jax.cli.console import Exit
 
 app = typer.Typer(
@@ -28,6 +28,10 @@ app.command()(sweeps.sweep)
 app.command()(cases.verify)
 app.command()(training.train)
 app.command()(certify.certify)
+app.command()(compare.compare)
+app.command()(compare.validate)
+app.command()(compare.leaderboard)
+app.command()(compare.submit)
 app.command()(warmup.warmup)
 app.add_typer(dataset.app, name="dataset")
 

@@ -1,0 +1,118 @@
+"""From a benchmark's files to a submission."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from interpbench_jax.bench.submission import FORMAT
+from interpbench_jax.bench.table import read_results, read_scores
+from interpbench_jax.circuit import UniverseName
+from interpbench_jax.report.rows import Level, ResultRow, ScoreRow
+
+# What `scores.parquet` has the items of.
+_UNIVERSE: UniverseName = "qkv"
+
+
+def export_submission(
+    folder: Path | str,
+    method: str,
+    *,
+    authors: Sequence[str],
+    description: str = "",
+    url: str = "",
+    ablation: str | None = None,
+    seed: int | None = None,
+    level: Level = "edge",
+) -> str:
+    """One run of a method on every case of a benchmark, as the JSON text of a submission.
+
+    Args:
+        folder: with `results.parquet` and `scores.parquet`.
+        method: which method.
+        authors: who submits it.
+        description: what the method does.
+        url: of a paper or a repository.
+        ablation: which run; may be left out where there is one ablation.
+        seed: which run; by default the lowest seed.
+        level: whose scores.
+
+    Raises:
+        FileNotFoundError: if a file is missing.
+        ImportError: if pyarrow is not installed.
+        ValueError: if a file is not understood, the run is not there or not the only one, a case
+            lacks its scores, or a score is not finite.
+    """
+    results = [row for row in read_results(folder) if row.level == level]
+    chosen = _choose(results, method, ablation, seed)
+    items: dict[str, list[ScoreRow]] = {row.case: [] for row in chosen}
+    run = (method, chosen[0].ablation, chosen[0].seed, level)
+    for row in read_scores(folder):
+        if (row.method, row.ablation, row.seed, row.level) == run and row.case in items:
+            items[row.case].append(row)
+    settings = {
+        "settings": {row.case: json.loads(row.settings) for row in chosen},
+        "ablation": chosen[0].ablation,
+        "seed": chosen[0].seed,
+        "metric": {row.case: row.metric for row in chosen},
+        "n_inputs": {row.case: row.n_inputs for row in chosen},
+        "package_version": chosen[0].package_version,
+    }
+    submission = {
+        "format": FORMAT,
+        "version": 1,
+        "method": method,
+        "authors": list(authors),
+        "description": description,
+        **({"url": url} if url else {}),
+        "settings": settings,
+        "cases": [
+            {
+                "case": row.case,
+                "model_digest": row.model_digest,
+                "universe": _UNIVERSE,
+                "level": level,
+                "scores": _pairs(row.case, items[row.case]),
+            }
+            for row in chosen
+        ],
+    }
+    return json.dumps(submission, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _choose(
+    results: Sequence[ResultRow], method: str, ablation: str | None, seed: int | None
+) -> list[ResultRow]:
+    """One result a case of the run that is meant."""
+    own = [row for row in results if row.method == method]
+    if not own:
+        there = ", ".join(sorted({row.method for row in results})) or "none"
+        raise ValueError(f"Expected a method of the benchmark ({there}), got {method!r}.")
+    ablations = sorted({row.ablation for row in own})
+    if ablation is None and len(ablations) > 1:
+        raise ValueError(f"Expected one ablation, found {', '.join(ablations)}; say which.")
+    wanted = ablations[0] if ablation is None else ablation
+    seeds = sorted({row.seed for row in own if row.ablation == wanted})
+    if not seeds or (seed is not None and seed not in seeds):
+        raise ValueError(
+            f"Expected a run of {method!r} with an ablation out of {', '.join(ablations)} and a "
+            f"seed out of {seeds}, got {wanted!r} and {seed}."
+        )
+    number = seeds[0] if seed is None else seed
+    by_case = {row.case: row for row in own if (row.ablation, row.seed) == (wanted, number)}
+    return list(by_case.values())
+
+
+def _pairs(case: str, rows: Sequence[ScoreRow]) -> list[list[object]]:
+    if not rows:
+        raise ValueError(
+            f"Expected scores of case {case!r} beside its result, found none; run the benchmark "
+            "again."
+        )
+    for row in rows:
+        if not math.isfinite(row.value):
+            raise ValueError(
+                f"Expected finite scores to submit, got {row.value} for {row.item} of case "
+                f"{case!r}."
+            )
+    return [[row.item, row.value] for row in rows]

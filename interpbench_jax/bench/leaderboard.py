@@ -1,0 +1,260 @@
+"""Submissions and benchmarks of one folder, scored against the truth and ranked."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from interpbench_jax.bench.problems import Problem
+from interpbench_jax.bench.submission import (
+    CaseScores,
+    CaseTruth,
+    Submission,
+    item_names,
+    read_submission,
+)
+from interpbench_jax.bench.table import RESULTS_FILE, read_results
+from interpbench_jax.circuit import UniverseName, universe
+from interpbench_jax.report.bench import (
+    RANKED,
+    Entry,
+    case_matrix,
+    leaderboard,
+    leaderboard_grid,
+    matrix_grid,
+    tiers_grid,
+)
+from interpbench_jax.report.grids import Grid, as_markdown
+from interpbench_jax.report.rows import LEVELS, Level, ResultRow
+from interpbench_jax.scores import edge_auc_by_universe, node_auc
+
+_SHOWN = 3
+
+# What a file gave: its scores, its problems, and the submission if it is a valid one.
+Read = tuple[Sequence[ResultRow], Sequence[Problem], Submission | None]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file of a leaderboard's folder.
+
+    Attributes:
+        name: of the file, relative to the folder.
+        problems: what was found wrong with it; warnings too.
+        submission: what it says of itself; None for a benchmark or an invalid file.
+    """
+
+    name: str
+    problems: tuple[Problem, ...]
+    submission: Submission | None = None
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether it is ranked."""
+        return not any(problem.is_error for problem in self.problems)
+
+
+@dataclass(frozen=True)
+class Board:
+    """A folder's methods, ranked.
+
+    Attributes:
+        rows: every score; a name that two sources share has its source added.
+        sources: every file that was read, valid or not, by name.
+    """
+
+    rows: tuple[ResultRow, ...]
+    sources: tuple[Source, ...]
+
+    @property
+    def invalid(self) -> tuple[Source, ...]:
+        """The files that are not ranked."""
+        return tuple(source for source in self.sources if not source.is_valid)
+
+    def entries(self, level: Level = "edge") -> tuple[Entry, ...]:
+        """The methods, best first (`interpbench_jax.report.bench.leaderboard`)."""
+        return leaderboard(self.rows, level)
+
+
+def read_board(folder: Path | str, truths: Mapping[str, CaseTruth]) -> Board:
+    """Score every submission (`*.json`) and every benchmark in a folder.
+
+    A benchmark is a folder with `results.parquet`: the given one, or one directly in it. Its
+    areas are as it measured them. Files that are not understood are kept as invalid sources.
+
+    Args:
+        folder: the folder.
+        truths: by case, what submissions are scored against.
+
+    Raises:
+        FileNotFoundError: if there is no such folder, or neither submission nor benchmark in it.
+        ImportError: if jsonschema or pyarrow is needed and not installed.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"Expected a folder of submissions at {folder}, found none.")
+    submissions = sorted(path for path in folder.glob("*.json") if path.is_file())
+    benchmarks = sorted(folder.glob(f"*/{RESULTS_FILE}"))
+    benchmarks += [folder / RESULTS_FILE] if (folder / RESULTS_FILE).is_file() else []
+    if not submissions and not benchmarks:
+        raise FileNotFoundError(
+            f"Expected submissions (*.json) or benchmarks ({RESULTS_FILE}) in {folder}, found "
+            "neither."
+        )
+    read = [(path, *_read_submission(path, truths)) for path in submissions]
+    read += [(path, *_read_benchmark(path, truths)) for path in benchmarks]
+    rows: list[ResultRow] = []
+    sources = []
+    for path, own, problems, submission in read:
+        name = path.relative_to(folder).as_posix()
+        rows += _renamed(own, rows, name.removesuffix(f"/{RESULTS_FILE}"))
+        sources.append(Source(name, tuple(problems), submission))
+    return Board(tuple(rows), tuple(sources))
+
+
+def score_submission(
+    submission: Submission, truths: Mapping[str, CaseTruth]
+) -> tuple[ResultRow, ...]:
+    """A submission's areas: edges in their universe and every coarser one, nodes in their own.
+
+    Raises:
+        KeyError: if the truth of a case is not given.
+    """
+    return tuple(
+        row for case in submission.cases for row in _score(submission.method, case, truths)
+    )
+
+
+def board_grids(board: Board) -> tuple[Grid, ...]:
+    """The leaderboard by level, edges by tier and by case, and what was wrong with files."""
+    grids = []
+    for level in LEVELS:
+        entries = board.entries(level)
+        if not entries:
+            continue
+        grids.append(leaderboard_grid(entries, level))
+        if level == "edge":
+            grids += [tiers_grid(board.rows), matrix_grid(case_matrix(board.rows, RANKED))]
+    told = [
+        (source.name, own.method, ", ".join(own.authors), own.url)
+        for source in board.sources
+        if (own := source.submission) is not None
+    ]
+    if told:
+        headers = ("file", "method", "authors", "url")
+        grids.append(Grid("Submissions", headers, tuple(told), n_left=4))
+    problems = [
+        (source.name, "yes" if source.is_valid else "no", *cells)
+        for source in board.sources
+        for cells in _first_problems(source)
+    ]
+    if problems:
+        headers = ("file", "ranked", "where", "what")
+        grids.append(Grid("Problems", headers, tuple(problems), n_left=4))
+    return tuple(grids)
+
+
+def board_markdown(board: Board) -> str:
+    """The leaderboard as Markdown, `results.md`."""
+    return "\n".join(["# Leaderboard\n", *map(as_markdown, board_grids(board))])
+
+
+def board_as_json(board: Board) -> dict[str, object]:
+    """The leaderboard as plain JSON values."""
+    return {
+        **{f"{level}s": [asdict(entry) for entry in board.entries(level)] for level in LEVELS},
+        "files": [
+            {
+                "name": source.name,
+                "is_valid": source.is_valid,
+                "problems": [asdict(problem) for problem in source.problems],
+                "method": None if own is None else own.method,
+                "authors": [] if own is None else list(own.authors),
+                "url": "" if own is None else own.url,
+                "description": "" if own is None else own.description,
+            }
+            for source in board.sources
+            for own in (source.submission,)
+        ],
+    }
+
+
+def _read_submission(path: Path, truths: Mapping[str, CaseTruth]) -> Read:
+    try:
+        checked = read_submission(path, truths)
+    except (OSError, ValueError) as error:
+        return (), [Problem("", str(error).removeprefix(f"{path}: "))], None
+    if checked.submission is None:
+        return (), checked.problems, None
+    return score_submission(checked.submission, truths), checked.problems, checked.submission
+
+
+def _read_benchmark(path: Path, truths: Mapping[str, CaseTruth]) -> Read:
+    try:
+        rows = read_results(path)
+    except (OSError, ValueError) as error:
+        return (), [Problem("", str(error).removeprefix(f"{path}: "))], None
+    others = [
+        row.case
+        for row in rows
+        if row.case not in truths or row.model_digest != truths[row.case].model_digest
+    ]
+    if not others:
+        return rows, (), None
+    cases = ", ".join(dict.fromkeys(others))
+    told = f"Expected the packaged models, got others in cases {cases}: areas may not compare."
+    return rows, [Problem("model_digest", told, is_error=False)], None
+
+
+def _renamed(
+    rows: Sequence[ResultRow], before: Sequence[ResultRow], source: str
+) -> list[ResultRow]:
+    """Rows whose methods no earlier source has: a name that is taken gets its source."""
+    taken = {row.method for row in before}
+    return [
+        replace(row, method=f"{row.method} [{source}]") if row.method in taken else row
+        for row in rows
+    ]
+
+
+def _score(method: str, case: CaseScores, truths: Mapping[str, CaseTruth]) -> list[ResultRow]:
+    truth = truths[case.case]
+    circuit = truth.circuit
+    areas: Mapping[UniverseName, float | None]
+    shape = (circuit.n_layers, circuit.n_heads)
+    if case.level == "edge":
+        areas = edge_auc_by_universe(case.scores, circuit, case.universe)
+    else:
+        nodes = universe(case.universe, *shape).sources
+        inside = len(circuit.nodes_in(case.universe) & set(nodes))
+        is_defined = 0 < inside < len(nodes)
+        area = node_auc(nodes, case.scores, circuit, case.universe) if is_defined else None
+        areas = {case.universe: area}
+    rows = []
+    for name, area in areas.items():
+        items = circuit.in_universe(name) if case.level == "edge" else circuit.nodes_in(name)
+        names = item_names(name, case.level, *shape)
+        rows.append(
+            ResultRow(
+                case=case.case,
+                tier=truth.tier,
+                method=method,
+                ablation="",
+                seed=0,
+                universe=name,
+                level=case.level,
+                n_items=len(names),
+                n_true=len(set(map(str, items)) & set(names)),
+                roc_auc=area,
+                model_digest=case.model_digest,
+            )
+        )
+    return rows
+
+
+def _first_problems(source: Source) -> list[tuple[str, str]]:
+    """The first errors of a file, or its first warnings where it has none."""
+    errors = [problem for problem in source.problems if problem.is_error]
+    chosen = errors or list(source.problems)
+    cells = [(problem.path or "the file", problem.message) for problem in chosen[:_SHOWN]]
+    more = len(chosen) - len(cells)
+    return cells + ([("", f"and {more} more")] if more > 0 else [])

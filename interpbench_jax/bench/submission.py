@@ -1,0 +1,352 @@
+"""A submission: one method's scores of every case as one JSON file, and what is wrong with one.
+
+`submission.schema.json`, beside this file, says what a submission looks like. jsonschema, of the
+`bench` extra, is imported where it is used.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float64
+
+from interpbench_jax.bench.problems import Problem, at, check_schema, list_some, show
+from interpbench_jax.cases import CASES
+from interpbench_jax.circuit import UNIVERSES, Circuit, UniverseName, universe
+from interpbench_jax.report.rows import LEVELS, Level
+from interpbench_jax.sites import parse_edge, parse_node
+from interpbench_jax.weights import digest_weights
+
+if TYPE_CHECKING:
+    from interpbench_jax.case import Case
+
+FORMAT = "interpbench-submission"
+SCHEMA_FILE = Path(__file__).with_name("submission.schema.json")
+MAX_BYTES = 64 * 2**20
+
+# From a text that may be anything; types know no other way from `str`.
+_UNIVERSE_OF: Mapping[str, UniverseName] = {each: each for each in UNIVERSES}
+_LEVEL_OF: Mapping[str, Level] = {each: each for each in LEVELS}
+
+
+@dataclass(frozen=True)
+class CaseTruth:
+    """What a case's scores are checked and scored against.
+
+    Attributes:
+        circuit: the truth.
+        model_digest: SHA-256 of the model's `model.safetensors`.
+        tier: how much the model has to do; empty where the task is not declared.
+    """
+
+    circuit: Circuit
+    model_digest: str
+    tier: str
+
+    @classmethod
+    def of(cls, case: "Case") -> "CaseTruth":
+        """The truth of a loaded case.
+
+        Raises:
+            ValueError: if its circuit is not known.
+        """
+        if case.circuit is None:
+            raise ValueError(f"Expected a case whose circuit is known, got {case.case_id!r}.")
+        task = CASES.get(case.case_id)
+        tier = "" if task is None else task.tier
+        return cls(case.circuit, digest_weights(case.weights), tier)
+
+
+@dataclass(frozen=True)
+class CaseScores:
+    """The scores of one case.
+
+    Attributes:
+        case: its id.
+        model_digest: of the model that was scored, as submitted.
+        universe: whose items were scored.
+        level: whether these are its edges or the nodes that are sources.
+        scores: one an item, in the universe's order; larger is more important.
+    """
+
+    case: str
+    model_digest: str
+    universe: UniverseName
+    level: Level
+    scores: Float64[np.ndarray, " items"] = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A submission that is valid.
+
+    Attributes:
+        method: its name.
+        authors: who made it.
+        description: what the method does.
+        url: of a paper or a repository; empty where none is given.
+        settings: of the run, plain JSON values.
+        cases: the scores; every case for each level that occurs.
+    """
+
+    method: str
+    authors: tuple[str, ...]
+    description: str
+    url: str
+    settings: Mapping[str, object] = field(hash=False)
+    cases: tuple[CaseScores, ...]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What reading a submission gave.
+
+    Attributes:
+        submission: None where a problem is an error.
+        problems: every one that was found, warnings too, ordered by where it is.
+    """
+
+    submission: Submission | None
+    problems: tuple[Problem, ...]
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        """The problems that make a submission invalid."""
+        return tuple(problem for problem in self.problems if problem.is_error)
+
+
+def read_submission(path: Path | str, truths: Mapping[str, CaseTruth]) -> Checked:
+    """Read and check a file.
+
+    Args:
+        path: the file.
+        truths: by case, every case that a submission must have.
+
+    Raises:
+        ImportError: if jsonschema is not installed.
+        OSError: if the file cannot be read.
+        ValueError: if it is not JSON, or has more than 64 MiB.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected a submission at {path}, found no such file.")
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise ValueError(
+            f"{path}: Expected a submission of at most {MAX_BYTES:,} bytes, got {size:,}."
+        )
+    try:
+        data = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{path}: Expected a submission as JSON, got a file that is not: {error}"
+        ) from None
+    return check_submission(data, truths)
+
+
+def check_submission(data: object, truths: Mapping[str, CaseTruth]) -> Checked:
+    """Find everything that is wrong with a submission, not only the first problem.
+
+    Args:
+        data: what JSON gave.
+        truths: by case, every case that a submission must have.
+
+    Raises:
+        ImportError: if jsonschema is not installed.
+    """
+    problems = check_schema(data, read_schema())
+    if not isinstance(data, dict):
+        return Checked(None, tuple(problems))
+    problems += _check_texts(data)
+    entries = data.get("cases")
+    read: list[CaseScores] = []
+    if isinstance(entries, list):
+        problems += _check_coverage(entries, truths)
+        for index, entry in enumerate(entries):
+            found, scores = _check_case(entry, at("cases", index), truths)
+            problems += found
+            read += [scores] if scores is not None else []
+    problems.sort(key=lambda problem: problem.order)
+    if any(problem.is_error for problem in problems):
+        return Checked(None, tuple(problems))
+    submission = Submission(
+        method=data["method"],
+        authors=tuple(data["authors"]),
+        description=data["description"],
+        url=data.get("url", ""),
+        settings=data["settings"],
+        cases=tuple(read),
+    )
+    return Checked(submission, tuple(problems))
+
+
+@cache
+def read_schema() -> Mapping[str, object]:
+    """The JSON Schema (2020-12) of a submission."""
+    return json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
+
+
+@cache
+def item_names(name: UniverseName, level: Level, n_layers: int, n_heads: int) -> tuple[str, ...]:
+    """The names of what is scored, in the universe's order."""
+    space = universe(name, n_layers, n_heads)
+    return tuple(map(str, space.edges if level == "edge" else space.sources))
+
+
+def _check_texts(data: Mapping[str, object]) -> Iterator[Problem]:
+    """What is shown must be text that can be."""
+    authors = data.get("authors")
+    texts = [("method", data.get("method")), ("url", data.get("url"))]
+    if isinstance(authors, list):
+        texts += [(at("authors", index), author) for index, author in enumerate(authors)]
+    for path, text in texts:
+        if isinstance(text, str) and (not text.isprintable() or text != text.strip()):
+            yield Problem(
+                path,
+                "Expected text on one line, without control characters or spaces around it, got "
+                f"{show(text)}.",
+            )
+
+
+def _check_coverage(entries: Sequence[object], truths: Mapping[str, CaseTruth]) -> list[Problem]:
+    """Every case once for each level that occurs."""
+    problems = []
+    seen: dict[tuple[object, object], int] = {}
+    for index, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            continue
+        case, level = entry.get("case"), entry.get("level")
+        if not isinstance(case, str) or level not in LEVELS:
+            continue
+        first = seen.setdefault((level, case), index)
+        if first != index:
+            problems.append(
+                Problem(
+                    at("cases", index),
+                    f"Expected one entry of case {show(case)} and level {level!r}, got another at "
+                    f"{at('cases', first)}; leave one out.",
+                )
+            )
+    for level in dict.fromkeys(level for level, _ in seen):
+        missing = [case for case in truths if (level, case) not in seen]
+        if missing:
+            problems.append(
+                Problem(
+                    "cases",
+                    f"Expected {level} scores of all {len(truths)} cases, too few are there; "
+                    f"missing: {list_some(missing)}.",
+                )
+            )
+    return problems
+
+
+def _check_case(
+    entry: object, path: str, truths: Mapping[str, CaseTruth]
+) -> tuple[list[Problem], CaseScores | None]:
+    """The problems of one entry that the schema does not see; its scores if they are whole."""
+    if not isinstance(entry, dict):
+        return [], None
+    case = entry.get("case")
+    truth = truths.get(case) if isinstance(case, str) else None
+    problems = []
+    if isinstance(case, str) and truth is None:
+        problems.append(
+            Problem(
+                f"{path}.case", f"Expected a case out of {', '.join(truths)}; got {show(case)}."
+            )
+        )
+    digest = entry.get("model_digest")
+    if truth is not None and isinstance(digest, str) and digest != truth.model_digest:
+        problems.append(
+            Problem(
+                f"{path}.model_digest",
+                f"Expected the packaged model {truth.model_digest}, got {show(digest)}: the scores "
+                "are of another model.",
+                is_error=False,
+            )
+        )
+    given = entry.get("scores")
+    if not isinstance(given, list):
+        return problems, None
+    name = _UNIVERSE_OF.get(str(entry.get("universe")))
+    level = _LEVEL_OF.get(str(entry.get("level")))
+    names = None
+    if truth is not None and name is not None and level is not None:
+        names = item_names(name, level, truth.circuit.n_layers, truth.circuit.n_heads)
+    found, values = _check_scores(given, f"{path}.scores", names, f"{level}s of {name}", level)
+    problems += found
+    if names is None or name is None or level is None or not len(values) == len(names):
+        return problems, None
+    scores = np.asarray([values[item] for item in names], np.float64)
+    return problems, CaseScores(str(case), str(digest), name, level, scores)
+
+
+def _check_scores(
+    given: Sequence[object], where: str, names: Sequence[str] | None, what: str, level: Level | None
+) -> tuple[list[Problem], dict[str, float]]:
+    """The problems of a list of names and scores, and the score of each item by its name."""
+    problems = []
+    values: dict[str, float] = {}
+    seen: dict[str, int] = {}
+    known = None if names is None else frozenset(names)
+    for index, pair in enumerate(given):
+        if not isinstance(pair, list) or len(pair) != 2:
+            continue  # The schema says it.
+        item, value = pair
+        number = _finite(value)
+        if number is None and isinstance(value, int | float) and not isinstance(value, bool):
+            problems.append(
+                Problem(at(where, index, 1), f"Expected a finite score, got {show(value)}.")
+            )
+        if not isinstance(item, str):
+            continue
+        if known is not None:
+            item = _spelled(item, level)
+            if item not in known:
+                problems.append(
+                    Problem(at(where, index, 0), f"Expected one of the {what}, got {show(item)}.")
+                )
+                continue
+        first = seen.setdefault(item, index)
+        if first != index:
+            problems.append(
+                Problem(
+                    at(where, index, 0),
+                    f"Expected each item once, got {show(item)} again, after {at(where, first)}.",
+                )
+            )
+        elif number is not None:
+            values[item] = number
+    missing = [] if names is None else [item for item in names if item not in seen]
+    if names is not None and missing:
+        problems.append(
+            Problem(
+                where,
+                f"Expected all {len(names)} {what}; {len(missing)} are missing: "
+                f"{list_some(missing)}.",
+            )
+        )
+    return problems, values
+
+
+def _spelled(item: str, level: Level | None) -> str:
+    """A name as we write it; what no name is stays as it is."""
+    try:
+        return str(parse_edge(item) if level == "edge" else parse_node(item))
+    except ValueError:
+        return item
+
+
+def _finite(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None

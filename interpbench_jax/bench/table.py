@@ -1,0 +1,333 @@
+"""The files of a benchmark: what was measured, and the score of every item, in Parquet.
+
+A folder holds `results.parquet`, one row per case, method, ablation, seed, universe and level, and
+`scores.parquet`, one row per item of the finest universe. The dataclasses of the rows are the
+schema: a column a field, in their order, null only where the field may be None.
+"""
+
+import io
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from itertools import pairwise
+from pathlib import Path
+from types import MappingProxyType, ModuleType
+from typing import TYPE_CHECKING, TypeVar, get_args
+
+from interpbench_jax.circuit import UNIVERSES
+from interpbench_jax.report.rows import LEVELS, ResultRow, ScoreRow
+from interpbench_jax.weights import write_atomically
+
+if TYPE_CHECKING:
+    import pyarrow
+
+RESULTS_FILE = "results.parquet"
+SCORES_FILE = "scores.parquet"
+SCHEMA_VERSION = 1
+
+_FORMAT = b"interpbench-bench"
+_VERSION_COLUMN = "schema_version"
+_INT32 = 2**31
+_ROW_GROUP = 65_536
+_SHARES = (
+    "roc_auc",
+    "average_precision",
+    "null_mean",
+    "null_low",
+    "null_high",
+    "p_value",
+    "paper_auc",
+    "precision",
+    "recall",
+    "f1",
+)
+_TEXTS = (
+    "tier",
+    "metric",
+    "package_version",
+    "jax_version",
+    "device",
+    "model_digest",
+    "circuit_digest",
+    "data_digest",
+)
+_ARROW = {str: "string", int: "int32", float: "double", bool: "bool"}
+Row = TypeVar("Row", ResultRow, ScoreRow)
+
+
+def write_tables(
+    folder: Path | str, results: Sequence[ResultRow], scores: Sequence[ScoreRow]
+) -> tuple[Path, Path]:
+    """Write both files, each whole or not at all, and sorted by what no two rows share.
+
+    The same rows give the same bytes under one release of pyarrow, in whatever order they come.
+
+    Returns:
+        The paths of the results and of the scores.
+
+    Raises:
+        ImportError: if pyarrow is not installed.
+        OSError: if the folder cannot be made or written.
+        ValueError: if a value is out of range, or two rows share a key; nothing is written.
+    """
+    folder = Path(folder)
+    encoded = {
+        SCORES_FILE: _encode(ScoreRow, scores),
+        # Last: a folder that has results has its scores.
+        RESULTS_FILE: _encode(ResultRow, results),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in encoded.items():
+        write_atomically(folder / name, data)
+    return folder / RESULTS_FILE, folder / SCORES_FILE
+
+
+def read_results(path: Path | str) -> list[ResultRow]:
+    """The rows of a `results.parquet`, or of the one in a folder.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ImportError: if pyarrow is not installed.
+        ValueError: if it is another file, of another version, damaged, or holds what no
+            benchmark writes; the message names the file.
+    """
+    return _read(ResultRow, Path(path), RESULTS_FILE)
+
+
+def read_scores(path: Path | str) -> list[ScoreRow]:
+    """The rows of a `scores.parquet`, or of the one in a folder; raises as `read_results`."""
+    return _read(ScoreRow, Path(path), SCORES_FILE)
+
+
+def column_types(row: type[ResultRow] | type[ScoreRow]) -> Mapping[str, tuple[str, bool]]:
+    """By column, Arrow's type and whether it may be null; the version's column comes last."""
+    columns = {}
+    for field in fields(row):
+        kinds = set(get_args(field.type)) if get_args(field.type) else {field.type}
+        base = next((kind for kind in _ARROW if kind in kinds), str)
+        columns[field.name] = (_ARROW[base], type(None) in kinds)
+    if row is ResultRow:
+        columns[_VERSION_COLUMN] = (_ARROW[int], False)
+    return MappingProxyType(columns)
+
+
+def _encode(kind: type[Row], rows: Sequence[Row]) -> bytes:
+    pa, pq = _pyarrow()
+    ordered = sorted(rows, key=lambda row: row.key)
+    _check(ordered)
+    columns = column_types(kind)
+    schema = pa.schema(
+        [
+            pa.field(name, pa.type_for_alias(type_name), nullable)
+            for name, (type_name, nullable) in columns.items()
+        ],
+        metadata={"format": _FORMAT, _VERSION_COLUMN: str(SCHEMA_VERSION)},
+    )
+    arrays = {
+        name: [SCHEMA_VERSION] * len(ordered)
+        if name == _VERSION_COLUMN
+        else [getattr(row, name) for row in ordered]
+        for name in columns
+    }
+    table = pa.Table.from_pydict(arrays, schema=schema)
+    buffer = io.BytesIO()
+    pq.write_table(
+        table,
+        buffer,
+        version="2.6",
+        data_page_version="1.0",
+        compression="none",
+        use_dictionary=True,
+        write_statistics=True,
+        store_schema=True,
+        write_page_index=False,
+        write_page_checksum=True,
+        row_group_size=_ROW_GROUP,
+    )
+    return buffer.getvalue()
+
+
+def _read(kind: type[Row], path: Path, file_name: str) -> list[Row]:
+    if path.is_dir():
+        path = path / file_name
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"Expected {file_name} of a benchmark at {path}, found none; "
+            "`interpbench bench` writes it."
+        )
+    try:
+        rows = list(_rows(kind, _read_table(path)))
+        for index, row in enumerate(rows):
+            _check_row(row, index)
+        rows.sort(key=lambda row: row.key)
+        _check_keys(rows)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return rows
+
+
+def _read_table(path: Path) -> "pyarrow.Table":
+    pa, pq = _pyarrow()
+    try:
+        file = pq.ParquetFile(
+            pa.BufferReader(path.read_bytes()), pre_buffer=False, page_checksum_verification=True
+        )
+        # Arrow's own threads now and then abort a process that ends soon after they started.
+        return file.read(use_threads=False)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(
+            f"Expected a Parquet file, got one that does not open ({error}); it was probably cut "
+            "short: run the benchmark again."
+        ) from None
+
+
+def _rows(kind: type[Row], table: "pyarrow.Table") -> Iterator[Row]:
+    """The rows of a table that has exactly the columns of their dataclass."""
+    metadata = table.schema.metadata or {}
+    version = metadata.get(_VERSION_COLUMN.encode(), b"").decode("ascii", "replace")
+    if metadata.get(b"format") != _FORMAT or version != str(SCHEMA_VERSION):
+        raise ValueError(
+            f"Expected a benchmark's table of schema version {SCHEMA_VERSION}, got "
+            f"{f'version {version!r}' if version else 'a table without one'}; the file is "
+            "something else or comes from another release of interpbench-jax."
+        )
+    expected = column_types(kind)
+    found = {field.name: str(field.type) for field in table.schema}
+    if list(found.items()) != [(name, of) for name, (of, _) in expected.items()]:
+        missing = sorted(set(expected) - set(found))
+        left_over = sorted(set(found) - set(expected))
+        other = [
+            f"{name} ({found[name]})"
+            for name in expected
+            if name in found and found[name] != expected[name][0]
+        ]
+        raise ValueError(
+            f"Expected the {len(expected)} columns of {kind.__name__}; missing: {missing}, left "
+            f"over: {left_over}, of another type: {other}."
+        )
+    for name, (_, nullable) in expected.items():
+        if not nullable and table[name].null_count:
+            raise ValueError(f"Expected a value of {name} in every row, got null.")
+    if kind is ResultRow:
+        versions = set(table[_VERSION_COLUMN].to_pylist())
+        if not versions <= {SCHEMA_VERSION}:
+            raise ValueError(
+                f"Expected {_VERSION_COLUMN} {SCHEMA_VERSION} in every row, got {versions}."
+            )
+    columns = {field.name: _values(table[field.name]) for field in fields(kind)}
+    for values in zip(*columns.values(), strict=True):
+        yield kind(**dict(zip(columns, values, strict=True)))
+
+
+def _values(column: "pyarrow.ChunkedArray") -> list[object]:
+    """A column as Python values; equal strings are one object."""
+    if str(column.type) != "string":
+        return column.to_pylist()
+    encoded = column.combine_chunks().dictionary_encode()
+    texts = encoded.dictionary.to_pylist()
+    return [texts[index] for index in encoded.indices.to_pylist()]
+
+
+def _check(rows: Sequence[ResultRow | ScoreRow]) -> None:
+    for index, row in enumerate(rows):
+        _check_row(row, index)
+    _check_keys(rows)
+
+
+def _check_keys(rows: Sequence[ResultRow | ScoreRow]) -> None:
+    """Refuse two sorted rows that share a key."""
+    for row, following in pairwise(rows):
+        if row.key == following.key:
+            raise ValueError(
+                f"Expected one row of each run and item, got two of case {row.case!r}, "
+                f"{row.key[1:]}; was the same run added twice?"
+            )
+
+
+def _check_row(row: ResultRow | ScoreRow, index: int) -> None:
+    """Refuse a value that no benchmark gives."""
+    for name, holds, wanted in _RULES[type(row)]:
+        value = getattr(row, name)
+        if not holds(value):
+            raise ValueError(
+                f"Row {index} (case {row.case!r}, method {row.method!r}): expected {name} as "
+                f"{wanted}, got {value!r}."
+            )
+
+
+Rule = tuple[str, Callable[[object], bool], str]
+
+
+def _is_str(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _INT32
+
+
+def _is_share(value: object) -> bool:
+    return value is None or (isinstance(value, float | int) and 0 <= value <= 1)
+
+
+def _is_optional_number(value: object) -> bool:
+    return value is None or (isinstance(value, float | int) and math.isfinite(value))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, float | int) and not math.isnan(value)
+
+
+def _is_json_object(value: object) -> bool:
+    try:
+        return isinstance(value, str) and isinstance(json.loads(value), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+_COMMON: tuple[Rule, ...] = (
+    ("case", _is_text, "a text that is not empty"),
+    ("method", _is_text, "a text that is not empty"),
+    ("ablation", _is_str, "a text"),
+    ("seed", _is_count, "an int32 from 0"),
+    ("level", lambda value: value in LEVELS, f"one of {', '.join(LEVELS)}"),
+)
+_RULES: Mapping[type, tuple[Rule, ...]] = {
+    ResultRow: (
+        *_COMMON,
+        ("universe", lambda value: value in UNIVERSES, f"one of {', '.join(UNIVERSES)}"),
+        *((name, _is_count, "an int32 from 0") for name in ("n_items", "n_true", "n_inputs")),
+        *((name, _is_share, "a number from 0 to 1, or None") for name in _SHARES),
+        *(
+            (name, _is_optional_number, "a finite number, or None")
+            for name in ("cpr", "cmd", "seconds")
+        ),
+        ("shd", lambda value: value is None or _is_count(value), "an int32 from 0, or None"),
+        ("is_connected", lambda value: value is None or isinstance(value, bool), "a bool, or None"),
+        ("settings", _is_json_object, "a JSON object"),
+        *((name, _is_str, "a text") for name in _TEXTS),
+    ),
+    ScoreRow: (
+        *_COMMON,
+        ("item", _is_text, "a text that is not empty"),
+        ("value", _is_number, "a number"),
+        ("in_circuit", lambda value: isinstance(value, bool), "a bool"),
+    ),
+}
+
+
+def _pyarrow() -> tuple[ModuleType, ModuleType]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ImportError(
+            f"Expected pyarrow, which keeps a benchmark's tables, found none ({error}): "
+            "pip install 'interpbench-jax[bench]'."
+        ) from error
+    return pyarrow, pyarrow.parquet

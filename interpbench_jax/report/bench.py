@@ -1,0 +1,327 @@
+"""A benchmark's rows as tables: the leaderboard, results by tier, methods against cases."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float
+
+from interpbench_jax.circuit import UniverseName
+from interpbench_jax.report.grids import Grid, as_markdown, escape, number
+from interpbench_jax.report.rows import Level, ResultRow, case_order
+from interpbench_jax.statistics import (
+    RESAMPLES,
+    Comparison,
+    Interval,
+    adjust,
+    bootstrap_seeds,
+    compare,
+)
+
+# The trivial positive, the embedding, is in neither the ranking nor the tables unless asked for.
+RANKED: UniverseName = "head-no-embed"
+# From easy to hard; others come after them.
+TIERS = ("embedding and one MLP only", "one attention step", "multi-step", "regression")
+_INTERVAL_NOTE = "In brackets: 95 % bootstrap intervals over cases, and over seeds within them."
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One method with one ablation, over all its cases.
+
+    Means are over cases of means over seeds, and leave out cases where a value is not defined.
+
+    Attributes:
+        method: its name.
+        ablation: that it ran with; empty where it is not known.
+        n_cases: how many it was run on.
+        head_no_embed: ROC-AUC in the universe `head-no-embed`; None where no case has one.
+        head: ROC-AUC in `head`; None likewise.
+        average_precision: in `head-no-embed`.
+        paper_auc: InterpBench's staircase area, in `head`.
+        cpr: circuit performance ratio.
+        cmd: circuit-model distance.
+        seconds: of one run.
+    """
+
+    method: str
+    ablation: str
+    n_cases: int
+    head_no_embed: Interval | None
+    head: Interval | None
+    average_precision: float | None
+    paper_auc: float | None
+    cpr: float | None
+    cmd: float | None
+    seconds: float | None
+
+    @property
+    def rank(self) -> tuple[int, float, float, str, str]:
+        """A sort key: most cases first, then the larger areas; a part of the cases proves less."""
+        areas = (-1.0 if each is None else each.mean for each in (self.head_no_embed, self.head))
+        first, second = areas
+        return -self.n_cases, -first, -second, self.method, self.ablation
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """ROC-AUC by method and case.
+
+    Attributes:
+        universe: in which it was scored.
+        methods: what each row is: a method, with its ablation where there are several.
+        cases: what each column is.
+        values: mean over seeds; nan where there is none.
+    """
+
+    universe: UniverseName
+    methods: tuple[str, ...]
+    cases: tuple[str, ...]
+    values: Float[np.ndarray, "methods cases"]
+
+    @cached_property
+    def means(self) -> Float[np.ndarray, " methods"]:
+        """Mean over the cases that have a value; nan without any."""
+        counts = (~np.isnan(self.values)).sum(axis=1)
+        totals = np.nansum(self.values, axis=1)
+        return np.where(counts > 0, totals / np.maximum(counts, 1), np.nan)
+
+
+def leaderboard(
+    rows: Sequence[ResultRow], level: Level = "edge", *, resamples: int = RESAMPLES
+) -> tuple[Entry, ...]:
+    """The methods, best first: by cases covered, then ROC-AUC in `head-no-embed`, then `head`.
+
+    Args:
+        rows: of any methods, ablations, seeds and levels.
+        level: whose rows count.
+        resamples: of the bootstrap intervals; the order does not depend on it.
+    """
+    runs: dict[tuple[str, str], list[ResultRow]] = {}
+    for row in rows:
+        if row.level == level:
+            runs.setdefault((row.method, row.ablation), []).append(row)
+    entries = (_entry(*names, own, resamples) for names, own in runs.items())
+    return tuple(sorted(entries, key=lambda entry: entry.rank))
+
+
+def case_matrix(
+    rows: Sequence[ResultRow], universe: UniverseName = RANKED, level: Level = "edge"
+) -> Matrix:
+    """Every method against every case; methods as the leaderboard ranks them."""
+    own = [row for row in rows if row.level == level]
+    names = [(entry.method, entry.ablation) for entry in leaderboard(own, level, resamples=1)]
+    cases = sorted({row.case for row in own}, key=case_order)
+    values = np.full((len(names), len(cases)), np.nan)
+    found: dict[tuple[str, str, str], list[float]] = {}
+    for row in own:
+        if row.universe == universe and row.roc_auc is not None:
+            found.setdefault((row.method, row.ablation, row.case), []).append(row.roc_auc)
+    for (method, ablation, case), areas in found.items():
+        values[names.index((method, ablation)), cases.index(case)] = np.mean(areas)
+    return Matrix(universe, labels(names), tuple(cases), values)
+
+
+def compare_with_best(rows: Sequence[ResultRow], level: Level = "edge") -> tuple[Comparison, ...]:
+    """The best method against each other one, on the cases that both have; Holm over all.
+
+    Raises:
+        ImportError: if scipy is not installed.
+    """
+    matrix = case_matrix(rows, RANKED, level)
+    best, *others = zip(matrix.methods, matrix.values, strict=True)
+    return adjust([compare(best[0], name, best[1], values) for name, values in others])
+
+
+def leaderboard_grid(entries: Sequence[Entry], level: Level = "edge") -> Grid:
+    """The leaderboard as a table."""
+    several = len({entry.ablation for entry in entries}) > 1
+    headers = ("method", *(["ablation"] if several else []), "cases", "head-no-embed", "head")
+    rows = [
+        (
+            entry.method,
+            *([entry.ablation] if several else []),
+            str(entry.n_cases),
+            show_interval(entry.head_no_embed),
+            show_interval(entry.head),
+            number(entry.average_precision),
+            number(entry.paper_auc),
+            number(entry.cpr),
+            number(entry.cmd),
+            number(entry.seconds, 2),
+        )
+        for entry in entries
+    ]
+    return Grid(
+        f"Methods: mean ROC-AUC of {level}s",
+        (*headers, "AP", "paper AUC", "CPR", "CMD", "seconds"),
+        tuple(rows),
+        f"{_INTERVAL_NOTE} AP: average precision in head-no-embed. Paper AUC: InterpBench's "
+        "staircase area, in head. CPR (larger is better) and CMD (smaller is better): areas of the "
+        "faithfulness curve. Seconds: of one run.",
+        n_left=2 if several else 1,
+    )
+
+
+def tiers_grid(rows: Sequence[ResultRow], universe: UniverseName = RANKED) -> Grid:
+    """Mean ROC-AUC of edges by tier: most cases are easy, and a flat mean hides the others."""
+    matrix = case_matrix(rows, universe)
+    tier_of = {row.case: row.tier for row in rows}
+    tiers = sorted(set(tier_of.values()), key=_tier_order)
+    columns = {
+        tier: [i for i, case in enumerate(matrix.cases) if tier_of[case] == tier] for tier in tiers
+    }
+    shown = []
+    for method, values, mean in zip(matrix.methods, matrix.values, matrix.means, strict=True):
+        own = [values[where][~np.isnan(values[where])] for where in columns.values()]
+        means = (float(each.mean()) if each.size else None for each in own)
+        shown.append((method, *map(number, means), number(float(mean))))
+    headers = (f"{tier or 'no tier'} ({len(where)})" for tier, where in columns.items())
+    return Grid(
+        f"By tier: mean ROC-AUC in {universe}",
+        ("method", *headers, f"all ({len(matrix.cases)})"),
+        tuple(shown),
+        "In parentheses: cases.",
+    )
+
+
+def matrix_grid(matrix: Matrix) -> Grid:
+    """Methods against cases, two decimals."""
+    rows = [
+        (method, *(number(float(area), 2) for area in areas), number(float(mean)))
+        for method, areas, mean in zip(matrix.methods, matrix.values, matrix.means, strict=True)
+    ]
+    return Grid(
+        f"By case: ROC-AUC in {matrix.universe}", ("method", *matrix.cases, "mean"), tuple(rows)
+    )
+
+
+def comparisons_grid(title: str, comparisons: Sequence[Comparison]) -> Grid:
+    """Paired comparisons, one a row."""
+    rows = [
+        (
+            each.first,
+            each.second,
+            str(each.n),
+            show_interval(each.difference, signed=True),
+            show_p(each.p),
+            show_p(each.p_holm),
+            number(each.a12),
+        )
+        for each in comparisons
+    ]
+    return Grid(
+        title,
+        ("first", "second", "cases", "difference", "p", "p (Holm)", "A12"),
+        tuple(rows),
+        "Wilcoxon signed-rank over cases, two-sided; A12: how often a case of the first exceeds "
+        "one of the second.",
+        n_left=2,
+    )
+
+
+def results_markdown(rows: Sequence[ResultRow]) -> str:
+    """Everything about a benchmark's results as one Markdown text, `results.md`.
+
+    Raises:
+        ImportError: if scipy is not installed.
+        ValueError: if there are no rows.
+    """
+    if not rows:
+        raise ValueError("Expected results of at least one run, got none.")
+    entries = leaderboard(rows)
+    grids = []
+    if entries:
+        grids += [leaderboard_grid(entries), tiers_grid(rows)]
+        grids += [matrix_grid(case_matrix(rows, universe)) for universe in (RANKED, "head")]
+    if len(entries) > 1:
+        title = f"The best against the others: ROC-AUC in {RANKED}"
+        grids.append(comparisons_grid(title, compare_with_best(rows)))
+    nodes = leaderboard(rows, "node")
+    if nodes:
+        grids.append(leaderboard_grid(nodes, "node"))
+    return "\n".join(["# Results\n", f"{_facts(rows)}\n", *map(as_markdown, grids)])
+
+
+def show_interval(interval: Interval | None, signed: bool = False) -> str:
+    """A mean with its interval in brackets, three decimals."""
+    if interval is None:
+        return "-"
+    sign = "+" if signed else ""
+    mean = f"{interval.mean:{sign}.3f}"
+    if interval.low is None or interval.high is None:
+        return mean
+    return f"{mean} [{interval.low:{sign}.3f}, {interval.high:{sign}.3f}]"
+
+
+def show_p(p: float | None) -> str:
+    """A p-value with two significant digits."""
+    return "-" if p is None else f"{p:.2g}"
+
+
+def labels(names: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    """A name of each method and ablation; the ablation is left out where there is only one."""
+    several = len({ablation for _, ablation in names}) > 1
+    return tuple(
+        f"{method} ({ablation})" if several and ablation else method for method, ablation in names
+    )
+
+
+def _entry(method: str, ablation: str, rows: Sequence[ResultRow], resamples: int) -> Entry:
+    def areas(universe: UniverseName) -> Interval | None:
+        table = _by_case((row, row.roc_auc) for row in rows if row.universe == universe)
+        return None if not table.size else bootstrap_seeds(table, resamples=resamples)
+
+    def mean(values: Iterable[tuple[ResultRow, float | None]]) -> float | None:
+        table = _by_case(values)
+        return None if not table.size else float(np.nanmean(table, axis=1).mean())
+
+    return Entry(
+        method=method,
+        ablation=ablation,
+        n_cases=len({row.case for row in rows}),
+        head_no_embed=areas(RANKED),
+        head=areas("head"),
+        average_precision=mean(
+            (row, row.average_precision) for row in rows if row.universe == RANKED
+        ),
+        paper_auc=mean((row, row.paper_auc) for row in rows if row.universe == "head"),
+        cpr=mean((row, row.cpr) for row in rows),
+        cmd=mean((row, row.cmd) for row in rows),
+        seconds=mean((row, row.seconds) for row in rows),
+    )
+
+
+def _by_case(values: Iterable[tuple[ResultRow, float | None]]) -> Float[np.ndarray, "cases seeds"]:
+    """Values by case and seed, averaged over what else there is; nan where a case lacks one."""
+    found: dict[str, dict[int, list[float]]] = {}
+    for row, value in values:
+        if value is not None:
+            found.setdefault(row.case, {}).setdefault(row.seed, []).append(value)
+    width = max((len(seeds) for seeds in found.values()), default=0)
+    table = np.full((len(found), width), np.nan)
+    for index, case in enumerate(sorted(found, key=case_order)):
+        own = [float(np.mean(found[case][seed])) for seed in sorted(found[case])]
+        table[index, : len(own)] = own
+    return table
+
+
+def _tier_order(tier: str) -> tuple[int, str]:
+    return (TIERS.index(tier) if tier in TIERS else len(TIERS)), tier
+
+
+def _facts(rows: Sequence[ResultRow]) -> str:
+    """How the results were come by, in one line."""
+    told = {
+        "interpbench-jax": {row.package_version for row in rows},
+        "JAX": {row.jax_version for row in rows},
+        "on": {row.device for row in rows},
+        "inputs": {str(row.n_inputs) for row in rows if row.n_inputs},
+        "effects in": {row.metric for row in rows},
+        "seeds": {str(row.seed) for row in rows},
+    }
+    shown = (
+        f"{name} {', '.join(sorted(each - {''}))}" for name, each in told.items() if each - {""}
+    )
+    return escape(f"{'; '.join(shown)}.")

@@ -1,0 +1,82 @@
+"""One table of texts, for the terminal and for Markdown.
+
+Texts may come from files of strangers: neither form lets them draw anything but themselves.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from rich.table import Table
+from rich.text import Text
+
+_MARKDOWN = str.maketrans({each: f"\\{each}" for each in r"\`*_[]<>|#~$!&"})
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table.
+
+    Attributes:
+        title: what it shows.
+        headers: one a column.
+        rows: one text a column in each; numbers are aligned to the right.
+        note: how to read it; empty where nothing needs saying.
+        n_left: how many columns, from the first, hold words and not numbers.
+    """
+
+    title: str
+    headers: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+    n_left: int = 1
+
+
+def as_rich(grid: Grid) -> Table:
+    """The table for the terminal."""
+    table = Table(
+        title=Text(plain(grid.title)),
+        title_justify="left",
+        caption=Text(plain(grid.note)) if grid.note else None,
+        caption_justify="left",
+        box=None,
+        header_style="bold",
+        padding=(0, 1, 0, 0),
+    )
+    for index, header in enumerate(grid.headers):
+        is_left = index < grid.n_left
+        table.add_column(
+            Text(plain(header)), justify="left" if is_left else "right", overflow="fold"
+        )
+    for row in grid.rows:
+        table.add_row(*(Text(plain(cell)) for cell in row))
+    return table
+
+
+def as_markdown(grid: Grid, heading: str = "##") -> str:
+    """The table under a heading, as GitHub's Markdown; ends in a newline."""
+    rules = ["---" if index < grid.n_left else "---:" for index in range(len(grid.headers))]
+    lines = [f"{heading} {escape(grid.title)}", ""]
+    lines += [_markdown_row(map(escape, grid.headers)), _markdown_row(rules)]
+    lines += [_markdown_row(map(escape, row)) for row in grid.rows]
+    if grid.note:
+        lines += ["", escape(grid.note)]
+    return "\n".join(lines) + "\n"
+
+
+def plain(text: str) -> str:
+    """A text on one line, without control characters, such as those that move a cursor."""
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
+def escape(text: str) -> str:
+    """A text that Markdown shows as it is."""
+    return plain(text).translate(_MARKDOWN)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with fixed decimals; a dash where there is none."""
+    return "-" if value is None or value != value else f"{value:.{digits}f}"
+
+
+def _markdown_row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,370 @@
+"""Plots of a benchmark, as PNG and SVG: the same rows give the same bytes under one matplotlib.
+
+Figures are made without pyplot, and in matplotlib's default style whatever the user's is.
+matplotlib, of the `bench` extra, is imported where it is used.
+"""
+
+import io
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from interpbench_jax.circuit import UniverseName
+from interpbench_jax.report.bench import Matrix, case_matrix, leaderboard
+from interpbench_jax.report.grids import plain
+from interpbench_jax.report.rows import ResultRow, ScoreRow, case_order
+from interpbench_jax.weights import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+REFERENCE = "exact"
+ABLATION = "resample"
+
+_UNIVERSES: tuple[UniverseName, ...] = ("head-no-embed", "head")
+# Okabe and Ito 2008, for every kind of colour vision; yellow, too pale for a line, left out.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+_DASHES = ("solid", "dashed", "dotted", "dashdot")
+_INSIDE, _OUTSIDE = _COLOURS[1], _COLOURS[0]
+# What is smaller than this part of the largest is drawn at it, with zero.
+_FLOOR = 1e-9
+# What fits under a cell of the heat map.
+_CELL_LETTERS = 4
+_DPI = 120
+_STYLE = {
+    "svg.hashsalt": "interpbench-jax",
+    "svg.fonttype": "none",
+    "font.size": 9.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "text.parse_math": False,
+}
+_METADATA: Mapping[str, dict[str, str | None]] = {
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+}
+
+
+def write_plots(
+    results: Sequence[ResultRow],
+    scores: Sequence[ScoreRow],
+    folder: Path | str,
+    *,
+    ablation: str | None = None,
+    reference: str = REFERENCE,
+) -> list[Path]:
+    """Draw what one ablation gave, each plot as PNG and as SVG, whole or not at all.
+
+    `boxes-*`: ROC-AUC over cases by method. `heat-map-*`: method by case. `roc-CASE`: ROC curves
+    of the finest universe, one line a method, of its lowest seed. `effects-METHOD`: each edge's
+    exact effect against the method's score; none where the reference was not run.
+
+    Args:
+        results: rows of results, of edges.
+        scores: rows of scores, of edges; may be empty.
+        folder: made where there is none.
+        ablation: by default `resample`, or the first by name where that was not run.
+        reference: the method whose scores are the exact effects.
+
+    Returns:
+        The files, in the order in which they were written.
+
+    Raises:
+        ImportError: if matplotlib is not installed.
+        OSError: if the folder cannot be made or written.
+        ValueError: if there are no results of edges with that ablation.
+    """
+    chosen = _choose_ablation(results, ablation)
+    rows = [row for row in results if row.level == "edge" and row.ablation == chosen]
+    items = [row for row in scores if row.level == "edge" and row.ablation == chosen]
+    # What is drawn over what must not depend on the order in which rows come.
+    rows.sort(key=lambda row: row.key)
+    items.sort(key=lambda row: row.key)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    with _style():
+        for wanted, draw in _plots(rows, items, chosen, reference):
+            name = _unused(wanted, folder, written)
+            figure = draw()
+            for kind in ("png", "svg"):
+                path = folder / f"{name}.{kind}"
+                write_atomically(path, encode_figure(figure, kind))
+                written.append(path)
+    return written
+
+
+def encode_figure(figure: "Figure", kind: str) -> bytes:
+    """A figure as a file, `"png"` or `"svg"`, without dates or names of programs."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, dpi=_DPI, metadata=_METADATA[kind], bbox_inches="tight")
+    return buffer.getvalue()
+
+
+def box_plot(matrix: Matrix, title: str) -> "Figure":
+    """One box a method over its cases (Tukey's), best first, with each case as a dot."""
+    kept = [i for i, values in enumerate(matrix.values) if not np.isnan(values).all()]
+    figure, axes = _figure(7.0, 1.2 + 0.3 * max(len(kept), 1))
+    places = list(range(len(kept), 0, -1))
+    values = [matrix.values[i][~np.isnan(matrix.values[i])] for i in kept]
+    # `Axes.boxplot` reads every setting, the backend's too, and so imports pyplot.
+    for place, own in zip(places, values, strict=True):
+        low, lower, median, upper, high = _five_numbers(own)
+        axes.barh(place, upper - lower, 0.6, lower, facecolor="#D9E8F2", edgecolor=_OUTSIDE)
+        axes.hlines([place, place], [low, upper], [lower, high], colors=_OUTSIDE)
+        axes.vlines([low, high], place - 0.15, place + 0.15, colors=_OUTSIDE)
+        axes.vlines(median, place - 0.3, place + 0.3, colors=_INSIDE, linewidth=2.5)
+    generator = np.random.default_rng(0)
+    for place, own in zip(places, values, strict=True):
+        spread = generator.uniform(-0.18, 0.18, len(own))
+        axes.plot(own, place + spread, ".", color="#333333", markersize=4, alpha=0.6)
+    axes.set_yticks(places, [plain(matrix.methods[i]) for i in kept])
+    axes.set_ylim(0.4, len(kept) + 0.6)
+    axes.set_xlim(-0.02, 1.02)
+    axes.axvline(0.5, color="#999999", linewidth=0.8, linestyle="dashed", zorder=0)
+    axes.set_xlabel("ROC-AUC (dots: cases; line: median; dashed: chance)")
+    axes.set_title(title, loc="left")
+    return figure
+
+
+def heat_map(matrix: Matrix, title: str) -> "Figure":
+    """Methods against cases, with the area in each cell."""
+    n_methods, n_cases = matrix.values.shape
+    figure, axes = _figure(2.2 + 0.42 * n_cases, 1.0 + 0.28 * n_methods)
+    image = axes.imshow(matrix.values, cmap="cividis", vmin=0, vmax=1, aspect="auto")
+    axes.set_xticks(range(n_cases), [plain(case) for case in matrix.cases])
+    axes.set_yticks(range(n_methods), [plain(method) for method in matrix.methods])
+    axes.tick_params(length=0)
+    if max(map(len, matrix.cases), default=0) > _CELL_LETTERS:
+        axes.tick_params(axis="x", labelrotation=90)
+    axes.spines[:].set_visible(False)
+    for row, column in product(range(n_methods), range(n_cases)):
+        value = matrix.values[row, column]
+        shown = "-" if np.isnan(value) else f"{value:.2f}"
+        colour = "white" if value < 0.55 else "black"
+        axes.text(column, row, shown, ha="center", va="center", color=colour, fontsize=7)
+    axes.set_xlabel("case")
+    axes.set_title(title, loc="left")
+    figure.colorbar(image, ax=axes, label="ROC-AUC", shrink=0.8, pad=0.02)
+    return figure
+
+
+def roc_plot(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str) -> "Figure":
+    """ROC curves, one line a method: its false and true positive rates; areas in the legend."""
+    figure, axes = _figure(7.6, 4.4)
+    axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, zorder=0)
+    for index, (method, (false, true)) in enumerate(curves.items()):
+        colour, dash = _line(index)
+        label = f"{np.trapezoid(true, false):.2f}  {plain(method)}"
+        axes.plot(false, true, color=colour, linestyle=dash, linewidth=1.6, label=label)
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_aspect("equal")
+    axes.set_xlabel("false positive rate")
+    axes.set_ylabel("true positive rate")
+    axes.set_title(title, loc="left")
+    axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, handlelength=3.2)
+    return figure
+
+
+def effects_plot(
+    exact: Float[np.ndarray, " items"],
+    scores: Float[np.ndarray, " items"],
+    in_circuit: Bool[np.ndarray, " items"],
+    title: str,
+) -> "Figure":
+    """Every item's exact effect against a method's score, as magnitudes on logarithmic axes.
+
+    What is below 1e-9 of the largest, zeros too, lies on the edge of the axis.
+    """
+    figure, axes = _figure(5.4, 5.0)
+    x, y = _magnitudes(exact), _magnitudes(scores)
+    for inside, colour, marker, name in (
+        (False, _OUTSIDE, "o", "outside the circuit"),
+        (True, _INSIDE, "D", "in the circuit"),
+    ):
+        own = in_circuit == inside
+        axes.plot(
+            x[own],
+            y[own],
+            marker,
+            color=colour,
+            markersize=5 if inside else 3.5,
+            markeredgewidth=0,
+            alpha=0.75 if inside else 0.35,
+            label=f"{name} ({int(own.sum())})",
+        )
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, _: f"{value:.0e}")
+        axis.set_minor_formatter(lambda *_: "")
+    axes.tick_params(axis="x", rotation=30)
+    axes.set_xlabel("exact effect of the edge, magnitude (left end: 0)")
+    axes.set_ylabel("score of the method, magnitude (lower end: 0)")
+    axes.set_title(title, loc="left")
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def roc_curve(
+    scores: Float[np.ndarray, " items"], truth: Bool[np.ndarray, " items"]
+) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"]]:
+    """False and true positive rates from (0, 0) to (1, 1); tied items are taken at once.
+
+    Raises:
+        ValueError: if all items are on one side.
+    """
+    positives, negatives = int(truth.sum()), int((~truth).sum())
+    if not positives or not negatives:
+        raise ValueError(
+            f"Expected items both in the circuit and outside it, got {positives} and {negatives}."
+        )
+    order = np.argsort(-scores, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
+    true, false = np.cumsum(truth[order])[ends], np.cumsum(~truth[order])[ends]
+    return np.append(0.0, false / negatives), np.append(0.0, true / positives)
+
+
+def _plots(
+    rows: Sequence[ResultRow], items: Sequence[ScoreRow], ablation: str, reference: str
+) -> Iterator[tuple[str, "Callable[[], Figure]"]]:
+    """Every plot's file name, and what draws it; one figure is held at a time."""
+    of = f", {ablation} ablation" if ablation else ""
+    for universe in _UNIVERSES:
+        matrix = case_matrix(rows, universe)
+        title = f"Edges, {universe}{of}"
+        yield f"boxes-{universe}", lambda m=matrix, t=title: box_plot(m, t)
+        yield f"heat-map-{universe}", lambda m=matrix, t=title: heat_map(m, t)
+    methods = [entry.method for entry in leaderboard(rows, resamples=1)]
+    runs = _lowest_seeds(items)
+    for case in sorted({case for case, _ in runs}, key=case_order):
+        curves = {
+            method: roc_curve(*_arrays(runs[case, method]))
+            for method in methods
+            if (case, method) in runs and len({row.in_circuit for row in runs[case, method]}) > 1
+        }
+        if curves:
+            title = f"Case {case}: edges, qkv{of}"
+            yield f"roc-{_file_name(case)}", lambda c=curves, t=title: roc_plot(c, t)
+    for method in methods:
+        pooled = _beside_the_reference(runs, method, reference)
+        if pooled is not None:
+            title = f"{method}{of}"
+            yield (
+                f"effects-{_file_name(method)}",
+                lambda p=pooled, t=title: effects_plot(*p, plain(t)),
+            )
+
+
+def _choose_ablation(results: Sequence[ResultRow], ablation: str | None) -> str:
+    there = sorted({row.ablation for row in results if row.level == "edge"})
+    chosen = (
+        (ABLATION if ABLATION in there else next(iter(there), "")) if not ablation else ablation
+    )
+    if chosen not in there:
+        raise ValueError(
+            f"Expected results of edges with the ablation {chosen!r}, got those of "
+            f"{there or 'no edges'}."
+        )
+    return chosen
+
+
+def _five_numbers(values: np.ndarray) -> tuple[float, float, float, float, float]:
+    """A box's whiskers, quartiles and median: low, lower, median, upper, high.
+
+    Whiskers reach to the last value within 1.5 times the box. Source: Tukey 1977.
+    """
+    lower, median, upper = np.quantile(values, (0.25, 0.5, 0.75))
+    reach = 1.5 * (upper - lower)
+    low = min(float(values[values >= lower - reach].min()), float(lower))
+    high = max(float(values[values <= upper + reach].max()), float(upper))
+    return low, float(lower), float(median), float(upper), high
+
+
+def _lowest_seeds(items: Sequence[ScoreRow]) -> dict[tuple[str, str], list[ScoreRow]]:
+    """By case and method, the rows of the lowest seed, in their order."""
+    lowest: dict[tuple[str, str], int] = {}
+    for row in items:
+        key = (row.case, row.method)
+        lowest[key] = min(row.seed, lowest.get(key, row.seed))
+    found: dict[tuple[str, str], list[ScoreRow]] = {}
+    for row in items:
+        if row.seed == lowest[row.case, row.method]:
+            found.setdefault((row.case, row.method), []).append(row)
+    return found
+
+
+def _beside_the_reference(
+    runs: Mapping[tuple[str, str], Sequence[ScoreRow]], method: str, reference: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Exact effects, scores and truth of all cases that both ran on; None where there are none."""
+    if method == reference:
+        return None
+    parts = []
+    for (case, name), rows in runs.items():
+        exact = {row.item: row.value for row in runs.get((case, reference), ())}
+        if name == method:
+            parts += [
+                (exact[row.item], row.value, row.in_circuit) for row in rows if row.item in exact
+            ]
+    if not parts:
+        return None
+    exact_values, values, truth = zip(*parts, strict=True)
+    return np.asarray(exact_values, float), np.asarray(values, float), np.asarray(truth, bool)
+
+
+def _arrays(rows: Sequence[ScoreRow]) -> tuple[np.ndarray, np.ndarray]:
+    return np.asarray([row.value for row in rows]), np.asarray([row.in_circuit for row in rows])
+
+
+def _magnitudes(values: np.ndarray) -> np.ndarray:
+    """Magnitudes that a logarithmic axis can show."""
+    sizes = np.abs(values)
+    finite = sizes[np.isfinite(sizes)]
+    largest = float(finite.max(initial=0.0)) or 1.0
+    return np.clip(sizes, largest * _FLOOR, largest)
+
+
+def _line(index: int) -> tuple[str, str]:
+    """A colour and dashes that no other of the first 28 lines has."""
+    return _COLOURS[index % len(_COLOURS)], _DASHES[index // len(_COLOURS) % len(_DASHES)]
+
+
+def _unused(name: str, folder: Path, written: Sequence[Path]) -> str:
+    """A file's name that no plot of this call has: names of methods may look alike as files."""
+    taken = {path.stem for path in written if path.parent == folder}
+    while name in taken:
+        name = f"{name}-2"
+    return name
+
+
+def _file_name(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.+-]+", "-", text).strip("-.") or "unnamed"
+
+
+def _figure(width: float, height: float) -> "tuple[Figure, Axes]":
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    try:
+        from matplotlib import style
+    except ImportError as error:
+        raise ImportError(
+            f"Expected matplotlib, which draws the plots, found none ({error}): "
+            "pip install 'interpbench-jax[bench]'."
+        ) from error
+    with style.context(["default", _STYLE]):
+        yield
