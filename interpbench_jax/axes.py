@@ -36,10 +36,13 @@ HeadValues = Float[Array, "pos heads d_head batch"]
 HiddenStream = Float[Array, "pos d_mlp batch"]
 WriterOutputs = Float[Array, "src pos d_model batch"]
 Replacement = Float[Array, "src #pos d_model #batch"]
+# Replacements that all inputs share.
+Constants = Float[Array | np.ndarray, "src #pos d_model 1"]
 
 __all__ = [
     "Array",
     "Bool",
+    "Constants",
     "EdgeMask",
     "Float",
     "HeadStreams",

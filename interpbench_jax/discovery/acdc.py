@@ -34,7 +34,8 @@ class ACDCSettings:
 
     Attributes:
         thresholds: an edge is cut if that raises the metric by less; in the metric's unit, each
-            from 0. By default those of InterpBench's evaluation.
+            from 0. By default those of InterpBench's evaluation. At 0 rounding decides on edges that
+            have no effect, such as those that carry positions.
         order: `"backward"`: from the output to the embeddings, as in the paper and in
             auto-circuit; within an attention layer head by head, q, k and v in turn, and of each
             the writers from last to first. `"shuffled"`: auto-circuit's own order, which within
@@ -192,7 +193,9 @@ class _Pass:
             (self.place,),
             [
                 (self.ground, siblings, mask, np.int32(self.head))
-                for siblings, mask in zip(self.siblings, masks * ~entries, strict=True)
+                for siblings, mask in zip(
+                    self.siblings, (masks * ~entries).astype(self.runs.dtype), strict=True
+                )
             ],
         )
         values = [[step.value for step in steps] for steps in self.steps]

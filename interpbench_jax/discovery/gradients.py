@@ -32,7 +32,8 @@ _keep = jax.lax.optimization_barrier
 
 Outputs = Float[Array, "src d_model pos batch"]
 Values = Float[Array, "src d_model pos #batch"]
-Inputs = Float[Array, "dst d_model pos batch"]
+# Some readers, or some writers.
+Group = Float[Array, "_ d_model pos batch"]
 Mask = Float[Array, "dst src"]
 Gates = Float[Array, " src"]
 LogitsMetric = Callable[[Float[Array, "vocab_out pos batch"]], Float[Array, " batch"]]
@@ -51,9 +52,9 @@ class Point(NamedTuple):
     """
 
     value: Float[Array, " batch"]
-    inputs_bar: tuple[Inputs, ...]
-    outputs_bar: tuple[Outputs, ...]
-    change: tuple[Outputs, ...]
+    inputs_bar: tuple[Group, ...]
+    outputs_bar: tuple[Group, ...]
+    change: tuple[Group, ...]
 
 
 class PlainRun(NamedTuple):
@@ -142,7 +143,7 @@ def differentiate(
     return Point(value * share, inputs_bar, outputs_bar, tuple(run.change))
 
 
-def by_mask(inputs_bar: tuple[Inputs, ...], change: tuple[Outputs, ...]) -> Mask:
+def by_mask(inputs_bar: tuple[Group, ...], change: tuple[Group, ...]) -> Mask:
     """The derivative by every edge's mask, summed over inputs, given what cutting changes.
 
     Args:
@@ -198,7 +199,7 @@ class _Run:
             return self.base[None]
         mask = self.mask[readers, : self.writers[-1].stop]
         kept = jnp.einsum("rs,sn->rn", mask, _flat(join(self.change)), precision=EXACT)
-        return _keep(kept.reshape(count, *self.base.shape) + self.base)
+        return _keep(kept.reshape(count, *self.base.shape) + self.base[None])
 
     def back(
         self, final_bar: Array, backs: list[tuple[Callable[[Array], Array], Array | None]]
@@ -209,7 +210,7 @@ class _Run:
         for number in reversed(range(len(self.writers))):
             writers = self.writers[number]
             if self.mask.ndim == 1:
-                bar = self.mask[writers, None, None, None] * total
+                bar = self.mask[writers, None, None, None] * total[None]
             else:
                 readers = self.readers[number:]
                 parts = [

@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from interpbench_jax.axes import Stream
 from interpbench_jax.discovery.gradients import Mask, Outputs, join
 from interpbench_jax.discovery.runs import Chunk, Scoring
 from interpbench_jax.sweeps.forward import (
     EXACT,
+    Activations,
     Form,
     Layer,
     Weights,
@@ -64,7 +64,7 @@ class Step(NamedTuple):
     """
 
     value: Float[Array, ""]
-    head: Stream | None
+    head: Activations | None
 
 
 def lay_ground(scoring: Scoring, weights: Weights, chunk: Chunk) -> Ground:
@@ -83,7 +83,7 @@ def lay_ground(scoring: Scoring, weights: Weights, chunk: Chunk) -> Ground:
     return Ground(outputs - replacement, jnp.stack([*bases, base]))
 
 
-def clean_siblings(ground: Ground, layer: int, n_heads: int) -> tuple[Stream, ...]:
+def clean_siblings(ground: Ground, layer: int, n_heads: int) -> tuple[Activations, ...]:
     """The changes of a layer's heads while nothing that they read is cut."""
     first = 2 + layer * (n_heads + 1)
     return tuple(ground.change[first + head] for head in range(n_heads))
@@ -95,7 +95,7 @@ def take_step(
     weights: Weights,
     chunk: Chunk,
     ground: Ground,
-    siblings: tuple[Stream, ...] | None,
+    siblings: tuple[Activations, ...] | None,
     mask: Mask,
     head: Int[Array, ""],
 ) -> Step:
@@ -166,11 +166,11 @@ class _MaskedRun:
         base = self.ground.base[module]
         if len(changes) <= _FEW_WRITERS:
             shares = mask[:, :, None, None, None]
-            read = sum((shares[:, i] * change for i, change in enumerate(changes)), base)
+            read = sum((shares[:, i] * change[None] for i, change in enumerate(changes)), base[None])
             return _keep(read)
         flat = _keep(join([change[None] for change in changes])).reshape(len(changes), -1)
         read = jnp.einsum("rs,sn->rn", mask[:, : len(changes)], flat, precision=EXACT)
-        return _keep(read.reshape(-1, *base.shape) + base)
+        return _keep(read.reshape(-1, *base.shape) + base[None])
 
     def _output(self, changes: list[Array]) -> Array:
         return self._read(self.mask[-1:], changes, 2 * self.n_layers)[0]
@@ -192,7 +192,7 @@ class _MaskedRun:
 
     def _head(self, number: int, changes: list[Array], head: Array) -> Array:
         layer = layer_of(self.weights, number)
-        rows = number * (3 * self.n_heads + 1) + head + self.n_heads * jnp.arange(3)
+        rows = number * (3 * self.n_heads + 1) + head + self.n_heads * jnp.arange(3, dtype=head.dtype)
         read = self._read(self.mask[rows], changes, 2 * number)
 
         def only(x: Array, axis: int) -> Array:

@@ -10,9 +10,9 @@ from typing import Any, Literal, get_args
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from interpbench_jax.axes import OtherTokens, Tokens
+from interpbench_jax.axes import Constants, OtherTokens, Tokens
 from interpbench_jax.circuit import Universe, universe
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.interventions import Ablation
@@ -22,7 +22,6 @@ from interpbench_jax.sites import readers, writers
 
 Level = Literal["edge", "node"]
 FineUniverse = Literal["qkv", "qkv-merged"]
-Constants = Float[Array | np.ndarray, "src #pos d_model 1"]
 FINE_UNIVERSES: tuple[FineUniverse, ...] = get_args(FineUniverse)
 
 

@@ -17,8 +17,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from interpbench_jax.discovery.gradients import (
+    Group,
     LogitsMetric,
-    Outputs,
     PlainRun,
     Values,
     plain_run,
@@ -72,7 +72,7 @@ class Chunk(NamedTuple):
         """The metric, of logits alone."""
         return scored(by_class(scoring.metric), scoring.first_scored, self.run.logits, self.targets)
 
-    def change(self, n_heads: int) -> tuple[Outputs, ...]:
+    def change(self, n_heads: int) -> tuple[Group, ...]:
         """What cutting each writer changes in the clean run, in the groups of `Point.change`."""
         change = self.run.outputs - self.replacement
         groups, first = [change[:2]], 2
@@ -120,7 +120,7 @@ class Runs:
     ) -> list[list[Any]]:
         """`each`, for several sets of arrays of the same shapes."""
         calls = [
-            (self.weights, chunk, *(x[i] if isinstance(x, list) else x for x in arrays))
+            (self.weights, chunk, *(_on_device(x[i] if isinstance(x, list) else x) for x in arrays))
             for arrays in variants
             for i, chunk in enumerate(self.chunks)
         ]
@@ -155,11 +155,16 @@ class Runs:
         return list(_pool(self.workers).map(finish, calls))
 
 
+def _on_device(x: Any) -> Any:
+    # Here, because a worker thread does not know whether float64 is on.
+    return jnp.asarray(x) if isinstance(x, np.ndarray) else x
+
+
 def mean_of(parts: list[Any], n_inputs: int) -> Any:
     """Sums over chunks, in float64 and always in the same order, by the number of inputs."""
 
-    def add(*leaves: Any) -> np.ndarray:
-        return sum(np.asarray(leaf, np.float64) for leaf in leaves) / n_inputs  # pyright: ignore
+    def add(*leaves: Any) -> Any:
+        return np.sum([np.asarray(leaf, np.float64) for leaf in leaves], axis=0) / n_inputs
 
     return jax.tree.map(add, *parts)
 

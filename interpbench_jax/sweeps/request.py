@@ -1,23 +1,25 @@
 """What callers of a sweep ask for, and whether it makes sense."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from interpbench_jax.axes import OtherTokens, Tokens
+from interpbench_jax.axes import Constants, OtherTokens, Tokens
 from interpbench_jax.interventions import ABLATIONS, Ablation
 from interpbench_jax.metrics import Metric, MetricName, Targets, default_metric, resolve_metric
 from interpbench_jax.model import Transformer, check_tokens
+from interpbench_jax.sites import writers
 from interpbench_jax.sweeps.devices import Placement
 from interpbench_jax.sweeps.program import Scoring
-from interpbench_jax.sweeps.run import Inputs, Progress
+from interpbench_jax.sweeps.run import CONSTANTS, Inputs, Progress, Source
 
 Positions = Literal["all", "each"] | Sequence[int]
-Ablations = Ablation | Sequence[Ablation]
+Ablations = Ablation | Sequence[Ablation] | Constants
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Checked:
     """
 
     inputs: Inputs
-    ablations: tuple[Ablation, ...]
+    ablations: tuple[Source, ...]
     several: bool
     positions: tuple[int, ...] | None
     scoring: Scoring
@@ -69,8 +71,12 @@ def check_request(request: Request) -> Checked:
     Raises:
         ValueError: if an argument does not fit the model or the others.
     """
-    ablations = _check_ablations(request.ablation)
+    given = request.ablation
+    constants = given if isinstance(given, np.ndarray | jax.Array) else None
+    ablations = (CONSTANTS,) if constants is not None else _check_ablations(given)
     inputs = _check_inputs(request, ablations)
+    if constants is not None:
+        inputs = replace(inputs, constants=_check_constants(request.model, inputs, constants))
     n_pos = inputs.clean.shape[1]
     if not 0 <= request.first_scored < n_pos:
         raise ValueError(
@@ -91,7 +97,7 @@ def check_request(request: Request) -> Checked:
     return Checked(
         inputs=inputs,
         ablations=ablations,
-        several=not isinstance(request.ablation, str),
+        several=constants is None and not isinstance(request.ablation, str),
         positions=positions,
         scoring=Scoring(
             resolve_metric(metric, config),
@@ -104,7 +110,7 @@ def check_request(request: Request) -> Checked:
     )
 
 
-def _check_inputs(request: Request, ablations: tuple[Ablation, ...]) -> Inputs:
+def _check_inputs(request: Request, ablations: tuple[Source, ...]) -> Inputs:
     """The inputs as arrays of the host.
 
     Raises:
@@ -149,6 +155,18 @@ def _check_ablations(ablation: Ablations) -> tuple[Ablation, ...]:
             f"{ablation!r}."
         )
     return chosen
+
+
+def _check_constants(model: Transformer, inputs: Inputs, constants: Constants) -> np.ndarray:
+    config = model.config
+    src, n_pos = len(writers(config.n_layers, config.n_heads)), inputs.clean.shape[1]
+    shape = (src, n_pos, config.d_model, 1)
+    if constants.ndim != 4 or constants.shape not in (shape, (src, 1, *shape[2:])):
+        raise ValueError(
+            f"Expected constants to replace with of shape (src, pos, d_model, 1) = {shape}, where "
+            f"pos may be 1; got {constants.shape}."
+        )
+    return np.broadcast_to(np.asarray(constants), shape)
 
 
 def _check_positions(positions: Positions, n_pos: int) -> tuple[int, ...] | None:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from interpbench_jax.circuit import UniverseName
-from interpbench_jax.interventions import Ablation
+from interpbench_jax.sweeps.run import Source
 from interpbench_jax.sites import Edge, Neuron, Node
 from interpbench_jax.sweeps.plan import SweepPlan
 
@@ -47,12 +47,12 @@ class SweepResult(Generic[Name]):
     positions: tuple[int, ...] | None
     logits: np.ndarray | None = field(repr=False)
     metric: str
-    ablation: Ablation | tuple[Ablation, ...]
+    ablation: Source | tuple[Source, ...]
     universe: UniverseName | None
     n_inputs: int
     plan: SweepPlan = field(repr=False, compare=False)
 
-    def of(self, ablation: Ablation) -> "SweepResult[Name]":
+    def of(self, ablation: Source) -> "SweepResult[Name]":
         """The part of one ablation.
 
         Raises:

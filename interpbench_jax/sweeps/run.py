@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -33,6 +33,9 @@ from interpbench_jax.sweeps.store import SweepStore
 from interpbench_jax.sweeps.suffix import Blocks, Entry
 
 Progress = Callable[[int, int], None]
+CONSTANTS: Final = "constants"
+# Where replacements come from: the inputs, or the caller.
+Source = Ablation | Literal["constants"]
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,13 @@ class Inputs:
         clean: the inputs.
         corrupted: what replacements come from; for `"resample"` paired with `clean` by row.
         targets: for the metric; None for the clean run's own.
+        constants: what takes the place of the outputs, where the caller gives it.
     """
 
     clean: Int[np.ndarray, "*models batch pos"]
     corrupted: Int[np.ndarray, "*models other pos"]
     targets: Int[np.ndarray, "*models batch pos"] | Float[np.ndarray, "*models batch pos"] | None
+    constants: Float[np.ndarray, "src pos d_model 1"] | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ class Job:
     form: Form
     weights: Weights
     inputs: Inputs
-    ablations: tuple[Ablation, ...]
+    ablations: tuple[Source, ...]
     scoring: Scoring
     make_blocks: Callable[[int], Blocked]
     n_edits: int
@@ -232,8 +237,8 @@ class _Runs:
         run = self._run(tokens, rows)
         return run.outputs, run.hidden
 
-    def _shared(self, ablation: Ablation) -> tuple[jax.Array, jax.Array]:
-        """The mean over all corrupted inputs, or zeros."""
+    def _shared(self, ablation: Source) -> tuple[jax.Array, jax.Array]:
+        """The mean over all corrupted inputs, zeros, or what the caller gave."""
         tokens = self.job.inputs.corrupted
         like = self.clean.result
         totals = [np.zeros(array.shape[:-1]) for array in (like.outputs, like.hidden)]
@@ -249,6 +254,9 @@ class _Runs:
                     some = np.asarray(array)[..., : rows.stop - rows.start]
                     total += some.sum(axis=-1, dtype=np.float64)
             totals = [total / tokens.shape[-2] for total in totals]
+        if ablation == CONSTANTS:
+            assert self.job.inputs.constants is not None
+            totals[0] = self.job.inputs.constants[..., 0].transpose(0, 2, 1)
         dtype = like.outputs.dtype
         outputs, hidden = (
             self.placement.put(total[..., None].astype(dtype), whole) for total in totals

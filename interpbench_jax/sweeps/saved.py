@@ -33,6 +33,8 @@ def describe_job(
     arrays = [inputs.clean, inputs.corrupted]
     if inputs.targets is not None:
         arrays.append(inputs.targets)
+    if inputs.constants is not None:
+        arrays.append(inputs.constants)
     return {
         "model": _digest(job.weights),
         "form": asdict(job.form),

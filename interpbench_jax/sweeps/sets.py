@@ -8,7 +8,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
-from interpbench_jax.axes import OtherTokens, Tokens
+from interpbench_jax.axes import Constants, OtherTokens, Tokens
 from interpbench_jax.interventions import Ablation
 from interpbench_jax.metrics import Metric, MetricName, Targets
 from interpbench_jax.model import Transformer
@@ -28,7 +28,7 @@ def sweep_cuts(
     corrupted: OtherTokens | None = None,
     *,
     cuts: Sequence[Collection[Edge]],
-    ablation: Ablation = "resample",
+    ablation: Ablation | Constants = "resample",
     metric: MetricName | Metric | None = None,
     targets: Targets | None = None,
     first_scored: int = 1,
@@ -87,7 +87,7 @@ def sweep_masks(
     corrupted: OtherTokens | None = None,
     *,
     masks: Masks,
-    ablation: Ablation = "resample",
+    ablation: Ablation | Constants = "resample",
     metric: MetricName | Metric | None = None,
     targets: Targets | None = None,
     first_scored: int = 1,
@@ -169,6 +169,11 @@ def sweep_neurons(
     Returns:
         Effects by layer, then unit; positive where it hurts.
     """
+    if isinstance(ablation, np.ndarray | Array):
+        raise ValueError(
+            "Expected an ablation by name for hidden units, got an array of replacements, which "
+            "are of writers' outputs."
+        )
     config = model.config
     names = tuple(
         Neuron(layer, index) for layer in range(config.n_layers) for index in range(config.d_mlp)
@@ -194,6 +199,6 @@ def sweep_neurons(
     )
 
 
-def _check_one(ablation: Ablation) -> None:
-    if not isinstance(ablation, str):
+def _check_one(ablation: Ablation | Constants) -> None:
+    if not isinstance(ablation, str | np.ndarray | Array):
         raise ValueError(f"Expected one ablation for sets and masks, got {ablation!r}.")

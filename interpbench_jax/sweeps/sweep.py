@@ -48,7 +48,8 @@ def sweep_edges(
             `"zero"`: not looked at.
         universe: which edges; an edge of a coarse universe cuts all that it stands for at once.
         ablation: `"resample"`, `"mean"` (over all rows, per position) or `"zero"`; or several of
-            them, which share the clean run.
+            them, which share the clean run; or what takes the place of every writer's output,
+            the same for all inputs: `[src, pos, d_model, 1]`, where `pos` may be 1.
         metric: a name out of `metrics.METRICS` or a function like them; by default KL, or L2 for
             a regression. A function compiles anew for every new function object.
         targets: `[batch, pos]`, for the metrics that use any; by default the clean run's own.

@@ -1,0 +1,68 @@
+"""Exact patching: the effect of cutting each edge, or of replacing each node, by itself."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from interpbench_jax.discovery.method import DiscoveryData, Level, Scores
+from interpbench_jax.metrics import Metric
+from interpbench_jax.model import Transformer
+from interpbench_jax.sweeps import SweepResult, sweep_edges, sweep_nodes
+
+
+@dataclass(frozen=True)
+class ExactSettings:
+    """Settings.
+
+    Attributes:
+        max_bytes: how much memory the sweep's programs may take; by default the sweep's own.
+    """
+
+    max_bytes: int | None = None
+
+
+def exact_edges(
+    model: Transformer,
+    data: DiscoveryData,
+    metric: Metric,
+    settings: ExactSettings,
+    key: jax.Array,
+) -> Scores:
+    """The effect of cutting each edge alone: `sweeps.sweep_edges`."""
+    return _sweep(sweep_edges, "edge", model, data, metric, settings)
+
+
+def exact_nodes(
+    model: Transformer,
+    data: DiscoveryData,
+    metric: Metric,
+    settings: ExactSettings,
+    key: jax.Array,
+) -> Scores:
+    """The effect of replacing each node's output for all its readers: `sweeps.sweep_nodes`."""
+    return _sweep(sweep_nodes, "node", model, data, metric, settings)
+
+
+def _sweep(
+    sweep: Callable[..., SweepResult[Any]],
+    level: Level,
+    model: Transformer,
+    data: DiscoveryData,
+    metric: Metric,
+    settings: ExactSettings,
+) -> Scores:
+    result = sweep(
+        model,
+        data.clean,
+        data.corrupted,
+        universe=data.universe,
+        ablation="resample" if data.constants is None else data.constants,
+        metric=metric,
+        targets=data.targets,
+        first_scored=data.first_scored,
+        max_bytes=settings.max_bytes,
+    )
+    return Scores(level, data.universe, np.asarray(result.effects, np.float64))
