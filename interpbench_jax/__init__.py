@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from interpbench_jax.circuit import Universe as Universe
     from interpbench_jax.circuit import universe as universe
     from interpbench_jax.config import TransformerConfig as TransformerConfig
+    from interpbench_jax.discovery import METHODS as METHODS
+    from interpbench_jax.discovery import DiscoveryData as DiscoveryData
+    from interpbench_jax.discovery import Method as Method
+    from interpbench_jax.discovery import Scores as Scores
+    from interpbench_jax.discovery import discover as discover
     from interpbench_jax.interventions import masked_forward as masked_forward
     from interpbench_jax.interventions import replacement_outputs as replacement_outputs
     from interpbench_jax.interventions import run_with_cache as run_with_cache
@@ -80,6 +85,7 @@ _HOMES = {
     "interpbench_jax.certificates.measure": ("certify",),
     "circuit": ("UNIVERSES", "Circuit", "Universe", "universe"),
     "config": ("TransformerConfig",),
+    "discovery": ("METHODS", "DiscoveryData", "Method", "Scores", "discover"),
     "interventions": (
         "masked_forward",
         "replacement_outputs",

@@ -34,8 +34,8 @@ class ACDCSettings:
 
     Attributes:
         thresholds: an edge is cut if that raises the metric by less; in the metric's unit, each
-            from 0. By default those of InterpBench's evaluation. At 0 rounding decides on edges that
-            have no effect, such as those that carry positions.
+            from 0. By default those of InterpBench's evaluation. At 0 rounding decides on edges
+            that have no effect, such as those that carry positions.
         order: `"backward"`: from the output to the embeddings, as in the paper and in
             auto-circuit; within an attention layer head by head, q, k and v in turn, and of each
             the writers from last to first. `"shuffled"`: auto-circuit's own order, which within

@@ -13,6 +13,8 @@ from interpbench_jax.metrics import Metric
 from interpbench_jax.model import Transformer
 from interpbench_jax.sweeps.forward import Weights
 
+OfWriters = Float[np.ndarray, " src"]
+PlaceGates = OfWriters | tuple[OfWriters, OfWriters]
 Difference = Literal["of_clean_run", "of_each_run"]
 
 
@@ -20,7 +22,7 @@ def edge_slopes(
     model: Transformer,
     data: DiscoveryData,
     metric: Metric,
-    points: Sequence[Float[np.ndarray, " src"]],
+    points: Sequence[PlaceGates],
     difference: Difference,
 ) -> Scores:
     """First-order effects of cutting edges, mean over inputs and over points.
@@ -33,22 +35,30 @@ def edge_slopes(
         model: the model.
         data: the inputs.
         metric: the metric.
-        points: for each, the gates of the writers.
+        points: for each, the gates of the writers; or these, and how much of the derivative goes
+            back through each writer (`gradients.differentiate`).
         difference: what cutting changes: the writer's replacement less its output in the clean
             run, or in the run at the point.
     """
     runs = start_runs(model, data, metric)
-    slopes = np.mean([mask_slopes(runs, gates, difference) for gates in points], axis=0)
+    slopes = np.mean([mask_slopes(runs, *_pair(point), difference) for point in points], axis=0)
     return Scores("edge", data.universe, add_up(-slopes, edge_groups(data.edges(model.config))))
+
+
+def _pair(point: PlaceGates) -> tuple[OfWriters, OfWriters]:
+    return point if isinstance(point, tuple) else (point, point)
 
 
 def mask_slopes(
     runs: Runs,
     mask: Float[np.ndarray, " src"] | Float[np.ndarray, "dst src"],
+    passed: Float[np.ndarray, " src"] | None,
     difference: Difference,
 ) -> Float[np.ndarray, "dst src"]:
     """The derivative by every edge's mask at one point, mean over inputs."""
-    parts = runs.each(_slopes, (difference, runs.n_heads), np.asarray(mask, runs.dtype))
+    passed = None if passed is None else np.asarray(passed, runs.dtype)
+    mask = np.asarray(mask, runs.dtype)
+    parts = runs.each(_slopes, (difference, runs.n_heads), mask, passed)
     # In one program with what comes before, this product takes three times as long on a CPU.
     return mean_of(runs.then(_contract, parts), runs.n_inputs)
 
@@ -60,6 +70,7 @@ def _slopes(
     weights: Weights,
     chunk: Chunk,
     mask: Mask | Gates,
+    passed: Gates | None,
 ) -> Point:
     point = differentiate(
         scoring.form,
@@ -69,6 +80,7 @@ def _slopes(
         mask,
         chunk.metric(scoring),
         chunk.share,
+        passed=passed,
     )
     if difference == "of_clean_run":
         point = point._replace(change=chunk.change(n_heads))

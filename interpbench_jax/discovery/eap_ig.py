@@ -55,8 +55,11 @@ def eap_ig_activations(
     """As EAP, with the derivative's mean over runs in which one place moves to its replacement.
 
     The places are the embeddings, the heads of each layer, and each MLP; what comes after them is
-    computed anew. Point k of n has k/n of the place's clean output, k from 1 to n.
-    Source: Hanna et al. 2024 (arXiv:2403.17806), appendix, and the authors' implementation.
+    computed anew. Point k of n has k/n of the place's clean output, k from 1 to n. The output of
+    a place that moves is a given value, so that the derivative by what is written before does
+    not go through it.
+    Source: Hanna et al. 2024 (arXiv:2403.17806), in the authors' implementation, which Mueller et
+    al. 2025 (arXiv:2504.13151) compare.
     """
     layers = range(model.config.n_layers)
     places = [_is_written_by(model, (Kind.EMBED, Kind.POS_EMBED), None)] + [
@@ -65,7 +68,7 @@ def eap_ig_activations(
         for kind in (Kind.HEAD, Kind.MLP_OUT)
     ]
     points = [
-        np.where(place, step / settings.steps, 1.0)
+        (np.where(place, step / settings.steps, 1.0), np.where(place, 0.0, 1.0))
         for place in places
         for step in range(1, settings.steps + 1)
     ]

@@ -109,6 +109,7 @@ def differentiate(
     metric: LogitsMetric,
     share: Float[Array, " batch"],
     flow: Float[Array, " layers"] | None = None,
+    passed: Gates | None = None,
 ) -> Point:
     """Run a model under a mask, forward and backward.
 
@@ -121,9 +122,13 @@ def differentiate(
         metric: of the logits.
         share: how much each input counts: 0 for rows that only fill up.
         flow: how much of the derivative goes back through each layer; all of it by default.
+        passed: for gates: how much of the derivative goes back through each writer, in place of
+            its gate: 0 where its output is a given value.
     """
     n_layers, _, n_heads, _, _ = weights.qkv.shape
     run = _Run(embedded, replacement, mask)
+    if passed is not None:
+        run.passed = passed
     backs = []
     for number in range(n_layers):
         layer = layer_of(weights, number)
@@ -168,6 +173,7 @@ class _Run:
 
     def __init__(self, embedded: Array, replacement: Array, mask: Array):
         self.mask = mask
+        self.passed = mask
         self.replacement = replacement
         self.base = jnp.zeros_like(embedded[0])
         self.change: list[Array] = []
@@ -210,7 +216,7 @@ class _Run:
         for number in reversed(range(len(self.writers))):
             writers = self.writers[number]
             if self.mask.ndim == 1:
-                bar = self.mask[writers, None, None, None] * total[None]
+                bar = self.passed[writers, None, None, None] * total[None]
             else:
                 readers = self.readers[number:]
                 parts = [

@@ -166,7 +166,9 @@ class _MaskedRun:
         base = self.ground.base[module]
         if len(changes) <= _FEW_WRITERS:
             shares = mask[:, :, None, None, None]
-            read = sum((shares[:, i] * change[None] for i, change in enumerate(changes)), base[None])
+            read = sum(
+                (shares[:, i] * change[None] for i, change in enumerate(changes)), base[None]
+            )
             return _keep(read)
         flat = _keep(join([change[None] for change in changes])).reshape(len(changes), -1)
         read = jnp.einsum("rs,sn->rn", mask[:, : len(changes)], flat, precision=EXACT)
@@ -192,7 +194,8 @@ class _MaskedRun:
 
     def _head(self, number: int, changes: list[Array], head: Array) -> Array:
         layer = layer_of(self.weights, number)
-        rows = number * (3 * self.n_heads + 1) + head + self.n_heads * jnp.arange(3, dtype=head.dtype)
+        kinds = jnp.arange(3, dtype=head.dtype)
+        rows = number * (3 * self.n_heads + 1) + head + self.n_heads * kinds
         read = self._read(self.mask[rows], changes, 2 * number)
 
         def only(x: Array, axis: int) -> Array:

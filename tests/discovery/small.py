@@ -16,7 +16,9 @@ from tests.fixtures import random_weights, tiny_config
 CONFIGS = {
     "plain": tiny_config(),
     "layer norm": tiny_config(n_heads=2, normalization_type="LNPre", act_fn="gelu_new"),
-    "regression": tiny_config(n_layers=1, d_vocab_out=1, attention_dir="bidirectional", act_fn="relu"),
+    "regression": tiny_config(
+        n_layers=1, d_vocab_out=1, attention_dir="bidirectional", act_fn="relu"
+    ),
 }
 
 
