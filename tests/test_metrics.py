@@ -57,6 +57,9 @@ THREE_CLASSES = ([[3, 1, 0], [0, 9, 0]], [[1, 4, 2], [0, 9, 0]], [1, 1])
     [
         ("kl", TWO_CLASSES, (math.log(1 / 2) / 4 + math.log(3 / 2) * 3 / 4) / 2),
         ("cross_entropy", TWO_CLASSES, (math.log(3 / 4) - math.log(1 / 2)) / 2),
+        ("mse", THREE_CLASSES, (2**2 + 3**2 + 2**2) / 3 / 2),
+        # Clean numbers 1 and 0 at targets 1 and 1; patched, 3 and 0.
+        ("target_mae", ([[3], [0]], [[1], [0]], [1, 1]), (2 + 0) / 2),
         ("l2", THREE_CLASSES, math.sqrt(2**2 + 3**2 + 2**2) / 2),
         ("mae", THREE_CLASSES, (2 + 3 + 2) / 3 / 2),
         ("logit_diff", THREE_CLASSES, (2 - -2) / 2),
@@ -197,7 +200,13 @@ def test_defaults() -> None:
 
 @each_metric
 def test_a_name_stands_for_its_function(name: MetricName) -> None:
-    assert resolve_metric(name, tiny_config()) is METRICS[name]
+    config = tiny_config(d_vocab_out=1) if name == "target_mae" else tiny_config()
+    assert resolve_metric(name, config) is METRICS[name]
+
+
+def test_a_metric_of_numbers_is_refused_for_classes() -> None:
+    with pytest.raises(ValueError, match="Expected a metric for classes, got 'target_mae'"):
+        resolve_metric("target_mae", tiny_config())
 
 
 def test_a_function_stands_for_itself() -> None:
@@ -210,7 +219,10 @@ def test_a_function_stands_for_itself() -> None:
 
 @pytest.mark.usefixtures("unchecked")
 def test_an_unknown_name_is_refused() -> None:
-    message = "out of kl, cross_entropy, l2, mae, logit_diff, accuracy, or a function; got 'KL'"
+    message = (
+        "out of kl, cross_entropy, l2, mae, mse, target_mae, logit_diff, accuracy, or a function; "
+        "got 'KL'"
+    )
     with pytest.raises(ValueError, match=message):
         resolve_metric("KL", tiny_config())  # pyright: ignore[reportArgumentType]
 

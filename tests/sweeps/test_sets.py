@@ -201,3 +201,33 @@ def test_what_makes_no_sense_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         sweep(model, *inputs, **given)
+
+
+# Constants of the caller's
+
+
+def test_constants_in_place_of_an_ablation(model: Transformer, inputs: Pair) -> None:
+    clean, corrupted = inputs
+    mean = np.asarray(replacement_outputs(model, corrupted, "mean"))
+    given = sweep_edges(model, clean, ablation=mean)
+    expected = sweep_edges(model, clean, corrupted, ablation="mean")
+    np.testing.assert_allclose(given.effects, expected.effects, rtol=0, atol=1e-6)
+    assert given.ablation == "constants"
+    shared = sweep_nodes(model, clean, ablation=mean.mean(axis=1, keepdims=True))
+    repeated = np.repeat(mean.mean(axis=1, keepdims=True), CONFIG.n_ctx, axis=1)
+    np.testing.assert_array_equal(
+        shared.effects, sweep_nodes(model, clean, ablation=jnp.asarray(repeated)).effects
+    )
+    masks = np.stack([edge_mask(EDGES, *SHAPE), edge_mask(EDGES[:9], *SHAPE)])
+    found = sweep_masks(model, clean, masks=masks, ablation=mean)
+    reference = sweep_masks(model, clean, corrupted, masks=masks, ablation="mean")
+    np.testing.assert_allclose(found.effects, reference.effects, rtol=0, atol=1e-6)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_wrong_constants(model: Transformer, inputs: Pair) -> None:
+    clean, _ = inputs
+    with pytest.raises(ValueError, match=r"Expected constants to replace with of shape .*\(3,\)"):
+        sweep_edges(model, clean, ablation=np.zeros(3, np.float32))
+    with pytest.raises(ValueError, match="Expected an ablation by name for hidden units"):
+        sweep_neurons(model, clean, ablation=np.zeros((11, 1, 6, 1), np.float32))
