@@ -80,11 +80,10 @@ def discover(
         corrupted,
         ablation=ablation,
         targets=targets,
-        metric=resolved,
+        metric=None if metric is None else resolved,
         first_scored=first_scored,
         universe=universe,
         batch_size=batch_size,
-        key=key,
     )
     scores = chosen.run(model, data, resolved, chosen.settings, key)
     return _check(scores, model)

@@ -1,6 +1,7 @@
 """What every method keeps to, and laws that tie them together."""
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -208,10 +209,12 @@ def test_integrated_gradients_of_activations(x64: None) -> None:
     read.append("blocks.1.hook_resid_post")
 
     def loss(added: list[jax.Array], place: list[str], share: jax.Array) -> jax.Array:
-        hooks = {name: partial(jnp.add, one) for name, one in zip(read, added, strict=True)}
+        hooks: dict[str, Callable[[jax.Array], jax.Array]] = {
+            name: partial(jnp.add, one) for name, one in zip(read, added, strict=True)
+        }
         for name in place:
             mixed = share * values[0][name] + (1 - share) * values[1][name]
-            hooks[name] = lambda _, given=mixed: given
+            hooks[name] = partial(_given, mixed)
         logits = run_with_hooks(model, data.clean, hooks)
         clean = model(data.clean)[:, 1:]
         return metric(logits[:, 1:], clean, jnp.asarray(data.targets)[:, 1:]).sum()
@@ -235,6 +238,10 @@ def test_integrated_gradients_of_activations(x64: None) -> None:
     expected = [effect(edge) for edge in universe("qkv", 2, 3).edges]
     found = run(model, data, "eap-ig-activations", settings=EAPIGSettings(2)).values
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+
+
+def _given(value: jax.Array, activation: jax.Array) -> jax.Array:
+    return value
 
 
 def edge_values(model: Transformer, of_mask: np.ndarray) -> np.ndarray:

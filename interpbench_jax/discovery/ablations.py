@@ -1,0 +1,142 @@
+"""Inputs of a method, and what takes the place of what is cut: one function for all ablations."""
+
+from collections.abc import Iterator
+from typing import Literal, get_args
+
+import jax
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from interpbench_jax.axes import OtherTokens, Tokens
+from interpbench_jax.discovery.gradients import plain_run
+from interpbench_jax.discovery.method import DiscoveryData, FineUniverse, default_objective
+from interpbench_jax.discovery.optimal import OptimalSettings, optimal_constants
+from interpbench_jax.discovery.runs import compiled
+from interpbench_jax.metrics import METRICS, Metric, Targets, clean_targets
+from interpbench_jax.model import Transformer, check_tokens
+from interpbench_jax.sites import writers
+from interpbench_jax.sweeps.forward import Form, Weights, stack_weights
+
+AblationName = Literal["resample", "mean", "zero", "optimal"]
+ABLATION_NAMES: tuple[AblationName, ...] = get_args(AblationName)
+
+_MOST_INPUTS = 1024
+
+
+def data_for(
+    model: Transformer,
+    clean: Tokens,
+    corrupted: OtherTokens,
+    *,
+    ablation: AblationName = "resample",
+    targets: Targets | None = None,
+    metric: Metric | None = None,
+    first_scored: int = 1,
+    universe: FineUniverse = "qkv",
+    batch_size: int | None = None,
+    optimal: OptimalSettings | None = None,
+) -> DiscoveryData:
+    """What a method is given, with the constants of an ablation that has any.
+
+    Args:
+        model: the model.
+        clean: `[batch, pos]`.
+        corrupted: `[batch, pos]`: paired with `clean` by row for `"resample"`; what `"mean"`
+            averages over, and what `"optimal"` starts from.
+        ablation: what takes the place of a writer's output: `"resample"`: its output on the
+            corrupted input; `"mean"`: the mean of that for each position; `"zero"`: zeros;
+            `"optimal"`: constants that do the least harm, see `optimal_constants`.
+        targets: `[batch, pos]`; by default what the clean run itself gives.
+        metric: the harm that `"optimal"` minimises; by default the distance from the clean run.
+        first_scored: the first position that metrics look at.
+        universe: the edges that a method chooses among.
+        batch_size: inputs of one call of a program.
+        optimal: settings of `"optimal"`.
+
+    Raises:
+        ValueError: if there is no such ablation, the tokens do not fit the model, or rows are
+            not paired.
+    """
+    if ablation not in ABLATION_NAMES:
+        raise ValueError(
+            f"Expected an ablation out of {', '.join(ABLATION_NAMES)}, got {ablation!r}."
+        )
+    for tokens in (clean, corrupted):
+        check_tokens(model.config, tokens)
+    if clean.shape[1] != corrupted.shape[1] or len(corrupted) == 0:
+        raise ValueError(
+            f"Expected corrupted inputs of {clean.shape[1]} positions, got shape {corrupted.shape}."
+        )
+    if ablation == "resample" and len(clean) != len(corrupted):
+        raise ValueError(
+            f"Expected a corrupted input for each of the {len(clean)} clean ones, got "
+            f"{len(corrupted)}; pair them, or choose another ablation."
+        )
+    size = batch_size or _MOST_INPUTS
+    constants = None
+    if ablation == "zero":
+        src = len(writers(model.config.n_layers, model.config.n_heads))
+        constants = np.zeros((src, clean.shape[1], model.config.d_model, 1), model.dtype)
+    elif ablation != "resample":
+        constants = _mean_outputs(model, corrupted, size)
+    data = DiscoveryData(
+        clean,
+        corrupted,
+        _targets(model, clean, size) if targets is None else targets,
+        # The word says where runs that are not of methods find their own replacements.
+        None if ablation == "optimal" else ablation,
+        constants,
+        first_scored,
+        universe,
+        batch_size,
+    )
+    if ablation != "optimal":
+        return data
+    metric = metric or METRICS[default_objective("distance", model.config)]
+    return optimal_constants(model, data, metric, optimal or OptimalSettings())
+
+
+def _mean_outputs(
+    model: Transformer, tokens: OtherTokens, size: int
+) -> Float[np.ndarray, "src pos d_model 1"]:
+    parts = [
+        np.asarray(part, np.float64) for _, part in _each_chunk(model, tokens, size, _sum_outputs)
+    ]
+    mean = sum(parts[1:], parts[0]) / len(tokens)
+    return mean.transpose(0, 2, 1)[..., None].astype(model.dtype)
+
+
+def _targets(model: Transformer, tokens: Tokens, size: int) -> Targets:
+    parts = [
+        np.asarray(clean_targets(logits))[used]
+        for used, logits in _each_chunk(model, tokens, size, _logits)
+    ]
+    return np.concatenate(parts)
+
+
+def _each_chunk(
+    model: Transformer, tokens: OtherTokens, size: int, function: object
+) -> Iterator[tuple[Bool[np.ndarray, " rows"], Array]]:
+    """Which rows of each chunk are in use, and what a function of them gives."""
+    size = min(size, len(tokens))
+    form = Form.of(model.config)
+    weights = jax.device_put(stack_weights(model, tokens.shape[1]))
+    for start in range(0, len(tokens), size):
+        index = np.arange(start, start + size)
+        used = index < len(tokens)
+        rows = np.asarray(tokens)[np.minimum(index, len(tokens) - 1)].astype(np.int32)
+        share = used.astype(model.dtype)
+        program = compiled(function, (form,), weights, rows, share)  # pyright: ignore
+        yield used, program(weights, rows, share)
+
+
+def _sum_outputs(
+    form: Form, weights: Weights, tokens: Int[Array, "batch pos"], share: Float[Array, " batch"]
+) -> Float[Array, "src d_model pos"]:
+    return (plain_run(form, weights, tokens).outputs * share[None, None, None]).sum(axis=3)
+
+
+def _logits(
+    form: Form, weights: Weights, tokens: Int[Array, "batch pos"], share: Float[Array, " batch"]
+) -> Float[Array, "batch pos vocab_out"]:
+    return plain_run(form, weights, tokens).logits.transpose(2, 1, 0)

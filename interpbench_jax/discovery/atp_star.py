@@ -1,0 +1,140 @@
+"""AtP*: attribution patching that attention's saturation and cancelling paths deceive less."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from interpbench_jax.discovery.gradients import differentiate
+from interpbench_jax.discovery.method import DiscoveryData, Scores, node_groups
+from interpbench_jax.discovery.node_effects import add_sources
+from interpbench_jax.discovery.runs import Chunk, Scoring, start_runs
+from interpbench_jax.metrics import Metric
+from interpbench_jax.model import Transformer
+from interpbench_jax.sweeps.forward import EXACT, Weights, attend, layer_of, project
+
+
+@dataclass(frozen=True)
+class AtPStarSettings:
+    """Settings.
+
+    Attributes:
+        qk_fix: whether what a node changes in later queries and keys goes through the softmax.
+        grad_drop: whether the derivative is also taken around each layer.
+    """
+
+    qk_fix: bool = True
+    grad_drop: bool = True
+
+
+def atp_star(
+    model: Transformer,
+    data: DiscoveryData,
+    metric: Metric,
+    settings: AtPStarSettings,
+    key: jax.Array,
+) -> Scores:
+    """Attribution patching of nodes with the QK fix and GradDrop, in the metric's unit.
+
+    QK fix: of a node's effect, the part that enters a later head by its queries is not taken to
+    first order there. The head's output is computed with the queries that the replaced node
+    gives and all else as in the clean run, and what that changes is multiplied by the derivative
+    by the head's output; so for its keys. All other parts are first order.
+
+    GradDrop: for each layer the effect is taken with no derivative going back through that
+    layer's heads and MLP, and the score is the mean over inputs and layers of the absolute value,
+    times L / (L - 1) for L layers; at least 0. Without GradDrop, and for models of one layer, where
+    nothing but the direct effect would be left, the score is the mean over inputs of the effect
+    with its sign.
+
+    Source: Kramar et al. 2024 (arXiv:2403.00745), section 3.1. The paper's nodes are queries,
+    keys, values and neurons, at single positions; ours are what writes to the residual stream, at
+    all positions together. So the fix is for the edges from a node into later queries and keys,
+    one head and one of the two at a time. And where the paper's nodes lie inside of a layer and
+    have no effect once it is dropped, which is why the sum is divided by L - 1, ours lie behind
+    it, and keep their effect on later layers.
+    """
+    runs = start_runs(model, data, metric)
+    space, n_layers = data.edges(model.config), model.config.n_layers
+    drops = settings.grad_drop and n_layers > 1
+    flows = 1 - np.eye(n_layers) if drops else np.ones((1, n_layers))
+    parts = runs.each(_effects, (settings.qk_fix,), flows.astype(runs.dtype))
+    found = np.concatenate([np.asarray(part, np.float64) for part in parts], axis=2)
+    effects = add_sources(found[:, :, : runs.n_inputs], node_groups(space))
+    if not drops:
+        return Scores("node", data.universe, effects[0].mean(axis=1))
+    by_layer = np.abs(effects).mean(axis=2)
+    values = by_layer.sum(axis=0) / (n_layers - 1)
+    return Scores("node", data.universe, values, {"effects_by_dropped_layer": by_layer})
+
+
+def _effects(
+    scoring: Scoring,
+    qk_fix: bool,
+    weights: Weights,
+    chunk: Chunk,
+    flows: Float[Array, "passes layers"],
+) -> Float[Array, "passes src batch"]:
+    """What replacing each writer does, for each way that the derivative may flow back."""
+    n_layers, _, n_heads, _, _ = weights.qkv.shape
+    changes = chunk.change(n_heads)
+    n_writers = sum(len(group) for group in changes)
+
+    def linear(flow: Float[Array, " layers"]) -> tuple[Array, list[Array]]:
+        point = differentiate(
+            scoring.form,
+            weights,
+            chunk.embedded,
+            chunk.replacement,
+            jnp.ones(n_writers, flow.dtype),
+            chunk.metric(scoring),
+            chunk.share,
+            flow,
+        )
+        effects = jnp.zeros((n_writers, len(chunk.share)), flow.dtype)
+        for number, bars in enumerate(point.inputs_bar):
+            layer, is_mlp = divmod(number, 2)
+            if layer == n_layers:
+                passed = jnp.ones_like(flow[0])
+            else:
+                passed = flow[layer]
+                bars = bars if is_mlp or not qk_fix else bars[2 * n_heads :]
+            seen = jnp.concatenate(changes[: number + 1])
+            effect = passed * (bars.sum(axis=0)[None] * -seen).sum(axis=(1, 2))
+            effects = effects.at[: len(effect)].add(effect)
+        heads_bar = [point.outputs_bar[1 + 2 * n] * flow[n] for n in range(n_layers)]
+        return effects, heads_bar
+
+    effects, heads_bar = jax.lax.map(linear, flows)
+    for number in range(n_layers if qk_fix else 0):
+        part = _through_softmax(scoring, weights, chunk, number, heads_bar[number])
+        effects = effects.at[:, : part.shape[1]].add(part)
+    return effects
+
+
+def _through_softmax(
+    scoring: Scoring,
+    weights: Weights,
+    chunk: Chunk,
+    number: int,
+    heads_bar: Float[Array, "passes heads d_model pos batch"],
+) -> Float[Array, "passes seen batch"]:
+    """The part of earlier writers' effects that enters a layer by its queries and its keys."""
+    layer, n_heads = layer_of(weights, number), weights.qkv.shape[2]
+    z_bar = jnp.einsum("hmd,shmpb->shdpb", layer.head_out, heads_bar, precision=EXACT)
+    seen = slice(2 + number * (n_heads + 1))
+    outputs = chunk.run.outputs[seen]
+    bias = jnp.asarray(weights.attention_bias)[:number].sum(axis=0)
+    stream = outputs.sum(axis=0) + bias[:, None, None]
+    q, k, v = project(scoring.form, layer, stream)
+    z = attend(q, k, v, weights)
+
+    def effect(change: Float[Array, "d_model pos batch"]) -> Float[Array, "passes batch"]:
+        new_q, new_k, _ = project(scoring.form, layer, stream - change)
+        by_queries = attend(new_q, k, v, weights) - z
+        by_keys = attend(q, new_k, v, weights) - z
+        return (z_bar * (by_queries + by_keys)[None]).sum(axis=(1, 2, 3))
+
+    return jax.lax.map(effect, outputs - chunk.replacement[seen]).transpose(1, 0, 2)

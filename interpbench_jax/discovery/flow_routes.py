@@ -1,0 +1,95 @@
+"""Information flow routes: what a reader's input is made of."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from interpbench_jax.circuit import Universe
+from interpbench_jax.discovery.method import DiscoveryData, Scores, node_groups
+from interpbench_jax.discovery.runs import Chunk, Scoring, start_runs
+from interpbench_jax.metrics import Metric
+from interpbench_jax.model import Transformer
+from interpbench_jax.sites import Kind, Node
+from interpbench_jax.sweeps.forward import Weights
+
+
+@dataclass(frozen=True)
+class FlowRoutesSettings:
+    """Information flow routes have nothing to set."""
+
+
+def flow_routes(
+    model: Transformer,
+    data: DiscoveryData,
+    metric: Metric,
+    settings: FlowRoutesSettings,
+    key: jax.Array,
+) -> Scores:
+    """Each writer's share of what a reader reads in the clean run, in 0..1.
+
+    With `y` the residual stream at the reader and `x` what one writer wrote, both at one position
+    of one input, the writer's proximity is `max(|y| - |y - x|, 0)` in the L1 norm. Shares are
+    proximities over their sum; the score is the mean over scored positions and inputs. Neither
+    the metric nor replacements are looked at, and the q, k and v of all heads of a layer read
+    the same stream, so they get the same scores.
+    Source: Ferrando and Voita 2024 (arXiv:2403.00824), section 2.2, with whole components as
+    writers, as in EAP-IG's implementation (Hanna et al. 2024,
+    arXiv:2403.17806).
+    The paper also follows what a head moves from single positions; this does not. Biases are part
+    of `y` and of no writer. A reader that nothing is near to shares out nothing, where the
+    implementation divides by 0.
+    """
+    runs = start_runs(model, data, metric)
+    space = data.edges(model.config)
+    groups = tuple(int(source) for source in node_groups(space))
+    shares = runs.mean(_shares, (groups,))
+    column = {node: i for i, node in enumerate(space.sources)}
+    values = [shares[_place(edge.dst, space), column[edge.src]] for edge in space.edges]
+    return Scores("edge", data.universe, np.asarray(values))
+
+
+def _place(reader: Node, space: Universe) -> int:
+    """Which stream a reader reads: before attention and before the MLP of each layer, the last."""
+    if reader.kind is Kind.RESID_POST:
+        return 2 * space.n_layers
+    return 2 * (reader.layer or 0) + (reader.kind is Kind.MLP_IN)
+
+
+def _shares(
+    scoring: Scoring, groups: tuple[int, ...], weights: Weights, chunk: Chunk
+) -> Float[Array, "places sources"]:
+    """Every source's share at every place, sums over inputs."""
+    n_layers, _, n_heads, _, _ = weights.qkv.shape
+    outputs = chunk.run.outputs[:, :, scoring.first_scored :]
+    sources = [outputs[groups.index(source)] for source in range(max(groups) + 1)]
+    for writer, source in enumerate(groups):
+        if groups.index(source) != writer:
+            sources[source] = sources[source] + outputs[writer]
+    first = len(sources) - n_layers * (n_heads + 1)
+    stream, seen, rows = sum(sources[1:first], sources[0]), first, []
+    for place in range(2 * n_layers + 1):
+        proximity = [_proximity(stream, source) for source in sources[:seen]]
+        total = sum(proximity[1:], proximity[0])
+        weight = jnp.where(total > 0, chunk.share[None] / jnp.where(total > 0, total, 1), 0)
+        row = [(each * weight).sum(axis=1).mean(axis=0) for each in proximity]
+        rows.append(jnp.pad(jnp.stack(row), (0, len(sources) - seen)))
+        if place == 2 * n_layers:
+            break
+        of_mlp = place % 2 == 1
+        written = sources[seen : seen + (1 if of_mlp else n_heads)]
+        stream, seen = sum(written, stream), seen + len(written)
+        if not of_mlp:
+            stream = stream + weights.attention_bias[place // 2][:, None, None]
+    return jnp.stack(rows)
+
+
+def _proximity(
+    stream: Float[Array, "d_model pos batch"], source: Float[Array, "d_model pos batch"]
+) -> Float[Array, "pos batch"]:
+    def norm(x: Array) -> Array:
+        return jnp.abs(x).sum(axis=0)
+
+    return jnp.maximum(norm(stream) - norm(stream - source), 0)

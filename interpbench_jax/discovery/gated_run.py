@@ -1,0 +1,128 @@
+"""A run whose heads' q, k and v and whose MLPs are gated, and the derivative by the gates.
+
+All readers of a place share one residual stream, so it costs what a plain run costs.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from interpbench_jax.discovery.runs import Chunk, Scoring
+from interpbench_jax.sweeps.forward import (
+    Layer,
+    Weights,
+    attend,
+    layer_of,
+    matmul,
+    mlp,
+    project,
+    unembed,
+)
+
+# By itself XLA fuses across these, and computes what comes before once for every use.
+_keep = jax.lax.optimization_barrier
+
+
+class Replaced(NamedTuple):
+    """What takes the place of what is gated, of each layer.
+
+    Attributes:
+        qkv: queries, keys and values.
+        mlp: what the MLP writes.
+    """
+
+    qkv: tuple[Float[Array, "3 heads d_head pos #batch"], ...]
+    mlp: tuple[Float[Array, "d_model pos #batch"], ...]
+
+
+def replaced_values(scoring: Scoring, weights: Weights, chunk: Chunk) -> Replaced:
+    """Queries, keys and values of a run in which everything is replaced; and the MLPs' outputs."""
+    n_layers, _, n_heads, _, _ = weights.qkv.shape
+    x = chunk.replacement[0] + chunk.replacement[1]
+    qkv, written, first = [], [], 2
+    for number in range(n_layers):
+        layer = layer_of(weights, number)
+        qkv.append(project(scoring.form, layer, x))
+        written.append(chunk.replacement[first + n_heads])
+        x = x + chunk.replacement[first : first + n_heads + 1].sum(axis=0)
+        x = x + layer.attention_bias[:, None, None]
+        first += n_heads + 1
+    return Replaced(tuple(qkv), tuple(written))
+
+
+def gated_run(
+    scoring: Scoring,
+    weights: Weights,
+    chunk: Chunk,
+    replaced: Replaced,
+    gates: Float[Array, "layers gates"],
+) -> tuple[Float[Array, ""], Float[Array, "layers gates"]]:
+    """The metric, and its derivative by the gates, both summed over inputs.
+
+    Args:
+        scoring: how the run becomes a number.
+        weights: the model's.
+        chunk: the inputs.
+        replaced: what a gate of 0 gives.
+        gates: of each layer: of q of its heads, of k, of v, of its MLP; 1 keeps.
+    """
+    form, n_layers = scoring.form, weights.qkv.shape[0]
+    x = _keep(chunk.embedded[0] + chunk.embedded[1])
+    backs = []
+    for number in range(n_layers):
+        layer, of_qkv, of_mlp = _part(weights, gates, number)
+        qkv, back_qkv = jax.vjp(lambda x, layer=layer: project(form, layer, x), x)
+        change_qkv = _keep(qkv - replaced.qkv[number])
+        qkv = _keep(replaced.qkv[number] + of_qkv * change_qkv)
+        z, back_attend = jax.vjp(lambda x: attend(x[0], x[1], x[2], weights), qkv)
+        x = _keep(x + _write(layer, _keep(z)))
+        written, back_mlp = jax.vjp(lambda x, layer=layer: mlp(form, layer, x), x)
+        change_mlp = _keep(written - replaced.mlp[number])
+        x = _keep(x + replaced.mlp[number] + of_mlp * change_mlp)
+        backs.append((back_qkv, back_attend, back_mlp, change_qkv, change_mlp))
+    logits, back_unembed = jax.vjp(lambda x: unembed(form, weights, x), x)
+    value, back_metric = jax.vjp(chunk.metric(scoring), logits)
+    (x_bar,) = back_unembed(*back_metric(chunk.share))
+    bars = []
+    for number in reversed(range(n_layers)):
+        layer, of_qkv, of_mlp = _part(weights, gates, number)
+        back_qkv, back_attend, back_mlp, change_qkv, change_mlp = backs[number]
+        x_bar = _keep(x_bar)
+        mlp_bar = _sum_from(x_bar * change_mlp, 0)
+        x_bar = _keep(x_bar + back_mlp(of_mlp * x_bar)[0])
+        (qkv_bar,) = back_attend(_keep(_read(layer, x_bar)))
+        qkv_bar = _keep(qkv_bar)
+        heads_bar = _sum_from(qkv_bar * change_qkv, 2)
+        bars.append(jnp.concatenate([heads_bar.reshape(-1), mlp_bar[None]]))
+        if number:
+            x_bar = x_bar + back_qkv(_keep(of_qkv * qkv_bar))[0]
+    return (value * chunk.share).sum(), jnp.stack(bars[::-1])
+
+
+def _part(weights: Weights, gates: Array, number: int) -> tuple[Layer, Array, Array]:
+    """A layer's weights and gates."""
+    n_heads = weights.qkv.shape[2]
+    of_qkv = gates[number, :-1].reshape(3, n_heads, 1, 1, 1)
+    return layer_of(weights, number), of_qkv, gates[number, -1]
+
+
+def _write(layer: Layer, z: Float[Array, "heads d_head pos batch"]) -> Array:
+    heads, d_head, *tail = z.shape
+    written = matmul(_joined(layer), z.reshape(heads * d_head, *tail))
+    return written + layer.attention_bias[:, None, None]
+
+
+def _read(layer: Layer, x_bar: Float[Array, "d_model pos batch"]) -> Array:
+    heads, _, d_head = layer.head_out.shape
+    return matmul(_joined(layer).T, x_bar).reshape(heads, d_head, *x_bar.shape[1:])
+
+
+def _joined(layer: Layer) -> Float[Array, "d_model values"]:
+    return layer.head_out.transpose(1, 0, 2).reshape(layer.head_out.shape[1], -1)
+
+
+def _sum_from(x: Array, axis: int) -> Array:
+    """The sum over an axis and all after it, as one: XLA's reductions of short axes are slow."""
+    return x.reshape(*x.shape[:axis], -1).sum(axis=axis)

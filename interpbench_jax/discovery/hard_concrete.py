@@ -1,0 +1,72 @@
+"""The hard concrete distribution: gates in 0..1 that are exactly 0 or 1 with some probability.
+
+Source: Louizos et al. 2018 (arXiv:1712.01312), section 2.2 and its equations 10 to 13.
+"""
+
+import math
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+# Logits of noise nearer to 0 or 1 would not be finite, or move nothing.
+_SMALLEST_NOISE = 1e-4
+
+
+@dataclass(frozen=True)
+class HardConcrete:
+    """The distribution of a gate, but for its location, which is what is learned.
+
+    Attributes:
+        temperature: how far gates are from being 0 or 1; the paper's beta.
+        low: where the stretched interval starts, below 0; the paper's gamma.
+        high: where it ends, above 1; the paper's zeta.
+    """
+
+    temperature: float = 2 / 3
+    low: float = -0.1
+    high: float = 1.1
+
+    def __post_init__(self) -> None:
+        if not (self.temperature > 0 and self.low < 0 and self.high > 1):
+            raise ValueError(
+                f"Expected a temperature above 0 and an interval around 0..1, got {self}."
+            )
+
+    def draw(
+        self,
+        location: Float[Array | np.ndarray, "*gates"],
+        noise: Float[Array | np.ndarray, "*gates"],
+    ) -> Array:
+        """Gates in 0..1, differentiable by their locations; the noise is `draw_noise`'s."""
+        logit = jnp.log(noise) - jnp.log1p(-noise)
+        return self._stretch(jax.nn.sigmoid((logit + location) / self.temperature))
+
+    def p_nonzero(self, location: Float[Array | np.ndarray, "*gates"]) -> Float[Array, "*gates"]:
+        """How probable it is that a gate is not 0: the L0 penalty."""
+        return jax.nn.sigmoid(location - self.temperature * math.log(-self.low / self.high))
+
+    def gate(self, location: Float[Array | np.ndarray, "*gates"]) -> Float[Array, "*gates"]:
+        """The gate without noise, as the paper uses it once training is done."""
+        return self._stretch(jax.nn.sigmoid(location))
+
+    def location_of(self, gate: float) -> float:
+        """Where the gate without noise is this one, between 0 and 1.
+
+        Raises:
+            ValueError: if no single location gives it.
+        """
+        if not 0 < gate < 1:
+            raise ValueError(f"Expected a gate between 0 and 1, got {gate}.")
+        share = (gate - self.low) / (self.high - self.low)
+        return math.log(share / (1 - share))
+
+    def _stretch(self, concrete: Array) -> Array:
+        return jnp.clip(concrete * (self.high - self.low) + self.low, 0, 1)
+
+
+def draw_noise(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Float[Array, "..."]:
+    """Uniform noise, kept away from 0 and 1."""
+    return jax.random.uniform(key, shape, dtype, minval=_SMALLEST_NOISE, maxval=1 - _SMALLEST_NOISE)

@@ -1,0 +1,110 @@
+"""What a method is given: targets, constants, and the constants that do the least harm."""
+
+from typing import Literal
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from interpbench_jax import load_case
+from interpbench_jax.discovery.ablations import AblationName, data_for
+from interpbench_jax.discovery.method import DiscoveryData
+from interpbench_jax.discovery.optimal import OptimalSettings
+from interpbench_jax.interventions import replacement_outputs
+from interpbench_jax.metrics import METRICS, Metric
+from interpbench_jax.model import Transformer
+from tests.discovery.small import CONFIGS, full_mask, mask_metric, small_data, small_model
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("ablation", ["mean", "zero"])
+def test_constants_are_the_references(name: str, ablation: Literal["mean", "zero"]) -> None:
+    model = small_model(CONFIGS[name])
+    given = small_data(model)
+    data = data_for(model, given.clean, given.corrupted, ablation=ablation, batch_size=3)
+    wanted = replacement_outputs(model, given.corrupted, ablation)
+    assert data.constants is not None and data.ablation == ablation
+    np.testing.assert_allclose(data.constants, wanted, atol=1e-6)
+
+
+def test_targets_are_the_clean_runs_own() -> None:
+    for name in CONFIGS:
+        model = small_model(CONFIGS[name])
+        given = small_data(model)
+        logits = np.asarray(model(given.clean))
+        data = data_for(model, given.clean, given.corrupted, batch_size=4)
+        assert data.constants is None and data.ablation == "resample"
+        if model.config.is_regression:
+            np.testing.assert_allclose(data.targets, logits[..., 0], atol=1e-5)
+        else:
+            np.testing.assert_array_equal(data.targets, logits.argmax(axis=-1))
+        kept = data_for(model, given.clean, given.corrupted, targets=given.targets)
+        assert kept.targets is given.targets
+
+
+def harms(model: Transformer, data: DiscoveryData, metric: Metric) -> np.ndarray:
+    """The metric when each writer alone is replaced."""
+    of_mask = mask_metric(model, data, metric)
+    found = []
+    for writer in range(full_mask(model).shape[1]):
+        mask = full_mask(model)
+        mask[:, writer] = 0
+        found.append(float(of_mask(jnp.asarray(mask))))
+    return np.asarray(found)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_optimal_constants_do_less_harm_than_means(name: str) -> None:
+    model = small_model(CONFIGS[name])
+    given = small_data(model, n_inputs=20)
+    metric = METRICS["l2" if model.config.is_regression else "kl"]
+
+    def find(ablation: AblationName, steps: int = 0) -> DiscoveryData:
+        return data_for(
+            model,
+            given.clean,
+            given.corrupted,
+            ablation=ablation,
+            batch_size=8,
+            optimal=OptimalSettings(steps),
+        )
+
+    mean, one, many = find("mean"), find("optimal", 1), find("optimal", 25)
+    assert many.ablation is None
+    assert mean.constants is not None and one.constants is not None
+    np.testing.assert_allclose(one.constants, mean.constants, atol=1e-6)
+    before, after = harms(model, mean, metric), harms(model, many, metric)
+    assert (after <= before + 1e-6).all()
+    assert after.mean() < 0.95 * before.mean()
+    again = find("optimal", 25).constants
+    assert again is not None and many.constants is not None
+    np.testing.assert_array_equal(again, many.constants)
+
+
+def test_a_known_circuits_constants() -> None:
+    case = load_case("3")
+    pairs = case.sample(200, 0)
+    clean, corrupted = pairs.input_ids, pairs.corrupted_input_ids
+
+    def find(ablation: AblationName) -> np.ndarray:
+        settings = OptimalSettings(20)
+        data = data_for(case.model, clean, corrupted, ablation=ablation, optimal=settings)
+        return harms(case.model, data, METRICS["l2"])
+
+    mean = find("mean")
+    assert (find("optimal") <= mean + 1e-6).all()
+    assert mean.mean() <= find("zero").mean()
+
+
+def test_bad_arguments(unchecked: None) -> None:
+    model = small_model(CONFIGS["plain"])
+    data = small_data(model)
+    with pytest.raises(ValueError, match="for each of the 7 clean ones, got 3"):
+        data_for(model, data.clean, data.corrupted[:3])
+    with pytest.raises(ValueError, match="of 6 positions"):
+        data_for(model, data.clean, data.corrupted[:, :4], ablation="mean")
+    with pytest.raises(ValueError, match="steps from 0"):
+        OptimalSettings(steps=-1)
+
+    with pytest.raises(ValueError, match="out of resample, mean, zero, optimal, got 'random'"):
+        data_for(model, data.clean, data.corrupted, ablation="random")  # pyright: ignore
