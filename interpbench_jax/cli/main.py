@@ -10,7 +10,17 @@ import sys
 import typer
 from rich.console import Console
 
-from interpbench_jax.cli import cases, certify, compare, dataset, sweeps, tasks, training, warmup
+from interpbench_jax.cli import (
+    bench,
+    cases,
+    certify,
+    compare,
+    dataset,
+    sweeps,
+    tasks,
+    training,
+    warmup,
+)
 from interpbench_jax.cli.console import Exit
 
 app = typer.Typer(
@@ -28,6 +38,7 @@ app.command()(sweeps.sweep)
 app.command()(cases.verify)
 app.command()(training.train)
 app.command()(certify.certify)
+app.command()(bench.bench)
 app.command()(compare.compare)
 app.command()(compare.validate)
 app.command()(compare.leaderboard)

@@ -1,0 +1,102 @@
+"""The finished runs of a benchmark, one file each, so that a benchmark that was killed goes on.
+
+A file's name and its content carry a digest of everything that the run depends on; what does not
+fit is as if it were not there.
+"""
+
+import dataclasses
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from interpbench_jax.bench.plan import Facts
+from interpbench_jax.report.rows import Level, ResultRow
+from interpbench_jax.weights import write_atomically
+
+PARTS_FOLDER = "parts"
+_FORMAT = "interpbench-bench-part"
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Part:
+    """What came of one run.
+
+    Attributes:
+        results: its rows, with seconds.
+        values: the importance of every edge and of every node of the finest universe.
+        seconds: that the method took, without what JAX compiled for it.
+        compile_seconds: what that took, or its loading from a cache.
+        scoring_seconds: all that was done with what the method found, compilation included.
+    """
+
+    results: tuple[ResultRow, ...]
+    values: dict[Level, np.ndarray]
+    seconds: float
+    compile_seconds: float
+    scoring_seconds: float
+
+
+def part_path(folder: Path, facts: Facts) -> Path:
+    """Where a run's part lies."""
+    run = facts.run
+    words = "_".join(map(str, (run.case, run.method, run.ablation, run.seed)))
+    name = re.sub(r"[^A-Za-z0-9_.-]", "-", words)
+    return folder / PARTS_FOLDER / f"{name}_{facts.digest[:16]}.json"
+
+
+def write_part(folder: Path, facts: Facts, part: Part) -> Path:
+    """Write a part, whole or not at all.
+
+    Raises:
+        OSError: if the folder cannot be made or written.
+    """
+    path = part_path(folder, facts)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "digest": facts.digest,
+        "facts": facts.as_json(),
+        "seconds": part.seconds,
+        "compile_seconds": part.compile_seconds,
+        "scoring_seconds": part.scoring_seconds,
+        "values": {level: values.tolist() for level, values in part.values.items()},
+        "results": [dataclasses.asdict(row) for row in part.results],
+    }
+    write_atomically(path, json.dumps(content, allow_nan=False) + "\n")
+    return path
+
+
+def read_part(folder: Path, facts: Facts) -> Part | None:
+    """The part of a run; None where there is none that can be used."""
+    try:
+        content = json.loads(part_path(folder, facts).read_text(encoding="utf-8"))
+        return _read(content, facts)
+    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def _read(content: dict[str, Any], facts: Facts) -> Part:
+    header = (content["format"], content["version"], content["digest"])
+    if header != (_FORMAT, _VERSION, facts.digest):
+        raise ValueError(f"Expected the part of {facts.run}, got another.")
+    rows = tuple(ResultRow(**row) for row in content["results"])
+    seconds = [content[name] for name in ("seconds", "compile_seconds", "scoring_seconds")]
+    _check(rows, facts, seconds)
+    values: dict[Level, np.ndarray] = {
+        level: np.asarray(content["values"][level], np.float64) for level in ("edge", "node")
+    }
+    return Part(rows, values, *map(float, seconds))
+
+
+def _check(rows: Sequence[ResultRow], facts: Facts, seconds: Sequence[object]) -> None:
+    run = (facts.run.case, facts.run.method, facts.run.ablation, facts.run.seed)
+    is_own = all((row.case, row.method, row.ablation, row.seed) == run for row in rows)
+    if not rows or not is_own or not all(isinstance(each, float | int) for each in seconds):
+        raise ValueError(f"Expected the results of {facts.run}, got others.")

@@ -1,0 +1,222 @@
+"""Which runs a benchmark has, in what order, and what each depends on."""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from interpbench_jax.case import Case
+from interpbench_jax.cases import Pairs
+from interpbench_jax.circuit import Circuit
+from interpbench_jax.config import TransformerConfig
+from interpbench_jax.discovery import METHODS, AblationName, Method
+from interpbench_jax.discovery.ablations import ABLATION_NAMES
+from interpbench_jax.discovery.method import FineUniverse, default_objective
+from interpbench_jax.weights import digest_weights
+
+UNIVERSE: FineUniverse = "qkv"
+"""The universe that methods score; results are given in it and in all coarser ones."""
+
+
+@dataclass(frozen=True)
+class BenchSettings:
+    """What is run on every case.
+
+    Attributes:
+        methods: by name, with their settings.
+        ablations: what takes the place of what is cut.
+        seeds: each gives the inputs, `case.sample(n_inputs, seed)`, and the seed of whatever a
+            method draws at random.
+        n_inputs: pairs of inputs.
+
+    Raises:
+        ValueError: if there is nothing to run, or something is asked for twice or not known.
+    """
+
+    methods: Mapping[str, Method] = dataclasses.field(default_factory=lambda: dict(METHODS))
+    ablations: tuple[AblationName, ...] = ("resample",)
+    seeds: tuple[int, ...] = (0,)
+    n_inputs: int = 1000
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.ablations if name not in ABLATION_NAMES]
+        if unknown:
+            raise ValueError(
+                f"Expected ablations out of {', '.join(ABLATION_NAMES)}, got {', '.join(unknown)}."
+            )
+        for what, values in (("ablations", self.ablations), ("seeds", self.seeds)):
+            if not values or len(set(values)) != len(values):
+                raise ValueError(f"Expected different {what}, at least one, got {values}.")
+        if not self.methods or min(self.seeds) < 0 or self.n_inputs < 1:
+            raise ValueError(
+                "Expected at least one method, seeds from 0 and at least 1 input, got "
+                f"{len(self.methods)} methods, seeds {self.seeds} and {self.n_inputs} inputs."
+            )
+
+
+def choose_methods(names: Sequence[str]) -> dict[str, Method]:
+    """Methods of the table by name.
+
+    Raises:
+        ValueError: if there is no such method.
+    """
+    unknown = [name for name in names if name not in METHODS]
+    if unknown:
+        raise ValueError(f"Expected methods out of {', '.join(METHODS)}, got {', '.join(unknown)}.")
+    return {name: METHODS[name] for name in names}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One method on one case.
+
+    Attributes:
+        case: the case's id.
+        method: the method's name.
+        ablation: what takes the place of what is cut.
+        seed: of the inputs and of the method.
+    """
+
+    case: str
+    method: str
+    ablation: AblationName
+    seed: int
+
+    def __str__(self) -> str:
+        return f"case {self.case}, {self.method} ({self.ablation}, seed {self.seed})"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything that the results of a run depend on, but for the code of one version.
+
+    Attributes:
+        run: which case, method, ablation and seed.
+        tier: how much the case's model has to do; empty where the task is not declared.
+        universe: of the scores that the method gives.
+        metric: that the method measures effects with.
+        n_inputs: that it sees.
+        settings: the method's, as a JSON object.
+        package_version: of interpbench-jax.
+        jax_version: of JAX.
+        device: that it runs on.
+        precision: of the model's numbers.
+        model_digest: of the weights.
+        circuit_digest: of the truth.
+        data_digest: of the inputs and targets.
+    """
+
+    run: Run
+    tier: str
+    universe: FineUniverse
+    metric: str
+    n_inputs: int
+    settings: str
+    package_version: str
+    jax_version: str
+    device: str
+    precision: str
+    model_digest: str
+    circuit_digest: str
+    data_digest: str
+
+    def as_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return dataclasses.asdict(self)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all of it."""
+        return _digest(json.dumps(self.as_json(), sort_keys=True).encode())
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A case, and what is computed of it once.
+
+    Attributes:
+        case: the case.
+        circuit: its truth.
+        tier: how much its model has to do; empty where its task is not declared.
+        model_digest: of the weights.
+        circuit_digest: of the truth.
+    """
+
+    case: Case
+    circuit: Circuit
+    tier: str
+    model_digest: str
+    circuit_digest: str
+
+    @classmethod
+    def of(cls, case: Case) -> "Subject":
+        """A loaded case.
+
+        Raises:
+            ValueError: if its circuit or its task is not known.
+        """
+        if case.circuit is None:
+            raise ValueError(f"Expected a case whose circuit is known, got {case.case_id!r}.")
+        truth = case.circuit.to_json().encode()
+        digests = digest_weights(case.weights), _digest(truth)
+        return cls(case, case.circuit, case.task.tier, *digests)
+
+
+def plan_runs(subjects: Sequence[Subject], settings: BenchSettings) -> list[Run]:
+    """All runs: cases whose models share their shape, and so their compiled programs, together."""
+    by_shape: dict[TransformerConfig, list[str]] = {}
+    for subject in subjects:
+        by_shape.setdefault(subject.case.config, []).append(subject.case.case_id)
+    return [
+        Run(case, method, ablation, seed)
+        for cases in by_shape.values()
+        for ablation in settings.ablations
+        for method in settings.methods
+        for case in cases
+        for seed in settings.seeds
+    ]
+
+
+def facts_of(run: Run, subject: Subject, pairs: Pairs, settings: BenchSettings) -> Facts:
+    """What a run depends on."""
+    method = settings.methods[run.method]
+    return Facts(
+        run=run,
+        tier=subject.tier,
+        universe=UNIVERSE,
+        metric=default_objective(method.objective, subject.case.config),
+        n_inputs=settings.n_inputs,
+        settings=_settings_as_json(method.settings),
+        package_version=importlib.metadata.version("interpbench-jax"),
+        jax_version=jax.__version__,
+        device=jax.devices()[0].device_kind,
+        precision=str(np.dtype(subject.case.model.dtype)),
+        model_digest=subject.model_digest,
+        circuit_digest=subject.circuit_digest,
+        data_digest=digest_pairs(pairs),
+    )
+
+
+def digest_pairs(pairs: Pairs) -> str:
+    """SHA-256 of inputs, corrupted inputs and targets."""
+    digest = hashlib.sha256()
+    for array in (pairs.input_ids, pairs.corrupted_input_ids, pairs.target):
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _settings_as_json(settings: Any) -> str:
+    if not dataclasses.is_dataclass(settings) or isinstance(settings, type):
+        return json.dumps({} if settings is None else {"settings": repr(settings)})
+    return json.dumps(dataclasses.asdict(settings), sort_keys=True, default=repr)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,232 @@
+"""Methods on cases: run, score, keep what is finished, and go on after a kill."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from interpbench_jax.bench.clock import compile_clock
+from interpbench_jax.bench.parts import Part, read_part, write_part
+from interpbench_jax.bench.plan import BenchSettings, Facts, Run, Subject, facts_of, plan_runs
+from interpbench_jax.bench.scoring import score_rows, score_run, values_by_universe
+from interpbench_jax.bench.times import MethodTime
+from interpbench_jax.case import Case
+from interpbench_jax.cases import Pairs
+from interpbench_jax.discovery import discover
+from interpbench_jax.report.rows import ResultRow, ScoreRow
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a benchmark is.
+
+    Attributes:
+        run: what is run next; None at the end.
+        done: how many runs are finished.
+        total: how many there are.
+        seconds_left: an estimate by what the methods have taken so far; None where nothing has
+            been run.
+    """
+
+    run: Run | None
+    done: int
+    total: int
+    seconds_left: float | None
+
+
+Report = Callable[[Status], None]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run that raised.
+
+    Attributes:
+        run: which.
+        message: the error, in one line.
+    """
+
+    run: Run
+    message: str
+
+
+@dataclass(frozen=True)
+class BenchOutcome:
+    """What came of a benchmark.
+
+    Attributes:
+        results: rows of `results.parquet`.
+        scores: rows of `scores.parquet`.
+        failures: runs that raised.
+        times: by method, in the order of the settings.
+        n_runs: how many runs were asked for.
+        n_kept: how many of them had been finished before.
+    """
+
+    results: tuple[ResultRow, ...]
+    scores: tuple[ScoreRow, ...]
+    failures: tuple[Failure, ...]
+    times: tuple[MethodTime, ...]
+    n_runs: int
+    n_kept: int
+
+
+def run_bench(
+    cases: Sequence[Case],
+    settings: BenchSettings,
+    folder: Path | str,
+    report: Report | None = None,
+) -> BenchOutcome:
+    """Run every method on every case, or read what an earlier call has finished.
+
+    Each run that is done is kept in `folder/parts`; called again with the same arguments, only
+    what is missing is run, and the rows are those of a call that was never interrupted, but for
+    `seconds`. A part is used if the method's settings, the metric, the weights, the circuit, the
+    inputs, the device, the precision and the versions of this package and of JAX are those that
+    it was made with; delete the folder to run changed code anew. A run that raises is reported
+    and tried again by the next call.
+
+    Args:
+        cases: whose circuits and tasks are known.
+        settings: what is run.
+        folder: where parts are kept.
+        report: called before every run, and at the end.
+
+    Raises:
+        OSError: if a part cannot be written.
+        ValueError: if a case's circuit or task is not known, or two cases share an id.
+    """
+    if not cases or len({case.case_id for case in cases}) != len(cases):
+        raise ValueError(
+            f"Expected different cases, at least one, got {[case.case_id for case in cases]}."
+        )
+    bench = _Bench(cases, settings, Path(folder))
+    for run in bench.runs:
+        if report is not None:
+            report(bench.status(run))
+        bench.finish(run)
+    if report is not None:
+        report(bench.status(None))
+    return bench.outcome()
+
+
+class _Bench:
+    """A benchmark under way."""
+
+    def __init__(self, cases: Sequence[Case], settings: BenchSettings, folder: Path):
+        self._subjects = {case.case_id: Subject.of(case) for case in cases}
+        self._settings = settings
+        self._folder = folder
+        self.runs = plan_runs(list(self._subjects.values()), settings)
+        self._left = Counter(run.method for run in self.runs)
+        self._spent: dict[str, list[float]] = {}
+        self._results: list[ResultRow] = []
+        self._scores: list[ScoreRow] = []
+        self._parts: list[tuple[Run, Part]] = []
+        self._failures: list[Failure] = []
+        self._n_kept = 0
+        self._pairs: dict[tuple[str, int], Pairs] = {}
+
+    def finish(self, run: Run) -> None:
+        """Read a run's part, or make it."""
+        subject, started = self._subjects[run.case], time.perf_counter()
+        try:
+            pairs = self._sample(run)
+            facts = facts_of(run, subject, pairs, self._settings)
+            part = read_part(self._folder, facts)
+            if part is not None:
+                self._n_kept += 1
+            else:
+                part = self._make(facts, subject, pairs)
+                self._spent.setdefault(run.method, []).append(time.perf_counter() - started)
+        except OSError:
+            raise
+        except Exception as error:
+            message = " ".join(f"{type(error).__name__}: {error}".split())
+            self._failures.append(Failure(run, message))
+        else:
+            self._results += part.results
+            self._scores += score_rows(facts, subject.circuit, part.values)
+            self._parts.append((run, part))
+        self._left[run.method] -= 1
+
+    def status(self, run: Run | None) -> Status:
+        """How far it is."""
+        total = len(self.runs)
+        return Status(run, total - self._left.total(), total, self._estimate())
+
+    def outcome(self) -> BenchOutcome:
+        """What came of it."""
+        times = []
+        for method in self._settings.methods:
+            own = [part for run, part in self._parts if run.method == method]
+            times.append(
+                MethodTime(
+                    method,
+                    len(own),
+                    sum((part.seconds for part in own), 0.0),
+                    sum((part.compile_seconds for part in own), 0.0),
+                    sum((part.scoring_seconds for part in own), 0.0),
+                )
+            )
+        return BenchOutcome(
+            tuple(self._results),
+            tuple(self._scores),
+            tuple(self._failures),
+            tuple(times),
+            len(self.runs),
+            self._n_kept,
+        )
+
+    def _make(self, facts: Facts, subject: Subject, pairs: Pairs) -> Part:
+        run, clock = facts.run, compile_clock()
+        started = time.perf_counter()
+        scores = discover(
+            subject.case.model,
+            pairs.input_ids,
+            pairs.corrupted_input_ids,
+            self._settings.methods[run.method],
+            ablation=run.ablation,
+            targets=pairs.target,
+            universe=facts.universe,
+            seed=run.seed,
+        )
+        found = time.perf_counter()
+        compiling = clock.seconds_since(started)
+        seconds = found - started - compiling
+        rows = score_run(facts, subject, pairs, scores)
+        values = values_by_universe(scores, subject.circuit)
+        part = Part(
+            results=tuple(replace(row, seconds=seconds) for row in rows),
+            values={
+                "edge": values[facts.universe, "edge"],
+                "node": values[facts.universe, "node"],
+            },
+            seconds=seconds,
+            compile_seconds=compiling,
+            scoring_seconds=time.perf_counter() - found,
+        )
+        write_part(self._folder, facts, part)
+        return part
+
+    def _sample(self, run: Run) -> Pairs:
+        """The inputs of a case and a seed; those of one model's shape are kept at a time."""
+        key = (run.case, run.seed)
+        if key not in self._pairs:
+            shape = self._subjects[run.case].case.config
+            for other in list(self._pairs):
+                if self._subjects[other[0]].case.config != shape:
+                    del self._pairs[other]
+            case = self._subjects[run.case].case
+            self._pairs[key] = case.sample(self._settings.n_inputs, seed=run.seed)
+        return self._pairs[key]
+
+    def _estimate(self) -> float | None:
+        """Seconds for what is left, by each method's mean so far, or that of all."""
+        every = [seconds for own in self._spent.values() for seconds in own]
+        if not every:
+            return None
+        overall = sum(every) / len(every)
+        means = {method: sum(own) / len(own) for method, own in self._spent.items()}
+        return sum(left * means.get(method, overall) for method, left in self._left.items())

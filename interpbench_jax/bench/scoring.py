@@ -1,0 +1,193 @@
+"""What one run of a method found, as rows."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from interpbench_jax.bench.plan import Facts, Subject
+from interpbench_jax.bench.submission import item_names
+from interpbench_jax.cases import Pairs
+from interpbench_jax.circuit import UNIVERSES, Circuit, UniverseName
+from interpbench_jax.discovery import Scores
+from interpbench_jax.report.rows import LEVELS, Level, ResultRow, ScoreRow
+from interpbench_jax.scores import (
+    Curve,
+    edges_from_nodes,
+    kept_curve,
+    nodes_from_edges,
+    paper_auc,
+    paper_curve,
+    promote_node_scores,
+    promote_scores,
+    rank_scores,
+    score_largest,
+    structure_scores,
+    truth_of,
+)
+from interpbench_jax.scores.faithfulness import faithfulness_curve
+
+PAPER_UNIVERSE: UniverseName = "head"
+
+Values = Mapping[tuple[UniverseName, Level], Float[np.ndarray, " items"]]
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """What a method's most important items have of the truth; the fields are the row's."""
+
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    shd: int | None = None
+    is_connected: bool | None = None
+
+
+def score_run(facts: Facts, subject: Subject, pairs: Pairs, scores: Scores) -> list[ResultRow]:
+    """The results of a run, in every universe and level; `seconds` are left out.
+
+    Importance is the absolute score. Edges of a method that scores nodes, and nodes of one that
+    scores edges, are `scores.edges_from_nodes` and `nodes_from_edges`. Precision, recall and F1
+    are of as many items as are true, by mean over ways to break ties; `shd`, likewise, is rounded.
+    Rows of `head` have the paper's area, that of edges in the finest universe the faithfulness,
+    with the ablation and the inputs of the run.
+
+    Raises:
+        ValueError: if circuits cannot be evaluated, because effects are not numbers.
+    """
+    values = values_by_universe(scores, subject.circuit)
+    curve = paper_curve_of(scores, values, subject.circuit)
+    cpr, cmd = _faithfulness(facts, subject, pairs, values[scores.universe, "edge"])
+    rows = []
+    for rank in rank_scores(scores.values, subject.circuit, scores.universe, scores.level):
+        name, level = rank.universe, rank.level
+        choice = _choose(values[name, level], subject.circuit, name, level)
+        is_finest = name == scores.universe and level == "edge"
+        rows.append(
+            ResultRow(
+                case=facts.run.case,
+                tier=facts.tier,
+                method=facts.run.method,
+                ablation=facts.run.ablation,
+                seed=facts.run.seed,
+                universe=name,
+                level=level,
+                n_items=rank.n_items,
+                n_true=rank.n_true,
+                roc_auc=rank.roc_auc,
+                average_precision=rank.average_precision,
+                null_mean=rank.null_mean,
+                null_low=rank.null_low,
+                null_high=rank.null_high,
+                p_value=rank.p_value,
+                paper_auc=paper_auc(curve, level) if name == PAPER_UNIVERSE else None,
+                precision=choice.precision,
+                recall=choice.recall,
+                f1=choice.f1,
+                shd=choice.shd,
+                is_connected=choice.is_connected,
+                cpr=cpr if is_finest else None,
+                cmd=cmd if is_finest else None,
+                metric=facts.metric,
+                n_inputs=facts.n_inputs,
+                settings=facts.settings,
+                package_version=facts.package_version,
+                jax_version=facts.jax_version,
+                device=facts.device,
+                model_digest=facts.model_digest,
+                circuit_digest=facts.circuit_digest,
+                data_digest=facts.data_digest,
+            )
+        )
+    return rows
+
+
+def values_by_universe(scores: Scores, circuit: Circuit) -> Values:
+    """The importance of every edge and node, in a method's universe and in the coarser ones."""
+    shape = (circuit.n_layers, circuit.n_heads)
+    own = np.abs(np.asarray(scores.values, np.float64))
+    found: dict[tuple[UniverseName, Level], np.ndarray] = {}
+    for name in UNIVERSES[UNIVERSES.index(scores.universe) :]:
+        if scores.level == "edge":
+            edges = promote_scores(own, scores.universe, name, *shape)
+            nodes = nodes_from_edges(edges, name, *shape)
+        else:
+            nodes = promote_node_scores(own, scores.universe, name, *shape)
+            edges = edges_from_nodes(nodes, name, *shape)
+        found[name, "edge"], found[name, "node"] = edges, nodes
+    return found
+
+
+def paper_curve_of(scores: Scores, values: Values, circuit: Circuit) -> Curve:
+    """The paper's curve: over its thresholds, or over those of a method with circuits of its own.
+
+    Such a method says which edges each of its thresholds keeps in `details["kept"]`.
+    """
+    kept = scores.details.get("kept")
+    if kept is None:
+        return paper_curve(values[scores.universe, "edge"], circuit, scores.universe)
+    numbers = tuple(map(float, range(len(kept))))
+    return kept_curve(np.asarray(kept, bool), circuit, scores.universe, thresholds=numbers)
+
+
+def score_rows(
+    facts: Facts, circuit: Circuit, values: Mapping[Level, Float[np.ndarray, " items"]]
+) -> list[ScoreRow]:
+    """The importance of every edge and every node of the finest universe, as rows."""
+    run, shape = facts.run, (circuit.n_layers, circuit.n_heads)
+    return [
+        ScoreRow(
+            case=run.case,
+            method=run.method,
+            ablation=run.ablation,
+            seed=run.seed,
+            level=level,
+            item=item,
+            value=float(value),
+            in_circuit=bool(inside),
+        )
+        for level in LEVELS
+        for item, value, inside in zip(
+            item_names(facts.universe, level, *shape),
+            values[level],
+            truth_of(circuit, facts.universe, level),
+            strict=True,
+        )
+    ]
+
+
+def _choose(
+    values: Float[np.ndarray, " items"], circuit: Circuit, name: UniverseName, level: Level
+) -> _Choice:
+    if level == "node":
+        nodes = score_largest(values, truth_of(circuit, name, level))
+        return _Choice(nodes.precision, nodes.recall, nodes.f1)
+    found = structure_scores(values, circuit, name)
+    edges = found.edges
+    return _Choice(
+        edges.precision, edges.recall, edges.f1, round(edges.hamming), found.is_connected
+    )
+
+
+def _faithfulness(
+    facts: Facts, subject: Subject, pairs: Pairs, values: Float[np.ndarray, " edges"]
+) -> tuple[float | None, float | None]:
+    """CPR and CMD; None for constants that were learned, which are not kept."""
+    ablation = facts.run.ablation
+    if ablation == "optimal":
+        return None, None
+    curve = faithfulness_curve(
+        subject.case.model,
+        pairs.input_ids,
+        pairs.corrupted_input_ids,
+        values,
+        universe=facts.universe,
+        ablation=ablation,
+    )
+    return _finite(curve.cpr), _finite(curve.cmd)
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

@@ -1,0 +1,257 @@
+"""The command that benchmarks discovery methods on cases."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+from rich.console import Console
+
+from interpbench_jax.cli.compile_cache import NoCacheOption, use_cache
+from interpbench_jax.cli.console import (
+    EVERY_CASE,
+    PACKAGED,
+    Exit,
+    JsonOption,
+    RepoOption,
+    RevisionOption,
+    choose_cases,
+    load,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from interpbench_jax.bench.plan import BenchSettings
+    from interpbench_jax.bench.run import BenchOutcome, Status
+    from interpbench_jax.discovery import AblationName
+
+MARKDOWN_FILE = "results.md"
+PLOTS_FOLDER = "plots"
+_LINE_EVERY_SECONDS = 15.0
+
+
+def bench(
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", metavar="DIR", help="Where results go.", show_default=False),
+    ],
+    cases: Annotated[
+        str,
+        typer.Option(metavar="3,11,...", help="Ids or folders; 'all' for every packaged case."),
+    ] = EVERY_CASE,
+    methods: Annotated[
+        str | None,
+        typer.Option(metavar="eap,acdc,...", help="Methods.", show_default="all"),
+    ] = None,
+    seeds: Annotated[
+        str,
+        typer.Option(
+            metavar="0,1,...", help="Each gives the inputs and the method's own random numbers."
+        ),
+    ] = "0",
+    ablations: Annotated[
+        str,
+        typer.Option(
+            metavar="resample,...", help="What takes a node's place: resample, mean, zero, optimal."
+        ),
+    ] = "resample",
+    n: Annotated[int, typer.Option("--n", help="How many pairs of inputs.", min=1)] = 1000,
+    plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Draw plots too.")] = True,
+    repo: RepoOption = PACKAGED,
+    revision: RevisionOption = None,
+    as_json: JsonOption = False,
+    no_cache: NoCacheOption = False,
+) -> None:
+    """Run discovery methods on cases and score what they find against the known circuits.
+
+    Writes results.parquet, scores.parquet, results.md and plots. Finished runs
+    are kept in DIR/parts, so that a benchmark that was stopped goes on when it
+    is called again. Exits with 1 where a method failed; the others go on.
+    """
+    names = choose_cases(_split(cases, "--cases"))
+    wanted_seeds = _numbers(seeds, "--seeds")
+    use_cache(no_cache)
+    from interpbench_jax.bench.plan import BenchSettings, choose_methods
+    from interpbench_jax.bench.run import run_bench
+    from interpbench_jax.bench.table import write_tables
+    from interpbench_jax.discovery import METHODS
+
+    settings = BenchSettings(
+        methods=choose_methods(_split(methods, "--methods") if methods else list(METHODS)),
+        ablations=cast("tuple[AblationName, ...]", tuple(_split(ablations, "--ablations"))),
+        seeds=wanted_seeds,
+        n_inputs=n,
+    )
+    loaded = [load(name, repo, revision) for name in names]
+    started = time.perf_counter()
+    with _progress() as report:
+        outcome = run_bench(loaded, settings, output, report)
+    seconds = time.perf_counter() - started
+    if outcome.results:
+        write_tables(output, outcome.results, outcome.scores)
+        _write_report(output, outcome, settings, plots)
+    if as_json:
+        print_json(_as_json(output, outcome, seconds))
+    else:
+        _print(output, outcome, seconds)
+    raise typer.Exit(Exit.CHECK_FAILED if outcome.failures else Exit.DONE)
+
+
+def _split(text: str, option: str) -> list[str]:
+    parts = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not parts:
+        raise ValueError(f"Expected {option} as names with commas between them, got {text!r}.")
+    return parts
+
+
+def _numbers(text: str, option: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in _split(text, option))
+    except ValueError:
+        raise ValueError(
+            f"Expected {option} as numbers with commas between them, such as 0,1; got {text!r}."
+        ) from None
+
+
+def _write_report(
+    folder: Path, outcome: "BenchOutcome", settings: "BenchSettings", plots: bool
+) -> None:
+    """The Markdown and the plots."""
+    from interpbench_jax.bench.times import failures_grid
+    from interpbench_jax.report.bench import results_markdown
+    from interpbench_jax.report.grids import as_markdown
+    from interpbench_jax.weights import write_atomically
+
+    text = results_markdown(outcome.results)
+    if outcome.failures:
+        text += "\n" + as_markdown(failures_grid(_failed(outcome)))
+    write_atomically(folder / MARKDOWN_FILE, text)
+    if not plots:
+        return
+    from interpbench_jax.report.plots import write_plots
+
+    ran = {row.ablation for row in outcome.results}
+    for ablation in settings.ablations:
+        if ablation in ran:
+            inner = [ablation] if len(settings.ablations) > 1 else []
+            where = folder.joinpath(PLOTS_FOLDER, *inner)
+            write_plots(outcome.results, outcome.scores, where, ablation=ablation)
+
+
+def _print(folder: Path, outcome: "BenchOutcome", seconds: float) -> None:
+    from interpbench_jax.bench.times import failures_grid, times_grid
+    from interpbench_jax.report.bench import leaderboard, leaderboard_grid, tiers_grid
+    from interpbench_jax.report.grids import as_rich
+
+    console = Console()
+    entries = leaderboard(outcome.results)
+    grids = [leaderboard_grid(entries), tiers_grid(outcome.results)] if entries else []
+    grids.append(times_grid(outcome.times))
+    if outcome.failures:
+        grids.append(failures_grid(_failed(outcome)))
+    for grid in grids:
+        console.print(as_rich(grid))
+        console.print()
+    kept = f", {outcome.n_kept} of them kept from before" if outcome.n_kept else ""
+    where = f" Written to {folder}." if outcome.results else ""
+    console.print(
+        f"{outcome.n_runs} runs in {seconds:.0f} s{kept}; {len(outcome.failures)} failed.{where}",
+        markup=False,
+        highlight=False,
+    )
+
+
+def _failed(outcome: "BenchOutcome") -> list[tuple[str, str]]:
+    return [(str(failure.run), failure.message) for failure in outcome.failures]
+
+
+def _as_json(folder: Path, outcome: "BenchOutcome", seconds: float) -> dict[str, object]:
+    from interpbench_jax.report.bench import leaderboard
+
+    total = sum(each.total for each in outcome.times) or 1.0
+    return {
+        "folder": str(folder),
+        "runs": outcome.n_runs,
+        "kept": outcome.n_kept,
+        "seconds": seconds,
+        "failures": [{"run": run, "message": message} for run, message in _failed(outcome)],
+        "times": [
+            {
+                "method": each.method,
+                "runs": each.runs,
+                "seconds": each.seconds,
+                "compile_seconds": each.compile_seconds,
+                "scoring_seconds": each.scoring_seconds,
+                "share": each.total / total,
+            }
+            for each in outcome.times
+        ],
+        "leaderboard": [
+            {
+                "method": entry.method,
+                "ablation": entry.ablation,
+                "cases": entry.n_cases,
+                "head_no_embed": entry.head_no_embed and entry.head_no_embed.mean,
+                "head": entry.head and entry.head.mean,
+                "average_precision": entry.average_precision,
+                "paper_auc": entry.paper_auc,
+                "cpr": entry.cpr,
+                "cmd": entry.cmd,
+                "seconds": entry.seconds,
+            }
+            for entry in leaderboard(outcome.results)
+        ],
+    }
+
+
+@contextmanager
+def _progress() -> "Iterator[Callable[[Status], None]]":
+    """On standard error: a bar with the time left, or a line now and then where nobody looks."""
+    if not sys.stderr.isatty():
+        yield _Lines()
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[left]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting", total=None, left="")
+
+        def report(status: "Status") -> None:
+            bar.update(
+                task,
+                description=str(status.run or "done"),
+                completed=status.done,
+                total=status.total,
+                left=_left(status),
+            )
+
+        yield report
+
+
+class _Lines:
+    """Says how far it is, at most every so many seconds."""
+
+    def __init__(self) -> None:
+        self._last = time.perf_counter()
+
+    def __call__(self, status: "Status") -> None:
+        if time.perf_counter() - self._last >= _LINE_EVERY_SECONDS:
+            self._last = time.perf_counter()
+            line = f"{status.done} of {status.total} runs done; {status.run or 'done'}"
+            typer.echo(f"{line}; {_left(status)}", err=True)
+
+
+def _left(status: "Status") -> str:
+    seconds = status.seconds_left
+    if seconds is None:
+        return "time left not known yet"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"about {minutes}:{rest:02d} left"

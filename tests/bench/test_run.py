@@ -1,0 +1,270 @@
+"""Running methods on cases: rows, resuming, failures."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from interpbench_jax.bench.parts import PARTS_FOLDER, part_path
+from interpbench_jax.bench.plan import (
+    BenchSettings,
+    Run,
+    Subject,
+    choose_methods,
+    facts_of,
+    plan_runs,
+)
+from interpbench_jax.bench.run import BenchOutcome, Status, run_bench
+from interpbench_jax.bench.table import read_results, write_tables
+from interpbench_jax.bench.times import MethodTime, failures_grid, times_grid
+from interpbench_jax.case import Case
+from interpbench_jax.circuit import UNIVERSES, universe
+from interpbench_jax.discovery import DiscoveryData, Method, Scores
+from interpbench_jax.metrics import Metric
+from interpbench_jax.model import Transformer
+from interpbench_jax.report.rows import Level, ResultRow
+from interpbench_jax.scores import (
+    edges_from_nodes,
+    paper_auc,
+    paper_curve,
+    rank_scores,
+    structure_scores,
+)
+from tests.tiny_models import make_model
+
+N_INPUTS = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Nothing:
+    """No settings."""
+
+    size: float = 1.0
+
+
+def drawn(level: Level) -> Method:
+    """A method that draws its scores, from the key alone."""
+
+    def run(
+        model: Transformer, data: DiscoveryData, metric: Metric, settings: Nothing, key: jax.Array
+    ) -> Scores:
+        space = universe("qkv", model.config.n_layers, model.config.n_heads)
+        items = space.edges if level == "edge" else space.sources
+        generator = np.random.default_rng(np.asarray(jax.random.key_data(key)).tolist())
+        scores = settings.size * generator.standard_normal(len(items))
+        return Scores(level, "qkv", scores)
+
+    return Method(run, Nothing(), is_random=True)
+
+
+def broken(
+    model: Transformer, data: DiscoveryData, metric: Metric, settings: Nothing, key: jax.Array
+) -> Scores:
+    raise ArithmeticError("nothing adds\nup")
+
+
+def make_settings(**methods: Method) -> BenchSettings:
+    return BenchSettings(methods, seeds=(0, 1), n_inputs=N_INPUTS)
+
+
+@pytest.fixture(scope="module")
+def cases() -> list[Case]:
+    return [make_model("35"), make_model("37", seed=1)]  # of one shape
+
+
+@pytest.fixture(scope="module")
+def settings() -> BenchSettings:
+    return make_settings(edges=drawn("edge"), nodes=drawn("node"))
+
+
+@pytest.fixture(scope="module")
+def finished(
+    cases: list[Case], settings: BenchSettings, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, BenchOutcome, list[Status]]:
+    folder, seen = tmp_path_factory.mktemp("bench"), []
+    return folder, run_bench(cases, settings, folder, seen.append), seen
+
+
+def find(rows: Sequence[ResultRow], **wanted: object) -> ResultRow:
+    (row,) = [
+        row for row in rows if all(getattr(row, name) == value for name, value in wanted.items())
+    ]
+    return row
+
+
+def without_seconds(outcome: BenchOutcome) -> list[ResultRow]:
+    return [dataclasses.replace(row, seconds=None) for row in outcome.results]
+
+
+def test_every_run_has_a_row_of_every_universe_and_level(finished) -> None:
+    _, outcome, _ = finished
+    keys = {row.key for row in outcome.results}
+    assert len(keys) == len(outcome.results) == 2 * 2 * 2 * len(UNIVERSES) * 2
+    assert outcome.n_runs == 8 and outcome.n_kept == 0 and not outcome.failures
+    for row in outcome.results:
+        assert (row.paper_auc is not None) == (row.universe == "head")
+        assert row.cpr is None or (row.universe, row.level) == ("qkv", "edge")
+        assert row.is_connected is not None if row.level == "edge" else row.shd is None
+        assert row.tier and row.metric == "kl" and row.n_inputs == N_INPUTS
+        assert json.loads(row.settings) == {"size": 1.0}
+        assert len(row.data_digest) == len(row.circuit_digest) == len(row.model_digest) == 64
+    assert any(row.cpr is not None for row in outcome.results)
+
+
+def test_rows_are_what_the_scores_give(cases: list[Case], finished) -> None:
+    _, outcome, _ = finished
+    circuit = cases[0].circuit
+    assert circuit is not None
+    shape = (circuit.n_layers, circuit.n_heads)
+    levels: dict[str, Level] = {"edges": "edge", "nodes": "node"}
+    for method, level in levels.items():
+        own = {"case": "35", "method": method, "seed": 1}
+        items = [
+            row
+            for row in outcome.scores
+            if (row.case, row.method, row.seed, row.level) == ("35", method, 1, level)
+        ]
+        values = np.asarray([row.value for row in items])
+        assert (values >= 0).all() and len({row.item for row in items}) == len(items)
+        for rank in rank_scores(values, circuit, "qkv", level):
+            row = find(outcome.results, **own, universe=rank.universe, level=rank.level)
+            facts = (row.roc_auc, row.average_precision, row.p_value, row.n_true)
+            assert facts == (rank.roc_auc, rank.average_precision, rank.p_value, rank.n_true)
+        edges = values if level == "edge" else edges_from_nodes(values, "qkv", *shape)
+        curve = paper_curve(edges, circuit, "qkv")
+        for each in levels.values():
+            row = find(outcome.results, **own, universe="head", level=each)
+            assert row.paper_auc == paper_auc(curve, each)
+        found = structure_scores(edges, circuit, "qkv")
+        row = find(outcome.results, **own, universe="qkv", level="edge")
+        assert (row.f1, row.is_connected) == (found.edges.f1, found.is_connected)
+        assert row.shd == round(found.edges.hamming)
+
+
+def test_it_is_said_how_far_it_is(finished) -> None:
+    *_, seen = finished
+    assert [status.done for status in seen] == list(range(9))
+    assert {status.total for status in seen} == {8}
+    assert seen[0].seconds_left is None and seen[-1].seconds_left == 0 and seen[-1].run is None
+    assert str(seen[0].run) == "case 35, edges (resample, seed 0)"
+    assert all(status.seconds_left > 0 for status in seen[1:-1])
+
+
+def test_a_second_call_runs_nothing(cases: list[Case], settings: BenchSettings, finished) -> None:
+    folder, outcome, _ = finished
+    again = run_bench(cases, settings, folder)
+    assert again.n_kept == again.n_runs
+    assert again == dataclasses.replace(outcome, n_kept=again.n_kept)
+
+
+def test_what_is_missing_is_made_as_before(
+    cases: list[Case], settings: BenchSettings, finished, tmp_path: Path
+) -> None:
+    folder, outcome, _ = finished
+    parts = sorted((folder / PARTS_FOLDER).iterdir())
+    (tmp_path / PARTS_FOLDER).mkdir()
+    for path in parts[::2]:
+        (tmp_path / PARTS_FOLDER / path.name).write_bytes(path.read_bytes())
+    # One that was cut short, and one that is another's.
+    (tmp_path / PARTS_FOLDER / parts[1].name).write_bytes(parts[1].read_bytes()[:100])
+    (tmp_path / PARTS_FOLDER / parts[3].name).write_bytes(parts[2].read_bytes())
+    resumed = run_bench(cases, settings, tmp_path)
+    assert resumed.n_kept == len(parts[::2])
+    assert without_seconds(resumed) == without_seconds(outcome)
+    assert resumed.scores == outcome.scores
+    written = [
+        write_tables(tmp_path / name, without_seconds(each), each.scores)
+        for name, each in (("a", outcome), ("b", resumed))
+    ]
+    assert [path.read_bytes() for path in written[0]] == [path.read_bytes() for path in written[1]]
+    assert read_results(tmp_path / "a")
+
+
+def test_parts_are_of_everything_that_a_run_depends_on(
+    cases: list[Case], settings: BenchSettings
+) -> None:
+    def path(case: Case, changed: BenchSettings, n: int = N_INPUTS, data_seed: int = 0) -> Path:
+        ablation, seed = changed.ablations[0], changed.seeds[0]
+        run = Run(case.case_id, "edges", ablation, seed)
+        pairs = case.sample(n, seed=data_seed)
+        return part_path(Path(), facts_of(run, Subject.of(case), pairs, changed))
+
+    first = path(cases[0], settings)
+    assert path(cases[0], settings) == first
+    assert path(cases[0], dataclasses.replace(settings, seeds=(0, 2))) == first
+    assert first.name.startswith("35_edges_resample_0_")
+    edges = settings.methods["edges"]
+    larger, other = Method(edges.run, Nothing(2.0)), Method(edges.run, Nothing(), "loss")
+    paths = [
+        path(cases[0], dataclasses.replace(settings, methods={"edges": larger})),
+        path(cases[0], dataclasses.replace(settings, methods={"edges": other})),
+        path(cases[0], dataclasses.replace(settings, n_inputs=N_INPUTS + 1)),
+        path(cases[0], dataclasses.replace(settings, ablations=("zero",))),
+        path(cases[0], dataclasses.replace(settings, seeds=(1,))),
+        path(cases[0], settings, data_seed=1),
+        path(cases[1], settings),
+        path(make_model("35", seed=5), settings),
+    ]
+    assert len({first, *paths}) == 1 + len(paths)
+
+
+def test_a_method_that_raises_does_not_stop_the_others(cases: list[Case], tmp_path: Path) -> None:
+    settings = make_settings(broken=Method(broken, Nothing()), edges=drawn("edge"))
+    outcome = run_bench(cases[:1], settings, tmp_path)
+    assert {row.method for row in outcome.results} == {"edges"}
+    assert [failure.run for failure in outcome.failures] == [
+        Run("35", "broken", "resample", seed) for seed in (0, 1)
+    ]
+    assert outcome.failures[0].message == "ArithmeticError: nothing adds up"
+    assert run_bench(cases[:1], settings, tmp_path).n_kept == 2  # What failed is tried again.
+    (row, *_) = failures_grid([(str(f.run), f.message) for f in outcome.failures]).rows
+    assert row == ("case 35, broken (resample, seed 0)", "ArithmeticError: nothing adds up")
+
+
+def test_cases_of_one_shape_are_run_together() -> None:
+    subjects = [Subject.of(make_model(case)) for case in ("21", "36", "24")]
+    settings = BenchSettings(choose_methods(["eap", "acdc"]), seeds=(0,))
+    runs = [(run.case, run.method) for run in plan_runs(subjects, settings)]
+    assert runs == [
+        *(("21", "eap"), ("24", "eap"), ("21", "acdc"), ("24", "acdc")),
+        *(("36", "eap"), ("36", "acdc")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ablations": ("resample", "nothing")}, "ablations out of resample.*got nothing"),
+        ({"seeds": (0, 0)}, "different seeds"),
+        ({"seeds": ()}, "different seeds"),
+        ({"seeds": (-1,)}, "seeds from 0"),
+        ({"methods": {}}, "at least one method"),
+        ({"n_inputs": 0}, "at least 1 input"),
+    ],
+)
+def test_settings_that_make_no_benchmark(changes: dict, message: str, unchecked: None) -> None:
+    with pytest.raises(ValueError, match=message):
+        BenchSettings(**changes)
+
+
+def test_cases_that_make_no_benchmark(cases: list[Case], settings, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="different cases"):
+        run_bench([cases[0], cases[0]], settings, tmp_path)
+    with pytest.raises(ValueError, match="whose circuit is known"):
+        run_bench([dataclasses.replace(cases[0], circuit=None)], settings, tmp_path)
+    with pytest.raises(ValueError, match=r"methods out of .*got magic"):
+        choose_methods(["eap", "magic"])
+
+
+def test_times_add_up() -> None:
+    grid = times_grid([MethodTime("a", 2, 1.0, 2.0, 0.0), MethodTime("b", 1, 6.0, 0.5, 0.5)])
+    assert grid.rows == (
+        ("b", "1", "6.0", "0.5", "0.5", "70 %"),
+        ("a", "2", "1.0", "2.0", "0.0", "30 %"),
+        ("all", "3", "7.0", "2.5", "0.5", "100 %"),
+    )
+    assert times_grid([]).rows == (("all", "0", "0.0", "0.0", "0.0", "0 %"),)
