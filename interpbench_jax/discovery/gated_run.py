@@ -9,14 +9,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from interpbench_jax.discovery.gradients import run_mlp
 from interpbench_jax.discovery.runs import Chunk, Scoring
 from interpbench_jax.sweeps.forward import (
+    EXACT,
     Layer,
     Weights,
     attend,
     layer_of,
     matmul,
-    mlp,
     project,
     unembed,
 )
@@ -78,7 +79,7 @@ def gated_run(
         qkv = _keep(replaced.qkv[number] + of_qkv * change_qkv)
         z, back_attend = jax.vjp(lambda x: attend(x[0], x[1], x[2], weights), qkv)
         x = _keep(x + _write(layer, _keep(z)))
-        written, back_mlp = jax.vjp(lambda x, layer=layer: mlp(form, layer, x), x)
+        written, back_mlp = run_mlp(form, layer, x)
         change_mlp = _keep(written - replaced.mlp[number])
         x = _keep(x + replaced.mlp[number] + of_mlp * change_mlp)
         backs.append((back_qkv, back_attend, back_mlp, change_qkv, change_mlp))
@@ -90,12 +91,13 @@ def gated_run(
         layer, of_qkv, of_mlp = _part(weights, gates, number)
         back_qkv, back_attend, back_mlp, change_qkv, change_mlp = backs[number]
         x_bar = _keep(x_bar)
-        mlp_bar = _sum_from(x_bar * change_mlp, 0)
-        x_bar = _keep(x_bar + back_mlp(of_mlp * x_bar)[0])
+        mlp_bar = _sum_of_products(x_bar[None], change_mlp[None])
+        x_bar = _keep(x_bar + back_mlp(of_mlp * x_bar))
         (qkv_bar,) = back_attend(_keep(_read(layer, x_bar)))
         qkv_bar = _keep(qkv_bar)
-        heads_bar = _sum_from(qkv_bar * change_qkv, 2)
-        bars.append(jnp.concatenate([heads_bar.reshape(-1), mlp_bar[None]]))
+        n_heads = 3 * qkv_bar.shape[1]
+        heads_bar = _sum_of_products(qkv_bar.reshape(n_heads, -1), change_qkv.reshape(n_heads, -1))
+        bars.append(jnp.concatenate([heads_bar, mlp_bar]))
         if number:
             x_bar = x_bar + back_qkv(_keep(of_qkv * qkv_bar))[0]
     return (value * chunk.share).sum(), jnp.stack(bars[::-1])
@@ -123,6 +125,7 @@ def _joined(layer: Layer) -> Float[Array, "d_model values"]:
     return layer.head_out.transpose(1, 0, 2).reshape(layer.head_out.shape[1], -1)
 
 
-def _sum_from(x: Array, axis: int) -> Array:
-    """The sum over an axis and all after it, as one: XLA's reductions of short axes are slow."""
-    return x.reshape(*x.shape[:axis], -1).sum(axis=axis)
+def _sum_of_products(x: Array, y: Array) -> Array:
+    """For each entry of the first axis: as a matrix product, because XLA's reductions are slow."""
+    n = len(x)
+    return jnp.einsum("gn,gn->g", x.reshape(n, -1), y.reshape(n, -1), precision=EXACT)

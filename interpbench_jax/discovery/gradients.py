@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from interpbench_jax.axes import Tokens
 from interpbench_jax.metrics import ByClass, Targets
+from interpbench_jax.model.layers import ACTIVATIONS
 from interpbench_jax.sweeps.forward import (
     EXACT,
     Form,
@@ -22,7 +23,7 @@ from interpbench_jax.sweeps.forward import (
     Weights,
     attend,
     layer_of,
-    mlp,
+    matmul,
     normalize,
     unembed,
 )
@@ -269,8 +270,23 @@ def _attention(
 
 def _mlp(form: Form, layer: Layer, x: Array) -> tuple[Array, Callable[[Array], Array]]:
     """What an MLP writes, and the way back."""
-    written, back = jax.vjp(lambda x: mlp(form, layer, x), x[0])
-    return written[None], lambda bar: back(bar[0])[0][None]
+    written, back = run_mlp(form, layer, x[0])
+    return written[None], lambda bar: back(bar[0])[None]
+
+
+def run_mlp(form: Form, layer: Layer, x: Array) -> tuple[Array, Callable[[Array], Array]]:
+    """What an MLP writes, and the way back; the activation function is evaluated once for both."""
+    normal, back_norm = jax.vjp(lambda x: normalize(form, x), x)
+    pre = matmul(layer.mlp_in, normal) + layer.mlp_in_bias[:, None, None]
+    hidden, slope = jax.jvp(ACTIVATIONS[form.act_fn], (pre,), (jnp.ones_like(pre),))
+    hidden, slope = _keep((hidden, slope))
+    written = matmul(layer.mlp_out, hidden) + layer.mlp_out_bias[:, None, None]
+
+    def back(bar: Array) -> Array:
+        pre_bar = _keep(matmul(layer.mlp_out.T, bar) * slope)
+        return back_norm(matmul(layer.mlp_in.T, pre_bar))[0]
+
+    return written, back
 
 
 def join(parts: Sequence[Array]) -> Array:
