@@ -1,6 +1,6 @@
 """Time discovery methods on case 11, cold and warm, beside their peers.
 
-    python benchmarks/discovery.py [--json] [--rounds 3] [--threads 1]
+    python -m benchmarks.discovery [--json] [--rounds 3] [--threads 1]
 
 Every method runs in a process of its own: the first call compiles (JAX's cache on disk is off), the
 next `--rounds` are warm. Peers are auto-circuit 1.0.1 in the same run, where the interpreter that

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from interpbench_jax.sites import Edge, Node
     from interpbench_jax.sweeps import SweepResult
     from interpbench_jax.sweeps.request import Ablations, Positions
+    from interpbench_jax.sweeps.run import Source
 
     Result = SweepResult[Edge] | SweepResult[Node]
 
@@ -268,7 +269,7 @@ def _run(subjects: Sequence[Subject], settings: Settings, nodes: bool, hidden: b
     return Swept(subjects, results, seconds, resumed)
 
 
-def _ablations(result: "Result") -> "tuple[Ablation, ...]":
+def _ablations(result: "Result") -> "tuple[Source, ...]":
     return result.ablation if isinstance(result.ablation, tuple) else (result.ablation,)
 
 

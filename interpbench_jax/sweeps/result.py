@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Float
 
 from interpbench_jax.circuit import UniverseName
-from interpbench_jax.sweeps.run import Source
 from interpbench_jax.sites import Edge, Neuron, Node
 from interpbench_jax.sweeps.plan import SweepPlan
+from interpbench_jax.sweeps.run import Source
 
 if TYPE_CHECKING:
     import pandas
