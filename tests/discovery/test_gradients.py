@@ -32,7 +32,7 @@ def small(request: pytest.FixtureRequest, x64: None) -> Small:
 
 
 def slopes(runs: Runs, mask: np.ndarray) -> np.ndarray:
-    return mask_slopes(runs, mask, None, "of_each_run")
+    return mask_slopes(runs, mask, None, "of_each_run")[1]
 
 
 def is_edge(model: Transformer) -> np.ndarray:
