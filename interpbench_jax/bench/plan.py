@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from interpbench_jax.bench.tiers import tier_of
 from interpbench_jax.case import Case
 from interpbench_jax.cases import Pairs
 from interpbench_jax.circuit import Circuit
@@ -31,8 +33,8 @@ class BenchSettings:
     Attributes:
         methods: by name, with their settings.
         ablations: what takes the place of what is cut.
-        seeds: each gives the inputs, `case.sample(n_inputs, seed)`, and the seed of whatever a
-            method draws at random.
+        seeds: each gives the inputs, `case.sample(n_inputs, seed)`, and, with the case, the seed
+            of whatever a method draws at random.
         n_inputs: pairs of inputs.
 
     Raises:
@@ -87,6 +89,11 @@ class Run:
     method: str
     ablation: AblationName
     seed: int
+
+    @property
+    def method_seed(self) -> int:
+        """The seed of what the method draws: not the same for all cases, or chance would agree."""
+        return zlib.crc32(f"{self.case}/{self.seed}".encode()) >> 1
 
     def __str__(self) -> str:
         return f"case {self.case}, {self.method} ({self.ablation}, seed {self.seed})"
@@ -165,7 +172,7 @@ class Subject:
             raise ValueError(f"Expected a case whose circuit is known, got {case.case_id!r}.")
         truth = case.circuit.to_json().encode()
         digests = digest_weights(case.weights), _digest(truth)
-        return cls(case, case.circuit, case.task.tier, *digests)
+        return cls(case, case.circuit, tier_of(case.task), *digests)
 
 
 def plan_runs(subjects: Sequence[Subject], settings: BenchSettings) -> list[Run]:

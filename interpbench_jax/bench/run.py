@@ -190,7 +190,7 @@ class _Bench:
             ablation=run.ablation,
             targets=pairs.target,
             universe=facts.universe,
-            seed=run.seed,
+            seed=run.method_seed,
         )
         found = time.perf_counter()
         compiling = clock.seconds_since(started)

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from interpbench_jax.bench.problems import Problem, at, check_schema, list_some, show
+from interpbench_jax.bench.tiers import tier_of
 from interpbench_jax.cases import CASES
 from interpbench_jax.circuit import UNIVERSES, Circuit, UniverseName, universe
 from interpbench_jax.report.rows import LEVELS, Level
@@ -58,7 +59,7 @@ class CaseTruth:
         if case.circuit is None:
             raise ValueError(f"Expected a case whose circuit is known, got {case.case_id!r}.")
         task = CASES.get(case.case_id)
-        tier = "" if task is None else task.tier
+        tier = "" if task is None else tier_of(task)
         return cls(case.circuit, digest_weights(case.weights), tier)
 
 

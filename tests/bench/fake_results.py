@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 
 from interpbench_jax.bench.submission import FORMAT, CaseTruth, item_names
+from interpbench_jax.bench.tiers import tier_of
 from interpbench_jax.cases import CASES
 from interpbench_jax.circuit import UNIVERSES, UniverseName
 from interpbench_jax.report.rows import Level, ResultRow, ScoreRow
@@ -28,7 +29,7 @@ class Fake:
 def truths() -> dict[str, CaseTruth]:
     """The truths of the cases used; digests are made up."""
     return {
-        case: CaseTruth(CASES[case].circuit, digest_of(case), CASES[case].tier)
+        case: CaseTruth(CASES[case].circuit, digest_of(case), tier_of(CASES[case]))
         for case in CASES_USED
     }
 
@@ -100,7 +101,7 @@ def result_row(
     }
     return ResultRow(
         case=case,
-        tier=CASES[case].tier if case in CASES else "",
+        tier=tier_of(CASES[case]) if case in CASES else "",
         method=method,
         ablation=ablation,
         seed=seed,

@@ -268,3 +268,10 @@ def test_times_add_up() -> None:
         ("all", "3", "7.0", "2.5", "0.5", "100 %"),
     )
     assert times_grid([]).rows == (("all", "0", "0.0", "0.0", "0.0", "0 %"),)
+
+
+def test_methods_draw_differently_in_each_case_and_seed() -> None:
+    runs = [Run(case, "chance", "resample", seed) for case in ("11", "13") for seed in (0, 1)]
+    seeds = [run.method_seed for run in runs]
+    assert len(set(seeds)) == 4 and all(0 <= seed < 2**31 for seed in seeds)
+    assert seeds[0] == Run("11", "eap", "mean", 0).method_seed
