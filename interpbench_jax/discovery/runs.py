@@ -144,15 +144,22 @@ class Runs:
     def _call(
         self, function: Program, static: tuple[Hashable, ...], calls: Sequence[tuple[Any, ...]]
     ) -> list[Any]:
-        program = compiled(function, static, *calls[0])
-        if self.workers == 1 or len(calls) == 1:
-            return [program(*call) for call in calls]
+        return run_calls(function, static, calls, self.workers)
 
-        def finish(call: tuple[Any, ...]) -> Any:
-            # Programs run while their thread waits for them.
-            return jax.block_until_ready(program(*call))
 
-        return list(_pool(self.workers).map(finish, calls))
+def run_calls(
+    function: Program, static: tuple[Hashable, ...], calls: Sequence[tuple[Any, ...]], workers: int
+) -> list[Any]:
+    """`function(*static, *call)` for calls of the same shapes, shared among threads."""
+    program = compiled(function, static, *calls[0])
+    if workers == 1 or len(calls) == 1:
+        return [program(*call) for call in calls]
+
+    def finish(call: tuple[Any, ...]) -> Any:
+        # Programs run while their thread waits for them.
+        return jax.block_until_ready(program(*call))
+
+    return list(_pool(workers).map(finish, calls))
 
 
 def _on_device(x: Any) -> Any:
@@ -188,10 +195,27 @@ def start_runs(model: Transformer, data: DiscoveryData, metric: Metric) -> Runs:
     size = data.batch_size or min(-(-n_inputs // workers), _MOST_INPUTS)
     form = Form.of(config)
     weights = jax.device_put(stack_weights(model, data.clean.shape[1]))
-    chunks = []
-    for start in range(0, n_inputs, size):
-        index = np.minimum(np.arange(start, start + size), n_inputs - 1)
-        chunks.append(_chunk(form, weights, data, index, np.arange(start, start + size) < n_inputs))
+    starts = np.arange(0, n_inputs, size)[:, None] + np.arange(size)
+    rows = np.minimum(starts, n_inputs - 1)
+    tokens = [np.asarray(data.clean)[index] for index in rows]
+    if data.constants is None:
+        tokens += [np.asarray(data.corrupted)[index] for index in rows]
+    calls = [(weights, some.astype(np.int32)) for some in tokens]
+    plain: list[PlainRun] = run_calls(plain_run, (form,), calls, workers)
+    dtype = plain[0].outputs.dtype
+    replacements = [run.outputs for run in plain[len(rows) :]]
+    if data.constants is not None:
+        # Elsewhere `pos` comes before `d_model`.
+        constants = jnp.asarray(data.constants, dtype).transpose(0, 2, 1, 3)
+        shape = (*plain[0].outputs.shape[:3], 1)
+        replacements = [jnp.broadcast_to(constants, shape)] * len(rows)
+    targets = np.asarray(data.targets)
+    chunks = [
+        Chunk(run, replacement, jnp.asarray(targets[index]), jnp.asarray(own < n_inputs, dtype))
+        for run, replacement, index, own in zip(
+            plain[: len(rows)], replacements, rows, starts, strict=True
+        )
+    ]
     return Runs(
         Scoring(form, metric, data.first_scored),
         weights,
@@ -200,24 +224,6 @@ def start_runs(model: Transformer, data: DiscoveryData, metric: Metric) -> Runs:
         config.n_heads,
         workers,
     )
-
-
-def _chunk(
-    form: Form, weights: Weights, data: DiscoveryData, index: np.ndarray, used: np.ndarray
-) -> Chunk:
-    def run(tokens: Any) -> PlainRun:
-        rows = np.asarray(tokens)[index].astype(np.int32)
-        return compiled(plain_run, (form,), weights, rows)(weights, rows)
-
-    clean = run(data.clean)
-    if data.constants is None:
-        replacement = run(data.corrupted).outputs
-    else:
-        # Elsewhere `pos` comes before `d_model`.
-        constants = jnp.asarray(data.constants, clean.outputs.dtype).transpose(0, 2, 1, 3)
-        replacement = jnp.broadcast_to(constants, (*clean.outputs.shape[:3], 1))
-    targets = jnp.asarray(np.asarray(data.targets)[index])
-    return Chunk(clean, replacement, targets, jnp.asarray(used, clean.outputs.dtype))
 
 
 def _workers() -> int:
