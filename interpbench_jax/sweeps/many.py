@@ -19,8 +19,8 @@ from interpbench_jax.sweeps.request import Ablations, Request
 from interpbench_jax.sweeps.result import SweepResult
 from interpbench_jax.sweeps.run import Inputs, Job, Progress, run_job
 
-# A class that no model ever chooses changes none of these; "mae" is a mean over classes.
-_BLIND_TO_PADDING = tuple(METRICS[name] for name in METRICS if name != "mae")
+# A class that no model ever chooses changes none of these; the others are means over classes.
+_BLIND_TO_PADDING = tuple(METRICS[name] for name in METRICS if name not in ("mae", "mse"))
 _NEVER = -1e9
 
 # Each model's own shape.
@@ -71,6 +71,8 @@ def sweep_many(
             f"Expected inputs for each of {len(models)} models, got {len(clean)} clean, "
             f"{len(others)} corrupted and {len(wanted_classes)} targets."
         )
+    if isinstance(ablation, np.ndarray | jax.Array):
+        raise ValueError("Expected an ablation by name for many models, got an array of constants.")
     wanted = [wanted_edges(model.config, universe) for model in models]
     prepared = [
         prepare(Request(model, tokens, other, ablation, metric, target, first_scored), edges)

@@ -80,7 +80,7 @@ def test_models_of_one_shape_share_programs(
     assert devices.n_compiled() == before + needed
 
 
-def test_classes_that_are_never_chosen_change_no_metric_but_mae() -> None:
+def test_classes_that_are_never_chosen_change_only_means_over_classes() -> None:
     rng = np.random.default_rng(0)
     logits, clean_logits = jnp.asarray(rng.normal(size=(2, 50, 3, 4)), np.float32)
     targets = rng.integers(0, 4, (50, 3)).astype(np.int32)
@@ -93,8 +93,8 @@ def test_classes_that_are_never_chosen_change_no_metric_but_mae() -> None:
             metric(more_logits, more_clean, targets), metric(logits, clean_logits, targets), 1e-6
         )
     ]
-    assert changed == ["mae"]
-    assert METRICS["mae"] not in many._BLIND_TO_PADDING
+    assert changed == ["mae", "mse"]
+    assert not {METRICS[name] for name in changed} & set(many._BLIND_TO_PADDING)
 
 
 def test_targets(alike: list[Transformer]) -> None:
@@ -204,3 +204,10 @@ def test_errors_come_before_anything_is_compiled(alike: list[Transformer]) -> No
 def test_an_unknown_universe_is_refused(alike: list[Transformer]) -> None:
     with pytest.raises(ValueError, match="Expected a universe out of qkv"):
         sweep_many(alike, *make_inputs(alike), universe="heads")  # pyright: ignore
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_constants_are_refused(alike: list[Transformer]) -> None:
+    clean, corrupted = make_inputs(alike)
+    with pytest.raises(ValueError, match="Expected an ablation by name for many models"):
+        sweep_many(alike, clean, corrupted, ablation=np.zeros((1, 1, 1, 1), np.float32))
