@@ -13,6 +13,7 @@ from interpbench_jax.circuit import Universe
 from interpbench_jax.discovery.hard_concrete import HardConcrete, draw_noise
 from interpbench_jax.discovery.learned_gates import edge_slopes, learn
 from interpbench_jax.discovery.method import DiscoveryData, Scores, edge_groups
+from interpbench_jax.discovery.probing import kept_share
 from interpbench_jax.discovery.runs import start_runs
 from interpbench_jax.metrics import Metric
 from interpbench_jax.model import Transformer
@@ -139,7 +140,7 @@ def edge_pruning(
     return Scores(
         "edge",
         data.universe,
-        _sigmoid(edges) * _sigmoid(writers)[own],
+        kept_share(edges) * kept_share(writers)[own],
         {
             "gates": gates,
             "edge_locations": edges,
@@ -155,7 +156,3 @@ def edge_pruning(
 def _sources_of(space: Universe) -> tuple[int, ...]:
     index = {node: i for i, node in enumerate(space.sources)}
     return tuple(index[edge.src] for edge in space.edges)
-
-
-def _sigmoid(location: Float[np.ndarray, " gates"]) -> Float[np.ndarray, " gates"]:
-    return 1 / (1 + np.exp(-location))

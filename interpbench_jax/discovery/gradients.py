@@ -127,18 +127,16 @@ def differentiate(
             its gate: 0 where its output is a given value.
     """
     n_layers, _, n_heads, _, _ = weights.qkv.shape
-    run = _Run(embedded, replacement, mask)
-    if passed is not None:
-        run.passed = passed
+    run = _Run(embedded, replacement, mask, mask if passed is None else passed)
     backs = []
     for number in range(n_layers):
         layer = layer_of(weights, number)
-        passed = None if flow is None else flow[number]
+        flowing = None if flow is None else flow[number]
         results, back = _attention(form, weights, layer, run.read(3 * n_heads))
-        backs.append((back, passed))
+        backs.append((back, flowing))
         run.write(results, layer.attention_bias)
         written, back = _mlp(form, layer, run.read(1))
-        backs.append((back, passed))
+        backs.append((back, flowing))
         run.write(written)
     final = run.read(1)[0]
     logits, back_unembed = jax.vjp(lambda x: unembed(form, weights, x), final)
@@ -172,9 +170,9 @@ class _Run:
     that.
     """
 
-    def __init__(self, embedded: Array, replacement: Array, mask: Array):
+    def __init__(self, embedded: Array, replacement: Array, mask: Array, passed: Array):
         self.mask = mask
-        self.passed = mask
+        self.passed = passed
         self.replacement = replacement
         self.base = jnp.zeros_like(embedded[0])
         self.change: list[Array] = []

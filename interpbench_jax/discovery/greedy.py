@@ -128,7 +128,7 @@ class _MaskedRun:
         self.replacement = replacement
         self.ground = ground
         self.mask = mask
-        self.n_layers, _, self.n_heads, self.d_head, _ = weights.qkv.shape
+        self.n_layers, _, self.n_heads, _, _ = weights.qkv.shape
 
     def from_place(
         self, place: Place, siblings: tuple[Array, ...] | None, head: Array

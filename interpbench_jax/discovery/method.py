@@ -16,7 +16,8 @@ from interpbench_jax.axes import Constants, OtherTokens, Tokens
 from interpbench_jax.circuit import Universe, universe
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.interventions import Ablation
-from interpbench_jax.metrics import Metric, MetricName, Targets
+from interpbench_jax.masks import edge_indices
+from interpbench_jax.metrics import Metric, MetricName, Targets, default_metric
 from interpbench_jax.model import Transformer
 from interpbench_jax.sites import readers, writers
 
@@ -99,19 +100,17 @@ def default_objective(
 ) -> MetricName:
     """The metric that a method is given by default, for a model of classes or of numbers."""
     if objective == "distance":
-        return "l2" if config.is_regression else "kl"
+        return default_metric(config)
     return "target_mae" if config.is_regression else "cross_entropy"
 
 
 def edge_groups(space: Universe) -> np.ndarray:
     """Which edge of a universe each entry of a mask belongs to: `[dst, src]`, -1 for none."""
     n_layers, n_heads = space.n_layers, space.n_heads
-    rows = {node: i for i, node in enumerate(readers(n_layers, n_heads))}
-    columns = {node: i for i, node in enumerate(writers(n_layers, n_heads))}
-    groups = np.full((len(rows), len(columns)), -1, np.int32)
+    shape = (len(readers(n_layers, n_heads)), len(writers(n_layers, n_heads)))
+    groups = np.full(shape, -1, np.int32)
     for number, fine in enumerate(space.members.values()):
-        for edge in fine:
-            groups[rows[edge.dst], columns[edge.src]] = number
+        groups[tuple(edge_indices(fine, n_layers, n_heads).T)] = number
     return groups
 
 

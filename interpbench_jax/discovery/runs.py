@@ -4,11 +4,8 @@ On a CPU the chunks are shared among threads, because XLA alone does not keep se
 on models of this size.
 """
 
-import os
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -29,6 +26,7 @@ from interpbench_jax.metrics import Metric, Targets, by_class
 from interpbench_jax.model import Transformer, check_tokens
 from interpbench_jax.sweeps.devices import Placement, compile_all
 from interpbench_jax.sweeps.forward import Form, Weights, stack_weights
+from interpbench_jax.sweeps.run import default_workers, worker_pool
 
 _MOST_INPUTS = 1024
 
@@ -124,7 +122,7 @@ class Runs:
             for arrays in variants
             for i, chunk in enumerate(self.chunks)
         ]
-        found = self._call(function, (self.scoring, *static), calls)
+        found = run_calls(function, (self.scoring, *static), calls, self.workers)
         n = len(self.chunks)
         return [found[start : start + n] for start in range(0, len(found), n)]
 
@@ -134,17 +132,12 @@ class Runs:
 
     def then(self, function: Program, parts: list[Any]) -> list[Any]:
         """`function(part)` for what each chunk gave."""
-        return self._call(function, (), [(part,) for part in parts])
+        return run_calls(function, (), [(part,) for part in parts], self.workers)
 
     @property
     def dtype(self) -> np.dtype:
         """The precision of the runs."""
         return self.weights.embed.dtype
-
-    def _call(
-        self, function: Program, static: tuple[Hashable, ...], calls: Sequence[tuple[Any, ...]]
-    ) -> list[Any]:
-        return run_calls(function, static, calls, self.workers)
 
 
 def run_calls(
@@ -159,7 +152,7 @@ def run_calls(
         # Programs run while their thread waits for them.
         return jax.block_until_ready(program(*call))
 
-    return list(_pool(workers).map(finish, calls))
+    return list(worker_pool(workers).map(finish, calls))
 
 
 def _on_device(x: Any) -> Any:
@@ -191,7 +184,7 @@ def start_runs(model: Transformer, data: DiscoveryData, metric: Metric) -> Runs:
     """
     check_tokens(model.config, data.clean)
     config, n_inputs = model.config, len(data.clean)
-    workers = _workers()
+    workers = default_workers(Placement())
     size = data.batch_size or min(-(-n_inputs // workers), _MOST_INPUTS)
     form = Form.of(config)
     weights = jax.device_put(stack_weights(model, data.clean.shape[1]))
@@ -224,19 +217,6 @@ def start_runs(model: Transformer, data: DiscoveryData, metric: Metric) -> Runs:
         config.n_heads,
         workers,
     )
-
-
-def _workers() -> int:
-    if jax.default_backend() != "cpu":
-        return 1
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-@lru_cache
-def _pool(workers: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(workers, thread_name_prefix="interpbench-discovery")
 
 
 def _unused(arguments: tuple[Any, ...]) -> tuple[Any, Any]:

@@ -170,7 +170,7 @@ def run_job(
     kept = _empty_logits(job)
     starts = range(0, job.n_inputs, batch)
     total = len(starts) * len(placed)
-    run_all = map if workers == 1 else _pool(workers).map
+    run_all = map if workers == 1 else worker_pool(workers).map
 
     def run_chunk(first: int, rows: slice) -> None:
         tasks = range(first, first + len(placed))
@@ -265,9 +265,10 @@ class _Runs:
 
 
 @lru_cache
-def _pool(workers: int) -> ThreadPoolExecutor:
+def worker_pool(workers: int) -> ThreadPoolExecutor:
+    """So many threads, for calls of programs that do not wait for one another."""
     # Kept: starting threads takes as long as a small sweep.
-    return ThreadPoolExecutor(workers, thread_name_prefix="interpbench-sweep")
+    return ThreadPoolExecutor(workers, thread_name_prefix="interpbench")
 
 
 def _collect(
