@@ -89,6 +89,23 @@ _INERT = frozenset(
 )
 
 
+# What upstream's IOI trainer makes of GPT-2's config. It stores no config that can be read back,
+# nor does release 1.0.0 of `ioi` and `ioi_next_token` have one: upstream makes it anew.
+# Source: cybershiptrooper/iit ed44cbf, tasks/ioi and utils/train_scripts.py; TransformerLens 1.19.
+IOI_CONFIG = TransformerConfig(
+    n_layers=6,
+    n_heads=4,
+    d_model=64,
+    d_head=16,
+    d_mlp=3072,
+    d_vocab=50257,
+    d_vocab_out=50257,
+    n_ctx=1024,
+    act_fn="gelu_new",
+    normalization_type="LNPre",
+)
+
+
 def convert_config(given: Mapping[str, object], name: str) -> TransformerConfig:
     """Our config from the fields of a `HookedTransformerConfig`.
 

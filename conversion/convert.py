@@ -6,10 +6,17 @@ from pathlib import Path
 
 import numpy as np
 
-from conversion.configs import convert_config
+from conversion.configs import IOI_CONFIG, convert_config
 from conversion.errors import UpstreamFormatError
 from conversion.torch_files import read_state_dict
 from conversion.upstream_files import UpstreamFiles, read_config, read_edges, read_meta
+from conversion.vocabulary import (
+    KeptTokens,
+    kept_config,
+    kept_provenance,
+    kept_selections,
+    kept_vocab,
+)
 from interpbench_jax.case import Case
 from interpbench_jax.circuit import Circuit
 from interpbench_jax.config import TransformerConfig
@@ -25,49 +32,79 @@ def convert_case(
     task_description: str = "",
     provenance: Mapping[str, object] | None = None,
     moved: Mapping[Node, Node] | None = None,
+    keep_tokens: KeptTokens | None = None,
 ) -> Case:
     """A case from upstream's files, in either of their layouts.
+
+    What the case keeps is copied out of the files, once and alone: they may be replaced or removed
+    afterwards, and of a vocabulary that is cut only the kept part is ever in memory.
 
     Args:
         files: what `upstream_files.find_upstream_files` found.
         case_id: the case that they hold; upstream's files do not say.
-        vocab: the token of every id, where it is known.
+        vocab: the token of every id, where it is known: of the files' ids, also with `keep_tokens`.
         task_description: what the model computes.
         provenance: where the files came from; their names and digests are added.
         moved: where a head of the compiled program is aligned with another head of the model.
             The current layout's edges name the program's heads and are renamed by it; release
             1.0.0's name the model's.
+        keep_tokens: if given, the tokens of the vocabulary that the case has, as
+            `vocabulary.keep_tokens` gives it; otherwise it has all.
 
     Raises:
-        UpstreamFormatError: if a file is not understood, or the files do not fit one another.
+        UpstreamFormatError: if a file is not understood, or the files do not fit one another, or
+            `keep_tokens` does not fit them.
     """
-    config = convert_config(read_config(files.config), str(files.config))
-    weights = convert_weights(config, read_state_dict(files.weights), str(files.weights))
-    circuit = None
-    if files.edges is not None:
-        pairs = read_edges(files.edges)
+    config = _read_config(files)
+    origin: dict[str, object] = {**(provenance or {}), "layout": files.layout}
+    full_config = config
+    if keep_tokens is not None:
         try:
-            circuit = Circuit.from_names(pairs, config.n_layers, config.n_heads)
-            if files.layout == "current" and moved:
-                circuit = _rename_heads(circuit, moved)
+            config = kept_config(full_config, keep_tokens)
+            vocab = kept_vocab(vocab, keep_tokens)
         except ValueError as error:
-            raise UpstreamFormatError(f"{files.edges}: {error}") from error
-    training = {} if files.meta is None else read_meta(files.meta)
+            raise UpstreamFormatError(f"{files.weights}: {error}") from error
+        origin |= kept_provenance(full_config, keep_tokens, {})
+    state = read_state_dict(
+        files.weights,
+        selections={} if keep_tokens is None else kept_selections(full_config, keep_tokens),
+    )
+    weights = convert_weights(config, state, str(files.weights), n_ctx_of_file=full_config.n_ctx)
     paths = (files.weights, files.config, files.edges, files.meta)
-    origin = {
-        **(provenance or {}),
-        "layout": files.layout,
-        "sha256": {path.name: _sha256(path) for path in paths if path is not None},
-        "training_args": training,
-    }
+    origin["sha256"] = {path.name: _sha256(path) for path in paths if path is not None}
+    origin["training_args"] = {} if files.meta is None else read_meta(files.meta)
+    circuit = _read_circuit(files, config, moved or {})
     try:
         return Case(case_id, config, weights, circuit, vocab, task_description, origin)
     except ValueError as error:
         raise UpstreamFormatError(f"{files.weights.parent}: {error}") from error
 
 
+def _read_config(files: UpstreamFiles) -> TransformerConfig:
+    if files.config is None:
+        return IOI_CONFIG
+    return convert_config(read_config(files.config), str(files.config))
+
+
+def _read_circuit(
+    files: UpstreamFiles, config: TransformerConfig, moved: Mapping[Node, Node]
+) -> Circuit | None:
+    if files.edges is None:
+        return None
+    pairs = read_edges(files.edges)
+    try:
+        circuit = Circuit.from_names(pairs, config.n_layers, config.n_heads)
+        return _rename_heads(circuit, moved) if files.layout == "current" and moved else circuit
+    except ValueError as error:
+        raise UpstreamFormatError(f"{files.edges}: {error}") from error
+
+
 def convert_weights(
-    config: TransformerConfig, state: Mapping[str, np.ndarray], name: str
+    config: TransformerConfig,
+    state: Mapping[str, np.ndarray],
+    name: str,
+    *,
+    n_ctx_of_file: int | None = None,
 ) -> dict[str, np.ndarray]:
     """A model's weights from a TransformerLens state dict.
 
@@ -78,11 +115,13 @@ def convert_weights(
         config: the model's shape.
         state: every tensor of the state dict by name.
         name: the file, for messages.
+        n_ctx_of_file: the size of the masks, where it is not the config's.
 
     Raises:
         UpstreamFormatError: if a tensor is left over, missing, of another shape or dtype, or a
             buffer says something else than the config.
     """
+    n_ctx = config.n_ctx if n_ctx_of_file is None else n_ctx_of_file
     buffers = {
         f"blocks.{layer}.attn.{buffer}": check
         for layer in range(config.n_layers)
@@ -90,7 +129,7 @@ def convert_weights(
     }
     for key, check in buffers.items():
         if key in state:
-            check(state[key], config, f"{name}: expected {key}")
+            check(state[key], n_ctx, f"{name}: expected {key}")
     weights = {key: array for key, array in state.items() if key not in buffers}
     try:
         check_weights(config, weights)
@@ -110,16 +149,16 @@ def _rename_heads(circuit: Circuit, moved: Mapping[Node, Node]) -> Circuit:
     return Circuit(circuit.n_layers, circuit.n_heads, edges)
 
 
-def _check_mask(mask: np.ndarray, config: TransformerConfig, expected: str) -> None:
-    fits = mask.dtype == np.bool_ and mask.shape == (config.n_ctx, config.n_ctx)
-    if not fits or not np.array_equal(mask, np.tri(config.n_ctx, dtype=np.bool_)):
+def _check_mask(mask: np.ndarray, n_ctx: int, expected: str) -> None:
+    fits = mask.dtype == np.bool_ and mask.shape == (n_ctx, n_ctx)
+    if not fits or not np.array_equal(mask, np.tri(n_ctx, dtype=np.bool_)):
         raise UpstreamFormatError(
-            f"{expected} to be a lower triangle of true of size {config.n_ctx}, got another "
+            f"{expected} to be a lower triangle of true of size {n_ctx}, got another "
             f"{mask.dtype} array of shape {mask.shape}; other masks are not implemented."
         )
 
 
-def _check_ignore(ignore: np.ndarray, config: TransformerConfig, expected: str) -> None:
+def _check_ignore(ignore: np.ndarray, n_ctx: int, expected: str) -> None:
     if ignore.shape != () or not np.isneginf(ignore.astype(np.float64)):
         raise UpstreamFormatError(
             f"{expected} to be minus infinity, got {ignore!r}; scores masked with "
@@ -128,4 +167,5 @@ def _check_ignore(ignore: np.ndarray, config: TransformerConfig, expected: str) 
 
 
 def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

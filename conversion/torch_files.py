@@ -2,16 +2,19 @@
 
 The file is a zip archive: `<name>/data.pkl` pickles a dictionary of tensors, each a view
 (offset, size and stride) of a storage whose bytes are the entry `<name>/data/<key>`. The pickle
-is read into plain records first; all of them are checked before any storage is read.
+is read into plain records first; all of them are checked before any storage is read. A storage
+that is one tensor's own, as nearly all are, goes from the file right into the array that is kept.
 """
 
 import math
 import re
-import struct
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
+from types import MappingProxyType
 from typing import BinaryIO, NamedTuple
 
 import ml_dtypes
@@ -19,13 +22,17 @@ import numpy as np
 
 from conversion.errors import UpstreamFormatError, require_file
 from conversion.pickles import MAX_PICKLE_BYTES, load_restricted
+from conversion.selection import Selection
+from conversion.torch_archive import (
+    BLOCK_BYTES,
+    ZIP_START,
+    fill,
+    open_archive,
+    open_entry,
+    read_entry,
+)
 
-_ZIP_START = b"PK\x03\x04"
-# The central directory of a model with thousands of tensors is far smaller than one such read.
-_MAX_READ_BYTES = 4 << 20
 _MAX_AXES = 32
-_LOCAL_HEADER = struct.Struct("<4s22xHH")
-_ENCRYPTED = 0x1
 
 
 class _StorageType(NamedTuple):
@@ -151,80 +158,73 @@ def _check_state(state: object, max_bytes: int) -> dict[str, _Tensor]:
     return state
 
 
-class _BoundedReader:
-    """What zipfile needs of a file, a bounded number of bytes at a time.
+class _Storages:
+    """The storages of an open archive, read when a tensor asks for them."""
 
-    A central directory that claims more is cut short, which zipfile then refuses.
-    """
+    def __init__(
+        self, archive: zipfile.ZipFile, root: str, order: str, tensors: Iterable[_Tensor]
+    ) -> None:
+        self._archive = archive
+        self._root = root
+        self._is_foreign = order != sys.byteorder
+        self._users = Counter(tensor.storage.key for tensor in tensors)
+        self._shared: dict[str, np.ndarray] = {}
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+    def read(self, tensor: _Tensor, selection: Selection | None) -> np.ndarray:
+        """A tensor, or some of it, as an array that owns its memory."""
+        if selection is not None and selection.shape != tensor.size:
+            raise ValueError(f"a tensor of shape {tensor.size}, not {selection.shape}")
+        if self._users[tensor.storage.key] > 1 or not _is_whole(tensor):
+            array = _copy_view(tensor, self._flat(tensor.storage))
+            return array if selection is None else selection.take(array)
+        with self._open(tensor.storage) as stream:
+            if selection is None:
+                return self._fill(stream, np.empty(tensor.size, tensor.storage.dtype))
+            return selection.gather(self._blocks(stream, tensor), tensor.storage.dtype)
 
-    def read(self, size: int = -1, /) -> bytes:
-        return self._file.read(_MAX_READ_BYTES if size < 0 else min(size, _MAX_READ_BYTES))
+    def _open(self, storage: _Storage) -> AbstractContextManager[zipfile.ZipExtFile]:
+        size = storage.length * storage.dtype.itemsize
+        name = f"{self._root}data/{storage.key}"
+        return open_entry(self._archive, name, sizes=range(size, size + 1))
 
-    def seek(self, offset: int, whence: int = 0, /) -> int:
-        return self._file.seek(offset, whence)
+    def _fill(self, stream: zipfile.ZipExtFile, array: np.ndarray) -> np.ndarray:
+        """The same array, with what comes next in the stream in it."""
+        fill(stream, array)
+        raw = array.reshape(-1).view(f"u{array.itemsize}")
+        if array.dtype == np.bool_ and raw.max(initial=0) > 1:
+            raise ValueError("truth values other than 0 and 1")
+        if self._is_foreign:
+            raw.byteswap(inplace=True)
+        return array
 
-    def tell(self) -> int:
-        return self._file.tell()
+    def _blocks(self, stream: zipfile.ZipExtFile, tensor: _Tensor) -> Iterator[np.ndarray]:
+        """A tensor as blocks of rows, each of which is gone when the next one comes."""
+        rows, *row = tensor.size
+        row_bytes = math.prod(row) * tensor.storage.dtype.itemsize
+        count = max(1, BLOCK_BYTES // row_bytes)
+        buffer = np.empty((min(count, rows), *row), tensor.storage.dtype)
+        for start in range(0, rows, count):
+            yield self._fill(stream, buffer[: rows - start])
 
-    def seekable(self) -> bool:
-        return True
-
-
-def _check_entries(archive: zipfile.ZipFile, file: BinaryIO, max_bytes: int) -> None:
-    """Refuse an archive whose entries share a name or bytes, or expand beyond `max_bytes`."""
-    entries = archive.infolist()
-    if len({entry.filename for entry in entries}) != len(entries):
-        raise ValueError("two entries of one name")
-    total = sum(entry.file_size for entry in entries)
-    if total > max_bytes:
-        raise ValueError(f"entries of {total} bytes; at most {max_bytes}")
-    end = 0
-    for entry in sorted(entries, key=lambda entry: entry.header_offset):
-        if entry.header_offset < end:
-            raise ValueError(f"overlapping entries, at {entry.filename[:120]!r}")
-        file.seek(entry.header_offset)
-        header = file.read(_LOCAL_HEADER.size)
-        signature, name_length, extra_length = _LOCAL_HEADER.unpack(header)
-        if signature != _ZIP_START:
-            raise ValueError(f"no entry where {entry.filename[:120]!r} should start")
-        end = entry.header_offset + len(header) + name_length + extra_length
-        end += entry.compress_size
-    if end > archive.start_dir:
-        raise ValueError("an entry that runs into the central directory")
-
-
-def _read_entry(archive: zipfile.ZipFile, name: str, *, sizes: range) -> bytearray:
-    """Return the bytes of an entry, whose declared size is one of `sizes`."""
-    entry = archive.NameToInfo.get(name)
-    if entry is None:
-        raise ValueError(f"no entry {name[:120]!r}")
-    method = entry.compress_type
-    if method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or entry.flag_bits & _ENCRYPTED:
-        raise ValueError(f"entry {name[:120]!r} encrypted, or compressed by method {method}")
-    if entry.file_size not in sizes:
-        raise ValueError(
-            f"entry {name[:120]!r} of {entry.file_size} bytes, not of {sizes[0]} to {sizes[-1]}"
-        )
-    content = bytearray()
-    with archive.open(entry) as stream:
-        # The last, empty read is what makes zipfile compare the checksum of an empty entry.
-        while chunk := stream.read(_MAX_READ_BYTES):
-            content += chunk
-    if len(content) != entry.file_size:
-        raise ValueError(f"entry {name[:120]!r} cut off after {len(content)} bytes")
-    return content
+    def _flat(self, storage: _Storage) -> np.ndarray:
+        """A whole storage; one that several tensors share is read once."""
+        if storage.key in self._shared:
+            return self._shared[storage.key]
+        with self._open(storage) as stream:
+            flat = self._fill(stream, np.empty(storage.length, storage.dtype))
+        if self._users[storage.key] > 1:
+            self._shared[storage.key] = flat
+        return flat
 
 
-def _read_storage(archive: zipfile.ZipFile, root: str, storage: _Storage, order: str) -> np.ndarray:
-    size = storage.length * storage.dtype.itemsize
-    content = _read_entry(archive, f"{root}data/{storage.key}", sizes=range(size, size + 1))
-    flat = np.frombuffer(content, np.dtype(f"u{storage.dtype.itemsize}"))
-    if storage.dtype == np.bool_ and flat.max(initial=0) > 1:
-        raise ValueError(f"storage {storage.key} of truth values other than 0 and 1")
-    return (flat if order == sys.byteorder else flat.byteswap()).view(storage.dtype)
+def _is_whole(tensor: _Tensor) -> bool:
+    """Whether a tensor is its storage from end to end, in the order of its rows."""
+    step = 1
+    for extent, stride in zip(reversed(tensor.size), reversed(tensor.stride), strict=True):
+        if extent > 1 and stride != step:
+            return False
+        step *= extent
+    return tensor.offset == 0 and step == tensor.storage.length and step > 0
 
 
 def _copy_view(tensor: _Tensor, flat: np.ndarray) -> np.ndarray:
@@ -239,55 +239,73 @@ def _copy_view(tensor: _Tensor, flat: np.ndarray) -> np.ndarray:
     return np.lib.stride_tricks.as_strided(start, tensor.size, strides, writeable=False).copy()
 
 
-def _read_archive(file: BinaryIO, name: str, max_bytes: int) -> dict[str, np.ndarray]:
-    with zipfile.ZipFile(_BoundedReader(file)) as archive:
-        _check_entries(archive, file, max_bytes)
+def _read_archive(
+    file: BinaryIO, name: str, max_bytes: int, selections: Mapping[str, Selection]
+) -> dict[str, np.ndarray]:
+    with open_archive(file, max_bytes=max_bytes) as archive:
         names = archive.namelist()
         roots = [entry[:-8] for entry in names if re.fullmatch(r"[^/]+/data\.pkl", entry)]
         if len(roots) != 1:
             raise ValueError(f"{len(roots)} entries named data.pkl, not one")
         root, order = roots[0], "little"
         if f"{root}byteorder" in names:
-            order = _read_entry(archive, f"{root}byteorder", sizes=range(17)).decode("ascii")
+            order = read_entry(archive, f"{root}byteorder", sizes=range(17)).decode("ascii")
         if order not in ("little", "big"):
             raise ValueError(f"byte order {order!r}")
-        pickled = _read_entry(archive, f"{root}data.pkl", sizes=range(MAX_PICKLE_BYTES + 1))
         state = load_restricted(
-            bytes(pickled),
+            read_entry(archive, f"{root}data.pkl", sizes=range(MAX_PICKLE_BYTES + 1)),
             allowed=_ALLOWED,
             name=f"{name}, data.pkl",
             persistent_load=_reference_storage,
         )
         tensors = _check_state(state, max_bytes)
-        storages = {tensor.storage.key: tensor.storage for tensor in tensors.values()}
-        flat = {key: _read_storage(archive, root, storages[key], order) for key in storages}
-    return {key: _copy_view(tensor, flat[tensor.storage.key]) for key, tensor in tensors.items()}
+        storages = _Storages(archive, root, order, tensors.values())
+        arrays: dict[str, np.ndarray] = {}
+        for key, tensor in tensors.items():
+            try:
+                arrays[key] = storages.read(tensor, selections.get(key))
+            except ValueError as error:
+                raise ValueError(f"{error} (tensor {key[:120]!r})") from error
+    return arrays
 
 
-def read_state_dict(path: Path, *, max_bytes: int = 1 << 30) -> dict[str, np.ndarray]:
+def read_state_dict(
+    path: Path,
+    *,
+    max_bytes: int = 1 << 30,
+    selections: Mapping[str, Selection] = MappingProxyType({}),
+) -> dict[str, np.ndarray]:
     """Return the tensors of a `torch.save`d state dict as arrays that own their memory.
 
     Keys and their order are the file's, dtypes are the storages' (bfloat16 is ml_dtypes's), in
     this machine's byte order. Neither the file, nor all its entries expanded, nor all the arrays
-    may exceed `max_bytes` each; entries that no tensor refers to are not read.
+    may exceed `max_bytes` each; entries that no tensor refers to are not read. The memory taken is
+    that of the arrays and of a block; where tensors share a storage, that storage too.
 
     Source: torch's zip serialization, `docs/source/notes/serialization.rst` in pytorch.
 
+    Args:
+        path: the file.
+        max_bytes: the limit.
+        selections: by name, tensors of which only a part is kept. The rest is read too, a block
+            at a time: checksums are compared, and every number of these tensors must be finite.
+
     Raises:
         FileNotFoundError: if nothing is at `path`.
-        UpstreamFormatError: if the file is anything but such an archive, of dense tensors only.
+        UpstreamFormatError: if the file is anything but such an archive, of dense tensors only, or
+            a selection is of a tensor of another shape.
     """
     require_file(path, max_bytes=max_bytes)
     with path.open("rb") as file:
-        start = file.read(len(_ZIP_START))
-        if start != _ZIP_START:
+        start = file.read(len(ZIP_START))
+        if start != ZIP_START:
             raise UpstreamFormatError(
                 f"{path}: expected a zip archive written by torch 1.6 or later, but it starts "
                 f"with {start!r}. If an older torch wrote it, load it with a current torch "
                 "(weights_only=True) and torch.save it again; otherwise fetch it again."
             )
         try:
-            return _read_archive(file, str(path), max_bytes)
+            return _read_archive(file, str(path), max_bytes, selections)
         except UpstreamFormatError:
             raise
         # Whatever a hostile file brings about is the file's fault; the cause is kept.

@@ -8,7 +8,7 @@ import io
 import pickle
 import struct
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,24 +76,27 @@ def write_state_dict(state: Mapping[str, np.ndarray], name: str) -> bytes:
     Raises:
         ValueError: if an array's dtype is another.
     """
-    tensors = {
-        key: _tensor(key, number, array) for number, (key, array) in enumerate(state.items())
-    }
-    entries = {
-        "data.pkl": write_pickle(_Call(_ORDERED_DICT, items=tensors)),
-        "byteorder": b"little",
-        **{f"data/{number}": _little_endian(array) for number, array in enumerate(state.values())},
-        "version": b"3\n",
-    }
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for entry, content in entries.items():
+        for entry, content in _entries(state):
             info = zipfile.ZipInfo(f"{name}/{entry}")
             start = buffer.tell() + _LOCAL_HEADER_BYTES + len(info.filename.encode()) + 4
             padding = -start % _ALIGNMENT
             info.extra = struct.pack("<2sH", b"FB", padding) + bytes(padding)
             archive.writestr(info, content)
     return buffer.getvalue()
+
+
+def _entries(state: Mapping[str, np.ndarray]) -> Iterator[tuple[str, bytes]]:
+    """The archive's entries by name, in order; the bytes of one array at a time."""
+    tensors = {
+        key: _tensor(key, number, array) for number, (key, array) in enumerate(state.items())
+    }
+    yield "data.pkl", write_pickle(_Call(_ORDERED_DICT, items=tensors))
+    yield "byteorder", b"little"
+    for number, array in enumerate(state.values()):
+        yield f"data/{number}", _little_endian(array)
+    yield "version", b"3\n"
 
 
 def _tensor(key: str, number: int, array: np.ndarray) -> _Call:

@@ -18,8 +18,10 @@ from conversion.pickles import MAX_PICKLE_BYTES, load_restricted
 MAX_META_BYTES = 1 << 20
 MAX_META_DEPTH = 32
 
-# A run's number, or for IOI three of them: ll_model_510.pth, ll_model_100_100_40.pth.
+# A run's number, or for IOI the weights of three losses: ll_model_510.pth, ll_model_100_100_40.pth.
 _WEIGHTS_NAME = re.compile(r"ll_model((?:_[0-9]+)*)\.pth")
+_IOI_RUN = re.compile(r"(?:_[0-9]+){3}")
+_IOI_META = "training_args.json"
 _UPSTREAM_NAME = re.compile(r"(?:ll_model|meta|edges).*\.(?:pth|pkl|json)")
 _JSON_TOKEN = re.compile(r'\\.|["\[\]{}]', re.DOTALL)
 
@@ -46,10 +48,13 @@ _OBJECT = object()
 
 @dataclass(frozen=True)
 class UpstreamFiles:
-    """A case's files; `layout` is "v1" (numbered names) or "current"."""
+    """A case's files; `layout` is "v1" (numbered names) or "current".
+
+    Only release 1.0.0's IOI models have no config: it is `configs.IOI_CONFIG`.
+    """
 
     weights: Path
-    config: Path
+    config: Path | None
     edges: Path | None
     meta: Path | None
     layout: str
@@ -273,19 +278,24 @@ def find_upstream_files(directory: Path) -> UpstreamFiles | None:
     runs = [match[1] for name in names if (match := _WEIGHTS_NAME.fullmatch(name))]
     if not runs:
         return None
-    config = f"ll_model_cfg{runs[0]}.pkl"
-    if len(runs) > 1 or config not in names:
+    run = runs[0]
+    config = f"ll_model_cfg{run}.pkl"
+    is_ioi = _IOI_RUN.fullmatch(run) is not None
+    # A config of another name may or may not be this model's.
+    may_lack_config = is_ioi and not any(name.startswith("ll_model_cfg") for name in names)
+    if len(runs) > 1 or (config not in names and not may_lack_config):
         found = ", ".join(name for name in names if _UPSTREAM_NAME.fullmatch(name))
         wanted = "one weights file" if len(runs) > 1 else f"{config} next to the weights"
         raise UpstreamFormatError(
             f"{directory}: expected {wanted}, but found {found}; keep one model per folder, "
             "with its config."
         )
-    meta, edges = f"meta{runs[0]}.json", "edges.pkl"
+    metas = [f"meta{run}.json", *([_IOI_META] if is_ioi else [])]
+    meta = next((name for name in metas if name in names), None)
     return UpstreamFiles(
-        weights=directory / f"ll_model{runs[0]}.pth",
-        config=directory / config,
-        edges=directory / edges if edges in names else None,
-        meta=directory / meta if meta in names else None,
-        layout="v1" if runs[0] else "current",
+        weights=directory / f"ll_model{run}.pth",
+        config=directory / config if config in names else None,
+        edges=directory / "edges.pkl" if "edges.pkl" in names else None,
+        meta=directory / meta if meta is not None else None,
+        layout="v1" if run else "current",
     )

@@ -16,6 +16,7 @@ import numpy as np
 from interpbench_jax.config import TransformerConfig
 
 FLOAT_DTYPES = ("float16", "bfloat16", "float32", "float64")
+_BLOCK_ELEMENTS = 1 << 16
 _DTYPES = {
     "F16": np.dtype("<f2"),
     "BF16": np.dtype(ml_dtypes.bfloat16),
@@ -71,11 +72,22 @@ def check_weights(config: TransformerConfig, weights: Mapping[str, np.ndarray]) 
             )
         if array.dtype.name not in FLOAT_DTYPES:
             raise ValueError(f"Expected {name} as one of {FLOAT_DTYPES}, got {array.dtype}.")
-        if not np.isfinite(array.astype(np.float64)).all():
+        if not is_finite(array):
             raise ValueError(f"Expected finite numbers in {name}, got inf or nan.")
     dtypes = sorted({array.dtype.name for array in weights.values()})
     if len(dtypes) > 1:
         raise ValueError(f"Expected weights of one dtype, got {dtypes}.")
+
+
+def is_finite(array: np.ndarray) -> bool:
+    """Whether no number of an array is inf or nan; takes memory for a small block alone."""
+    blocks = np.nditer(
+        array,
+        flags=("buffered", "external_loop", "zerosize_ok"),
+        order="K",
+        buffersize=_BLOCK_ELEMENTS,
+    )
+    return all(bool(np.isfinite(block).all()) for block in blocks)
 
 
 def save_weights(path: Path, weights: Mapping[str, np.ndarray]) -> None:

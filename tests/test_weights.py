@@ -3,6 +3,7 @@
 import os
 import stat
 import tempfile
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from interpbench_jax.jsontext import parse_json_object
 from interpbench_jax.weights import (
     check_weights,
+    is_finite,
     load_weights,
     save_weights,
     weight_shapes,
@@ -202,6 +204,43 @@ def test_what_is_not_finite_is_refused(dtype: np.typing.DTypeLike, number: float
     weights["blocks.1.mlp.b_in"][3] = number
     with pytest.raises(ValueError, match=r"Expected finite numbers in blocks\.1\.mlp\.b_in"):
         check_weights(CONFIG, weights)
+
+
+@each_dtype
+@pytest.mark.parametrize("order", ["rows", "columns", "every other", "backwards"])
+@pytest.mark.parametrize("place", [(0, 0), (299, 499), (150, 250)])
+def test_one_bad_number_is_found_wherever_it_is(
+    dtype: np.typing.DTypeLike, order: str, place: tuple[int, int]
+) -> None:
+    # Larger than two blocks, so that a number lies in the first, in the last and between.
+    changes = {"columns": np.asfortranarray, "every other": lambda a: a.repeat(2, axis=1)[:, ::2]}
+    changes["backwards"] = lambda a: a[::-1, ::-1]
+    array = changes.get(order, np.asarray)(np.ones((300, 500), dtype))
+    assert is_finite(array)
+    array[place] = np.nan
+    assert not is_finite(array)
+
+
+@each_dtype
+@pytest.mark.parametrize("shape", [(), (0,), (3, 0, 2), (1, 1)])
+def test_small_and_empty_arrays_are_finite_or_not(
+    dtype: np.typing.DTypeLike, shape: tuple[int, ...]
+) -> None:
+    assert is_finite(np.zeros(shape, dtype))
+    assert is_finite(np.full(shape, np.inf, dtype)) == (0 in shape)
+
+
+def test_big_endian_numbers_are_finite_or_not() -> None:
+    assert is_finite(np.ones(3, ">f4")) and not is_finite(np.full(3, np.inf, ">f4"))
+
+
+def test_finiteness_takes_memory_for_a_block() -> None:
+    array = np.ones((1000, 2000), np.float32)
+    tracemalloc.start()
+    assert is_finite(array) and is_finite(array.T) and is_finite(array[:, ::2])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < array.nbytes / 8
 
 
 def test_mixed_dtypes_are_refused() -> None:

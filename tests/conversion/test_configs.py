@@ -1,13 +1,15 @@
 """TransformerLens's configs: what is read, what does not matter, and what is refused."""
 
+import json
 import math
+from dataclasses import asdict
 
 import pytest
 
-from conversion.configs import convert_config
+from conversion.configs import IOI_CONFIG, convert_config
 from conversion.errors import UpstreamFormatError
 from interpbench_jax.config import TransformerConfig
-from tests.fixtures import CASE_IDS, read_upstream_case, requires_upstream
+from tests.fixtures import CASE_IDS, UPSTREAM, read_upstream_case, requires_upstream
 
 # Every field of TransformerLens 1.19's HookedTransformerConfig, with case 11's values.
 GIVEN: dict[str, object] = {
@@ -76,6 +78,31 @@ CASE_11 = TransformerConfig(
     n_ctx=10,
     act_fn="gelu",
 )
+# What `HookedTransformer.from_pretrained("gpt2").cfg` says otherwise, its layer norms folded, and
+# the four numbers that upstream's IOI trainer then changes.
+IOI: dict[str, object] = GIVEN | {
+    "n_layers": 6,
+    "n_heads": 4,
+    "d_model": 64,
+    "d_head": 16,
+    "d_mlp": 3072,
+    "n_ctx": 1024,
+    "d_vocab": 50257,
+    "d_vocab_out": 50257,
+    "act_fn": "gelu_new",
+    "normalization_type": "LNPre",
+    "model_name": "gpt2",
+    "original_architecture": "GPT2LMHeadModel",
+    "tokenizer_name": "gpt2",
+    "tokenizer_prepends_bos": False,
+    "use_attn_result": False,
+    "use_split_qkv_input": False,
+    "use_hook_mlp_in": False,
+    "device": "cuda",
+    "seed": None,
+    "initializer_range": 0.02886751345948129,
+    "n_params": 84934656,
+}
 # Fields that say how a model came about, where it runs, or which hooks it shows.
 INERT = {
     "device": "cuda:0",
@@ -247,3 +274,25 @@ def test_attn_scale_without_a_head_width_is_refused() -> None:
     given = {key: value for key, value in GIVEN.items() if key != "d_head"}
     with pytest.raises(UpstreamFormatError, match=r"missing: \['d_head'\]"):
         convert_config(given | {"attn_scale": 2.0}, "cfg.pkl")
+
+
+# IOI
+
+
+def test_a_config_of_ioi_is_read() -> None:
+    assert convert_config(IOI, "ll_model_cfg.pkl") == IOI_CONFIG
+
+
+def test_a_config_of_ioi_in_evaluation_is_the_same() -> None:
+    hooks = dict.fromkeys(("use_attn_result", "use_split_qkv_input", "use_hook_mlp_in"), True)
+    assert convert_config(IOI | hooks, "ll_model_cfg.pkl") == IOI_CONFIG
+
+
+@requires_upstream
+def test_the_config_of_ioi_is_upstreams() -> None:
+    facts = json.loads((UPSTREAM / "ioi" / "facts.json").read_text(encoding="utf-8"))
+    expected = facts["transformer_cfg"]
+    assert expected.pop("positional_embedding_type") == "standard"
+    config = asdict(IOI_CONFIG)
+    assert config.pop("use_attn_scale") is True
+    assert config == expected

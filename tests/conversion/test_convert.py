@@ -234,7 +234,9 @@ def test_a_file_that_goes_away_is_named(copied: Path, name: str) -> None:
 
 @requires_upstream
 def test_another_models_config_is_refused(copied: Path) -> None:
-    shutil.copyfile(files_in("release_v1/13").config, copied / "ll_model_cfg_510.pkl")
+    another = files_in("release_v1/13").config
+    assert another is not None
+    shutil.copyfile(another, copied / "ll_model_cfg_510.pkl")
     with pytest.raises(UpstreamFormatError, match=r"ll_model_510\.pth: .*another model"):
         convert(copied)
 

@@ -107,6 +107,7 @@ def test_upstreams_models_survive_both_ways(folder: str, layout: Layout, tmp_pat
     assert set(again) == set(state)
     assert all(again[name].dtype == array.dtype for name, array in state.items())
     assert all(np.array_equal(again[name], array) for name, array in state.items())
+    assert ours.config is not None and theirs.config is not None
     fields, expected = read_config(ours.config), read_config(theirs.config)
     unknown = {"seed", "initializer_range"}
     # The random models are of TransformerLens 2, the others of 1.19, which refuses other fields.

@@ -257,6 +257,39 @@ def test_both_layouts_are_found(tmp_path: Path, run: str, complete: bool) -> Non
     assert find_upstream_files(tmp_path) == expected
 
 
+def test_ioi_of_release_1_has_no_config(tmp_path: Path) -> None:
+    # As benchmark_metadata_v1.json lists them: `ioi`, and with the last file `ioi_next_token`.
+    _touch(tmp_path, "ll_model_100_100_40.pth", "corr_100_100_40.json")
+    weights, meta = tmp_path / "ll_model_100_100_40.pth", tmp_path / "training_args.json"
+    assert find_upstream_files(tmp_path) == UpstreamFiles(weights, None, None, None, layout="v1")
+    _touch(tmp_path, "training_args.json")
+    assert find_upstream_files(tmp_path) == UpstreamFiles(weights, None, None, meta, layout="v1")
+
+
+@pytest.mark.parametrize("name", ["ll_model_cfg.pkl", "ll_model_cfg_100_100_80.pkl"])
+def test_a_config_that_may_be_another_models_is_refused(tmp_path: Path, name: str) -> None:
+    _touch(tmp_path, "ll_model_100_100_40.pth", name)
+    with pytest.raises(UpstreamFormatError, match=r"expected ll_model_cfg_100_100_40\.pkl next to"):
+        find_upstream_files(tmp_path)
+
+
+@needs_upstream
+@pytest.mark.parametrize("case_id", ["ioi", "ioi_next_token"])
+def test_the_published_files_of_ioi_are_found(tmp_path: Path, case_id: str) -> None:
+    cases = json.loads((UPSTREAM / "benchmark_metadata_v1.json").read_text())["cases"]
+    (case,) = (case for case in cases if case["case_id"] == case_id)
+    _touch(tmp_path, *(file["file_name"] for file in case["files"]))
+    files = find_upstream_files(tmp_path)
+    assert files is not None and files.config is None and files.edges is None
+
+
+@pytest.mark.parametrize("name", ["ll_model_510.pth", "ll_model_1_2.pth", "ll_model.pth"])
+def test_other_models_need_their_config(tmp_path: Path, name: str) -> None:
+    _touch(tmp_path, name, "corr_100_100_40.json")
+    with pytest.raises(UpstreamFormatError, match="next to the weights"):
+        find_upstream_files(tmp_path)
+
+
 def test_folders_without_or_with_too_much(tmp_path: Path) -> None:
     _touch(tmp_path, "ll_model_cfg.pkl", "edges.pkl", "model.safetensors")
     assert find_upstream_files(tmp_path) is None
@@ -275,7 +308,7 @@ def test_folders_without_or_with_too_much(tmp_path: Path) -> None:
 @each_folder
 def test_upstreams_files(folder: Path) -> None:
     files = find_upstream_files(folder)
-    assert files is not None and files.edges is not None
+    assert files is not None and files.edges is not None and files.config is not None
     assert files.layout == ("v1" if folder.parts[-2] == "release_v1" else "current")
     config = read_config(files.config)
     assert config["device"] == "cpu"
@@ -293,7 +326,7 @@ def test_upstreams_config_agrees_with_its_published_metadata(folder: Path) -> No
     cases = json.loads((UPSTREAM / "benchmark_metadata_v1.json").read_text())["cases"]
     published = {case["case_id"]: case.get("transformer_cfg", {}) for case in cases}[folder.name]
     files = find_upstream_files(folder)
-    assert files is not None
+    assert files is not None and files.config is not None
     config = read_config(files.config)
     assert len(config.keys() & published.keys()) > 40
     assert {key: config.get(key, value) for key, value in published.items()} == published
