@@ -14,6 +14,8 @@
 | `vocab_out` | output classes; 1 for a regression                                 |
 | `src`       | writers to the residual stream, in the order of `sites.writers`    |
 | `dst`       | readers of the residual stream, in the order of `sites.readers`    |
+| `norms`     | layer norms in forward order: of each layer's attention, of its    |
+|             | MLP, and so on, and the last in front of the output                |
 | `edits`     | interventions of one sweep                                         |
 | `rows`      | patched runs of one program: edits times inputs                    |
 """
@@ -36,6 +38,7 @@ HeadValues = Float[Array, "pos heads d_head batch"]
 HiddenStream = Float[Array, "pos d_mlp batch"]
 WriterOutputs = Float[Array, "src pos d_model batch"]
 Replacement = Float[Array, "src #pos d_model #batch"]
+LayerNormScales = Float[Array | np.ndarray, "norms pos batch"]
 # Replacements that all inputs share.
 Constants = Float[Array | np.ndarray, "src #pos d_model 1"]
 
@@ -49,6 +52,7 @@ __all__ = [
     "HeadValues",
     "HiddenStream",
     "Int",
+    "LayerNormScales",
     "Logits",
     "OtherTokens",
     "Replacement",

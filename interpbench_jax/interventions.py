@@ -11,8 +11,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from interpbench_jax.axes import EdgeMask, Logits, Replacement, Tokens, WriterOutputs
-from interpbench_jax.model.layers import einsum
+from interpbench_jax.axes import (
+    EdgeMask,
+    LayerNormScales,
+    Logits,
+    Replacement,
+    Tokens,
+    WriterOutputs,
+)
+from interpbench_jax.config import TransformerConfig
+from interpbench_jax.model.layers import Edit, einsum, keep
 from interpbench_jax.model.transformer import Transformer, check_tokens, hook_nodes
 from interpbench_jax.sites import Kind, Node, parse_node, readers, writers
 
@@ -102,7 +110,11 @@ def run_with_hooks(
 
 
 def masked_forward(
-    model: Transformer, tokens: Tokens, mask: EdgeMask, replacement: Replacement
+    model: Transformer,
+    tokens: Tokens,
+    mask: EdgeMask,
+    replacement: Replacement,
+    layer_norm_scales: LayerNormScales | None = None,
 ) -> Logits:
     """Run a model with edges cut.
 
@@ -122,6 +134,10 @@ def masked_forward(
             `sites.writers`; any numbers, differentiable.
         replacement: `[src, pos, d_model, batch]`, as `replacement_outputs` gives it; `pos` or
             `batch` may be 1 to share a value.
+        layer_norm_scales: `[norms, pos, batch]`, as the function of that name gives them for the
+            clean run: layer norms are frozen, each reader's still subtracts the mean of its own
+            input but divides by these. By default each divides by its own input's standard
+            deviation. A model without layer norm does not look at them.
 
     Returns:
         Logits at every position.
@@ -131,23 +147,51 @@ def masked_forward(
     """
     check_tokens(model.config, tokens)
     _check_mask(model, tokens, mask, replacement)
-    return _masked_forward(model, tokens, mask, replacement)
+    _check_scales(model, tokens, layer_norm_scales)
+    return _masked_forward(model, tokens, mask, replacement, layer_norm_scales)
 
 
 @jax.jit
 def _masked_forward(
-    model: Transformer, tokens: Tokens, mask: EdgeMask, replacement: Replacement
+    model: Transformer,
+    tokens: Tokens,
+    mask: EdgeMask,
+    replacement: Replacement,
+    scales: LayerNormScales | None,
 ) -> Logits:
+    edit = keep if scales is None else _divide_by(model.config, scales)
     reader = _Reader(model, tokens, mask, replacement)
     heads = model.config.n_heads
     for layer, block in enumerate(model.blocks):
         first = layer * (3 * heads + 1)
         inputs = reader.read(slice(first, first + 3 * heads))
         q_input, k_input, v_input = jnp.split(inputs, 3)
-        reader.write(block.attn(q_input, k_input, v_input), block.attn.b_O[...])
+        reader.write(block.attn(q_input, k_input, v_input, edit), block.attn.b_O[...])
         mlp_in = reader.read(slice(first + 3 * heads, first + 3 * heads + 1))
-        reader.write(block.mlp(mlp_in[0])[None])
-    return model.read_output(reader.read(slice(mask.shape[0] - 1, None))[0])
+        reader.write(block.mlp(mlp_in[0], edit)[None])
+    return model.read_output(reader.read(slice(mask.shape[0] - 1, None))[0], edit)
+
+
+def _divide_by(config: TransformerConfig, scales: LayerNormScales) -> Edit:
+    """The edit that gives every layer norm its divisor, whoever reads through it."""
+    numbers = {node: number for number, node in enumerate(_scale_nodes(config))}
+
+    def edit(node: Node, activation: Array) -> Array:
+        if node not in numbers:
+            return activation
+        # In TransformerLens's shape: batch, pos, heads where there are several, 1.
+        scale = jnp.asarray(scales, activation.dtype)[numbers[node]].T
+        scale = scale.reshape(*scale.shape, *[1] * (activation.ndim - 2))
+        return jnp.broadcast_to(scale, activation.shape)
+
+    return edit
+
+
+def _scale_nodes(config: TransformerConfig) -> list[Node]:
+    """The hooks of the divisors, in the order of the axis `norms`."""
+    kinds = (Kind.LN1_SCALE, Kind.LN2_SCALE)
+    layers = [Node(kind, layer) for layer in range(config.n_layers) for kind in kinds]
+    return [*layers, Node(Kind.FINAL_SCALE)]
 
 
 class _Reader:
@@ -173,6 +217,39 @@ class _Reader:
         self.outputs = jnp.concatenate([self.outputs, outputs])
         if bias is not None:
             self.biases = self.biases + bias
+
+
+def layer_norm_scales(model: Transformer, tokens: Tokens) -> Float[Array, "norms pos batch"]:
+    """What every layer norm divides by in a plain run: `sqrt(variance + eps)`.
+
+    Returns:
+        `[norms, pos, batch]` with `2 * n_layers + 1` norms: of each layer that in front of its
+        attention, which its heads' q, k and v readers share in a plain run, and that in front of
+        its MLP; and the last one in front of the output. All 1 for a model without layer norm.
+
+    Raises:
+        ValueError: if the tokens do not fit.
+    """
+    check_tokens(model.config, tokens)
+    return _layer_norm_scales(model, tokens)
+
+
+@jax.jit
+def _layer_norm_scales(model: Transformer, tokens: Tokens) -> Float[Array, "norms pos batch"]:
+    nodes, (batch, pos) = _scale_nodes(model.config), tokens.shape
+    if model.config.normalization_type is None:
+        return jnp.ones((len(nodes), pos, batch), model.dtype)
+    kept: dict[Node, Array] = {}
+
+    def record(node: Node, activation: Array) -> Array:
+        if node in nodes:
+            kept[node] = activation
+        return activation
+
+    model(tokens, record)
+    # In a plain run all heads divide by the same.
+    scales = [kept[node].reshape(batch, pos, -1)[..., 0] for node in nodes]
+    return jnp.stack(scales).transpose(0, 2, 1)
 
 
 def writer_outputs(model: Transformer, tokens: Tokens) -> WriterOutputs:
@@ -290,4 +367,14 @@ def _check_mask(
             f"Expected replacements of shape (src, pos, d_model, batch) = "
             f"{(src, pos, config.d_model, batch)}, pos or batch may be 1; got {sizes}. "
             "`replacement_outputs` makes them."
+        )
+
+
+def _check_scales(model: Transformer, tokens: Tokens, scales: LayerNormScales | None) -> None:
+    batch, pos = tokens.shape
+    shape = (2 * model.config.n_layers + 1, pos, batch)
+    if scales is not None and scales.shape != shape:
+        raise ValueError(
+            f"Expected layer norm scales of shape (norms, pos, batch) = {shape}, got "
+            f"{scales.shape}; `layer_norm_scales` gives those of the clean run."
         )

@@ -2,6 +2,10 @@
 
 A metric maps logits, the clean run's logits and targets, each cut to the scored positions, to
 one number per input: positive where the patched run is worse, 0 where it equals the clean one.
+
+Targets are `[batch, pos]`: the right class, or number, at each position; or `[batch, pos, 2]`: the
+right class (the answer), and the class to compare it with (the distractor). Only `logit_diff`
+looks at the distractor; every other metric here gives for pairs what it gives for their answers.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,11 +19,16 @@ from jaxtyping import Array, Float, Int
 from interpbench_jax.axes import Logits
 from interpbench_jax.config import TransformerConfig
 
-Targets = Int[Array | np.ndarray, "batch pos"] | Float[Array | np.ndarray, "batch pos"]
+Targets = (
+    Int[Array | np.ndarray, "batch pos"]
+    | Float[Array | np.ndarray, "batch pos"]
+    | Int[Array | np.ndarray, "batch pos 2"]
+)
 PerInput = Float[Array, " batch"]
 Metric = Callable[[Logits, Logits, Targets], PerInput]
 ClassLogits = Float[Array, "vocab_out pos batch"]
-ClassTargets = Int[Array, "pos batch"] | Float[Array, "pos batch"]
+Answers = Int[Array, "pos batch"] | Float[Array, "pos batch"]
+ClassTargets = Answers | Int[Array, "2 pos batch"]
 ByClass = Callable[[ClassLogits, ClassLogits, ClassTargets], PerInput]
 MetricName = Literal[
     "kl", "cross_entropy", "l2", "mae", "mse", "target_mae", "logit_diff", "accuracy"
@@ -64,7 +73,12 @@ def absolute_error_increase(logits: Logits, clean_logits: Logits, targets: Targe
 
 
 def logit_difference_drop(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
-    """Loss of margin: the target's logit less the largest other one, mean over positions."""
+    """Loss of margin, mean over positions; positive where the patched run's is smaller.
+
+    The margin is the target's logit less the largest other one; where targets are pairs, the
+    answer's logit less the distractor's.
+    Source: for pairs, the logit difference of Wang et al. 2022 (arXiv:2211.00593), section 2.1.
+    """
     return _apply(_logit_difference_drop, logits, clean_logits, targets)
 
 
@@ -119,6 +133,24 @@ def resolve_metric(metric: MetricName | Metric, config: TransformerConfig) -> Me
     return METRICS[metric]
 
 
+def check_targets(targets: Targets, shape: tuple[int, ...]) -> None:
+    """Refuse targets that do not fit inputs of a shape `(batch, pos)`.
+
+    Raises:
+        ValueError: if they are of another shape than `(batch, pos)` or `(batch, pos, 2)`, or are
+            pairs but not integers.
+    """
+    if targets.shape not in (shape, (*shape, 2)):
+        raise ValueError(
+            f"Expected targets of shape {shape}, one per position, or {(*shape, 2)}, an answer "
+            f"and a distractor, got {targets.shape}."
+        )
+    if targets.ndim == 3 and not jnp.issubdtype(targets.dtype, jnp.integer):
+        raise ValueError(
+            f"Expected pairs of targets as integers, the ids of two classes, got {targets.dtype}."
+        )
+
+
 def clean_targets(clean_logits: Logits) -> Targets:
     """Targets that the clean run itself gives: its class, or its number for a regression."""
     if clean_logits.shape[-1] == 1:
@@ -127,10 +159,10 @@ def clean_targets(clean_logits: Logits) -> Targets:
 
 
 def by_class(metric: Metric) -> ByClass:
-    """A metric of logits whose axes are in another order: classes first, inputs last.
+    """A metric of logits and targets whose axes are in the reverse order, inputs last.
 
     The metrics of this module work that way, which is faster where there are many inputs; any
-    other is given transposed logits.
+    other is given logits and targets in their own order.
     """
     if metric in _BY_CLASS:
         return _BY_CLASS[metric]
@@ -143,6 +175,7 @@ def by_class(metric: Metric) -> ByClass:
 
 def _apply(function: ByClass, logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
     targets = jnp.asarray(targets)
+    check_targets(targets, logits.shape[:2])
     return function(logits.transpose(2, 1, 0), clean_logits.transpose(2, 1, 0), targets.T)
 
 
@@ -155,8 +188,9 @@ def _kl_divergence(logits: ClassLogits, clean: ClassLogits, targets: ClassTarget
 def _cross_entropy_increase(
     logits: ClassLogits, clean: ClassLogits, targets: ClassTargets
 ) -> PerInput:
-    patched = _take(jax.nn.log_softmax(logits, axis=0), targets)
-    return (_take(jax.nn.log_softmax(clean, axis=0), targets) - patched).mean(axis=0)
+    answers = _answers(targets)
+    patched = _take(jax.nn.log_softmax(logits, axis=0), answers)
+    return (_take(jax.nn.log_softmax(clean, axis=0), answers) - patched).mean(axis=0)
 
 
 def _l2_distance(logits: ClassLogits, clean: ClassLogits, targets: ClassTargets) -> PerInput:
@@ -182,7 +216,7 @@ def _mean_squared_error(logits: ClassLogits, clean: ClassLogits, targets: ClassT
 def _absolute_error_increase(
     logits: ClassLogits, clean: ClassLogits, targets: ClassTargets
 ) -> PerInput:
-    wanted = targets.astype(logits.dtype)
+    wanted = _answers(targets).astype(logits.dtype)
     return (abs(logits[0] - wanted) - abs(clean[0] - wanted)).mean(axis=0)
 
 
@@ -193,8 +227,9 @@ def _logit_difference_drop(
 
 
 def _accuracy_drop(logits: ClassLogits, clean: ClassLogits, targets: ClassTargets) -> PerInput:
-    right = (_classes(logits, targets) == targets).astype(logits.dtype)
-    clean_right = (_classes(clean, targets) == targets).astype(logits.dtype)
+    answers = _answers(targets)
+    right = (_classes(logits, answers) == answers).astype(logits.dtype)
+    clean_right = (_classes(clean, answers) == answers).astype(logits.dtype)
     return (clean_right - right).mean(axis=0)
 
 
@@ -210,15 +245,21 @@ _BY_CLASS: Mapping[Metric, ByClass] = {
 }
 
 
-def _classes(logits: ClassLogits, targets: ClassTargets) -> ClassTargets:
-    return logits.argmax(axis=0).astype(targets.dtype)
+def _answers(targets: ClassTargets) -> Answers:
+    return targets if targets.ndim == 2 else targets[0]
 
 
-def _take(values: ClassLogits, targets: ClassTargets) -> Float[Array, "pos batch"]:
-    return jnp.take_along_axis(values, targets[None], axis=0)[0]
+def _classes(logits: ClassLogits, answers: Answers) -> Answers:
+    return logits.argmax(axis=0).astype(answers.dtype)
+
+
+def _take(values: ClassLogits, classes: Answers) -> Float[Array, "pos batch"]:
+    return jnp.take_along_axis(values, classes[None], axis=0)[0]
 
 
 def _margin(logits: ClassLogits, targets: ClassTargets) -> Float[Array, "pos batch"]:
+    if targets.ndim == 3:
+        return _take(logits, targets[0]) - _take(logits, targets[1])
     is_target = jax.nn.one_hot(targets, logits.shape[0], axis=0, dtype=bool)
     others = jnp.where(is_target, -jnp.inf, logits).max(axis=0)
     return _take(logits, targets) - others

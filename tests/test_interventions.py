@@ -19,6 +19,7 @@ from interpbench_jax import (
     run_with_hooks,
     writer_outputs,
 )
+from interpbench_jax.interventions import layer_norm_scales
 from interpbench_jax.model import Transformer
 from interpbench_jax.sites import n_writers_before, readers, writers
 from tests.fixtures import random_weights
@@ -332,3 +333,85 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         masked_forward(model, clean[:3], jnp.ones((dst, src)), replacement)
     with pytest.raises(ValueError, match="Expected an ablation out of"):
         replacement_outputs(model, corrupted, "median")  # pyright: ignore[reportArgumentType]
+
+
+# Frozen layer norm
+
+
+def make_exact(name: str) -> tuple[Transformer, np.ndarray, np.ndarray]:
+    model, clean, corrupted = make(name)
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.float64), model), clean, corrupted
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_scales_are_what_the_hooks_show(name: str, x64: None) -> None:
+    model, clean, _ = make_exact(name)
+    n_layers = model.config.n_layers
+    scales = layer_norm_scales(model, clean)
+    assert scales.shape == (2 * n_layers + 1, clean.shape[1], len(clean))
+    if model.config.normalization_type is None:
+        np.testing.assert_array_equal(scales, np.ones(scales.shape))
+        return
+    _, cache = run_with_cache(model, clean)
+    for layer in range(n_layers):
+        attention = cache[f"blocks.{layer}.ln1.hook_scale"]
+        for head in range(model.config.n_heads):
+            np.testing.assert_array_equal(scales[2 * layer].T, attention[:, :, head, 0])
+        mlp = cache[f"blocks.{layer}.ln2.hook_scale"]
+        np.testing.assert_array_equal(scales[2 * layer + 1].T, mlp[..., 0])
+    np.testing.assert_array_equal(scales[-1].T, cache["ln_final.hook_scale"][..., 0])
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_frozen_runs(name: str, x64: None) -> None:
+    """Nothing cut gives the plain run; what is cut divides by the clean run's scales."""
+    model, clean, corrupted = make_exact(name)
+    scales, replacement = layer_norm_scales(model, clean), replacement_outputs(model, corrupted)
+    ones = jnp.ones(mask_shape(model))
+    plain = masked_forward(model, clean, ones, replacement, scales)
+    np.testing.assert_allclose(plain, model(clean), rtol=0, atol=1e-13)
+    cut = jax.random.bernoulli(jax.random.key(1), 0.5, mask_shape(model)).astype(jnp.float64)
+    own = masked_forward(model, clean, cut, replacement)
+    frozen = masked_forward(model, clean, cut, replacement, scales)
+    if model.config.normalization_type is None:
+        np.testing.assert_array_equal(frozen, own)
+    else:
+        assert abs(frozen - own).max() > 1e-2
+    # Of a run on the replacements alone, the scales are those of that run.
+    whole = layer_norm_scales(model, corrupted)
+    zeros = masked_forward(model, clean, 0 * ones, replacement, whole)
+    np.testing.assert_allclose(zeros, model(corrupted), rtol=0, atol=1e-13)
+
+
+def test_one_frozen_edge_equals_hooks(x64: None) -> None:
+    """The reader's input by a hook, and every divisor by one too."""
+    model, clean, corrupted = make_exact("layer norm")
+    shape = (model.config.n_layers, model.config.n_heads)
+    scales, replacement = layer_norm_scales(model, clean), replacement_outputs(model, corrupted)
+    change = np.asarray(replacement - writer_outputs(model, clean)).transpose(0, 3, 1, 2)
+    _, cache = run_with_cache(model, clean)
+    frozen = {
+        name: lambda _, kept=kept: kept
+        for name, kept in cache.items()
+        if name.endswith("hook_scale")
+    }
+    src, dst = ([str(node) for node in each(*shape)] for each in (writers, readers))
+    for writer, reader in [
+        ("hook_embed", "blocks.1.hook_mlp_in"),
+        ("blocks.0.hook_mlp_out", "blocks.1.hook_v_input[0]"),
+        ("blocks.2.attn.hook_result[1]", "blocks.2.hook_resid_post"),
+    ]:
+        w, r = src.index(writer), dst.index(reader)
+        mask = jnp.ones(mask_shape(model)).at[r, w].set(0)
+        by_mask = masked_forward(model, clean, mask, replacement, scales)
+        hooks = {**frozen, reader: lambda x, added=change[w]: x + added}
+        by_hooks = run_with_hooks(model, clean, hooks)
+        np.testing.assert_allclose(by_mask, by_hooks, rtol=0, atol=1e-13)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_scales_of_another_shape_are_refused() -> None:
+    model, clean, corrupted = make("layer norm")
+    scales, replacement = layer_norm_scales(model, clean), replacement_outputs(model, corrupted)
+    with pytest.raises(ValueError, match=r"layer norm scales of shape \(norms, pos, batch\) = \(7"):
+        masked_forward(model, clean, jnp.ones(mask_shape(model)), replacement, scales[:-1])

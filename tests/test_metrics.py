@@ -18,6 +18,7 @@ from interpbench_jax.metrics import (
     MetricName,
     PerInput,
     Targets,
+    by_class,
     clean_targets,
     default_metric,
     kl_divergence,
@@ -243,3 +244,56 @@ def test_targets_of_the_clean_run() -> None:
     assert jnp.issubdtype(classes.dtype, jnp.integer)
     numbers = clean_targets(jnp.asarray([[[0.5], [-2.0]]]))
     np.testing.assert_array_equal(numbers, [[0.5, -2.0]])
+
+
+# Targets with a distractor
+
+
+def draw_pairs(seed: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """As `draw`, with a distractor beside each target."""
+    logits, clean, answers = draw(seed)
+    distractors = (answers + 1 + jnp.arange(3)[None] % 4) % 5
+    return logits, clean, jnp.stack([answers, distractors], axis=-1)
+
+
+def test_the_logit_difference_by_hand() -> None:
+    logits, clean, _ = (jnp.asarray([part], jnp.float32) for part in THREE_CLASSES)
+    # In the first position 4 - 2 before and 1 - 0 after; in the second nothing changes.
+    pairs = jnp.asarray([[[1, 2], [0, 2]]])
+    np.testing.assert_allclose(METRICS["logit_diff"](logits, clean, pairs), [(2 - 1) / 2])
+    turned = METRICS["logit_diff"](logits, clean, pairs[..., ::-1])
+    np.testing.assert_allclose(turned, [(1 - 2) / 2])
+
+
+@each_metric
+def test_only_the_logit_difference_sees_distractors(name: MetricName) -> None:
+    logits, clean, pairs = draw_pairs(6)
+    found = METRICS[name](logits, clean, pairs)
+    alone = METRICS[name](logits, clean, pairs[..., 0])
+    if name == "logit_diff":
+        assert abs(found - alone).max() > 0.1
+    else:
+        np.testing.assert_array_equal(found, alone)
+
+
+@each_metric
+def test_metrics_by_class_take_pairs_with_inputs_last(name: MetricName) -> None:
+    logits, clean, pairs = draw_pairs(7)
+    parts = (logits.transpose(2, 1, 0), clean.transpose(2, 1, 0), pairs.transpose(2, 1, 0))
+    expected = METRICS[name](logits, clean, pairs)
+    np.testing.assert_allclose(by_class(METRICS[name])(*parts), expected, atol=ATOL)
+
+    def mine(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
+        return METRICS[name](logits, clean_logits, targets)
+
+    np.testing.assert_allclose(by_class(mine)(*parts), expected, atol=ATOL)
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 1), (4, 2), (2, 4, 3)])
+@pytest.mark.usefixtures("unchecked")
+def test_targets_of_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
+    logits, clean, _ = draw(8)
+    with pytest.raises(ValueError, match=r"Expected targets of shape \(4, 3\), one per position"):
+        METRICS["logit_diff"](logits, clean, jnp.zeros(shape, jnp.int32))
+    with pytest.raises(ValueError, match="Expected pairs of targets as integers"):
+        METRICS["logit_diff"](logits, clean, jnp.zeros((4, 3, 2)))

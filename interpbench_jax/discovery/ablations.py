@@ -12,7 +12,7 @@ from interpbench_jax.discovery.gradients import plain_run
 from interpbench_jax.discovery.method import DiscoveryData, FineUniverse, default_objective
 from interpbench_jax.discovery.optimal import OptimalSettings, optimal_constants
 from interpbench_jax.discovery.runs import compiled
-from interpbench_jax.metrics import METRICS, Metric, Targets, clean_targets
+from interpbench_jax.metrics import METRICS, Metric, Targets, check_targets, clean_targets
 from interpbench_jax.model import Transformer, check_tokens
 from interpbench_jax.sites import writers
 from interpbench_jax.sweeps.forward import Form, Weights, stack_weights
@@ -35,6 +35,7 @@ def data_for(
     universe: FineUniverse = "qkv",
     batch_size: int | None = None,
     optimal: OptimalSettings | None = None,
+    freeze_layer_norm: bool = False,
 ) -> DiscoveryData:
     """What a method is given, with the constants of an ablation that has any.
 
@@ -46,16 +47,19 @@ def data_for(
         ablation: what takes the place of a writer's output: `"resample"`: its output on the
             corrupted input; `"mean"`: the mean of that for each position; `"zero"`: zeros;
             `"optimal"`: constants that do the least harm, see `optimal_constants`.
-        targets: `[batch, pos]`; by default what the clean run itself gives.
+        targets: `[batch, pos]`, or `[batch, pos, 2]`: answers and distractors; by default what
+            the clean run itself gives.
         metric: the harm that `"optimal"` minimises; by default the distance from the clean run.
         first_scored: the first position that metrics look at.
         universe: the edges that a method chooses among.
         batch_size: inputs of one call of a program.
         optimal: settings of `"optimal"`.
+        freeze_layer_norm: whether layer norms divide by what they do in the clean run; also where
+            the constants of `"optimal"` are looked for.
 
     Raises:
-        ValueError: if there is no such ablation, the tokens do not fit the model, or rows are
-            not paired.
+        ValueError: if there is no such ablation, the tokens do not fit the model, the targets do
+            not fit the tokens, or rows are not paired.
     """
     if ablation not in ABLATION_NAMES:
         raise ValueError(
@@ -63,6 +67,8 @@ def data_for(
         )
     for tokens in (clean, corrupted):
         check_tokens(model.config, tokens)
+    if targets is not None:
+        check_targets(targets, clean.shape)
     if clean.shape[1] != corrupted.shape[1] or len(corrupted) == 0:
         raise ValueError(
             f"Expected corrupted inputs of {clean.shape[1]} positions, got shape {corrupted.shape}."
@@ -89,6 +95,7 @@ def data_for(
         first_scored,
         universe,
         batch_size,
+        freeze_layer_norm,
     )
     if ablation != "optimal":
         return data

@@ -13,7 +13,7 @@ from interpbench_jax.discovery.node_effects import add_sources
 from interpbench_jax.discovery.runs import Chunk, Scoring, start_runs
 from interpbench_jax.metrics import Metric
 from interpbench_jax.model import Transformer
-from interpbench_jax.sweeps.forward import EXACT, Weights, attend, layer_of, project
+from interpbench_jax.sweeps.forward import EXACT, Weights, attend, layer_of, project, scale_at
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,7 @@ def _effects(
             chunk.metric(scoring),
             chunk.share,
             flow,
+            scales=chunk.run.scales,
         )
         effects = jnp.zeros((n_writers, len(chunk.share)), flow.dtype)
         for number, bars in enumerate(point.inputs_bar):
@@ -128,11 +129,12 @@ def _through_softmax(
     outputs = chunk.run.outputs[seen]
     bias = jnp.asarray(weights.attention_bias)[:number].sum(axis=0)
     stream = outputs.sum(axis=0) + bias[:, None, None]
-    q, k, v = project(scoring.form, layer, stream)
+    scale = scale_at(chunk.run.scales, 2 * number)
+    q, k, v = project(scoring.form, layer, stream, scale)
     z = attend(q, k, v, weights)
 
     def effect(change: Float[Array, "d_model pos batch"]) -> Float[Array, "passes batch"]:
-        new_q, new_k, _ = project(scoring.form, layer, stream - change)
+        new_q, new_k, _ = project(scoring.form, layer, stream - change, scale)
         by_queries = attend(new_q, k, v, weights) - z
         by_keys = attend(q, new_k, v, weights) - z
         return (z_bar * (by_queries + by_keys)[None]).sum(axis=(1, 2, 3))

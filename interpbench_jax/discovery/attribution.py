@@ -84,6 +84,7 @@ def _slopes(
         chunk.metric(scoring),
         chunk.share,
         passed=passed,
+        scales=chunk.run.scales,
     )
     if difference == "of_clean_run":
         point = point._replace(change=chunk.change(n_heads))

@@ -17,7 +17,7 @@ from interpbench_jax.discovery.method import (
     default_objective,
 )
 from interpbench_jax.discovery.table import METHODS
-from interpbench_jax.metrics import Metric, MetricName, Targets, resolve_metric
+from interpbench_jax.metrics import Metric, MetricName, Targets, check_targets, resolve_metric
 from interpbench_jax.model import Transformer
 
 
@@ -35,6 +35,7 @@ def discover(
     universe: FineUniverse = "qkv",
     batch_size: int | None = None,
     seed: int = 0,
+    freeze_layer_norm: bool = False,
 ) -> Scores:
     """Score how much each edge, or each node, of a model matters.
 
@@ -51,12 +52,15 @@ def discover(
             need a slope there, a loss against the targets (cross-entropy; mean absolute error).
         ablation: what takes the place of what is cut: `"resample"`, `"mean"`, `"zero"` or
             `"optimal"`, constants that are learned first.
-        targets: `[batch, pos]`, for the metrics that use any; by default the clean run's own.
+        targets: `[batch, pos]`, or `[batch, pos, 2]`: an answer, and the distractor that
+            `"logit_diff"` compares it with; by default the clean run's own classes or numbers.
         first_scored: the first position that the metric looks at; 1 leaves BOS out.
         universe: the edges to choose among: `"qkv"`, or `"qkv-merged"`, where the two embeddings
             are one writer. `scores.rank_scores` takes results to coarser ones.
         batch_size: inputs of one call of a program; by default as many as suit the machine.
         seed: of whatever the method draws at random.
+        freeze_layer_norm: whether layer norms divide by what they do in the clean run; see
+            `DiscoveryData`.
 
     Raises:
         ValueError: if an argument does not fit the model or the others, or a method of your own
@@ -84,6 +88,7 @@ def discover(
         first_scored=first_scored,
         universe=universe,
         batch_size=batch_size,
+        freeze_layer_norm=freeze_layer_norm,
     )
     scores = chosen.run(model, data, resolved, chosen.settings, key)
     return _check(scores, model)
@@ -116,10 +121,8 @@ def _check_inputs(
             f"Expected first_scored from 0 to {n_pos - 1}, got {first_scored}: the inputs have "
             f"{n_pos} positions."
         )
-    if targets is not None and targets.shape != clean.shape:
-        raise ValueError(
-            f"Expected targets of shape {clean.shape}, one per position, got {targets.shape}."
-        )
+    if targets is not None:
+        check_targets(targets, clean.shape)
 
 
 def _check(scores: Scores, model: Transformer) -> Scores:

@@ -64,5 +64,6 @@ def _sweep(
         targets=data.targets,
         first_scored=data.first_scored,
         max_bytes=settings.max_bytes,
+        freeze_layer_norm=data.freeze_layer_norm,
     )
     return Scores(level, data.universe, np.asarray(result.effects, np.float64))

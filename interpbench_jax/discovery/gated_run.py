@@ -3,6 +3,7 @@
 All readers of a place share one residual stream, so it costs what a plain run costs.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -19,6 +20,7 @@ from interpbench_jax.sweeps.forward import (
     layer_of,
     matmul,
     project,
+    scale_at,
     unembed,
 )
 
@@ -40,12 +42,14 @@ class Replaced(NamedTuple):
 
 def replaced_values(scoring: Scoring, weights: Weights, chunk: Chunk) -> Replaced:
     """Queries, keys and values of a run in which everything is replaced; and the MLPs' outputs."""
-    n_layers, _, n_heads, _, _ = weights.qkv.shape
+    (n_layers, _, n_heads, _, _), scales = weights.qkv.shape, chunk.run.scales
     x = chunk.replacement[0] + chunk.replacement[1]
+    if scales is not None:
+        x = jnp.broadcast_to(x, (*x.shape[:2], scales.shape[-1]))
     qkv, written, first = [], [], 2
     for number in range(n_layers):
         layer = layer_of(weights, number)
-        qkv.append(project(scoring.form, layer, x))
+        qkv.append(project(scoring.form, layer, x, scale_at(scales, 2 * number)))
         written.append(chunk.replacement[first + n_heads])
         x = x + chunk.replacement[first : first + n_heads + 1].sum(axis=0)
         x = x + layer.attention_bias[:, None, None]
@@ -69,21 +73,23 @@ def gated_run(
         replaced: what a gate of 0 gives.
         gates: of each layer: of q of its heads, of k, of v, of its MLP; 1 keeps.
     """
-    form, n_layers = scoring.form, weights.qkv.shape[0]
+    form, n_layers, scales = scoring.form, weights.qkv.shape[0], chunk.run.scales
     x = _keep(chunk.embedded[0] + chunk.embedded[1])
     backs = []
     for number in range(n_layers):
         layer, of_qkv, of_mlp = _part(weights, gates, number)
-        qkv, back_qkv = jax.vjp(lambda x, layer=layer: project(form, layer, x), x)
+        read = partial(project, form, layer, scale=scale_at(scales, 2 * number))
+        qkv, back_qkv = jax.vjp(read, x)
         change_qkv = _keep(qkv - replaced.qkv[number])
         qkv = _keep(replaced.qkv[number] + of_qkv * change_qkv)
         z, back_attend = jax.vjp(lambda x: attend(x[0], x[1], x[2], weights), qkv)
         x = _keep(x + _write(layer, _keep(z)))
-        written, back_mlp = run_mlp(form, layer, x)
+        written, back_mlp = run_mlp(form, layer, x, scale_at(scales, 2 * number + 1))
         change_mlp = _keep(written - replaced.mlp[number])
         x = _keep(x + replaced.mlp[number] + of_mlp * change_mlp)
         backs.append((back_qkv, back_attend, back_mlp, change_qkv, change_mlp))
-    logits, back_unembed = jax.vjp(lambda x: unembed(form, weights, x), x)
+    read = partial(unembed, form, weights, scale=scale_at(scales, -1))
+    logits, back_unembed = jax.vjp(read, x)
     value, back_metric = jax.vjp(chunk.metric(scoring), logits)
     (x_bar,) = back_unembed(*back_metric(chunk.share))
     bars = []

@@ -20,11 +20,15 @@ from interpbench_jax.sweeps.forward import (
     EXACT,
     Form,
     Layer,
+    Scale,
+    Scales,
     Weights,
     attend,
+    clean_scales,
     layer_of,
     matmul,
     normalize,
+    scale_at,
     unembed,
 )
 
@@ -64,10 +68,12 @@ class PlainRun(NamedTuple):
     Attributes:
         outputs: what every writer wrote.
         logits: the output.
+        scales: what every layer norm divided by; None unless other runs divide by it.
     """
 
     outputs: Outputs
     logits: Float[Array, "vocab_out pos batch"]
+    scales: Scales | None
 
 
 def plain_run(form: Form, weights: Weights, tokens: Tokens) -> PlainRun:
@@ -75,15 +81,18 @@ def plain_run(form: Form, weights: Weights, tokens: Tokens) -> PlainRun:
     embed = weights.embed[tokens].transpose(2, 1, 0)
     positions = jnp.broadcast_to(weights.pos_embed.T[:, :, None], embed.shape)
     x = _keep(embed + positions)
-    outputs = [embed[None], positions[None]]
+    outputs, before, between = [embed[None], positions[None]], [], []
     for number in range(weights.qkv.shape[0]):
         layer = layer_of(weights, number)
+        before.append(x)
         results, _ = _attention(form, weights, layer, x[None])
         x = _keep(x + _add_up(results) + layer.attention_bias[:, None, None])
+        between.append(x)
         written, _ = _mlp(form, layer, x[None])
         x = _keep(x + written[0])
         outputs += [results, written]
-    return PlainRun(join(outputs), unembed(form, weights, x))
+    scales = clean_scales(form, before, between, x)
+    return PlainRun(join(outputs), unembed(form, weights, x), scales)
 
 
 def scored(
@@ -93,7 +102,7 @@ def scored(
     targets: Targets,
 ) -> LogitsMetric:
     """A metric of the logits alone, on the scored positions."""
-    wanted = jnp.asarray(targets).T[first:]
+    wanted = jnp.asarray(targets).T[..., first:, :]
 
     def of_logits(logits: Float[Array, "vocab_out pos batch"]) -> Float[Array, " batch"]:
         return metric(logits[:, first:], clean[:, first:], wanted)
@@ -111,6 +120,7 @@ def differentiate(
     share: Float[Array, " batch"],
     flow: Float[Array, " layers"] | None = None,
     passed: Gates | None = None,
+    scales: Scales | None = None,
 ) -> Point:
     """Run a model under a mask, forward and backward.
 
@@ -125,6 +135,7 @@ def differentiate(
         flow: how much of the derivative goes back through each layer; all of it by default.
         passed: for gates: how much of the derivative goes back through each writer, in place of
             its gate: 0 where its output is a given value.
+        scales: what layer norms divide by, as constants; by default each by what its input says.
     """
     n_layers, _, n_heads, _, _ = weights.qkv.shape
     run = _Run(embedded, replacement, mask, mask if passed is None else passed)
@@ -132,14 +143,15 @@ def differentiate(
     for number in range(n_layers):
         layer = layer_of(weights, number)
         flowing = None if flow is None else flow[number]
-        results, back = _attention(form, weights, layer, run.read(3 * n_heads))
+        read, scale = run.read(3 * n_heads), scale_at(scales, 2 * number)
+        results, back = _attention(form, weights, layer, read, scale)
         backs.append((back, flowing))
         run.write(results, layer.attention_bias)
-        written, back = _mlp(form, layer, run.read(1))
+        written, back = _mlp(form, layer, run.read(1), scale_at(scales, 2 * number + 1))
         backs.append((back, flowing))
         run.write(written)
-    final = run.read(1)[0]
-    logits, back_unembed = jax.vjp(lambda x: unembed(form, weights, x), final)
+    final, scale = run.read(1)[0], scale_at(scales, -1)
+    logits, back_unembed = jax.vjp(lambda x: unembed(form, weights, x, scale), final)
     value, back_metric = jax.vjp(metric, logits)
     (logits_bar,) = back_metric(share)
     (final_bar,) = back_unembed(logits_bar)
@@ -236,11 +248,11 @@ class _Run:
 
 
 def _attention(
-    form: Form, weights: Weights, layer: Layer, x: Array
+    form: Form, weights: Weights, layer: Layer, x: Array, scale: Scale | None = None
 ) -> tuple[Array, Callable[[Array], Array]]:
     """What the heads write, given what their q, k and v read; and the way back."""
     _, n_heads, d_head, d_model = layer.qkv.shape
-    normal, back_norm = jax.vjp(lambda x: normalize(form, x, axis=1), x)
+    normal, back_norm = jax.vjp(lambda x: normalize(form, x, axis=1, scale=scale), x)
     tail = normal.shape[2:]
     projections = layer.qkv.reshape(3 * n_heads, d_head, d_model)
     if len(x) == 1:
@@ -266,15 +278,19 @@ def _attention(
     return results.reshape(n_heads, d_model, *tail), back
 
 
-def _mlp(form: Form, layer: Layer, x: Array) -> tuple[Array, Callable[[Array], Array]]:
+def _mlp(
+    form: Form, layer: Layer, x: Array, scale: Scale | None = None
+) -> tuple[Array, Callable[[Array], Array]]:
     """What an MLP writes, and the way back."""
-    written, back = run_mlp(form, layer, x[0])
+    written, back = run_mlp(form, layer, x[0], scale)
     return written[None], lambda bar: back(bar[0])[None]
 
 
-def run_mlp(form: Form, layer: Layer, x: Array) -> tuple[Array, Callable[[Array], Array]]:
+def run_mlp(
+    form: Form, layer: Layer, x: Array, scale: Scale | None = None
+) -> tuple[Array, Callable[[Array], Array]]:
     """What an MLP writes, and the way back; the activation function is evaluated once for both."""
-    normal, back_norm = jax.vjp(lambda x: normalize(form, x), x)
+    normal, back_norm = jax.vjp(lambda x: normalize(form, x, scale=scale), x)
     pre = matmul(layer.mlp_in, normal) + layer.mlp_in_bias[:, None, None]
     hidden, slope = jax.jvp(ACTIVATIONS[form.act_fn], (pre,), (jnp.ones_like(pre),))
     hidden, slope = _keep((hidden, slope))

@@ -18,12 +18,14 @@ from interpbench_jax.sweeps.forward import (
     Activations,
     Form,
     Layer,
+    Scale,
     Weights,
     attend,
     layer_of,
     matmul,
     mlp,
     normalize,
+    scale_at,
     unembed,
 )
 
@@ -111,21 +113,21 @@ def take_step(
         mask: 1 keeps an edge.
         head: the head at hand.
     """
-    run = _MaskedRun(scoring.form, weights, chunk.replacement, ground, mask)
+    run = _MaskedRun(scoring.form, weights, chunk, ground, mask)
     final, changed = run.from_place(place, siblings, head)
-    value = chunk.metric(scoring)(unembed(scoring.form, weights, final))
+    scale = scale_at(chunk.run.scales, -1)
+    value = chunk.metric(scoring)(unembed(scoring.form, weights, final, scale))
     return Step((value * chunk.share).sum(), changed)
 
 
 class _MaskedRun:
     """One masked run."""
 
-    def __init__(
-        self, form: Form, weights: Weights, replacement: Array, ground: Ground, mask: Mask
-    ):
+    def __init__(self, form: Form, weights: Weights, chunk: Chunk, ground: Ground, mask: Mask):
         self.form = form
         self.weights = weights
-        self.replacement = replacement
+        self.replacement = chunk.replacement
+        self.scales = chunk.run.scales
         self.ground = ground
         self.mask = mask
         self.n_layers, _, self.n_heads, _, _ = weights.qkv.shape
@@ -180,14 +182,16 @@ class _MaskedRun:
     def _mlp(self, number: int, changes: list[Array]) -> Array:
         row = number * (3 * self.n_heads + 1) + 3 * self.n_heads
         read = self._read(self.mask[row : row + 1], changes, 2 * number + 1)[0]
-        written = mlp(self.form, layer_of(self.weights, number), read)
+        scale = scale_at(self.scales, 2 * number + 1)
+        written = mlp(self.form, layer_of(self.weights, number), read, scale)
         return _keep(written - self.replacement[len(changes)])
 
     def _attention(self, number: int, changes: list[Array]) -> list[Array]:
         layer, first = layer_of(self.weights, number), len(changes)
         row = number * (3 * self.n_heads + 1)
         read = self._read(self.mask[row : row + 3 * self.n_heads], changes, 2 * number)
-        results = self._results(layer, read.reshape(3, self.n_heads, *read.shape[1:]))
+        read = read.reshape(3, self.n_heads, *read.shape[1:])
+        results = self._results(layer, read, scale_at(self.scales, 2 * number))
         return [
             _keep(results[head] - self.replacement[first + head]) for head in range(self.n_heads)
         ]
@@ -206,15 +210,15 @@ class _MaskedRun:
             qkv_bias=only(layer.qkv_bias, 1),
             head_out=only(layer.head_out, 0),
         )
-        written = self._results(one, read[:, None])[0]
+        written = self._results(one, read[:, None], scale_at(self.scales, 2 * number))[0]
         replacement = jax.lax.dynamic_index_in_dim(
             self.replacement, len(changes) + head, 0, keepdims=False
         )
         return _keep(written - replacement)
 
-    def _results(self, layer: Layer, read: Array) -> Array:
+    def _results(self, layer: Layer, read: Array, scale: Scale | None) -> Array:
         """What heads write, given what their q, k and v read: `[3, heads, d_model, pos, batch]`."""
-        normal = normalize(self.form, read, axis=2)
+        normal = normalize(self.form, read, axis=2, scale=scale)
         flat = normal.reshape(*normal.shape[:3], -1)
         qkv = jnp.einsum("chdm,chmn->chdn", layer.qkv, flat, precision=EXACT)
         qkv = qkv.reshape(*qkv.shape[:3], *read.shape[3:]) + layer.qkv_bias[..., None, None]

@@ -33,7 +33,8 @@ class DiscoveryData:
     Attributes:
         clean: `[batch, pos]`.
         corrupted: `[batch, pos]`, paired with `clean` by row where `ablation` is `"resample"`.
-        targets: `[batch, pos]`, for the metrics that use any.
+        targets: `[batch, pos]`, for the metrics that use any; or `[batch, pos, 2]`: an answer, and
+            the distractor that `"logit_diff"` compares it with.
         ablation: where replacements come from; None for `constants`.
         constants: `[src, pos, d_model, 1]`: what takes the place of every writer's output, for
             ablations that all inputs share; `discovery.data_for` computes them.
@@ -41,6 +42,10 @@ class DiscoveryData:
         universe: the edges that a method chooses among, one writer to one reader each:
             `"qkv"`, or `"qkv-merged"`, where the two embeddings are one writer.
         batch_size: inputs of one call of a program; by default as many as suit the machine.
+        freeze_layer_norm: whether layer norms divide, in every run and derivative of a method, by
+            what they divided by in the clean run on the same input: constants, as in the
+            attribution literature (Nanda 2023; Kramar et al. 2024, arXiv:2403.00745). Models
+            without layer norm are not affected.
     """
 
     clean: Tokens
@@ -51,6 +56,7 @@ class DiscoveryData:
     first_scored: int = 1
     universe: FineUniverse = "qkv"
     batch_size: int | None = None
+    freeze_layer_norm: bool = False
 
     def edges(self, config: TransformerConfig) -> Universe:
         """The universe of edges, for a model of this shape."""

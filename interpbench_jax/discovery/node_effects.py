@@ -48,6 +48,7 @@ def _effects(
         gates,
         chunk.metric(scoring),
         chunk.share,
+        scales=chunk.run.scales,
     )
     products = [
         -(bar * change).sum(axis=(1, 2))

@@ -19,6 +19,7 @@ from interpbench_jax.sweeps.forward import (
     add_attention,
     layer_of,
     mlp,
+    scale_at,
     unembed,
 )
 
@@ -141,20 +142,22 @@ def _replaced_run(
     constant: Float[Array, "d_model pos"],
 ) -> tuple[Float[Array, ""], Float[Array, "d_model pos"]]:
     """The metric with a writer replaced, and its derivative by the constant, summed over inputs."""
-    form, n_layers = scoring.form, weights.qkv.shape[0]
+    form, n_layers, scales = scoring.form, weights.qkv.shape[0], chunk.run.scales
 
     def attention(number: int, x: Array) -> Array:
-        return add_attention(form, layer_of(weights, number), weights, x)
+        scale = scale_at(scales, 2 * number)
+        return add_attention(form, layer_of(weights, number), weights, x, scale)
 
     def add_mlp(number: int, x: Array) -> Array:
-        return x + mlp(form, layer_of(weights, number), x)
+        return x + mlp(form, layer_of(weights, number), x, scale_at(scales, 2 * number + 1))
 
     x, backs = others + constant[..., None], []
     for number in range(place, 2 * n_layers):
         step = partial(add_mlp if number % 2 else attention, number // 2)
         x, back = jax.vjp(step, _keep(x))
         backs.append(back)
-    logits, back = jax.vjp(lambda x: unembed(form, weights, x), _keep(x))
+    read = partial(unembed, form, weights, scale=scale_at(scales, -1))
+    logits, back = jax.vjp(read, _keep(x))
     value, back_metric = jax.vjp(chunk.metric(scoring), logits)
     (bar,) = back(*back_metric(chunk.share))
     for back in reversed(backs):

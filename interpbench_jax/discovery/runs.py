@@ -22,7 +22,7 @@ from interpbench_jax.discovery.gradients import (
     scored,
 )
 from interpbench_jax.discovery.method import DiscoveryData
-from interpbench_jax.metrics import Metric, Targets, by_class
+from interpbench_jax.metrics import Metric, Targets, by_class, check_targets
 from interpbench_jax.model import Transformer, check_tokens
 from interpbench_jax.sweeps.devices import Placement, compile_all
 from interpbench_jax.sweeps.forward import Form, Weights, stack_weights
@@ -180,13 +180,14 @@ def start_runs(model: Transformer, data: DiscoveryData, metric: Metric) -> Runs:
     """The clean runs, and the runs that replacements come from.
 
     Raises:
-        ValueError: if the tokens do not fit the model.
+        ValueError: if the tokens do not fit the model, or the targets the tokens.
     """
     check_tokens(model.config, data.clean)
+    check_targets(data.targets, data.clean.shape)
     config, n_inputs = model.config, len(data.clean)
     workers = default_workers(Placement())
     size = data.batch_size or min(-(-n_inputs // workers), _MOST_INPUTS)
-    form = Form.of(config)
+    form = Form.of(config, data.freeze_layer_norm)
     weights = jax.device_put(stack_weights(model, data.clean.shape[1]))
     starts = np.arange(0, n_inputs, size)[:, None] + np.arange(size)
     rows = np.minimum(starts, n_inputs - 1)

@@ -102,7 +102,7 @@ def prepare(request: Request, wanted: Wanted[Name]) -> Prepared:
     checked = check_request(request)
     n_edits, make_blocks, places = _arrange(wanted, request.model.config, checked)
     job = Job(
-        form=Form.of(request.model.config),
+        form=Form.of(request.model.config, request.freeze_layer_norm),
         weights=stack_weights(request.model, checked.inputs.clean.shape[1]),
         inputs=checked.inputs,
         ablations=checked.ablations,

@@ -244,6 +244,11 @@ def by_first(axis: str) -> Callable[[Any], PartitionSpec]:
     return lambda array: PartitionSpec(axis)
 
 
+def by_last_but_one(array: Any) -> PartitionSpec:
+    """The last axis but one counts inputs and is cut."""
+    return PartitionSpec(*[None] * (array.ndim - 2), BATCH)
+
+
 def by_last(array: Any) -> PartitionSpec:
     """The last axis counts inputs and is cut, unless it is 1, which all share."""
     if array.shape[-1] == 1:

@@ -10,7 +10,7 @@ that the tests compare this with.
 import functools
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -32,20 +32,32 @@ _MOST_TERMS = 32
 EXACT = jax.lax.Precision.HIGHEST
 
 Activations = Float[Array, "d_model pos rows"]
+Scale = Float[Array, "pos rows"]
+Scales = Float[Array, "norms pos rows"]
 
 
 @dataclass(frozen=True)
 class Form:
-    """What of a config is part of a compiled program, beside the shapes of the weights."""
+    """What of a config is part of a compiled program, beside the shapes of the weights.
+
+    Attributes:
+        act_fn: of the MLPs.
+        normalization_type: of what every reader reads.
+        eps: of the layer norm.
+        freeze_layer_norm: whether patched runs divide by what the clean run divided by; never
+            where there is no layer norm, so that it makes no difference there.
+    """
 
     act_fn: Activation
     normalization_type: Normalization | None
     eps: float
+    freeze_layer_norm: bool = False
 
     @classmethod
-    def of(cls, config: TransformerConfig) -> "Form":
+    def of(cls, config: TransformerConfig, freeze_layer_norm: bool = False) -> "Form":
         """The form of a model."""
-        return cls(config.act_fn, config.normalization_type, config.eps)
+        freezes = freeze_layer_norm and config.normalization_type is not None
+        return cls(config.act_fn, config.normalization_type, config.eps, freezes)
 
 
 class Weights(NamedTuple):
@@ -119,6 +131,7 @@ class Run(NamedTuple):
         z: each head's mixture of values.
         hidden: each MLP's hidden units; none of them unless they were asked for.
         logits: the output.
+        scales: what every layer norm divided by; None unless patched runs divide by it.
     """
 
     outputs: Float[Array, "src d_model pos batch"]
@@ -129,6 +142,7 @@ class Run(NamedTuple):
     z: Float[Array, "layers heads d_head pos batch"]
     hidden: Float[Array, "layers kept pos batch"]
     logits: Float[Array, "vocab_out pos batch"]
+    scales: Float[Array, "norms pos batch"] | None
 
 
 class Layer(NamedTuple):
@@ -173,12 +187,37 @@ def run_clean(form: Form, keep_hidden: bool, weights: Weights, tokens: Tokens) -
     outputs = outputs.reshape(-1, *embed.shape)
     outputs = jnp.concatenate([embed[None], pos_embed[None], outputs])
     logits = unembed(form, weights, after)
-    return Run(outputs, before, between, after, qkv, z, hidden, logits)
+    scales = clean_scales(form, before, between, after)
+    return Run(outputs, before, between, after, qkv, z, hidden, logits, scales)
 
 
-def project(form: Form, layer: Layer, x: Activations) -> Float[Array, "3 heads d_head pos rows"]:
+def clean_scales(
+    form: Form,
+    before: Float[Array, "layers d_model pos batch"] | Sequence[Activations],
+    between: Float[Array, "layers d_model pos batch"] | Sequence[Activations],
+    after: Float[Array, "d_model pos batch"],
+) -> Float[Array, "norms pos batch"] | None:
+    """What every layer norm of a plain run divides by; None unless patched runs divide by it."""
+    if not form.freeze_layer_norm:
+        return None
+
+    def scale(x: Activations) -> Scale:
+        return _deviation(form, x - x.mean(axis=0, keepdims=True), axis=0)[0]
+
+    layers = [scale(x) for pair in zip(before, between, strict=True) for x in pair]
+    return jnp.stack([*layers, scale(after)])
+
+
+def scale_at(scales: Scales | None, norm: int | Int[Array, ""]) -> Scale | None:
+    """The scale of one layer norm, whose number may be traced; None where none is given."""
+    return None if scales is None else scales[norm]
+
+
+def project(
+    form: Form, layer: Layer, x: Activations, scale: Scale | None = None
+) -> Float[Array, "3 heads d_head pos rows"]:
     """Queries, keys and values of all heads, which read the same stream."""
-    return matmul(layer.qkv, normalize(form, x)) + layer.qkv_bias[..., None, None]
+    return matmul(layer.qkv, normalize(form, x, scale=scale)) + layer.qkv_bias[..., None, None]
 
 
 def attend(
@@ -248,9 +287,11 @@ def _weigh_queries(of_query: Array, values: Array) -> Array:
     return of_query[:, None] * values[:, :, None]
 
 
-def add_attention(form: Form, layer: Layer, weights: Weights, x: Activations) -> Activations:
+def add_attention(
+    form: Form, layer: Layer, weights: Weights, x: Activations, scale: Scale | None = None
+) -> Activations:
     """The stream after a layer's attention, whose heads all read the same stream."""
-    qkv = project(form, layer, x)
+    qkv = project(form, layer, x, scale)
     z = attend(qkv[0], qkv[1], qkv[2], weights)
     heads, d_model, d_head = layer.head_out.shape
     joined = layer.head_out.transpose(1, 0, 2).reshape(d_model, heads * d_head)
@@ -258,32 +299,39 @@ def add_attention(form: Form, layer: Layer, weights: Weights, x: Activations) ->
     return x + written + layer.attention_bias[:, None, None]
 
 
-def hidden_units(form: Form, layer: Layer, x: Activations) -> Float[Array, "d_mlp pos rows"]:
+def hidden_units(
+    form: Form, layer: Layer, x: Activations, scale: Scale | None = None
+) -> Float[Array, "d_mlp pos rows"]:
     """An MLP's hidden units, after the activation function."""
-    pre = matmul(layer.mlp_in, normalize(form, x)) + layer.mlp_in_bias[:, None, None]
+    pre = matmul(layer.mlp_in, normalize(form, x, scale=scale)) + layer.mlp_in_bias[:, None, None]
     return ACTIVATIONS[form.act_fn](pre)
 
 
-def mlp(form: Form, layer: Layer, x: Activations) -> Activations:
+def mlp(form: Form, layer: Layer, x: Activations, scale: Scale | None = None) -> Activations:
     """What a layer's MLP writes."""
-    written = matmul(layer.mlp_out, hidden_units(form, layer, x))
+    written = matmul(layer.mlp_out, hidden_units(form, layer, x, scale))
     return written + layer.mlp_out_bias[:, None, None]
 
 
-def add_layers(form: Form, weights: Weights, x: Activations, first: Int[Array, ""]) -> Activations:
+def add_layers(
+    form: Form, weights: Weights, x: Activations, first: Int[Array, ""], scales: Scales | None
+) -> Activations:
     """The final stream, given that before layer `first`; their number is not compiled in."""
 
     def step(number: Int[Array, ""], x: Activations) -> Activations:
         layer = layer_of(weights, number)
-        between = add_attention(form, layer, weights, x)
-        return between + mlp(form, layer, between)
+        between = add_attention(form, layer, weights, x, scale_at(scales, 2 * number))
+        return between + mlp(form, layer, between, scale_at(scales, 2 * number + 1))
 
     return jax.lax.fori_loop(first, weights.qkv.shape[0], step, x)
 
 
-def unembed(form: Form, weights: Weights, x: Activations) -> Float[Array, "vocab_out pos rows"]:
+def unembed(
+    form: Form, weights: Weights, x: Activations, scale: Scale | None = None
+) -> Float[Array, "vocab_out pos rows"]:
     """The output, given the final stream."""
-    return matmul(weights.unembed, normalize(form, x)) + weights.unembed_bias[:, None, None]
+    normal = normalize(form, x, scale=scale)
+    return matmul(weights.unembed, normal) + weights.unembed_bias[:, None, None]
 
 
 def repeat_rows(x: Shaped[Array, "*axes batch"], n_edits: int) -> Shaped[Array, "*axes rows"]:
@@ -292,12 +340,22 @@ def repeat_rows(x: Shaped[Array, "*axes batch"], n_edits: int) -> Shaped[Array, 
     return repeated.reshape(*x.shape[:-1], -1)
 
 
-def normalize(form: Form, x: Array, axis: int = 0) -> Array:
-    """The layer norm in front of every reader, if the model has one; `axis` counts features."""
+def normalize(form: Form, x: Array, axis: int = 0, scale: Scale | None = None) -> Array:
+    """The layer norm in front of every reader, if the model has one; `axis` counts features.
+
+    It divides by `scale`, which has the last axes of `x`; by default by the deviation of `x`.
+    """
     if form.normalization_type is None:
         return x
     centered = x - x.mean(axis=axis, keepdims=True)
-    return centered / jnp.sqrt((centered**2).mean(axis=axis, keepdims=True) + form.eps)
+    if scale is None:
+        return centered / _deviation(form, centered, axis)
+    return centered / scale.reshape(*[1] * (x.ndim - scale.ndim), *scale.shape)
+
+
+def _deviation(form: Form, centered: Array, axis: int) -> Array:
+    """What a layer norm divides by; the axis of features has length 1."""
+    return jnp.sqrt((centered**2).mean(axis=axis, keepdims=True) + form.eps)
 
 
 def matmul(weight: Array | np.ndarray, x: Array) -> Array:

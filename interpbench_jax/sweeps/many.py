@@ -25,7 +25,7 @@ _NEVER = -1e9
 
 # Each model's own shape.
 AnyTokens = Int[Array | np.ndarray, "_ _"]
-AnyTargets = AnyTokens | Float[Array | np.ndarray, "_ _"]
+AnyTargets = AnyTokens | Float[Array | np.ndarray, "_ _"] | Int[Array | np.ndarray, "_ _ 2"]
 
 
 def sweep_many(
@@ -42,6 +42,7 @@ def sweep_many(
     stacked: bool | None = None,
     explain: bool = False,
     progress: Progress | None = None,
+    freeze_layer_norm: bool = False,
 ) -> tuple[SweepResult[Edge], ...]:
     """The effect of cutting each edge, alone, in each of many models.
 
@@ -54,7 +55,7 @@ def sweep_many(
         models: the models, of any shapes.
         clean: the inputs of each, `[batch, pos]`.
         corrupted: of each, `[other, pos]`, what replacements come from.
-        targets: of each, `[batch, pos]`, for the metrics that use any.
+        targets: of each, `[batch, pos]` or `[batch, pos, 2]`, for the metrics that use any.
         stacked: whether models of one shape, with as many inputs, are computed together; by
             default everywhere but on a CPU.
         progress: called with the number of finished models and of all.
@@ -75,7 +76,13 @@ def sweep_many(
         raise ValueError("Expected an ablation by name for many models, got an array of constants.")
     wanted = [wanted_edges(model.config, universe) for model in models]
     prepared = [
-        prepare(Request(model, tokens, other, ablation, metric, target, first_scored), edges)
+        prepare(
+            Request(
+                *(model, tokens, other, ablation, metric, target, first_scored),
+                freeze_layer_norm=freeze_layer_norm,
+            ),
+            edges,
+        )
         for model, tokens, other, target, edges in zip(
             models, clean, others, wanted_classes, wanted, strict=True
         )
@@ -118,7 +125,7 @@ def _of_one_shape(prepared: Sequence[Prepared]) -> list[list[int]]:
             "any" if pads else n_classes,
             inputs.clean.shape,
             inputs.corrupted.shape,
-            None if inputs.targets is None else inputs.targets.dtype,
+            None if inputs.targets is None else (inputs.targets.dtype, inputs.targets.ndim),
         )
         groups.setdefault(key, []).append(number)
     return list(groups.values())

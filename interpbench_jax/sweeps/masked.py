@@ -21,6 +21,8 @@ from interpbench_jax.sweeps.forward import (
     layer_of,
     mlp,
     normalize,
+    repeat_rows,
+    scale_at,
 )
 
 
@@ -61,12 +63,14 @@ def masked_streams(
     n_edits, batch = block.cut.shape[0], run.after.shape[-1]
     d_model, n_pos = run.after.shape[:2]
     first_written = 2 + block.layer * (n_heads + 1)
-    is_written = jnp.arange(run.outputs.shape[0]) < first_written
+    is_written = jnp.arange(run.outputs.shape[0], dtype=first_written.dtype) < first_written
     # What comes later is not read before it is written; until then it is no different.
     gaps = jnp.where(is_written[:, None, None, None], replacement - run.outputs, 0)
 
     def spread(x: Array) -> Array:
         return jnp.broadcast_to(x[..., None, :], (*x.shape[:-1], n_edits, batch))
+
+    scales = None if run.scales is None else repeat_rows(run.scales, n_edits)
 
     def read(x: Array, gaps: Array, first: Array | int, count: int) -> Array:
         """What `count` readers read: `[readers, d_model, pos, edits, batch]`."""
@@ -80,7 +84,8 @@ def masked_streams(
         layer = layer_of(weights, number)
         first_reader = number * (3 * n_heads + 1)
         first_writer = 2 + number * (n_heads + 1)
-        inputs = normalize(form, read(x, gaps, first_reader, 3 * n_heads), axis=1)
+        inputs = read(x, gaps, first_reader, 3 * n_heads).reshape(3 * n_heads, d_model, n_pos, -1)
+        inputs = normalize(form, inputs, axis=1, scale=scale_at(scales, 2 * number))
         qkv = (
             jnp.einsum(
                 "chdm,chmn->chdn",
@@ -97,7 +102,8 @@ def masked_streams(
         gaps = _write(gaps, replacement, results, first_writer)
         x = x + results.sum(axis=0) + layer.attention_bias[:, None, None, None]
         mlp_in = read(x, gaps, first_reader + 3 * n_heads, 1)[0]
-        written = mlp(form, layer, mlp_in.reshape(d_model, n_pos, -1)).reshape(x.shape)
+        mlp_in = mlp_in.reshape(d_model, n_pos, -1)
+        written = mlp(form, layer, mlp_in, scale_at(scales, 2 * number + 1)).reshape(x.shape)
         gaps = _write(gaps, replacement, written[None], first_writer + n_heads)
         return x + written, gaps
 

@@ -8,8 +8,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from interpbench_jax.metrics import Metric, Targets, by_class, clean_targets
-from interpbench_jax.sweeps.forward import Activations, Form, Run, Weights, repeat_rows, unembed
+from interpbench_jax.metrics import Metric, by_class, clean_targets
+from interpbench_jax.sweeps.forward import (
+    Activations,
+    Form,
+    Run,
+    Weights,
+    repeat_rows,
+    scale_at,
+    unembed,
+)
 from interpbench_jax.sweeps.masked import MaskBlock, MaskBlocks, masked_streams
 from interpbench_jax.sweeps.suffix import (
     Block,
@@ -20,6 +28,9 @@ from interpbench_jax.sweeps.suffix import (
     neuron_changes,
     output_changes,
 )
+
+# Answers and distractors are apart, so that inputs are the last axis but one in any case.
+HeldTargets = Int[Array, "batch pos"] | Float[Array, "batch pos"] | Int[Array, "2 batch pos"]
 
 
 @dataclass(frozen=True)
@@ -47,13 +58,14 @@ class Given(NamedTuple):
         outputs: for each ablation, what takes the place of the writers' outputs; `batch` is 1
             where all inputs share it.
         hidden: the same of hidden units; of no units where no neuron is replaced.
-        targets: for the metric; None for the clean run's own.
+        targets: for the metric, `[batch, pos]`, or pairs, `[2, batch, pos]`; None for the clean
+            run's own.
     """
 
     run: Run
     outputs: tuple[Float[Array, "src d_model pos #batch"], ...]
     hidden: tuple[Float[Array, "layers hidden pos #batch"], ...]
-    targets: Targets | None
+    targets: HeldTargets | None
 
 
 class Found(NamedTuple):
@@ -143,16 +155,19 @@ def _over_blocks(
     if given.targets is None:
         targets = clean_targets(clean_scored.transpose(2, 1, 0))
     else:
-        targets = given.targets[:, scoring.first_scored :]
+        targets = given.targets[..., scoring.first_scored :]
+    scale = scale_at(given.run.scales, -1)
+    if scale is not None:
+        scale = repeat_rows(scale, n_edits)
 
     clean_rows = repeat_rows(clean_scored, n_edits)
-    target_rows = repeat_rows(jnp.asarray(targets).T, n_edits)
+    target_rows = repeat_rows(jnp.asarray(targets).swapaxes(-2, -1), n_edits)
 
     def step(number: Int[Array, ""], found: Found) -> Found:
         x = streams(one(*(array[number] for array in blocks)))
         if not scoring.return_logits:
             x = x[:, scoring.first_scored :]
-        logits = unembed(form, weights, x)
+        logits = unembed(form, weights, x, None if scale is None else scale[-x.shape[1] :])
         scored = logits[:, -clean_scored.shape[1] :]
         values = metric(scored, clean_rows, target_rows)
         if values.shape != logits.shape[-1:]:

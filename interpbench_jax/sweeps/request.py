@@ -11,7 +11,14 @@ from jax.sharding import Mesh
 
 from interpbench_jax.axes import Constants, OtherTokens, Tokens
 from interpbench_jax.interventions import ABLATIONS, Ablation
-from interpbench_jax.metrics import Metric, MetricName, Targets, default_metric, resolve_metric
+from interpbench_jax.metrics import (
+    Metric,
+    MetricName,
+    Targets,
+    check_targets,
+    default_metric,
+    resolve_metric,
+)
 from interpbench_jax.model import Transformer, check_tokens
 from interpbench_jax.sites import writers
 from interpbench_jax.sweeps.devices import Placement
@@ -40,6 +47,7 @@ class Request:
     save_to: str | Path | None = None
     explain: bool = False
     progress: Progress | None = None
+    freeze_layer_norm: bool = False
 
 
 @dataclass(frozen=True)
@@ -134,14 +142,14 @@ def _check_inputs(request: Request, ablations: tuple[Source, ...]) -> Inputs:
             f"{corrupted.shape}; rows are pairs."
         )
     targets = request.targets
-    if targets is not None and targets.shape != clean.shape:
-        raise ValueError(
-            f"Expected targets of shape {clean.shape}, one per position, got {targets.shape}."
-        )
+    if targets is not None:
+        check_targets(targets, clean.shape)
+        targets = np.asarray(targets)
+        targets = np.moveaxis(targets, -1, 0) if targets.ndim == 3 else targets
     return Inputs(
         np.asarray(clean),
         np.asarray(corrupted),
-        None if targets is None else np.asarray(targets),
+        targets,
     )
 
 

@@ -23,6 +23,7 @@ from interpbench_jax.sweeps.devices import (
     Program,
     by_first,
     by_last,
+    by_last_but_one,
     compile_all,
     whole,
 )
@@ -45,13 +46,19 @@ class Inputs:
     Attributes:
         clean: the inputs.
         corrupted: what replacements come from; for `"resample"` paired with `clean` by row.
-        targets: for the metric; None for the clean run's own.
+        targets: for the metric; answers first, then distractors, where they are pairs; None for
+            the clean run's own.
         constants: what takes the place of the outputs, where the caller gives it.
     """
 
     clean: Int[np.ndarray, "*models batch pos"]
     corrupted: Int[np.ndarray, "*models other pos"]
-    targets: Int[np.ndarray, "*models batch pos"] | Float[np.ndarray, "*models batch pos"] | None
+    targets: (
+        Int[np.ndarray, "*models batch pos"]
+        | Float[np.ndarray, "*models batch pos"]
+        | Int[np.ndarray, "*models 2 batch pos"]
+        | None
+    )
     constants: Float[np.ndarray, "src pos d_model 1"] | None = None
 
 
@@ -226,7 +233,7 @@ class _Runs:
         targets = None
         if inputs.targets is not None:
             padded = _padded(inputs.targets, rows, self.batch)
-            targets = self.placement.put(padded, by_first(BATCH))
+            targets = self.placement.put(padded, by_last_but_one)
         return Given(self._run(inputs.clean, rows), outputs, hidden, targets)
 
     def _run(self, tokens: np.ndarray, rows: slice) -> Run:
@@ -316,7 +323,7 @@ def _given_shapes(job: Job, run: Run) -> Given:
 
     targets = job.inputs.targets
     if targets is not None:
-        shape = (*_models(job), run.after.shape[-1], targets.shape[-1])
+        shape = (*targets.shape[:-2], run.after.shape[-1], targets.shape[-1])
         targets = jax.ShapeDtypeStruct(shape, jax.dtypes.canonicalize_dtype(targets.dtype))
     return Given(run, of(run.outputs), of(run.hidden), targets)  # pyright: ignore
 
@@ -347,7 +354,7 @@ def _patch_specs(arguments: tuple[Any, ...]) -> tuple[Any, Any]:
     weights, given, blocks, count = arguments
     given_specs = jax.tree.map(by_last, given)
     if given.targets is not None:
-        given_specs = given_specs._replace(targets=PartitionSpec(BATCH))
+        given_specs = given_specs._replace(targets=by_last_but_one(given.targets))
     cut = jax.tree.map(by_first(EDITS), (blocks, count))
     found = PartitionSpec(EDITS, None, BATCH)
     return (jax.tree.map(whole, weights), given_specs, *cut), found

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Shaped
 
 from interpbench_jax.sweeps.calls import Call
+from interpbench_jax.sweeps.forward import Form
 from interpbench_jax.sweeps.plan import SweepPlan
 from interpbench_jax.sweeps.run import Job
 
@@ -37,7 +38,7 @@ def describe_job(
         arrays.append(inputs.constants)
     return {
         "model": _digest(job.weights),
-        "form": asdict(job.form),
+        "form": _describe_form(job.form),
         "inputs": _digest(arrays),
         "n_inputs": job.n_inputs,
         "edits": hashlib.sha256("\n".join(map(str, names)).encode()).hexdigest(),
@@ -63,6 +64,14 @@ def table_of(result: "SweepResult[Name]") -> "pyarrow.Table":
         "n_inputs": str(result.n_inputs),
     }
     return pyarrow.table(dict(result.columns())).replace_schema_metadata(metadata)
+
+
+def _describe_form(form: Form) -> dict[str, object]:
+    described = asdict(form)
+    if not form.freeze_layer_norm:
+        # Folders from before there was a choice hold the same sums.
+        del described["freeze_layer_norm"]
+    return described
 
 
 def _digest(arrays: Iterable[Shaped[Array | np.ndarray, "..."]]) -> str:

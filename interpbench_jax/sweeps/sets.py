@@ -38,6 +38,7 @@ def sweep_cuts(
     save_to: str | Path | None = None,
     explain: bool = False,
     progress: Progress | None = None,
+    freeze_layer_norm: bool = False,
 ) -> SweepResult[tuple[Edge, ...]]:
     """The effect of cutting each of some sets of edges, its edges together.
 
@@ -76,6 +77,7 @@ def sweep_cuts(
             save_to=save_to,
             explain=explain,
             progress=progress,
+            freeze_layer_norm=freeze_layer_norm,
         ),
         Wanted(names, masks),
     )
@@ -97,6 +99,7 @@ def sweep_masks(
     save_to: str | Path | None = None,
     explain: bool = False,
     progress: Progress | None = None,
+    freeze_layer_norm: bool = False,
 ) -> SweepResult[int]:
     """The effect of each of some masks: of circuits to evaluate, of parts of edges.
 
@@ -140,6 +143,7 @@ def sweep_masks(
             save_to=save_to,
             explain=explain,
             progress=progress,
+            freeze_layer_norm=freeze_layer_norm,
         ),
         Wanted(tuple(range(len(cut))), cut.reshape(*cut.shape[:3], -1)),
     )
@@ -161,6 +165,7 @@ def sweep_neurons(
     save_to: str | Path | None = None,
     explain: bool = False,
     progress: Progress | None = None,
+    freeze_layer_norm: bool = False,
 ) -> SweepResult[Neuron]:
     """The effect of replacing each hidden unit of each MLP, alone, after its activation function.
 
@@ -180,20 +185,9 @@ def sweep_neurons(
     )
     return answer(
         Request(
-            model,
-            clean,
-            corrupted,
-            ablation,
-            metric,
-            targets,
-            first_scored,
-            positions,
-            return_logits,
-            max_bytes,
-            mesh,
-            save_to,
-            explain,
-            progress,
+            *(model, clean, corrupted, ablation, metric, targets, first_scored),
+            *(positions, return_logits, max_bytes, mesh, save_to, explain, progress),
+            freeze_layer_norm,
         ),
         Wanted(names, neuron_entries(config.n_layers, config.d_mlp), replaces_neurons=True),
     )

@@ -29,6 +29,7 @@ from interpbench_jax.sweeps.forward import (
     mlp,
     normalize,
     repeat_rows,
+    scale_at,
 )
 
 
@@ -108,6 +109,8 @@ def final_streams(
     def spread(x: Array) -> Activations:
         return repeat_rows(x, change.shape[0])
 
+    scales = None if run.scales is None else spread(run.scales)
+
     def between() -> Activations:
         return spread(run.between[block.layer])
 
@@ -119,7 +122,8 @@ def final_streams(
 
     def before() -> Activations:
         x = spread(run.before[block.layer]) + added
-        return add_attention(form, layer_of(weights, block.layer), weights, x)
+        scale = scale_at(scales, 2 * block.layer)
+        return add_attention(form, layer_of(weights, block.layer), weights, x, scale)
 
     def after_attention() -> Activations:
         return between() + added
@@ -145,8 +149,8 @@ def final_streams(
         read = stream
         if Entry.MLP in entries:
             read = stream + jnp.where(block.entry == Entry.MLP, added, 0)
-        after = stream + mlp(form, layer, read)
-        return add_layers(form, weights, after, block.layer + 1)
+        after = stream + mlp(form, layer, read, scale_at(scales, 2 * block.layer + 1))
+        return add_layers(form, weights, after, block.layer + 1, scales)
 
     if Entry.OUTPUT not in entries:
         return from_layer()
@@ -165,7 +169,8 @@ def _head_change(
     all_inputs: bool,
 ) -> Activations:
     """What a head writes after its input changed, less what it wrote."""
-    read = normalize(form, run.before[block.layer][None] + change, axis=1)
+    scale = scale_at(run.scales, 2 * block.layer)
+    read = normalize(form, run.before[block.layer][None] + change, axis=1, scale=scale)
 
     def project(which: int | Int[Array, ""]) -> Float[Array, "edits d_head pos batch"]:
         weight = take(weights.qkv[block.layer, which], block.head)
@@ -210,7 +215,8 @@ def at_position(
     change: Float[Array, "edits d_model pos batch"], block: Block
 ) -> Float[Array, "edits d_model pos batch"]:
     """The changes at the edits' positions alone."""
-    here = jnp.arange(change.shape[2])[None] == block.position[:, None]
+    positions = jnp.arange(change.shape[2], dtype=block.position.dtype)
+    here = positions[None] == block.position[:, None]
     chosen = here | (block.position == EMPTY)[:, None]
     return jnp.where(chosen[:, None, :, None], change, 0)
 

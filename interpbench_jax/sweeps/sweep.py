@@ -32,6 +32,7 @@ def sweep_edges(
     save_to: str | Path | None = None,
     explain: bool = False,
     progress: Progress | None = None,
+    freeze_layer_norm: bool = False,
 ) -> SweepResult[Edge]:
     """The effect of cutting each edge of a universe, alone.
 
@@ -52,7 +53,8 @@ def sweep_edges(
             the same for all inputs: `[src, pos, d_model, 1]`, where `pos` may be 1.
         metric: a name out of `metrics.METRICS` or a function like them; by default KL, or L2 for
             a regression. A function compiles anew for every new function object.
-        targets: `[batch, pos]`, for the metrics that use any; by default the clean run's own.
+        targets: `[batch, pos]`, or `[batch, pos, 2]`: an answer, and the distractor that
+            `"logit_diff"` compares it with; by default the clean run's own classes or numbers.
         positions: `"all"`: an edit cuts at every position; `"each"`: one edit for every
             position; or the positions to do so for.
         first_scored: the first position that the metric looks at; 1 leaves BOS out.
@@ -66,6 +68,9 @@ def sweep_edges(
             result. Needs pyarrow (the `dataset` extra).
         explain: whether to print how the sweep is going to be computed.
         progress: called with the number of finished calls of the program and of all.
+        freeze_layer_norm: whether every reader's layer norm divides by what it divided by in the
+            clean run, on the same input, as attribution does (Kramar et al. 2024,
+            arXiv:2403.00745); its mean is still its own. Models without one are not affected.
 
     Returns:
         Effects in the order of `circuit.universe(...).edges`; positive where the cut hurts. Where
@@ -75,20 +80,9 @@ def sweep_edges(
         ValueError: if an argument does not fit the model or the others.
     """
     request = Request(
-        model,
-        clean,
-        corrupted,
-        ablation,
-        metric,
-        targets,
-        first_scored,
-        positions,
-        return_logits,
-        max_bytes,
-        mesh,
-        save_to,
-        explain,
-        progress,
+        *(model, clean, corrupted, ablation, metric, targets, first_scored),
+        *(positions, return_logits, max_bytes, mesh, save_to, explain, progress),
+        freeze_layer_norm,
     )
     return answer(request, wanted_edges(model.config, universe))
 
@@ -110,6 +104,7 @@ def sweep_nodes(
     save_to: str | Path | None = None,
     explain: bool = False,
     progress: Progress | None = None,
+    freeze_layer_norm: bool = False,
 ) -> SweepResult[Node]:
     """The effect of replacing each node's output, alone, for everything that reads it.
 
@@ -126,19 +121,8 @@ def sweep_nodes(
         ValueError: if an argument does not fit the model or the others.
     """
     request = Request(
-        model,
-        clean,
-        corrupted,
-        ablation,
-        metric,
-        targets,
-        first_scored,
-        positions,
-        return_logits,
-        max_bytes,
-        mesh,
-        save_to,
-        explain,
-        progress,
+        *(model, clean, corrupted, ablation, metric, targets, first_scored),
+        *(positions, return_logits, max_bytes, mesh, save_to, explain, progress),
+        freeze_layer_norm,
     )
     return answer(request, wanted_nodes(model.config, universe))

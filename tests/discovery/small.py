@@ -8,7 +8,7 @@ import numpy as np
 
 from interpbench_jax import Transformer, TransformerConfig, build_model, masked_forward
 from interpbench_jax.discovery import DiscoveryData
-from interpbench_jax.interventions import replacement_outputs
+from interpbench_jax.interventions import layer_norm_scales, replacement_outputs
 from interpbench_jax.metrics import Metric
 from interpbench_jax.sites import readers, writers
 from tests.fixtures import random_weights, tiny_config
@@ -20,6 +20,18 @@ CONFIGS = {
         n_layers=1, d_vocab_out=1, attention_dir="bidirectional", act_fn="relu"
     ),
 }
+
+# The same, and one whose layer norm is frozen.
+KINDS = (*CONFIGS, "frozen layer norm")
+
+
+def make_small(
+    kind: str, dtype: np.typing.DTypeLike = np.float64, **changes: object
+) -> tuple[Transformer, DiscoveryData]:
+    """A model of one of `KINDS`, and data for it."""
+    model = small_model(CONFIGS[kind.removeprefix("frozen ")], dtype)
+    changes = {"freeze_layer_norm": kind.startswith("frozen "), **changes}
+    return model, small_data(model, **changes)  # pyright: ignore[reportArgumentType]
 
 
 def small_model(config: TransformerConfig, dtype: np.typing.DTypeLike = np.float32) -> Transformer:
@@ -48,11 +60,12 @@ def mask_metric(
         replacement = replacement_outputs(model, data.corrupted)
     else:
         replacement = jnp.asarray(data.constants)
+    scales = layer_norm_scales(model, data.clean) if data.freeze_layer_norm else None
     clean = model(data.clean)[:, data.first_scored :]
     targets = data.targets[:, data.first_scored :]
 
     def of_mask(mask: jax.Array) -> jax.Array:
-        logits = masked_forward(model, data.clean, mask, replacement)
+        logits = masked_forward(model, data.clean, mask, replacement, scales)
         return metric(logits[:, data.first_scored :], clean, targets).mean()
 
     return of_mask

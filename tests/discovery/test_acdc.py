@@ -11,7 +11,15 @@ from interpbench_jax.discovery.acdc import Order, acdc
 from interpbench_jax.discovery.method import FineUniverse, edge_groups
 from interpbench_jax.metrics import METRICS, Metric
 from interpbench_jax.model import Transformer
-from tests.discovery.small import CONFIGS, full_mask, mask_metric, small_data, small_model
+from tests.discovery.small import (
+    CONFIGS,
+    KINDS,
+    full_mask,
+    make_small,
+    mask_metric,
+    small_data,
+    small_model,
+)
 
 # Not 0: there rounding decides on edges without effect, such as those that carry positions.
 THRESHOLDS = (0.03, 1e-9, 1e-4, 1e-3, 0.01, 0.3)
@@ -55,11 +63,10 @@ def backward(model: Transformer, data: DiscoveryData) -> list[int]:
     return sorted(range(len(space.edges)), key=place)
 
 
-@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["qkv", "qkv-merged"])
-def test_every_threshold_is_a_greedy_pass(config: str, name: FineUniverse, x64: None) -> None:
-    model = small_model(CONFIGS[config], np.float64)
-    data = small_data(model, universe=name, batch_size=4)
+def test_every_threshold_is_a_greedy_pass(kind: str, name: FineUniverse, x64: None) -> None:
+    model, data = make_small(kind, universe=name, batch_size=4)
     metric = METRICS["mse" if model.config.is_regression else "kl"]
     found = acdc(model, data, metric, ACDCSettings(THRESHOLDS), KEY)
     order = backward(model, data)

@@ -1,5 +1,7 @@
 """The written-out derivative, against JAX's of the reference."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,20 +17,20 @@ from interpbench_jax.masks import edge_indices
 from interpbench_jax.metrics import METRICS, Metric, MetricName
 from interpbench_jax.model import Transformer
 from interpbench_jax.sweeps.forward import Weights
-from tests.discovery.small import CONFIGS, full_mask, mask_metric, small_data, small_model
+from tests.discovery.small import KINDS, full_mask, make_small, mask_metric
 
 METRIC_OF: dict[str, MetricName] = {
     "plain": "cross_entropy",
     "layer norm": "kl",
     "regression": "target_mae",
+    "frozen layer norm": "kl",
 }
 Small = tuple[Transformer, DiscoveryData, Metric]
 
 
-@pytest.fixture(params=CONFIGS)
+@pytest.fixture(params=KINDS)
 def small(request: pytest.FixtureRequest, x64: None) -> Small:
-    model = small_model(CONFIGS[request.param], np.float64)
-    return model, small_data(model), METRICS[METRIC_OF[request.param]]
+    return *make_small(request.param), METRICS[METRIC_OF[request.param]]
 
 
 def slopes(runs: Runs, mask: np.ndarray) -> np.ndarray:
@@ -70,9 +72,10 @@ def test_the_derivative_by_outputs_is_what_readers_pass_back(small: Small) -> No
     runs = start_runs(model, data, metric)
 
     def function(scoring: Scoring, weights: Weights, chunk: Chunk, gates: jax.Array) -> Point:
-        metric = chunk.metric(scoring)
         return differentiate(
-            scoring.form, weights, chunk.embedded, chunk.replacement, gates, metric, chunk.share
+            *(scoring.form, weights, chunk.embedded, chunk.replacement, gates),
+            *(chunk.metric(scoring), chunk.share),
+            scales=chunk.run.scales,
         )
 
     point = runs.each(function, (), np.ones(full_mask(model).shape[1]))[0]
@@ -96,7 +99,7 @@ def test_plain_runs(small: Small) -> None:
 def test_rows_that_fill_up_do_not_count(small: Small) -> None:
     model, data, metric = small
     whole = start_runs(model, data, metric)
-    filled = start_runs(model, small_data(model, batch_size=5), metric)
+    filled = start_runs(model, dataclasses.replace(data, batch_size=5), metric)
     mask = full_mask(model) * 0.7
     assert [float(chunk.share.sum()) for chunk in filled.chunks] == [5, 2]
     np.testing.assert_allclose(slopes(whole, mask), slopes(filled, mask), rtol=0, atol=1e-13)

@@ -1,5 +1,7 @@
 """Learned masks: the gated run against the reference, and what is found in known circuits."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +19,7 @@ from interpbench_jax.discovery.runs import start_runs
 from interpbench_jax.metrics import METRICS, Metric
 from interpbench_jax.model import Transformer
 from interpbench_jax.sites import Kind, readers, writers
-from tests.discovery.small import CONFIGS, mask_metric, small_data, small_model
+from tests.discovery.small import KINDS, make_small, mask_metric, small_data
 
 LEARNED = {
     "edge probing": (edge_probing, ProbingSettings(epochs=5)),
@@ -27,9 +29,9 @@ LEARNED = {
 Small = tuple[Transformer, DiscoveryData, Metric]
 
 
-def make(name: str, dtype: np.typing.DTypeLike = np.float32) -> Small:
-    model = small_model(CONFIGS[name], dtype)
-    return model, small_data(model), METRICS[default_objective("distance", model.config)]
+def make(kind: str, dtype: np.typing.DTypeLike = np.float32) -> Small:
+    model, data = make_small(kind, dtype)
+    return model, data, METRICS[default_objective("distance", model.config)]
 
 
 def gates_as_mask(gates: jax.Array, model: Transformer) -> jax.Array:
@@ -49,7 +51,7 @@ def gates_as_mask(gates: jax.Array, model: Transformer) -> jax.Array:
     return jnp.outer(jnp.stack(of_readers), jnp.stack(of_writers))
 
 
-@pytest.mark.parametrize("name", ["plain", "regression"])
+@pytest.mark.parametrize("name", ["plain", "regression", "frozen layer norm"])
 @pytest.mark.parametrize("is_shared", [False, True])
 def test_a_gated_run_is_a_masked_run(name: str, is_shared: bool, x64: None) -> None:
     model, data, metric = make(name, np.float64)
@@ -57,7 +59,7 @@ def test_a_gated_run_is_a_masked_run(name: str, is_shared: bool, x64: None) -> N
     if is_shared:
         n_writers = len(writers(model.config.n_layers, model.config.n_heads))
         shape = (n_writers, data.clean.shape[1], model.config.d_model, 1)
-        data = small_data(model, constants=generator.normal(size=shape), batch_size=4)
+        data = replace(data, constants=generator.normal(size=shape), batch_size=4)
     gates = generator.uniform(size=(model.config.n_layers, 3 * model.config.n_heads + 1))
     runs = start_runs(model, data, metric)
     value, bars = runs.mean(gated_run, (), runs.each(replaced_values, ()), gates)
@@ -89,7 +91,7 @@ def test_a_gated_run_with_layer_norm(x64: None) -> None:
         assert bars[index] == pytest.approx((values[0] - values[1]) / (2 * step), abs=1e-7)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", KINDS)
 def test_slopes_of_edge_gates(name: str, x64: None) -> None:
     model, data, metric = make(name, np.float64)
     groups = edge_groups(data.edges(model.config))

@@ -4,6 +4,7 @@ The number of devices is fixed when JAX starts, so this file is also the program
 in processes of their own: see `main`.
 """
 
+import dataclasses
 import json
 import os
 import re
@@ -44,8 +45,9 @@ COLLECTIVE = re.compile(
 MESHES = {"8x1": 8, "4x2": 4, "1x8": 1}
 
 
-def make_model() -> Transformer:
-    return build_model(CONFIG, random_weights(CONFIG, seed=3))
+def make_model(**changes) -> Transformer:
+    config = dataclasses.replace(CONFIG, **changes)
+    return build_model(config, random_weights(config, seed=3))
 
 
 def make_inputs() -> tuple[np.ndarray, np.ndarray]:
@@ -60,9 +62,10 @@ def edges(**options) -> SweepResult:
 
 
 def nodes(**options) -> SweepResult:
-    """With targets, which are cut among the devices as inputs are."""
+    """With pairs of targets, which are cut among the devices as inputs are."""
     clean, corrupted = make_inputs()
-    asked: dict[str, Any] = {"metric": "cross_entropy", "targets": corrupted % CONFIG.d_vocab_out}
+    targets = np.stack([corrupted, corrupted + 1], axis=-1) % CONFIG.d_vocab_out
+    asked: dict[str, Any] = {"metric": "logit_diff", "targets": targets}
     return sweep_nodes(make_model(), clean, corrupted, universe="head", **asked, **options)
 
 
@@ -75,8 +78,9 @@ def masks(return_logits: bool = True, **options) -> SweepResult:
 
 
 def neurons(**options) -> SweepResult:
-    """With zeros."""
-    return sweep_neurons(make_model(), *make_inputs(), ablation="zero", **options)
+    """With zeros, and the clean run's layer norms."""
+    asked: dict[str, Any] = {"ablation": "zero", "freeze_layer_norm": True}
+    return sweep_neurons(make_model(normalization_type="LNPre"), *make_inputs(), **asked, **options)
 
 
 SWEEPS: Mapping[str, Callable[..., SweepResult]] = {
