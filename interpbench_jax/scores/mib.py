@@ -1,0 +1,90 @@
+"""The area that MIB gives for edges of a known circuit.
+
+Source: Mueller et al. 2025 (arXiv:2504.13151), in hannamw/MIB-circuit-track (`evaluation.py`,
+`print_results.py`) and hannamw/EAP-IG 795f560 (`Graph.apply_greedy`).
+"""
+
+import heapq
+import math
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from interpbench_jax.circuit import Circuit, Universe, UniverseName, universe
+from interpbench_jax.scores.levels import check_scores, component_of, importance
+from interpbench_jax.scores.rank import truth_of
+from interpbench_jax.scores.selection import on_paths
+from interpbench_jax.sites import Kind, Node
+
+_SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+
+
+def mib_edge_auc(
+    values: Float[np.ndarray, " edges"],
+    circuit: Circuit,
+    name: UniverseName = "qkv-merged",
+    *,
+    absolute: bool = True,
+) -> float:
+    """Area under MIB's curve of true against false positive rates, from 0 to 1.
+
+    The curve has ten points: circuits of 0.1 % to all of the edges, each grown from the output
+    backwards, always by the most important edge into a node that is in it, and without what then
+    lies on no path from an embedding. It does not start at the origin, and false positive rates
+    are divided by the last one, as in MIB's code. So it differs from a ROC-AUC of the scores: an
+    edge counts only once a path leads from it to the output.
+
+    Args:
+        values: a method's, one for each edge.
+        circuit: the truth.
+        name: the universe of the edges; MIB's own is `"qkv-merged"`.
+        absolute: whether importance is the absolute value, rather than the value.
+
+    Raises:
+        ValueError: if there is not one value per edge, one is nan, or the universe holds no true
+            or no false edge.
+    """
+    space = universe(name, circuit.n_layers, circuit.n_heads)
+    values = np.asarray(values)
+    check_scores(values, len(space.edges), f"edges of {name!r}")
+    truth = truth_of(circuit, name, "edge")
+    if truth.all() or not truth.any():
+        raise ValueError(f"Expected true and false edges in {name!r}, got only one of them.")
+    sizes = [math.ceil(share * len(values)) for share in _SHARES]
+    kept = on_paths(grow_from_output(importance(values, absolute), sizes, space), space)
+    true_positive = kept[:, truth].mean(axis=1)
+    false_positive = kept[:, ~truth].mean(axis=1)
+    if false_positive[-1] == 0:
+        return 0.0
+    return float(np.trapezoid(true_positive, false_positive / false_positive[-1]))
+
+
+def grow_from_output(
+    importances: Float[np.ndarray, " edges"], sizes: list[int], space: Universe
+) -> Bool[np.ndarray, "sizes edges"]:
+    """Which edges circuits of some sizes have that are grown from the output backwards.
+
+    Every step adds the most important edge of those that enter a node of the circuit; of equally
+    important ones, that whose node came first, then the one that comes first.
+    """
+    entering: dict[Node, list[int]] = {}
+    for index, edge in enumerate(space.edges):
+        entering.setdefault(component_of(edge.dst), []).append(index)
+    order: list[int] = []
+    reached: set[Node] = set()
+    waiting: list[tuple[float, int, int]] = []
+
+    def reach(node: Node) -> None:
+        if node not in reached:
+            reached.add(node)
+            for index in entering.get(node, ()):
+                heapq.heappush(waiting, (-float(importances[index]), len(reached), index))
+
+    reach(Node(Kind.RESID_POST, space.n_layers - 1))
+    while waiting:
+        _, _, index = heapq.heappop(waiting)
+        order.append(index)
+        reach(space.edges[index].src)
+    place = np.full(len(space.edges), len(space.edges))
+    place[order] = np.arange(len(order))
+    return place[None] < np.asarray(sizes)[:, None]
