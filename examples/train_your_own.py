@@ -15,7 +15,7 @@ position, and resampling cannot see those: both inputs of a pair have the same p
 """
 
 import interpbench_jax as ib
-from interpbench_jax.cases import Recipe, Task
+from interpbench_jax.cases import RaspTask, Recipe
 from interpbench_jax.rasp import Map, shift, tokens
 from interpbench_jax.training import EpochRecord, train
 
@@ -25,7 +25,7 @@ def is_vowel(letter: str) -> bool:
     return letter in "aeiou"
 
 
-TASK = Task(
+TASK = RaspTask(
     case_id="after-vowel",
     description="Whether the previous letter is a vowel.",
     program=shift(Map(is_vowel, tokens, name="is_vowel"), 1),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from interpbench_jax.cases import Task
+from interpbench_jax.cases import IoiTask, Task
 
 Dtype = Literal["string", "bool", "int32", "float32"]
 Json = dict[str, object]
@@ -20,6 +20,15 @@ CIRCUITS_CONFIG = "circuits"
 SPLIT = "test"
 DEFAULT_ROWS = 1000
 DATASET_VERSION = "1.0.0"
+
+
+_OTHER = "another input of the same length"
+_CORRUPTED = {"abc": "the prompt with three other names, all different"}
+# Of a language task, beside the one that `corrupted_input_ids` are.
+OTHER_COUNTERFACTUALS = {
+    "swapped": "the prompt with the second sentence's names swapped, so that the answer flips",
+    "random": "another prompt, drawn at random",
+}
 
 
 @dataclass(frozen=True)
@@ -70,7 +79,17 @@ CASES = TableSchema(
         Column("note", "string", "what to know before comparing with upstream; may be empty"),
         Column("vocab", "string", "every token, BOS and PAD included, ordered by id", is_list=True),
         Column("bos_id", "int32", "id of the token that every input starts with"),
-        Column("pad_id", "int32", "id of the token that fills up shorter inputs"),
+        Column(
+            "pad_id",
+            "int32",
+            "id of the token that fills up shorter inputs; -1 where all inputs are of one length",
+        ),
+        Column(
+            "gpt2_ids",
+            "int32",
+            "for a language task, GPT-2's id of each token of `vocab`; empty elsewhere",
+            is_list=True,
+        ),
         Column("is_categorical", "bool", "whether targets are class ids rather than numbers"),
         Column(
             "output_classes",
@@ -78,6 +97,9 @@ CASES = TableSchema(
             "label of every output class, ordered by id; empty for a regression",
             is_list=True,
         ),
+        Column("first_scored", "int32", "first position whose output counts; all later ones do"),
+        Column("metric", "string", "what patching is judged by, unless a user says otherwise"),
+        Column("counterfactual", "string", "what kind of inputs `corrupted_input_ids` are"),
         Column("attention", "string", "'causal' or 'bidirectional'"),
         Column("min_seq_len", "int32", "positions of the shortest input, BOS counted"),
         Column("max_seq_len", "int32", "positions of the longest input, BOS counted"),
@@ -132,19 +154,30 @@ def pairs_schema(task: Task) -> TableSchema:
     def row(name: str, dtype: Dtype, description: str) -> Column:
         return Column(name, dtype, description, is_list=True, length=task.max_seq_len)
 
+    extra: tuple[Column, ...] = ()
+    if isinstance(task, IoiTask):
+        extra = (
+            Column("answer", "int32", "the name that is right at the last position"),
+            Column("distractor", "int32", "the other name, which the logit difference is to"),
+            *(
+                row(f"{kind}_input_ids", "int32", description)
+                for kind, description in OTHER_COUNTERFACTUALS.items()
+            ),
+        )
     return TableSchema(
         task.case_id,
         f"data/{task.case_id}/{SPLIT}-00000-of-00001.parquet",
         f"Case {task.case_id}, pairs of inputs with targets. {task.description}",
         (
             row("input_ids", "int32", "token ids, BOS first"),
-            row("corrupted_input_ids", "int32", "another input of the same length"),
+            row("corrupted_input_ids", "int32", _CORRUPTED.get(task.counterfactuals[0], _OTHER)),
             row("target", target, f"right {of_output} at each position of `input_ids`"),
             row(
                 "corrupted_target",
                 target,
                 f"right {of_output} at each position of `corrupted_input_ids`",
             ),
+            *extra,
         ),
     )
 

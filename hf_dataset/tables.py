@@ -12,16 +12,16 @@ from hf_dataset.parquet import arrow_schema, arrow_type, pa
 from hf_dataset.schema import (
     CASES,
     CIRCUITS,
+    OTHER_COUNTERFACTUALS,
     SPLIT,
     Column,
     TableSchema,
     pairs_schema,
     table_schemas,
 )
-from interpbench_jax.cases import BOS, PAD, Pairs, Task
 from interpbench_jax.cases import CASES as TASKS
+from interpbench_jax.cases import IoiTask, Pairs, Task
 from interpbench_jax.circuit import UNIVERSES, Circuit, universe
-from interpbench_jax.rasp.rendering import render
 
 Progress = Callable[[str], None]
 
@@ -113,14 +113,18 @@ def describe_task(task: Task, pairs: Pairs) -> dict[str, object]:
         "case_id": task.case_id,
         "task_description": task.description,
         "tier": task.tier,
-        "program": render(task.program),
+        "program": task.program_text,
         "note": task.note,
         "vocab": list(task.tokens),
-        "bos_id": task.token_ids[BOS],
-        "pad_id": task.token_ids[PAD],
+        "bos_id": task.bos_id,
+        "pad_id": -1 if task.pad_id is None else task.pad_id,
+        "gpt2_ids": list(task.gpt2_ids) if isinstance(task, IoiTask) else [],
         "is_categorical": task.is_categorical,
         "output_classes": [str(label) for label in task.classes or ()],
-        "attention": task.attention,
+        "first_scored": task.first_scored,
+        "metric": task.metric,
+        "counterfactual": task.counterfactuals[0],
+        "attention": config.attention_dir,
         "min_seq_len": task.min_seq_len,
         "max_seq_len": task.max_seq_len,
         **shape,
@@ -160,8 +164,35 @@ def pairs_table(task: Task, pairs: Pairs) -> pa.Table:
         ValueError: if an array has not the shape and the dtype that the schema says.
     """
     schema = pairs_schema(task)
-    arrays = [_fixed_lists(column, getattr(pairs, column.name)) for column in schema.columns]
+    others = _other_counterfactuals(task, pairs)
+    arrays = [
+        _arrow_column(column, others.get(column.name, getattr(pairs, column.name, None)))
+        for column in schema.columns
+    ]
     return pa.Table.from_arrays(arrays, schema=arrow_schema(schema))
+
+
+def _other_counterfactuals(task: Task, pairs: Pairs) -> dict[str, np.ndarray]:
+    """By column, the counterfactuals of a language task that are not `corrupted_input_ids`."""
+    if not isinstance(task, IoiTask):
+        return {}
+    rng = np.random.default_rng(seed_of(task.case_id))
+    return {
+        f"{kind}_input_ids": task.corrupt(pairs.input_ids, rng, kind, split=SPLIT)
+        for kind in OTHER_COUNTERFACTUALS
+    }
+
+
+def _arrow_column(column: Column, array: np.ndarray | None) -> pa.Array:
+    assert array is not None, column.name
+    if column.is_list:
+        return _fixed_lists(column, array)
+    if array.ndim != 1 or array.dtype.name != column.dtype:
+        raise ValueError(
+            f"Expected {column.name} as {column.dtype} of shape [rows], got {array.dtype} of "
+            f"{array.shape}."
+        )
+    return pa.array(array, type=arrow_type(column))
 
 
 def _fixed_lists(column: Column, array: np.ndarray) -> pa.Array:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from interpbench_jax.discovery import Method as Method
     from interpbench_jax.discovery import Scores as Scores
     from interpbench_jax.discovery import discover as discover
+    from interpbench_jax.interventions import layer_norm_scales as layer_norm_scales
     from interpbench_jax.interventions import masked_forward as masked_forward
     from interpbench_jax.interventions import replacement_outputs as replacement_outputs
     from interpbench_jax.interventions import run_with_cache as run_with_cache
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from interpbench_jax.scores import edge_auc_by_universe as edge_auc_by_universe
     from interpbench_jax.scores import edges_from_nodes as edges_from_nodes
     from interpbench_jax.scores import kept_curve as kept_curve
+    from interpbench_jax.scores import mib_edge_auc as mib_edge_auc
     from interpbench_jax.scores import node_auc as node_auc
     from interpbench_jax.scores import nodes_from_edges as nodes_from_edges
     from interpbench_jax.scores import null_interval as null_interval
@@ -87,6 +89,7 @@ _HOMES = {
     "config": ("TransformerConfig",),
     "discovery": ("METHODS", "DiscoveryData", "Method", "Scores", "discover"),
     "interventions": (
+        "layer_norm_scales",
         "masked_forward",
         "replacement_outputs",
         "run_with_cache",
@@ -104,6 +107,7 @@ _HOMES = {
         "edge_auc_by_universe",
         "edges_from_nodes",
         "kept_curve",
+        "mib_edge_auc",
         "node_auc",
         "nodes_from_edges",
         "null_interval",

@@ -22,9 +22,9 @@ from interpbench_jax.weights import (
 
 if TYPE_CHECKING:
     from interpbench_jax.cases import Pairs, Seed, Split, Task
+    from interpbench_jax.high_level import HighLevelModel
     from interpbench_jax.model import Transformer
     from interpbench_jax.rasp import Value
-    from interpbench_jax.rasp.high_level import HighLevelModel
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
@@ -110,6 +110,7 @@ class Case:
                 f"Expected a case whose task is declared ({', '.join(CASES)}), got "
                 f"{self.case_id!r}; see the README on adding one."
             )
+        task = task.in_vocabulary_of(self.config)
         if self.vocab is not None and set(self.vocab) != set(task.token_ids):
             raise ValueError(
                 f"Case {self.case_id!r}: expected the declared task's tokens "
@@ -119,7 +120,7 @@ class Case:
 
     @property
     def high_level(self) -> "HighLevelModel":
-        """`task.high_level`: the compiled program as a model, with interchange."""
+        """`task.high_level`: the program as a model, with interchange."""
         return self.task.high_level
 
     def sample(
@@ -130,10 +131,16 @@ class Case:
         split: "Split | None" = None,
         unique: bool = False,
         variable_length: bool = False,
+        counterfactual: str | None = None,
     ) -> "Pairs":
         """`task.sample`: pairs of inputs with the targets of both."""
         return self.task.sample(
-            n, seed, split=split, unique=unique, variable_length=variable_length
+            n,
+            seed,
+            split=split,
+            unique=unique,
+            variable_length=variable_length,
+            counterfactual=counterfactual,
         )
 
     def all_inputs(self, split: "Split | None" = None) -> np.ndarray:

@@ -1,11 +1,15 @@
-"""Inputs for a case whose own task is not at hand."""
+"""Pairs of inputs to patch between: of a case's own task, or where none is at hand."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Int
 
 from interpbench_jax.case import Case
+
+if TYPE_CHECKING:
+    from interpbench_jax.metrics import MetricName
 
 _BOS, _PAD = "BOS", "PAD"
 
@@ -16,13 +20,49 @@ class InputPairs:
 
     Attributes:
         clean: token ids.
-        corrupted: token ids, drawn independently of `clean`.
+        corrupted: token ids; of the task's counterfactual, or drawn independently of `clean`.
         description: how they were drawn, in words.
+        targets: for metrics that use any, `[batch, pos]` or with a distractor `[batch, pos, 2]`;
+            None for the clean run's own answers.
+        first_scored: the first position that metrics look at.
+        metric: what the task is judged by; None for the metrics' default.
     """
 
     clean: Int[np.ndarray, "batch pos"]
     corrupted: Int[np.ndarray, "batch pos"]
     description: str
+    targets: Int[np.ndarray, "batch pos *two"] | None = None
+    first_scored: int = 1
+    metric: "MetricName | None" = None
+
+
+def task_pairs(case: Case, n: int, seed: int, counterfactual: str | None = None) -> InputPairs:
+    """Pairs of a case's declared task, with its targets and what it is judged by.
+
+    Args:
+        case: the case.
+        n: how many pairs.
+        seed: the same seed gives the same pairs.
+        counterfactual: what the corrupted inputs are, out of `case.task.counterfactuals`; by
+            default the first.
+
+    Raises:
+        ValueError: if the case has no declared task, there is no such counterfactual, `n` is not
+            positive or the seed is negative.
+    """
+    if n < 1:
+        raise ValueError(f"Expected at least 1 input, got n={n}.")
+    task = case.task
+    pairs = task.sample(n, seed, counterfactual=counterfactual)
+    kind = counterfactual or task.counterfactuals[0]
+    return InputPairs(
+        pairs.input_ids,
+        pairs.corrupted_input_ids,
+        f"{n} pairs of the task, corrupted inputs {kind} (seed {seed})",
+        pairs.metric_targets,
+        task.first_scored,
+        task.metric,
+    )
 
 
 def uniform_pairs(case: Case, n: int, seed: int) -> InputPairs:

@@ -1,13 +1,20 @@
 """From a case's id and a source to a `Case`, whatever layout the files are in."""
 
+import dataclasses
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from hf_dataset.packaged import model_ids, packaged_models
 from interpbench_jax.case import Case, is_case_directory, read_case
 from interpbench_jax.sites import Node
 
+if TYPE_CHECKING:
+    from interpbench_jax.cases import IoiTask
+
 # The declared tasks are imported where they are asked for: a packaged case needs none of them.
+
+KeptTokensName = Literal["all", "prompts"]
 
 PACKAGED = "packaged"
 HUB = "hub"
@@ -26,6 +33,7 @@ def load_case(
     revision: str | None = None,
     cache_dir: Path | None = None,
     refresh: bool = False,
+    tokens: KeptTokensName = "all",
 ) -> Case:
     """Load one case of InterpBench.
 
@@ -45,22 +53,28 @@ def load_case(
         cache_dir: for the Hub: the cache to use in place of the library's own.
         refresh: for the Hub: whether to ask for news of a branch that the cache holds; without
             it, what the cache holds is used and no request is made.
+        tokens: for upstream's files of a language model (`"ioi"`, `"ioi_next_token"`): `"all"` of
+            the file's 50,257 tokens, or only those of `"prompts"`, as the packaged models have
+            them. On prompts both give the same activations and the same logits of those tokens.
 
     Raises:
         FileNotFoundError: if the case is not packaged, or the folder holds no such case.
         conversion.errors.UpstreamFormatError: if a file of upstream's is not understood; a
             ValueError.
         ValueError: if a file of ours is not, the source is neither a folder nor a repository,
-            or something that is for the Hub is given for the packaged models.
+            something that is for the Hub is given for the packaged models, or `tokens` says
+            `"prompts"` for a case that has none.
         conversion.hub.HubError: if the Hub does not give the files; an OSError.
     """
     case_id = str(case_id)
+    _check_tokens(case_id, tokens)
     if source == PACKAGED:
         _check_not_of_the_hub(revision, cache_dir, refresh)
         return _load_packaged(case_id)
     directory = Path(source).expanduser()
     if source != HUB and directory.is_dir():
-        return _load_directory(case_directory(directory, case_id), case_id, {"source": "folder"})
+        folder = case_directory(directory, case_id)
+        return _load_directory(folder, case_id, {"source": "folder"}, tokens)
     if isinstance(source, Path) or (source != HUB and not _REPO_ID.fullmatch(source)):
         raise FileNotFoundError(
             f"Expected {PACKAGED!r}, {HUB!r}, a folder, or a Hub repository such as "
@@ -81,7 +95,7 @@ def load_case(
         "repo_id": fetched.repo_id,
         "commit": fetched.commit,
     }
-    return _load_directory(fetched.directory, case_id, provenance)
+    return _load_directory(fetched.directory, case_id, provenance, tokens)
 
 
 def _load_packaged(case_id: str) -> Case:
@@ -107,7 +121,25 @@ def _check_not_of_the_hub(revision: str | None, cache_dir: Path | None, refresh:
         )
 
 
-def _load_directory(directory: Path, case_id: str, provenance: dict[str, object]) -> Case:
+def _check_tokens(case_id: str, tokens: str) -> None:
+    """Refuse what `load_case` does not know how to keep."""
+    if tokens == "all":
+        return
+    from interpbench_jax.cases import CASES, IoiTask
+
+    if tokens != "prompts" or not isinstance(CASES.get(case_id), IoiTask):
+        raise ValueError(
+            f"Expected tokens='all', or 'prompts' for the language models ioi and ioi_next_token; "
+            f"got {tokens!r} for case {case_id!r}."
+        )
+
+
+def _load_directory(
+    directory: Path,
+    case_id: str,
+    provenance: dict[str, object],
+    tokens: KeptTokensName = "all",
+) -> Case:
     if is_case_directory(directory):
         case = read_case(directory)
         if case.case_id != case_id:
@@ -119,7 +151,8 @@ def _load_directory(directory: Path, case_id: str, provenance: dict[str, object]
     from conversion.convert import convert_case
     from conversion.metadata import find_metadata
     from conversion.upstream_files import find_upstream_files
-    from interpbench_jax.cases import CASES
+    from conversion.vocabulary import KeptTokens
+    from interpbench_jax.cases import CASES, IoiTask
 
     files = find_upstream_files(directory)
     if files is None:
@@ -131,18 +164,39 @@ def _load_directory(directory: Path, case_id: str, provenance: dict[str, object]
     vocab = metadata.vocab if metadata is not None else None
     description = metadata.task_description if metadata is not None else ""
     moved: dict[Node, Node] = {}
-    if task is not None:
+    kept = None
+    if isinstance(task, IoiTask):
+        # Its files hold GPT-2's vocabulary, of which we ship the table of the prompts' tokens.
+        description = task.description
+        if tokens == "prompts":
+            kept = KeptTokens(task.gpt2_ids, task.tokens, task.max_seq_len)
+    elif task is not None:
         description = task.description
         if vocab is None:
             vocab = task.tokens
         moved = {node: targets[0] for node, targets in task.moved}
-    return convert_case(
+    case = convert_case(
         files,
         case_id,
         vocab=vocab,
         task_description=description,
         provenance=provenance,
         moved=moved,
+        keep_tokens=kept,
+    )
+    return case if not isinstance(task, IoiTask) else _complete(case, task)
+
+
+def _complete(case: Case, task: "IoiTask") -> Case:
+    """What upstream's files of a language model do not tell: the circuit, and short vocabularies.
+
+    Upstream releases no list of edges for it; the alignment is what it states.
+    """
+    is_short = case.config.d_vocab == len(task.tokens)
+    return dataclasses.replace(
+        case,
+        circuit=task.circuit if case.circuit is None else case.circuit,
+        vocab=task.tokens if case.vocab is None and is_short else case.vocab,
     )
 
 

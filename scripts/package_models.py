@@ -3,9 +3,9 @@
     interpbench train --all --out trained
     python scripts/package_models.py trained
 
-Copies the files of every case's model, certificate included, then builds the dataset's card and
-tables again and checks all of it. A case whose certificate falls below `--min` is refused, and
-then nothing is copied.
+Copies the files of every case's model that the folder holds, certificate included, then builds the
+dataset's card and tables again and checks all of it. A case whose certificate falls below `--min`
+is refused, and then nothing is copied.
 """
 
 import argparse
@@ -26,16 +26,20 @@ def main() -> int:
     parser.add_argument("trained", type=Path, help="the folder with one folder per case")
     parser.add_argument("--min", type=float, default=0.995, help="the lowest share to accept")
     arguments = parser.parse_args()
+    trained = [case_id for case_id in CASES if (arguments.trained / case_id).is_dir()]
+    if not trained:
+        print(f"Expected folders of cases in {arguments.trained}, found none.", file=sys.stderr)
+        return 1
     low = {
         case_id: certificate.lowest
-        for case_id in CASES
+        for case_id in trained
         if (certificate := read_certificate(arguments.trained / case_id)).lowest < arguments.min
     }
     if low:
         print(f"Expected at least {arguments.min} of every model, got {low}.", file=sys.stderr)
         return 1
     published = packaged_folder()
-    for case_id in CASES:
+    for case_id in trained:
         # The config comes last: a folder that has it is complete.
         for name in sorted(MODEL_FILES, key=lambda name: name == "config.json"):
             target = published / model_path(case_id, name)

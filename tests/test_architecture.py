@@ -46,14 +46,15 @@ def _left_of(name: str) -> set[str]:
 
 MAY_IMPORT: dict[str, set[str]] = {
     **{name: _left_of(name) for name in ORDER},
-    "case": {"jsontext", "sites", "config", "circuit", "weights", "model", "rasp", "cases"},
+    "case": _left_of("case") - {"axes", "masks"} | {"model", "high_level", "rasp", "cases"},
     "scores": _left_of("scores") - {"case", "discovery"},
     "statistics": _left_of("statistics") - {"model", "interventions", "sweeps", "discovery"},
-    "rasp": {"axes", "sites", "config", "circuit"},
-    "cases": {"sites", "config", "circuit", "metrics", "rasp"},
+    "high_level": {"axes", "sites"},
+    "rasp": {"axes", "sites", "config", "circuit", "high_level"},
+    "cases": {"axes", "sites", "config", "circuit", "metrics", "high_level", "rasp"},
     "training": _left_of("discovery") | {"case", "cases", "rasp"},
     "certificates": _left_of("report") | {"case", "cases", "rasp", "training"},
-    "inputs": _left_of("model") | {"case"},
+    "inputs": _left_of("model") | {"case", "metrics"},
     # It reads cases, runs methods and scores them; methods still meet no truth.
     "bench": {*ORDER, "cases", "inputs"},
     "conversion": {"axes", "sites", "config", "masks", "circuit", "weights", "case"},

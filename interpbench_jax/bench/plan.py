@@ -35,7 +35,7 @@ class BenchSettings:
         ablations: what takes the place of what is cut.
         seeds: each gives the inputs, `case.sample(n_inputs, seed)`, and, with the case, the seed
             of whatever a method draws at random.
-        n_inputs: pairs of inputs.
+        n_inputs: pairs of inputs; None for `Task.bench_inputs`.
 
     Raises:
         ValueError: if there is nothing to run, or something is asked for twice or not known.
@@ -44,7 +44,7 @@ class BenchSettings:
     methods: Mapping[str, Method] = dataclasses.field(default_factory=lambda: dict(METHODS))
     ablations: tuple[AblationName, ...] = ("resample",)
     seeds: tuple[int, ...] = (0,)
-    n_inputs: int = 1000
+    n_inputs: int | None = None
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.ablations if name not in ABLATION_NAMES]
@@ -55,7 +55,8 @@ class BenchSettings:
         for what, values in (("ablations", self.ablations), ("seeds", self.seeds)):
             if not values or len(set(values)) != len(values):
                 raise ValueError(f"Expected different {what}, at least one, got {values}.")
-        if not self.methods or min(self.seeds) < 0 or self.n_inputs < 1:
+        is_empty = self.n_inputs is not None and self.n_inputs < 1
+        if not self.methods or min(self.seeds) < 0 or is_empty:
             raise ValueError(
                 "Expected at least one method, seeds from 0 and at least 1 input, got "
                 f"{len(self.methods)} methods, seeds {self.seeds} and {self.n_inputs} inputs."
@@ -192,13 +193,13 @@ def plan_runs(subjects: Sequence[Subject], settings: BenchSettings) -> list[Run]
 
 def facts_of(run: Run, subject: Subject, pairs: Pairs, settings: BenchSettings) -> Facts:
     """What a run depends on."""
-    method = settings.methods[run.method]
+    method, task = settings.methods[run.method], subject.case.task
     return Facts(
         run=run,
         tier=subject.tier,
         universe=UNIVERSE,
-        metric=default_objective(method.objective, subject.case.config),
-        n_inputs=settings.n_inputs,
+        metric=task.own_metric or default_objective(method.objective, subject.case.config),
+        n_inputs=len(pairs),
         settings=_settings_as_json(method.settings),
         package_version=importlib.metadata.version("interpbench-jax"),
         jax_version=jax.__version__,
@@ -213,7 +214,7 @@ def facts_of(run: Run, subject: Subject, pairs: Pairs, settings: BenchSettings) 
 def digest_pairs(pairs: Pairs) -> str:
     """SHA-256 of inputs, corrupted inputs and targets."""
     digest = hashlib.sha256()
-    for array in (pairs.input_ids, pairs.corrupted_input_ids, pairs.target):
+    for array in (pairs.input_ids, pairs.corrupted_input_ids, pairs.metric_targets):
         digest.update(f"{array.dtype.str}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

@@ -188,7 +188,9 @@ class _Bench:
             pairs.corrupted_input_ids,
             self._settings.methods[run.method],
             ablation=run.ablation,
-            targets=pairs.target,
+            metric=subject.case.task.own_metric,
+            targets=pairs.metric_targets,
+            first_scored=subject.case.task.first_scored,
             universe=facts.universe,
             seed=run.method_seed,
         )
@@ -219,7 +221,8 @@ class _Bench:
                 if self._subjects[other[0]].case.config != shape:
                     del self._pairs[other]
             case = self._subjects[run.case].case
-            self._pairs[key] = case.sample(self._settings.n_inputs, seed=run.seed)
+            n_inputs = self._settings.n_inputs or case.task.bench_inputs
+            self._pairs[key] = case.sample(n_inputs, seed=run.seed)
         return self._pairs[key]
 
     def _estimate(self) -> float | None:

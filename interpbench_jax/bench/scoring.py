@@ -178,6 +178,7 @@ def _faithfulness(
     ablation = facts.run.ablation
     if ablation == "optimal":
         return None, None
+    task = subject.case.task
     curve = faithfulness_curve(
         subject.case.model,
         pairs.input_ids,
@@ -185,6 +186,9 @@ def _faithfulness(
         values,
         universe=facts.universe,
         ablation=ablation,
+        metric=task.own_metric,
+        targets=pairs.metric_targets if task.own_metric else None,
+        first_scored=task.first_scored,
     )
     return _finite(curve.cpr), _finite(curve.cmd)
 

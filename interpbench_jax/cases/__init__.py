@@ -1,10 +1,12 @@
 """The benchmark's tasks, as declarations; importing them imports neither JAX nor Flax."""
 
 from interpbench_jax.cases.encoding import BOS, PAD
+from interpbench_jax.cases.ioi.task import IoiTask
 from interpbench_jax.cases.pairs import Pairs, Seed
+from interpbench_jax.cases.rasp_task import RaspTask
 from interpbench_jax.cases.recipe import Recipe
 from interpbench_jax.cases.sequences import SPLITS, Split
-from interpbench_jax.cases.table import CASES
+from interpbench_jax.cases.table import CASES, RASP_CASES
 from interpbench_jax.cases.task import Task, Tier
 from interpbench_jax.cases.training_arguments import TrainingArguments
 
@@ -12,8 +14,11 @@ __all__ = [
     "BOS",
     "CASES",
     "PAD",
+    "RASP_CASES",
     "SPLITS",
+    "IoiTask",
     "Pairs",
+    "RaspTask",
     "Recipe",
     "Seed",
     "Split",

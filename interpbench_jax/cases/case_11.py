@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from interpbench_jax.cases.task import Task
+from interpbench_jax.cases.rasp_task import RaspTask
 from interpbench_jax.cases.training_arguments import QUICK
 from interpbench_jax.cases.words import WORDS
 from interpbench_jax.rasp import Aggregate, Comparison, Map, Select, tokens
@@ -10,7 +10,7 @@ from interpbench_jax.rasp import Aggregate, Comparison, Map, Select, tokens
 length = Map(len, tokens, name="length")
 same_length = Select(length, length, Comparison.EQ)
 
-TASK = Task(
+TASK = RaspTask(
     case_id="11",
     description="The length of each word, read off the earlier words that are as long.",
     program=Aggregate(same_length, length, name="length_of_alike"),

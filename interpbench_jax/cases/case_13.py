@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
+from interpbench_jax.cases.rasp_task import RaspTask
 from interpbench_jax.cases.recipe import Recipe
-from interpbench_jax.cases.task import Task
 from interpbench_jax.cases.training_arguments import QUICK
 from interpbench_jax.rasp import SequenceMap, Value, shift, tokens
 
@@ -33,7 +33,7 @@ def latest(first: Value, second: Value) -> Value:
 before = SequenceMap(step_in, shift(tokens, 1), tokens, name="against_previous")
 after = SequenceMap(step_out, tokens, shift(tokens, -1), name="against_next")
 
-TASK = Task(
+TASK = RaspTask(
     case_id="13",
     description=(
         "Whether each number lies above ('increasing'), below ('decreasing') or at ('constant') "

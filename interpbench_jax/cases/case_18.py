@@ -1,7 +1,7 @@
 """Case 18: how frequent each token is."""
 
+from interpbench_jax.cases.rasp_task import RaspTask
 from interpbench_jax.cases.recipe import Recipe
-from interpbench_jax.cases.task import Task
 from interpbench_jax.cases.training_arguments import TrainingArguments
 from interpbench_jax.rasp import Comparison, SequenceMap, tokens, width
 
@@ -16,7 +16,7 @@ def grade(count: int, length: int) -> str:
 count = width(tokens, tokens, Comparison.EQ).named("count")
 length = width(tokens, tokens, Comparison.TRUE).named("length")
 
-TASK = Task(
+TASK = RaspTask(
     case_id="18",
     description=(
         "Whether each token makes up more than half of the input ('frequent'), more than a "

@@ -1,6 +1,6 @@
 """Case 19: repetitions removed."""
 
-from interpbench_jax.cases.task import Task
+from interpbench_jax.cases.rasp_task import RaspTask
 from interpbench_jax.cases.training_arguments import TrainingArguments
 from interpbench_jax.rasp import SequenceMap, Value, shift, tokens
 
@@ -10,7 +10,7 @@ def unless_repeated(token: Value, previous: Value) -> Value | None:
     return None if token == previous else token
 
 
-TASK = Task(
+TASK = RaspTask(
     case_id="19",
     description="Each token that differs from the one before it; nothing where it repeats it.",
     program=SequenceMap(unless_repeated, tokens, shift(tokens, 1), name="without_repeats"),

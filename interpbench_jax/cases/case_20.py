@@ -1,6 +1,6 @@
 """Case 20: spam words."""
 
-from interpbench_jax.cases.task import Task
+from interpbench_jax.cases.rasp_task import RaspTask
 from interpbench_jax.cases.training_arguments import TrainingArguments
 from interpbench_jax.cases.words import WORDS
 from interpbench_jax.rasp import Map, tokens
@@ -13,7 +13,7 @@ def judge(word: str) -> str:
     return "spam" if word in SPAM_WORDS else "not spam"
 
 
-TASK = Task(
+TASK = RaspTask(
     case_id="20",
     description="Whether each word is one of the words that give spam away.",
     program=Map(judge, tokens, name="verdict"),

@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
+from interpbench_jax.cases.rasp_task import RaspTask
 from interpbench_jax.cases.recipe import Recipe
-from interpbench_jax.cases.task import Task
 from interpbench_jax.cases.training_arguments import QUICK
 from interpbench_jax.rasp import Aggregate, Comparison, Select, indices, tokens
 
-TASK = Task(
+TASK = RaspTask(
     case_id="24",
     description="Each token unchanged, fetched by a head in which every position selects itself.",
     program=Aggregate(Select(indices, indices, Comparison.EQ), tokens, name="first_occurrence"),

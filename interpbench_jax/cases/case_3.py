@@ -1,7 +1,7 @@
 """Case 3: the share of one token so far."""
 
+from interpbench_jax.cases.rasp_task import RaspTask
 from interpbench_jax.cases.recipe import Recipe
-from interpbench_jax.cases.task import Task
 from interpbench_jax.cases.training_arguments import TrainingArguments
 from interpbench_jax.rasp import Aggregate, Comparison, Select, indices, numerical, tokens
 from interpbench_jax.sites import Kind, Node
@@ -9,7 +9,7 @@ from interpbench_jax.sites import Kind, Node
 is_x = numerical(tokens.equals("x")).named("is_x")
 so_far = Select(indices, indices, Comparison.LEQ)
 
-TASK = Task(
+TASK = RaspTask(
     case_id="3",
     description="At each position, which share of the tokens up to and including it is 'x'.",
     program=Aggregate(so_far, is_x, name="share_of_x"),

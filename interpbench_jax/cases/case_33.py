@@ -1,6 +1,6 @@
 """Case 33: even word lengths."""
 
-from interpbench_jax.cases.task import Task
+from interpbench_jax.cases.rasp_task import RaspTask
 from interpbench_jax.cases.training_arguments import TrainingArguments
 from interpbench_jax.cases.words import WORDS
 from interpbench_jax.rasp import Map, tokens
@@ -11,7 +11,7 @@ def has_even_length(word: str) -> bool:
     return len(word) % 2 == 0
 
 
-TASK = Task(
+TASK = RaspTask(
     case_id="33",
     description="Whether each word has an even number of letters.",
     program=Map(has_even_length, tokens, name="is_even"),

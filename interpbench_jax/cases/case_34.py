@@ -1,6 +1,6 @@
 """Case 34: vowels per consonant."""
 
-from interpbench_jax.cases.task import Task
+from interpbench_jax.cases.rasp_task import RaspTask
 from interpbench_jax.cases.training_arguments import TrainingArguments
 from interpbench_jax.cases.words import WORDS
 from interpbench_jax.rasp import Map, tokens
@@ -12,7 +12,7 @@ def vowels_per_consonant(word: str) -> float:
     return n_vowels / (len(word) - n_vowels)
 
 
-TASK = Task(
+TASK = RaspTask(
     case_id="34",
     description="How many vowels each word has per consonant.",
     program=Map(vowels_per_consonant, tokens, name="ratio"),

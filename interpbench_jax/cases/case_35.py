@@ -1,6 +1,6 @@
 """Case 35: capitals in turn."""
 
-from interpbench_jax.cases.task import Task
+from interpbench_jax.cases.rasp_task import RaspTask
 from interpbench_jax.cases.training_arguments import TrainingArguments
 from interpbench_jax.cases.words import WORDS
 from interpbench_jax.rasp import Map, tokens
@@ -13,7 +13,7 @@ def alternate_capitals(word: str) -> str:
     )
 
 
-TASK = Task(
+TASK = RaspTask(
     case_id="35",
     description="Each word with its letters in turn capital and small, the first one capital.",
     program=Map(alternate_capitals, tokens, name="alternated"),

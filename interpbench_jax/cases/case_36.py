@@ -1,12 +1,12 @@
 """Case 36: the mood of an emoji."""
 
-from interpbench_jax.cases.task import Task
+from interpbench_jax.cases.rasp_task import RaspTask
 from interpbench_jax.cases.training_arguments import TrainingArguments
 from interpbench_jax.rasp import Map, lookup, tokens
 
 MOODS = {"📘": "neutral", "😊": "positive", "😢": "negative"}
 
-TASK = Task(
+TASK = RaspTask(
     case_id="36",
     description="Whether each emoji is glad ('positive'), sad ('negative') or neither ('neutral').",
     program=Map(lookup(MOODS), tokens, name="mood"),

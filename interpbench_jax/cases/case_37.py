@@ -1,6 +1,6 @@
 """Case 37: words spelled backwards."""
 
-from interpbench_jax.cases.task import Task
+from interpbench_jax.cases.rasp_task import RaspTask
 from interpbench_jax.cases.training_arguments import TrainingArguments
 from interpbench_jax.cases.words import WORDS
 from interpbench_jax.rasp import Map, tokens
@@ -11,7 +11,7 @@ def spell_backwards(word: str) -> str:
     return word[::-1]
 
 
-TASK = Task(
+TASK = RaspTask(
     case_id="37",
     description="Each word spelled backwards.",
     program=Map(spell_backwards, tokens, name="reversed"),

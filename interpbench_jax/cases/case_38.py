@@ -1,14 +1,14 @@
 """Case 38: tokens that differ from both neighbours."""
 
+from interpbench_jax.cases.rasp_task import RaspTask
 from interpbench_jax.cases.recipe import Recipe
-from interpbench_jax.cases.task import Task
 from interpbench_jax.cases.training_arguments import TrainingArguments
 from interpbench_jax.rasp import shift, tokens
 
 differs_from_previous = shift(tokens, 1).differs_from(tokens).named("differs_from_previous")
 differs_from_next = tokens.differs_from(shift(tokens, -1)).named("differs_from_next")
 
-TASK = Task(
+TASK = RaspTask(
     case_id="38",
     description="Whether each token differs from the one before it and from the one after it.",
     program=(differs_from_previous & differs_from_next).named("alternates"),

@@ -1,7 +1,7 @@
 """Case 4: opening minus closing brackets."""
 
+from interpbench_jax.cases.rasp_task import RaspTask
 from interpbench_jax.cases.recipe import Recipe
-from interpbench_jax.cases.task import Task
 from interpbench_jax.cases.training_arguments import TrainingArguments
 from interpbench_jax.rasp import (
     Aggregate,
@@ -19,7 +19,7 @@ is_close = numerical(tokens.equals(")")).named("is_close")
 share_open = Aggregate(so_far, is_open, name="share_open")
 share_close = Aggregate(so_far, is_close, name="share_close")
 
-TASK = Task(
+TASK = RaspTask(
     case_id="4",
     description=(
         "At each position, the share of opening brackets among the tokens so far, less the "

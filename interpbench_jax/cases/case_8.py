@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from interpbench_jax.cases.task import Task
+from interpbench_jax.cases.rasp_task import RaspTask
 from interpbench_jax.cases.training_arguments import QUICK
 from interpbench_jax.cases.words import WORDS
 from interpbench_jax.rasp import SequenceMap, Value, shift, tokens
@@ -13,7 +13,7 @@ def keep_first(token: Value, following: Value) -> Value:
     return token
 
 
-TASK = Task(
+TASK = RaspTask(
     case_id="8",
     description="Each token unchanged, wherever another token follows it.",
     program=SequenceMap(keep_first, tokens, shift(tokens, -1), name="filled"),

@@ -8,7 +8,7 @@ import numpy as np
 from interpbench_jax.cases.sequences import SequenceSpace, Split
 
 if TYPE_CHECKING:
-    from interpbench_jax.rasp.high_level import HighLevelModel
+    from interpbench_jax.high_level import HighLevelModel
 
 Seed = int | np.integer | np.random.Generator
 
@@ -22,10 +22,14 @@ class Pairs:
     Attributes:
         input_ids: int32 `[rows, pos]`; BOS first, PAD at the end where inputs are shorter.
         corrupted_input_ids: int32 `[rows, pos]`; of the same lengths, and different.
-        target: what is right for `input_ids`: int32 class ids or float32 numbers, `[rows, pos]`;
-            0 where nothing is scored.
+        target: what is right for `input_ids`: int32 class ids or float32 numbers, `[rows, pos]`.
+            What stands where nothing is scored does not count: 0, or in a language task the
+            next token.
         corrupted_target: the same for `corrupted_input_ids`.
-        is_scored: bool `[rows, pos]`: neither BOS nor PAD. Losses and metrics use these only.
+        is_scored: bool `[rows, pos]`: neither BOS nor PAD, or in a language task the last
+            position. Losses and metrics use these only.
+        distractor: in a language task, the class that is wrong in an interesting way: int32
+            `[rows]`; None elsewhere.
     """
 
     input_ids: np.ndarray
@@ -33,9 +37,23 @@ class Pairs:
     target: np.ndarray
     corrupted_target: np.ndarray
     is_scored: np.ndarray
+    distractor: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.input_ids)
+
+    @property
+    def answer(self) -> np.ndarray | None:
+        """In a language task, what is right at the last position: int32 `[rows]`."""
+        return None if self.distractor is None else self.target[:, -1]
+
+    @property
+    def metric_targets(self) -> np.ndarray:
+        """What metrics compare with: `target`, or `[rows, pos, 2]` with the distractor after it."""
+        if self.distractor is None:
+            return self.target
+        distractor = np.broadcast_to(self.distractor[:, None], self.target.shape)
+        return np.stack([self.target, distractor], axis=-1)
 
 
 def sample_pairs(
@@ -92,7 +110,7 @@ def find_targets(
     they do not depend on the machine's rounding.
     """
     if not len(inputs):
-        return np.zeros(inputs.shape, np.float32 if model.classes is None else np.int32)
+        return np.zeros(inputs.shape, np.int32 if model.is_categorical else np.float32)
     found = np.asarray(model.targets(inputs))
     if numbers is not None:
         middles = (numbers[1:] + numbers[:-1]) / 2
@@ -112,6 +130,18 @@ def check_count(n: object) -> None:
         raise TypeError(f"Expected a number of rows as an int, got {n!r}.")
     if n < 0:
         raise ValueError(f"Expected a number of rows from 0, got {n}.")
+
+
+def check_counterfactual(counterfactual: str | None, known: tuple[str, ...]) -> None:
+    """Refuse what is no kind of corrupted input.
+
+    Raises:
+        ValueError: if it is neither None nor known.
+    """
+    if counterfactual is not None and counterfactual not in known:
+        raise ValueError(
+            f"Expected a counterfactual out of {', '.join(known)}, got {counterfactual!r}."
+        )
 
 
 def make_generator(seed: object) -> np.random.Generator:

@@ -9,6 +9,8 @@ from interpbench_jax.cases.training_arguments import TrainingArguments
 Update = Literal["sum", "alternate"]
 Sampling = Literal["batch", "example", "subsets", "mixed"]
 Schedule = Literal["none", "linear", "plateau"]
+Replaced = Literal["both", "either"]
+NarrowLabels = Literal["own", "dense"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +44,25 @@ class Recipe:
             example, and each of the others with probability 1/2; `"mixed"`: one variable per
             example, and outside the circuit one node for half of the examples and a subset for
             the others, so that nodes are silent together too.
+        variable_odds: how often each variable is the one that is interchanged, relative to the
+            others, in the order of the high-level model's nodes; empty for all alike. A variable
+            with few values differs seldom between base and source, and is learned last.
+        replaced: what is replaced in an example: `"both"`: it is run with variables interchanged,
+            and run again with nodes outside the circuit replaced; `"either"`: half of a batch
+            is run with the one and half with the other, which costs a third less. Only for the
+            update `"sum"`.
         average_decay: of the running mean of the weights that is kept as the model; 0 for none.
         initializer_range: standard deviation of the initial weights; biases start at 0.
+        outside_scale: what the nodes outside the circuit write at first is multiplied by this;
+            below 1 a deep model need not unlearn them before it learns the circuit.
+        narrow_epochs: the most passes over the data with narrow MLPs, before the others; 0 for
+            none. Where MLPs are wide they are what training costs, and most is learned without.
+        narrow_learning_rate: Adam's at the start of these.
+        narrow_labels: what plain outputs are trained on in these: `"own"`: as afterwards;
+            `"dense"`: as many positions as the task can label (`Task.densely_labelled`), from
+            which a model learns sooner what the tokens are.
+        narrow_d_mlp: hidden units of an MLP in these; the others are then added, and write nothing
+            at first (Chen et al. 2016, arXiv:1511.05641, grow networks so).
         target: training stops once accuracy, the lowest IIA and the lowest strict accuracy have
             all reached this share
         target_loss: and the sum of an epoch's mean losses this value; None where it does not
@@ -68,8 +87,15 @@ class Recipe:
     strict_weight: float = 1.0
     update: Update = "sum"
     sampling: Sampling = "mixed"
+    variable_odds: tuple[float, ...] = ()
+    replaced: Replaced = "both"
     average_decay: float = 0.0
     initializer_range: float = 0.2
+    outside_scale: float = 1.0
+    narrow_epochs: int = 0
+    narrow_learning_rate: float = 1e-2
+    narrow_labels: NarrowLabels = "own"
+    narrow_d_mlp: int = 256
     target: float = 0.9999
     target_loss: float | None = 1e-4
     atol: float = 0.05
@@ -85,6 +111,10 @@ class Recipe:
             value = getattr(self, name)
             if type(value) is not int or value < 1:
                 raise ValueError(f"Expected {name} as an int from 1, got {value!r}.")
+        if type(self.narrow_epochs) is not int or self.narrow_epochs < 0:
+            raise ValueError(
+                f"Expected narrow_epochs as an int from 0, got {self.narrow_epochs!r}."
+            )
         for name in _POSITIVE:
             value = getattr(self, name)
             if not 0 < value < math.inf:
@@ -93,12 +123,21 @@ class Recipe:
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise ValueError(f"Expected {name} from 0 to 1, got {value!r}.")
+        if self.replaced == "either" and (self.update != "sum" or self.batch_size % 2):
+            raise ValueError(
+                "Expected update='sum' and an even batch_size with replaced='either', got "
+                f"{self.update!r} and {self.batch_size}."
+            )
         if self.target_loss is not None and not 0 < self.target_loss < math.inf:
             raise ValueError(
                 f"Expected target_loss as a number above 0 or None, got {self.target_loss!r}."
             )
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"Expected betas from 0 to below 1, got {self.betas!r}.")
+        if not all(0 < odds < math.inf for odds in self.variable_odds):
+            raise ValueError(
+                f"Expected variable_odds as numbers above 0, got {self.variable_odds!r}."
+            )
         for name in _WEIGHTS:
             value = getattr(self, name)
             if not 0 <= value < math.inf:
@@ -134,8 +173,10 @@ _CHOICES = {
     "schedule": get_args(Schedule),
     "update": get_args(Update),
     "sampling": get_args(Sampling),
+    "replaced": get_args(Replaced),
+    "narrow_labels": get_args(NarrowLabels),
 }
-_COUNTS = ("epochs", "batch_size", "n_samples", "n_validation")
-_POSITIVE = ("learning_rate", "clip_grad_norm", "initializer_range", "atol")
-_SHARES = ("average_decay", "target")
+_COUNTS = ("epochs", "batch_size", "n_samples", "n_validation", "narrow_d_mlp")
+_POSITIVE = ("learning_rate", "narrow_learning_rate", "clip_grad_norm", "initializer_range", "atol")
+_SHARES = ("average_decay", "outside_scale", "target")
 _WEIGHTS = ("iit_weight", "behavior_weight", "strict_weight")

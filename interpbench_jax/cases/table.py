@@ -20,10 +20,13 @@ from interpbench_jax.cases import (
     case_36,
     case_37,
     case_38,
+    case_ioi,
+    case_ioi_next_token,
 )
+from interpbench_jax.cases.rasp_task import RaspTask
 from interpbench_jax.cases.task import Task
 
-CASES: Mapping[str, Task] = MappingProxyType(
+RASP_CASES: Mapping[str, RaspTask] = MappingProxyType(
     {
         "3": case_3.TASK,
         "4": case_4.TASK,
@@ -41,5 +44,13 @@ CASES: Mapping[str, Task] = MappingProxyType(
         "36": case_36.TASK,
         "37": case_37.TASK,
         "38": case_38.TASK,
+    }
+)
+
+CASES: Mapping[str, Task] = MappingProxyType(
+    {
+        **RASP_CASES,
+        "ioi": case_ioi.TASK,
+        "ioi_next_token": case_ioi_next_token.TASK,
     }
 )

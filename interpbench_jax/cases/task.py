@@ -1,29 +1,27 @@
-"""One benchmark task: a program, its vocabulary and lengths, and the model that is to learn it."""
+"""What every benchmark task offers, whether a RASP program or a language task states it."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from interpbench_jax.cases import encoding
-from interpbench_jax.cases.encoding import BOS, PAD
-from interpbench_jax.cases.pairs import Pairs, Seed, sample_pairs
+from interpbench_jax.cases.pairs import Pairs, Seed
 from interpbench_jax.cases.recipe import Recipe
-from interpbench_jax.cases.sequences import SequenceSpace, Split
+from interpbench_jax.cases.sequences import Split
 from interpbench_jax.cases.training_arguments import TrainingArguments
 from interpbench_jax.circuit import Circuit
-from interpbench_jax.config import AttentionDirection, TransformerConfig
-from interpbench_jax.rasp import Value, Variable
-from interpbench_jax.rasp.lowering import Lowering
-from interpbench_jax.rasp.placement import lower
-from interpbench_jax.rasp.value_sets import value_sets
-from interpbench_jax.sites import Kind, Node, components
+from interpbench_jax.config import TransformerConfig
+from interpbench_jax.rasp import Value
+from interpbench_jax.sites import Node, components
 
 if TYPE_CHECKING:
-    from interpbench_jax.rasp.high_level import HighLevelModel
+    from interpbench_jax.high_level import HighLevelModel
+    from interpbench_jax.metrics import MetricName
 
 _TRAINING = TrainingArguments()
 _RECIPE = Recipe()
@@ -32,63 +30,175 @@ Tier = Literal["embedding and one MLP only", "one attention step", "multi-step"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
+class Task(ABC):
     """A declaration; everything else about the task is derived from it.
 
     Attributes:
         case_id: as InterpBench numbers it.
-        description: what the model is to compute at each position.
-        program: the RASP program; its output is the model's output.
-        vocab: what the program can read as a token; without BOS and PAD.
+        description: what the model is to compute at each scored position.
         max_seq_len: positions of the longest input, BOS counted.
         min_seq_len: positions of the shortest input, BOS counted.
-        d_model: width of the model's residual stream.
-        n_layers: the model's layers.
-        n_heads: its heads per layer.
-        attention: whether a position attends to later ones.
         training: how release 1.0.0 trained the model.
         recipe: how we train it.
-        moved: components of the compiled program that are aligned with other nodes of the model
+        moved: components of the high-level model that are aligned with other nodes of the model
             than those of the same name.
         note: what a user should know before comparing with upstream; empty where nothing.
-
-    Raises:
-        ValueError: if the vocabulary or the lengths make no input.
     """
 
     case_id: str
     description: str
-    program: Variable
-    vocab: tuple[Value, ...]
     max_seq_len: int
     min_seq_len: int = 4
-    d_model: int
-    n_layers: int = 2
-    n_heads: int = 4
-    attention: AttentionDirection = "causal"
     training: TrainingArguments = _TRAINING
     recipe: Recipe = _RECIPE
     moved: tuple[tuple[Node, tuple[Node, ...]], ...] = ()
     note: str = ""
 
-    def __post_init__(self) -> None:
-        texts = {str(token) for token in self.vocab}
-        n_tokens = len(self.vocab)
-        is_distinct = len(set(self.vocab)) == n_tokens == len(texts)
-        if not n_tokens or not is_distinct or {BOS, PAD} & texts:
-            raise ValueError(
-                f"Case {self.case_id!r}: expected a vocabulary of different tokens without "
-                f"{BOS!r} and {PAD!r}, got {self.vocab!r}."
-            )
-        if not 2 <= self.min_seq_len <= self.max_seq_len:
-            raise ValueError(
-                f"Case {self.case_id!r}: expected lengths with 2 <= min_seq_len <= max_seq_len "
-                f"(BOS counts), got {self.min_seq_len} and {self.max_seq_len}."
-            )
-
     def __getstate__(self) -> dict[str, object]:
         # What is derived is derived again.
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @property
+    @abstractmethod
+    def program_text(self) -> str:
+        """The program for people to read, one step a line."""
+
+    @cached_property
+    @abstractmethod
+    def tokens(self) -> tuple[str, ...]:
+        """The token of every id, BOS and PAD included."""
+
+    @property
+    @abstractmethod
+    def bos_id(self) -> int:
+        """The id that every input starts with."""
+
+    @property
+    @abstractmethod
+    def pad_id(self) -> int | None:
+        """The id that fills up shorter inputs; None where all are of one length."""
+
+    @cached_property
+    @abstractmethod
+    def classes(self) -> tuple[Value, ...] | None:
+        """The label of every output class, in order; None for a regression."""
+
+    @cached_property
+    @abstractmethod
+    def config(self) -> TransformerConfig:
+        """The shape of the model that is to learn the task."""
+
+    @cached_property
+    @abstractmethod
+    def alignment(self) -> Mapping[Node, tuple[Node, ...]]:
+        """For each component of the high-level model, the model's nodes that stand for it."""
+
+    @cached_property
+    @abstractmethod
+    def component_names(self) -> Mapping[Node, str]:
+        """For each component, the variables that it computes, in words; all different."""
+
+    @cached_property
+    @abstractmethod
+    def circuit(self) -> Circuit:
+        """The ground truth as InterpBench scores it."""
+
+    @cached_property
+    @abstractmethod
+    def complete_circuit(self) -> Circuit:
+        """Every edge that the high-level model uses, into the one input that reads it."""
+
+    @cached_property
+    @abstractmethod
+    def high_level(self) -> "HighLevelModel":
+        """What the model is to do: outputs, targets, interchange."""
+
+    @property
+    @abstractmethod
+    def tier(self) -> Tier:
+        """How much the model has to do, by the components that the program needs."""
+
+    @property
+    @abstractmethod
+    def n_inputs(self) -> int:
+        """How many different inputs of the full length there are."""
+
+    @abstractmethod
+    def draw(self, n: int, rng: np.random.Generator, split: Split | None = None) -> np.ndarray:
+        """Independent inputs of the full length, uniform over a split: int32 `[n, pos]`."""
+
+    @abstractmethod
+    def all_inputs(self, split: Split | None = None) -> np.ndarray:
+        """Every input of the full length.
+
+        Returns:
+            int32 of shape `[inputs, max_seq_len]`.
+
+        Raises:
+            ValueError: if there are more than a million (the message says how many), or there
+                is no such split.
+        """
+
+    @abstractmethod
+    def sample(
+        self,
+        n: int,
+        seed: Seed,
+        *,
+        split: Split | None = None,
+        unique: bool = False,
+        variable_length: bool = False,
+        counterfactual: str | None = None,
+    ) -> Pairs:
+        """Draw `n` pairs of inputs with their targets.
+
+        Args:
+            n: rows.
+            seed: an int, or a NumPy generator, which then moves on.
+            split: `"train"` (80 % of all inputs), `"validation"` or `"test"` (10 % each),
+                decided by a hash of the input, so that splits never share one; None for all.
+            unique: whether no two `input_ids` may be equal.
+            variable_length: whether lengths are drawn too, uniformly from `min_seq_len` to
+                `max_seq_len`, and rows filled up with PAD. Both inputs of a pair are equally
+                long. The program is then evaluated as if PAD were not there; targets at PAD
+                are 0 and `is_scored` is False.
+            counterfactual: what the corrupted inputs are, out of `counterfactuals`; by default
+                the first of these.
+
+        Raises:
+            TypeError: if the seed or `n` is of another type.
+            ValueError: if there is no such split or counterfactual, `n` or the seed is negative,
+                lengths do not vary, or more different inputs are asked for than exist.
+        """
+
+    @property
+    def counterfactuals(self) -> tuple[str, ...]:
+        """The kinds of corrupted inputs that `sample` draws."""
+        return ("random",)
+
+    @property
+    def metric(self) -> "MetricName":
+        """What patching is judged by, unless a user says otherwise."""
+        from interpbench_jax.metrics import default_metric
+
+        return default_metric(self.config)
+
+    @property
+    def own_metric(self) -> "MetricName | None":
+        """`metric` where it is another than what suits every task of its kind; else None."""
+        from interpbench_jax.metrics import default_metric
+
+        return None if self.metric == default_metric(self.config) else self.metric
+
+    @property
+    def bench_inputs(self) -> int:
+        """On how many pairs methods are run, unless a user says otherwise."""
+        return 1000
+
+    @property
+    def first_scored(self) -> int:
+        """The first position whose output counts; all later ones do too."""
+        return 1
 
     @property
     def n_positions(self) -> int:
@@ -96,75 +206,14 @@ class Task:
         return self.max_seq_len - 1
 
     @property
-    def is_causal(self) -> bool:
-        """Whether selectors are masked causally, whatever the program says."""
-        return self.attention == "causal"
-
-    @property
     def is_categorical(self) -> bool:
         """Whether the output is a class rather than a number."""
-        return self.program.is_categorical
+        return self.classes is not None
 
     @cached_property
     def token_ids(self) -> Mapping[str, int]:
-        """Every token's id: the sorted vocabulary, with BOS and PAD among it."""
-        texts = sorted({BOS, PAD, *(str(token) for token in self.vocab)})
-        return MappingProxyType({text: index for index, text in enumerate(texts)})
-
-    @cached_property
-    def tokens(self) -> tuple[str, ...]:
-        """The token of every id, BOS and PAD included."""
-        return tuple(self.token_ids)
-
-    @cached_property
-    def classes(self) -> tuple[Value, ...] | None:
-        """The label of every output class, in order; None for a regression."""
-        if not self.is_categorical:
-            return None
-        return value_sets(self.program, self.vocab, self.n_positions)[self.program]
-
-    @cached_property
-    def config(self) -> TransformerConfig:
-        """The shape of the model that is to learn the task."""
-        return TransformerConfig(
-            n_layers=self.n_layers,
-            n_heads=self.n_heads,
-            d_model=self.d_model,
-            d_head=max(1, self.d_model // self.n_heads),
-            d_mlp=4 * self.d_model,
-            d_vocab=len(self.token_ids),
-            d_vocab_out=1 if self.classes is None else len(self.classes),
-            n_ctx=self.max_seq_len,
-            act_fn="gelu",
-            attention_dir=self.attention,
-        )
-
-    @cached_property
-    def lowering(self) -> Lowering:
-        """The program laid out on layers, heads and MLPs."""
-        return lower(self.program)
-
-    @cached_property
-    def alignment(self) -> Mapping[Node, tuple[Node, ...]]:
-        """For each component of the compiled program, the model's nodes that stand for it."""
-        same = {node: (node,) for node in self.lowering.nodes}
-        return MappingProxyType(same | dict(self.moved))
-
-    @cached_property
-    def circuit(self) -> Circuit:
-        """The ground truth as InterpBench scores it (`Lowering.scored_circuit`)."""
-        config = self.config
-        return self.lowering.scored_circuit(config.n_layers, config.n_heads, self.alignment)
-
-    @cached_property
-    def complete_circuit(self) -> Circuit:
-        """Every edge that the program uses, into the one input that reads it.
-
-        In the `head` universe it equals `circuit`, but for the cases 8, 13, 19 and 38, where
-        upstream's list lacks the edge from the embedding to the first MLP.
-        """
-        config = self.config
-        return self.lowering.circuit(config.n_layers, config.n_heads, self.alignment)
+        """Every token's id."""
+        return MappingProxyType({token: index for index, token in enumerate(self.tokens)})
 
     @cached_property
     def nodes_not_in_circuit(self) -> tuple[Node, ...]:
@@ -173,39 +222,30 @@ class Task:
         every = components(self.config.n_layers, self.config.n_heads)
         return tuple(node for node in every if node not in used)
 
-    @cached_property
-    def high_level(self) -> "HighLevelModel":
-        """The compiled program as a model: outputs, targets, interchange."""
-        from interpbench_jax.rasp.compiled import TokenIds, compile_program
-        from interpbench_jax.rasp.high_level import HighLevelModel
-
-        token_ids = TokenIds(
-            vocab=self.vocab,
-            ids=tuple(self.token_ids[str(token)] for token in self.vocab),
-            bos=self.token_ids[BOS],
-            pad=self.token_ids[PAD],
-        )
-        compiled = compile_program(self.program, token_ids, self.n_positions, self.is_causal)
-        return HighLevelModel(compiled)
-
     @property
-    def tier(self) -> Tier:
-        """How much the model has to do, by the components that the program needs."""
-        heads = [node for node in self.lowering.nodes if node.kind is Kind.HEAD]
-        if not heads and len(self.lowering.nodes) == 1:
-            return "embedding and one MLP only"
-        return "one attention step" if len(heads) == 1 else "multi-step"
+    def loss_weights(self) -> tuple[float, ...]:
+        """How much each position counts in the loss on plain outputs."""
+        return tuple(float(pos >= self.first_scored) for pos in range(self.max_seq_len))
 
-    @cached_property
-    def space(self) -> SequenceSpace:
-        """Every input of the task."""
-        return SequenceSpace(
-            token_ids=tuple(sorted(self.token_ids[str(token)] for token in self.vocab)),
-            bos=self.token_ids[BOS],
-            pad=self.token_ids[PAD],
-            min_seq_len=self.min_seq_len,
-            max_seq_len=self.max_seq_len,
-        )
+    def labels(self, tokens: Any, targets: Any) -> Any:
+        """What plain outputs are trained on; may be traced.
+
+        Args:
+            tokens: `[batch, pos]`.
+            targets: what the high-level model answers.
+
+        Returns:
+            int or float of shape `[batch, pos]`.
+        """
+        return targets
+
+    def densely_labelled(self) -> "Task":
+        """The task with a label at every position that can have one; itself where all have."""
+        return self
+
+    def in_vocabulary_of(self, config: TransformerConfig) -> "Task":
+        """The task in the ids of a model; itself, but for language tasks."""
+        return self
 
     def encode(self, sequence: Sequence[Value]) -> np.ndarray:
         """The ids of a sequence of tokens, with BOS before it.
@@ -229,64 +269,3 @@ class Task:
             ValueError: if an id is unknown.
         """
         return encoding.decode(ids, self.token_ids)
-
-    def sample(
-        self,
-        n: int,
-        seed: Seed,
-        *,
-        split: Split | None = None,
-        unique: bool = False,
-        variable_length: bool = False,
-    ) -> Pairs:
-        """Draw `n` pairs of inputs with their targets.
-
-        Inputs are uniform over the vocabulary at every position, `max_seq_len` long. The
-        corrupted input is drawn like the input, from the same split, until it differs.
-
-        Args:
-            n: rows.
-            seed: an int, or a NumPy generator, which then moves on.
-            split: `"train"` (80 % of all sequences), `"validation"` or `"test"` (10 % each),
-                decided by a hash of the sequence, so that splits never share one; None for all.
-            unique: whether no two `input_ids` may be equal.
-            variable_length: whether lengths are drawn too, uniformly from `min_seq_len` to
-                `max_seq_len`, and rows filled up with PAD. Both inputs of a pair are equally
-                long. The program is then evaluated as if PAD were not there; targets at PAD
-                are 0 and `is_scored` is False.
-
-        Raises:
-            TypeError: if the seed or `n` is of another type.
-            ValueError: if there is no such split, `n` or the seed is negative, or more
-                different inputs are asked for than exist.
-        """
-        return sample_pairs(
-            self.space,
-            self.high_level,
-            self._numbers,
-            n,
-            seed,
-            split=split,
-            is_unique=unique,
-            is_variable=variable_length,
-        )
-
-    def all_inputs(self, split: Split | None = None) -> np.ndarray:
-        """Every input of the full length, ordered by its ids.
-
-        Returns:
-            int32 of shape `[inputs, max_seq_len]`.
-
-        Raises:
-            ValueError: if there are more than a million (the message says how many), or there
-                is no such split.
-        """
-        return self.space.list_all(split)
-
-    @cached_property
-    def _numbers(self) -> np.ndarray | None:
-        """Every number that a regression can output, ascending."""
-        if self.is_categorical:
-            return None
-        sets = value_sets(self.program, self.vocab, self.n_positions, includes_output=True)
-        return np.asarray(sets[self.program], np.float64)

@@ -1,7 +1,7 @@
 """The circuit alone: accuracy while everything else is replaced at once."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax.numpy as jnp
 import numpy as np
@@ -30,24 +30,30 @@ class HeldOut:
         source: as many others.
         targets: the program's outputs for the bases: classes, or numbers.
         atol: a regression output this close to its target counts as right.
+        first_scored: the first position that counts.
     """
 
     base: Int[np.ndarray, "batch pos"]
     source: Int[np.ndarray, "batch pos"]
     targets: Shaped[np.ndarray, "batch pos"]
     atol: float
+    first_scored: int
 
     def first(self, n: int) -> "HeldOut":
         """The first pairs, at most `n`."""
-        return HeldOut(self.base[:n], self.source[:n], self.targets[:n], self.atol)
+        return self._rows(np.arange(min(n, len(self.base))))
 
     def chunks(self) -> Iterator[tuple["HeldOut", int]]:
         """Pairs in parts of one size, each with how many count; the rest fill up the last."""
         size = min(CHUNK, len(self.base))
         for start in range(0, len(self.base), size):
             rows = np.minimum(np.arange(start, start + size), len(self.base) - 1)
-            part = HeldOut(self.base[rows], self.source[rows], self.targets[rows], self.atol)
-            yield part, min(size, len(self.base) - start)
+            yield self._rows(rows), min(size, len(self.base) - start)
+
+    def _rows(self, rows: Int[np.ndarray, " rows"]) -> "HeldOut":
+        return replace(
+            self, base=self.base[rows], source=self.source[rows], targets=self.targets[rows]
+        )
 
 
 def measure_alone(model: Transformer, task: Task, pairs: HeldOut) -> tuple[float, CircuitAlone]:
@@ -58,7 +64,7 @@ def measure_alone(model: Transformer, task: Task, pairs: HeldOut) -> tuple[float
     inputs, for each position.
 
     Returns:
-        The share of bases at all of whose scored positions (all but BOS) the output of the plain
+        The share of bases at all of whose scored positions the output of the plain
         run is right; and the shares of right outputs of the masked runs.
 
     Raises:
@@ -80,13 +86,14 @@ def measure_alone(model: Transformer, task: Task, pairs: HeldOut) -> tuple[float
             mask: Float[np.ndarray, "dst src"], replacement: Replacement, part: HeldOut = part
         ) -> np.ndarray:
             logits = masked_forward(model, part.base, mask, replacement)
-            return np.asarray(is_right(logits, part.targets, part.atol))[:, 1:]
+            right = is_right(logits, part.targets, part.atol)
+            return np.asarray(right)[:, part.first_scored :]
 
         whole += int(judge(nothing_cut, resampled)[:n].all(axis=1).sum())
         for level, mask in masks.items():
             for name, replacement in replacements.items():
                 right[f"{level}_{name}"] += int(judge(mask, replacement)[:n].sum())
-    scored = pairs.base[:, 1:].size
+    scored = pairs.base[:, pairs.first_scored :].size
     shares = {name: round_share(count / scored) for name, count in right.items()}
     return round_share(whole / len(pairs.base)), CircuitAlone(**shares)
 

@@ -1,6 +1,6 @@
 """Which edges matter in a model, beside those that its truth says matter."""
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -39,12 +39,11 @@ def check_edges(model: Transformer, task: Task, pairs: HeldOut) -> EdgeCheck:
     Raises:
         ValueError: if an effect is nan: the logits left the numbers.
     """
-    inputs = (model, pairs.base, pairs.source)
-    fine = sweep_edges(*inputs, universe="qkv").effects
-    coarse = sweep_edges(*inputs, universe="head")
-    drops = sweep_edges(
-        *inputs, universe="head", metric=drop_metric(pairs.atol), targets=pairs.targets
-    ).effects
+    sweep = partial(sweep_edges, model, pairs.base, pairs.source, first_scored=pairs.first_scored)
+    fine = sweep(universe="qkv").effects
+    coarse = sweep(universe="head")
+    metric = drop_metric(pairs.atol)
+    drops = sweep(universe="head", metric=metric, targets=pairs.targets).effects
     truths = {"circuit": task.circuit, "complete_circuit": task.complete_circuit}
     auc: dict[str, dict[str, float | None]] = {}
     for truth, circuit in truths.items():

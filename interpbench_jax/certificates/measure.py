@@ -16,7 +16,6 @@ from interpbench_jax.certificates.edges import check_edges
 from interpbench_jax.certificates.nodes import measure_nodes
 from interpbench_jax.certificates.rounding import round_share
 from interpbench_jax.metrics import default_metric
-from interpbench_jax.sites import Node
 from interpbench_jax.training.evaluation import held_out_pairs, prepare_examination
 from interpbench_jax.training.versions import library_versions
 from interpbench_jax.weights import digest_weights
@@ -25,6 +24,8 @@ Progress = Callable[[int, int], None]
 
 _SPLIT = "test"
 _EDGE_PAIRS = 1_000
+# The edge sweep of a large model would take hours on a CPU: weights times pairs are bounded.
+_EDGE_WORK = 300_000_000
 _STEPS = 4
 
 
@@ -39,7 +40,8 @@ def certify(
     """Measure whether a model has the circuit that it is said to have.
 
     Everything is measured on pairs of inputs of the test split, which no model is trained on or
-    chosen by: the edge sweep on the first 1,000, all else on all. The same case, `n` and seed
+    chosen by: the edge sweep on the first 1,000 (fewer for a model of more than 300,000 weights:
+    `Certificate.edges.n`), all else on all. The same case, `n` and seed
     give the same certificate on the same machine.
 
     Sources: interchange intervention accuracy, Geiger et al. 2022 (arXiv:2112.00826, section 3);
@@ -74,9 +76,9 @@ def certify(
     report(2, _STEPS)
     whole, alone = measure_alone(model, task, pairs)
     report(3, _STEPS)
-    edges = check_edges(model, task, pairs.first(_EDGE_PAIRS))
+    edges = check_edges(model, task, pairs.first(_edge_pairs(case)))
     report(_STEPS, _STEPS)
-    names = component_names(task)
+    names = task.component_names
     return Certificate(
         case_id=case.case_id,
         weights_sha256=digest_weights(case.weights),
@@ -99,25 +101,6 @@ def certify(
         edges=edges,
         versions=library_versions(),
     )
-
-
-def component_names(task: Task) -> dict[Node, str]:
-    """A name for each component of a program: its variables, with the component where needed.
-
-    Variables that one component computes are interchanged together, and named together.
-    """
-    plain = {
-        node: ", ".join(
-            variable.name or type(variable).__name__
-            for variable in task.lowering.variables_of(node)
-        )
-        for node in task.alignment
-    }
-    given = list(plain.values())
-    return {
-        node: name if given.count(name) == 1 else f"{name} at {node}"
-        for node, name in plain.items()
-    }
 
 
 def _check_fits(case: Case, task: Task) -> None:
@@ -154,11 +137,17 @@ def _draw(task: Task, n: int, seed: int) -> HeldOut:
             "interchange between; it holds one. Give the task more tokens or positions."
         )
     targets = np.asarray(task.high_level.targets(base))
-    return HeldOut(base, source, targets, task.recipe.atol)
+    return HeldOut(base, source, targets, task.recipe.atol, task.first_scored)
+
+
+def _edge_pairs(case: Case) -> int:
+    """On how many pairs edges are swept."""
+    n_weights = sum(array.size for array in case.weights.values())
+    return min(_EDGE_PAIRS, max(1, _EDGE_WORK // n_weights))
 
 
 def _split_inputs(task: Task) -> int | None:
-    if task.space.size(task.max_seq_len) > LISTABLE:
+    if task.n_inputs > LISTABLE:
         return None
     return len(task.all_inputs(_SPLIT))
 

@@ -29,7 +29,9 @@ def measure_nodes(model: Transformer, pairs: HeldOut) -> dict[str, NodeEffect]:
     masks = jnp.asarray(np.stack([node_mask(config, (node,)) for node in nodes]))
     total = np.zeros((len(nodes), 2))
     for part, n in pairs.chunks():
-        found = _resample(model, part.base, part.source, part.targets, masks, pairs.atol)
+        found = _resample(
+            model, part.base, part.source, part.targets, masks, pairs.atol, pairs.first_scored
+        )
         total += np.asarray(found, np.float64)[:, :, :n].sum(axis=2)
     means = total / len(pairs.base)
     return {
@@ -38,7 +40,7 @@ def measure_nodes(model: Transformer, pairs: HeldOut) -> dict[str, NodeEffect]:
     }
 
 
-@partial(jax.jit, static_argnames="atol")
+@partial(jax.jit, static_argnames=("atol", "first_scored"))
 def _resample(
     model: Transformer,
     base: Tokens,
@@ -46,15 +48,18 @@ def _resample(
     targets: Targets,
     masks: Bool[Array, "nodes layers layer_nodes"],
     atol: float,
+    first_scored: int,
 ) -> Float[Array, "nodes 2 batch"]:
     """Effect and accuracy drop of each node, per pair."""
-    clean, other = run(model, base), run(model, source)
+    first_used = first_scored if first_scored > 1 else 0
+    clean, other = run(model, base, first_used), run(model, source, first_used)
+    scored = slice(first_scored - base.shape[1], None)
     metrics = (METRICS[default_metric(model.config)], drop_metric(atol))
 
     def resample_one(mask: Bool[Array, "layers layer_nodes"]) -> Float[Array, "2 batch"]:
         chosen = jnp.broadcast_to(mask, (base.shape[0], *mask.shape))
         logits = run_interchanged(model, clean.streams[0], other.values, chosen)
-        parts = (logits[:, 1:], clean.logits[:, 1:], targets[:, 1:])
+        parts = (logits[:, scored], clean.logits[:, scored], targets[:, scored])
         return jnp.stack([metric(*parts) for metric in metrics])
 
     return jax.lax.map(resample_one, masks)

@@ -58,7 +58,15 @@ def bench(
             metavar="resample,...", help="What takes a node's place: resample, mean, zero, optimal."
         ),
     ] = "resample",
-    n: Annotated[int, typer.Option("--n", help="How many pairs of inputs.", min=1)] = 1000,
+    n: Annotated[
+        int | None,
+        typer.Option(
+            "--n",
+            help="How many pairs of inputs.",
+            min=1,
+            show_default="1000, or 100 for a language task",
+        ),
+    ] = None,
     plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Draw plots too.")] = True,
     repo: RepoOption = PACKAGED,
     revision: RevisionOption = None,

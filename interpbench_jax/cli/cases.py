@@ -101,6 +101,13 @@ def convert(
         Literal["ours", "upstream", "upstream-v1"],
         typer.Option("--to", help="The layout: ours, or upstream's current or 1.0.0's."),
     ] = "ours",
+    tokens: Annotated[
+        Literal["all", "prompts"],
+        typer.Option(
+            help="For upstream's ioi and ioi_next_token: keep every token of the file, or only "
+            "those of the prompts, as the packaged models do."
+        ),
+    ] = "all",
     repo: RepoOption = PACKAGED,
     revision: RevisionOption = None,
     as_json: JsonOption = False,
@@ -109,7 +116,7 @@ def convert(
 
     Upstream's files are for PyTorch: TransformerLens below version 4 loads them.
     """
-    loaded = load(source, repo, revision)
+    loaded = load(source, repo, revision, tokens)
     if layout == "ours":
         folder = loaded.save(destination)
     else:
@@ -178,8 +185,6 @@ def _task_facts(case: "Case") -> dict[str, str]:
         return {}
     aligned = []
     for node, targets in task.alignment.items():
-        variables = task.lowering.variables_of(node)
-        names = ", ".join(variable.name or type(variable).__name__ for variable in variables)
-        aligned.append(f"{names} at {', '.join(map(str, targets))}")
-    facts = {"program": str(task.program), "alignment": "; ".join(aligned), "tier": task.tier}
+        aligned.append(f"{task.component_names[node]} at {', '.join(map(str, targets))}")
+    facts = {"program": task.program_text, "alignment": "; ".join(aligned), "tier": task.tier}
     return facts | ({"note": task.note} if task.note else {})

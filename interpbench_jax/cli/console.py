@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from interpbench_jax.case import Case
+    from interpbench_jax.loading import KeptTokensName
 
 # The default of --repo, which `interpbench_jax.loading` knows too; importing that takes a while.
 PACKAGED = "packaged"
@@ -56,10 +57,18 @@ RevisionOption = Annotated[
         show_default="main",
     ),
 ]
+CounterfactualOption = Annotated[
+    str | None,
+    typer.Option(
+        help="What the corrupted inputs are: for ioi and ioi_next_token abc, swapped, random or "
+        "upstream; random elsewhere.",
+        show_default="abc, or random",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON alone, for programs.")]
 
 
-def load(case: str, repo: str, revision: str | None) -> "Case":
+def load(case: str, repo: str, revision: str | None, tokens: "KeptTokensName" = "all") -> "Case":
     """A case that the command line names: a folder's, or by its id what `--repo` has.
 
     Raises:
@@ -71,12 +80,12 @@ def load(case: str, repo: str, revision: str | None) -> "Case":
 
     path = Path(case).expanduser()
     if path.is_dir():
-        return load_case(path.resolve().name, path)
+        return load_case(path.resolve().name, path, tokens=tokens)
     if "/" in case or case.startswith((".", "~")):
         raise FileNotFoundError(
             f"Expected a folder or a case's id, got {case!r}: there is no such folder."
         )
-    return load_case(case, repo, revision=revision)
+    return load_case(case, repo, revision=revision, tokens=tokens)
 
 
 def choose_cases(given: Sequence[str]) -> list[str]:

@@ -13,6 +13,7 @@ from rich.console import Console
 from interpbench_jax.cli.compile_cache import NoCacheOption, use_cache
 from interpbench_jax.cli.console import (
     PACKAGED,
+    CounterfactualOption,
     JsonOption,
     RepoOption,
     RevisionOption,
@@ -21,6 +22,7 @@ from interpbench_jax.cli.console import (
     print_json,
     progress,
 )
+from interpbench_jax.cli.pairs import draw_pairs
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
@@ -64,7 +66,10 @@ AblationOption = Annotated[
 ]
 MetricOption = Annotated[
     Literal["kl", "cross_entropy", "l2", "mae", "logit_diff", "accuracy"] | None,
-    typer.Option(help="How much worse is measured.", show_default="kl, or l2 for a regression"),
+    typer.Option(
+        help="How much worse is measured.",
+        show_default="kl, l2 for a regression, logit_diff for a language task",
+    ),
 ]
 PositionsOption = Annotated[
     str,
@@ -102,6 +107,7 @@ class Settings(TypedDict):
     positions: "Positions"
     mesh: "Mesh | None"
     save_to: Path | None
+    freeze_layer_norm: bool
 
 
 @dataclass(frozen=True)
@@ -151,6 +157,7 @@ def sweep(
     positions: PositionsOption = "all",
     n: Annotated[int, typer.Option("--n", help="How many pairs of inputs.", min=1)] = 1000,
     seed: Annotated[int, typer.Option(help="Of the inputs.", min=0)] = 0,
+    counterfactual: CounterfactualOption = None,
     top: Annotated[int, typer.Option(help="How many effects to show; 0 for all.", min=0)] = 20,
     max_bytes: MaxBytesOption = None,
     devices: Annotated[
@@ -158,6 +165,12 @@ def sweep(
         typer.Option(help="How many devices share the work.", min=1, show_default="one"),
     ] = None,
     save_to: SaveToOption = None,
+    freeze_layer_norm: Annotated[
+        bool,
+        typer.Option(
+            "--freeze-layer-norm", help="Layer norms divide by what they do in the clean run."
+        ),
+    ] = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Say on standard error how it is computed.")
     ] = False,
@@ -176,10 +189,8 @@ def sweep(
     if save_to is not None and len(names) > 1:
         raise ValueError(f"Expected one case with --save-to, got {len(names)}.")
     use_cache(no_cache)
-    from interpbench_jax.inputs import uniform_pairs
-
     loaded = [load(name, repo, revision) for name in names]
-    subjects = [Subject(case, uniform_pairs(case, n, seed)) for case in loaded]
+    subjects = [Subject(case, draw_pairs(case, n, seed, counterfactual)) for case in loaded]
     settings = Settings(
         universe=universe,
         ablation=_read_ablations(ablation or [AblationChoice.RESAMPLE]),
@@ -188,6 +199,7 @@ def sweep(
         positions=where,
         mesh=None if devices is None else _mesh(devices),
         save_to=save_to,
+        freeze_layer_norm=freeze_layer_norm,
     )
     found = _run(subjects, settings, nodes, hidden=as_json)
     if explain:
@@ -239,6 +251,8 @@ def _run(subjects: Sequence[Subject], settings: Settings, nodes: bool, hidden: b
     save_to = settings["save_to"]
     resumed = None if save_to is None else count_done(save_to)
     alone = nodes or settings["positions"] != "all" or settings["mesh"] is not None
+    # What several models share a program for is measured alike in all of them.
+    alone = alone or any(subject.pairs.metric is not None for subject in subjects)
     with progress("patching", hidden=hidden) as report:
         started = time.perf_counter()
         if len(subjects) > 1 and not alone:
@@ -250,6 +264,7 @@ def _run(subjects: Sequence[Subject], settings: Settings, nodes: bool, hidden: b
                 ablation=settings["ablation"],
                 metric=settings["metric"],
                 max_bytes=settings["max_bytes"],
+                freeze_layer_norm=settings["freeze_layer_norm"],
                 progress=report,
             )
         else:
@@ -259,9 +274,17 @@ def _run(subjects: Sequence[Subject], settings: Settings, nodes: bool, hidden: b
                 # A bar over the calls of one case, or over the cases.
                 inner = report if len(subjects) == 1 else None
                 pairs = subject.pairs
-                model = subject.case.model
+                own = {**settings, "metric": settings["metric"] or pairs.metric}
                 results.append(
-                    function(model, pairs.clean, pairs.corrupted, progress=inner, **settings)
+                    function(
+                        subject.case.model,
+                        pairs.clean,
+                        pairs.corrupted,
+                        targets=pairs.targets,
+                        first_scored=pairs.first_scored,
+                        progress=inner,
+                        **own,
+                    )
                 )
                 if report is not None and inner is None:
                     report(len(results), len(subjects))
@@ -342,7 +365,8 @@ def _print_many(found: Swept, seed: int) -> None:
     title = f"{len(found.subjects)} cases, {_kind(first)}"
     console.print(sweeps_table(title, rows, first.positions is not None))
     console.print(
-        f"Inputs of each case: {first.n_inputs} pairs, uniform over its tokens (seed {seed}). "
+        f"Inputs of each case: {first.n_inputs} pairs, of its task or uniform over its tokens "
+        f"(seed {seed}). "
         f"{found.patched_runs:,} patched runs {_took(found)}",
         highlight=False,
     )

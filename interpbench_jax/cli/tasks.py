@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from interpbench_jax.cli.console import JsonOption, print_json
+from interpbench_jax.cli.console import CounterfactualOption, JsonOption, print_json
 
 if TYPE_CHECKING:
     from interpbench_jax.cases import Task
@@ -32,6 +32,7 @@ def sample(
     case_id: Annotated[str, typer.Argument(metavar="ID", help="A case's id.", show_default=False)],
     n: Annotated[int, typer.Option("-n", "--n", help="How many pairs.", min=1)] = 5,
     seed: Annotated[int, typer.Option(help="The same seed gives the same pairs.", min=0)] = 0,
+    counterfactual: CounterfactualOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Draw pairs of inputs of a task, with the program's outputs."""
@@ -41,13 +42,14 @@ def sample(
     if case_id not in CASES:
         raise ValueError(f"Expected a case out of {', '.join(CASES)}; got {case_id!r}.")
     task = CASES[case_id]
-    pairs = task.sample(n, seed)
+    pairs = task.sample(n, seed, counterfactual=counterfactual)
     classes = task.classes
 
     def outputs(row: "list[float]") -> list[str]:
-        # BOS has no output of its own.
-        return ["-"] + [
-            f"{value:.4g}" if classes is None else str(classes[int(value)]) for value in row[1:]
+        # BOS has no output of its own, and no other position that is not scored.
+        return ["-"] * task.first_scored + [
+            f"{value:.4g}" if classes is None else str(classes[int(value)])
+            for value in row[task.first_scored :]
         ]
 
     rows = [
@@ -60,7 +62,8 @@ def sample(
         for i in range(n)
     ]
     if as_json:
-        print_json({"case_id": case_id, "seed": seed, "pairs": rows})
+        kind = counterfactual or task.counterfactuals[0]
+        print_json({"case_id": case_id, "seed": seed, "counterfactual": kind, "pairs": rows})
         return
     Console().print(pairs_table(f"Case {case_id}: {task.description}", rows))
 

@@ -60,12 +60,15 @@ class Attention(nnx.Module):
 
     def attend(
         self,
-        q_input: SharedHeadStreams,
-        k_input: SharedHeadStreams,
-        v_input: SharedHeadStreams,
+        q_input: Float[Array, "#heads q_pos d_model batch"],
+        k_input: Float[Array, "#heads k_pos d_model batch"],
+        v_input: Float[Array, "#heads k_pos d_model batch"],
         edit: Edit = keep,
-    ) -> HeadValues:
-        """Each head's mixture of values, before `W_O`; an input of one head is every head's."""
+    ) -> Float[Array, "q_pos heads d_head batch"]:
+        """Each head's mixture of values, before `W_O`; an input of one head is every head's.
+
+        Where q's input has fewer positions than the others', they are the last ones.
+        """
         q = self._project(Kind.Q, q_input, self.W_Q[...], self.b_Q[...], edit)
         k = self._project(Kind.K, k_input, self.W_K[...], self.b_K[...], edit)
         v = self._project(Kind.V, v_input, self.W_V[...], self.b_V[...], edit)
@@ -73,8 +76,8 @@ class Attention(nnx.Module):
         if self.config.use_attn_scale:
             scores = scores / math.sqrt(self.config.d_head)
         if self.config.is_causal:
-            pos = q.shape[0]
-            seen = jnp.tril(jnp.ones((pos, pos), bool))[:, :, None, None]
+            queries, keys = q.shape[0], k.shape[0]
+            seen = jnp.tril(jnp.ones((queries, keys), bool), keys - queries)[:, :, None, None]
             scores = jnp.where(seen, scores, -jnp.inf)
         scores = emit(edit, Node(Kind.ATTN_SCORES, self.layer), scores)
         pattern = emit(edit, Node(Kind.PATTERN, self.layer), jax.nn.softmax(scores, axis=1))

@@ -15,6 +15,10 @@ from interpbench_jax.sites import Kind, Node
 einsum = partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
 
+# Entries of a weight from which on a matrix product costs more than arranging its arguments.
+_LARGE = 1 << 14
+
+
 def _gelu(x: Array) -> Array:
     # As PyTorch has it. `jax.nn.gelu` goes through erfc, exact in far tails and 2.5 times slower.
     return 0.5 * x * (1 + jax.lax.erf(x * jnp.asarray(math.sqrt(0.5), x.dtype)))
@@ -60,7 +64,12 @@ def linear(
     bias: Float[Array, " d_out"] | None = None,
 ) -> Float[Array, "pos d_out batch"]:
     """An affine map at every position."""
-    if weight.shape[1] <= x.shape[2]:
+    if weight.size >= _LARGE:
+        # One product for all positions: what is moved for it is small beside the multiplication.
+        columns = x.transpose(1, 0, 2).reshape(x.shape[1], -1)
+        product = einsum("mf,mn->fn", weight, columns)
+        product = product.reshape(-1, x.shape[0], x.shape[2]).transpose(1, 0, 2)
+    elif weight.shape[1] <= x.shape[2]:
         # One product a position: neither it nor its gradients move anything in memory. What is
         # repeated is no larger than the input then.
         weights = jnp.broadcast_to(weight, (x.shape[0], *weight.shape))

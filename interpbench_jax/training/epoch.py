@@ -12,13 +12,13 @@ from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
-from interpbench_jax.cases import Recipe
+from interpbench_jax.cases import Recipe, Task
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.model import Transformer
-from interpbench_jax.rasp.high_level import HighLevelModel
 from interpbench_jax.training.arrays import Draw, Nodes, draw_nodes
 from interpbench_jax.training.devices import over_models
 from interpbench_jax.training.interchange import LayerValues, run, run_interchanged
@@ -80,12 +80,14 @@ class Batch(NamedTuple):
     Attributes:
         tokens: `[batch, pos]`; each example's source is the one before it.
         targets: the program's outputs.
+        labels: what plain outputs are trained on.
         interchanged: the program's outputs under the interchange that is drawn.
         draw: the nodes.
     """
 
     tokens: Int[Array, "batch pos"]
     targets: Shaped[Array, "batch pos"]
+    labels: Shaped[Array, "batch pos"]
     interchanged: Shaped[Array, "batch pos"]
     draw: Draw
 
@@ -105,19 +107,31 @@ class Epoch:
     Attributes:
         config: the models' shape, the vocabularies padded to the largest.
         recipe: the settings.
-        high_levels: each task's program.
+        tasks: the tasks, which score the same positions alike.
         n_inputs: inputs per task.
     """
 
     config: TransformerConfig
     recipe: Recipe
-    high_levels: tuple[HighLevelModel, ...]
+    tasks: tuple[Task, ...]
     n_inputs: int
 
     @property
     def n_batches(self) -> int:
         """Batches in an epoch; what is left over waits for another shuffle."""
         return self.n_inputs // self.recipe.batch_size
+
+    @property
+    def _scored(self) -> tuple[float, ...]:
+        """How much each position counts under interchange: all that are scored, alike."""
+        task = self.tasks[0]
+        return tuple(float(pos >= task.first_scored) for pos in range(task.max_seq_len))
+
+    @property
+    def _first_used(self) -> int:
+        """The first position whose output a loss looks at, where that saves anything."""
+        first = int(np.flatnonzero(self.tasks[0].loss_weights)[0])
+        return first if first > 1 else 0
 
     @cached_property
     def optimizer(self) -> optax.GradientTransformationExtraArgs:
@@ -178,16 +192,20 @@ class Epoch:
         self, tokens: Int[Array, "batch pos"], key: Array, nodes: Nodes, task: Int[Array, ""]
     ) -> Batch:
         """A batch with the answers of its task's program."""
-        draw = draw_nodes(key, nodes, tokens.shape[0], self.recipe.sampling)
+        recipe = self.recipe
+        draw = draw_nodes(key, nodes, tokens.shape[0], recipe.sampling, recipe.variable_odds)
 
-        def answer(high_level: HighLevelModel) -> tuple[Array, Array]:
+        def answer(task: Task) -> tuple[Array, Array, Array]:
+            high_level = task.high_level
             variables = draw.variables[:, : len(high_level.nodes)]
             source = jnp.roll(tokens, 1, axis=0)
-            return high_level.targets(tokens), high_level.targets(tokens, source, variables)
+            targets = high_level.targets(tokens)
+            interchanged = high_level.targets(tokens, source, variables)
+            return targets, task.labels(tokens, targets), interchanged
 
-        branches = [partial(answer, high_level) for high_level in self.high_levels]
-        targets, interchanged = jax.lax.switch(task, branches)
-        return Batch(tokens, targets, interchanged, draw)
+        branches = [partial(answer, each) for each in self.tasks]
+        targets, labels, interchanged = jax.lax.switch(task, branches)
+        return Batch(tokens, targets, labels, interchanged, draw)
 
     def _update(self, state: State, batch: Batch, has_class: Array) -> tuple[State, Losses]:
         """One model's steps on one batch."""
@@ -226,20 +244,21 @@ class Epoch:
     def _sum(self, weights: Weights, batch: Batch, has_class: Array) -> tuple[Array, Losses]:
         """The weighted sum of the losses, from one plain run and one interchanged one."""
         model = self._model(weights, has_class)
-        clean = run(model, batch.tokens)
-        twice = partial(jnp.concatenate, axis=-1)
-        values = _sources(clean.values)
-        logits = run_interchanged(
-            model,
-            twice([clean.streams[0]] * 2),
-            jax.tree.map(lambda value: twice([value, value]), values),
-            jnp.concatenate([batch.draw.aligned, batch.draw.outside]),
-        )
-        interchanged, outside = jnp.split(logits, 2)
+        clean = run(model, batch.tokens, self._first_used)
+        values, stream = _sources(clean.values), clean.streams[0]
+        if self.recipe.replaced == "both":
+            twice = partial(jnp.concatenate, axis=-1)
+            stream = twice([stream] * 2)
+            values = jax.tree.map(lambda value: twice([value, value]), values)
+        # What comes first has variables interchanged, what comes last other nodes replaced.
+        n_first = stream.shape[-1] // 2
+        first, last = slice(n_first), slice(-n_first, None)
+        replaced = jnp.concatenate([batch.draw.aligned[first], batch.draw.outside[last]])
+        logits = run_interchanged(model, stream, values, replaced)
         losses = Losses(
-            output_loss(interchanged, batch.interchanged),
-            output_loss(outside, batch.targets),
-            output_loss(clean.logits, batch.targets),
+            output_loss(logits[first], batch.interchanged[first], self._scored),
+            output_loss(logits[last], batch.targets[last], self._scored),
+            output_loss(clean.logits, batch.labels, self.tasks[0].loss_weights),
         )
         weighted = [weight * loss for weight, loss in zip(self._weights(), losses, strict=True)]
         return reduce(operator.add, weighted), losses
@@ -250,15 +269,16 @@ class Epoch:
         """One of the losses, weighted, and as it is."""
         model = self._model(weights, has_class)
         if which == "behavior":
-            loss = behavior_loss(model, batch.tokens, batch.targets)
+            counts = self.tasks[0].loss_weights
+            loss = behavior_loss(model, batch.tokens, batch.labels, counts)
         else:
-            values = _sources(run(model, batch.tokens).values)
+            values = _sources(run(model, batch.tokens, self._first_used).values)
             if which == "interchange":
-                loss = interchange_loss(
-                    model, batch.tokens, values, batch.draw.aligned, batch.interchanged
-                )
+                nodes, wanted = batch.draw.aligned, batch.interchanged
+                loss = interchange_loss(model, batch.tokens, values, nodes, wanted, self._scored)
             else:
-                loss = strict_loss(model, batch.tokens, values, batch.draw.outside, batch.targets)
+                nodes, wanted = batch.draw.outside, batch.targets
+                loss = strict_loss(model, batch.tokens, values, nodes, wanted, self._scored)
         weight = dict(zip(Losses._fields, self._weights(), strict=True))[which]
         return weight * loss, loss
 

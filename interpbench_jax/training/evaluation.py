@@ -1,6 +1,6 @@
 """How well a model does what its program says: accuracy, IIA, strict accuracy.
 
-Each is a share of scored positions (all but BOS) over pairs of a base and a source input. An
+Each is a share of scored positions over pairs of a base and a source input. An
 output is right where its class is the program's, or its number within `atol` of it.
 
 Sources: interchange intervention accuracy, Geiger et al. 2022 (arXiv:2112.00826, section 3);
@@ -87,12 +87,14 @@ class Examination:
         outside: the nodes outside the circuit.
         questions: as arrays.
         atol: a regression output this close to its target counts as right.
+        first_scored: the first position that counts.
     """
 
     components: tuple[Node, ...]
     outside: tuple[Node, ...]
     questions: Questions
     atol: float
+    first_scored: int = 1
 
     @cached_property
     def layers(self) -> tuple[int, ...]:
@@ -112,7 +114,7 @@ class Examination:
 
     def __call__(self, model: Transformer) -> Accuracies:
         """Examine one model."""
-        shares = _jitted_shares(model, self.questions, self.layers, self.atol)
+        shares = _jitted_shares(model, self.questions, self.layers, self.atol, self.first_scored)
         return self.read(np.asarray(shares))
 
 
@@ -151,14 +153,15 @@ def prepare_examination(
         masks=jnp.asarray(masks),
         is_real=jnp.asarray(rows < len(base)).reshape(chosen.shape),
     )
-    return Examination(components, outside, questions, task.recipe.atol if atol is None else atol)
+    atol = task.recipe.atol if atol is None else atol
+    return Examination(components, outside, questions, atol, task.first_scored)
 
 
 def held_out_pairs(
     task: Task, n: int, seed: int, split: Split = "test"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Bases and sources that no model was trained on, int32 `[n, pos]`, drawn uniformly."""
-    pairs = task.sample(n, seed, split=split)
+    pairs = task.sample(n, seed, split=split, counterfactual="random")
     return pairs.input_ids, pairs.corrupted_input_ids
 
 
@@ -172,7 +175,11 @@ def is_right(logits: Logits, targets: Targets, atol: float) -> Bool[Array, "batc
 
 
 def shares_right(
-    model: Transformer, questions: Questions, layers: tuple[int, ...], atol: float
+    model: Transformer,
+    questions: Questions,
+    layers: tuple[int, ...],
+    atol: float,
+    first_scored: int = 1,
 ) -> Float[Array, " runs"]:
     """Shares of right outputs: the plain run's, then each interchange's. May be traced.
 
@@ -181,16 +188,19 @@ def shares_right(
         questions: what it is asked.
         layers: for each interchange the first layer that it changes (`Examination.layers`).
         atol: a regression output this close to its target counts as right.
+        first_scored: the first position that counts.
     """
     n_components = questions.targets.shape[1] - 1
-    batch = questions.base.shape[1]
+    batch, n_pos = questions.base.shape[1:]
+    first_used = first_scored if first_scored > 1 else 0
 
     def count(logits: Array, targets: Array, is_real: Array) -> Array:
-        return (is_right(logits, targets, atol)[:, 1:] & is_real[:, None]).sum()
+        right = is_right(logits, targets[:, first_used:], atol)[:, first_scored - n_pos :]
+        return (right & is_real[:, None]).sum()
 
     def count_chunk(chunk: tuple[Array, ...]) -> Array:
         base, source, targets, is_real = chunk
-        clean, other = run(model, base), run(model, source)
+        clean, other = run(model, base, first_used), run(model, source, first_used)
         counts = [count(clean.logits, targets[0], is_real)]
         counts += [counts[0]] * len(layers)
         for layer in sorted(set(layers)):
@@ -208,8 +218,8 @@ def shares_right(
 
     parts = (questions.base, questions.source, questions.targets, questions.is_real)
     counts = jax.lax.map(count_chunk, parts).sum(axis=0)
-    scored = questions.is_real.sum() * (questions.base.shape[2] - 1)
+    scored = questions.is_real.sum() * (n_pos - first_scored)
     return counts.astype(jnp.float32) / scored.astype(jnp.float32)
 
 
-_jitted_shares = jax.jit(shares_right, static_argnames=("layers", "atol"))
+_jitted_shares = jax.jit(shares_right, static_argnames=("layers", "atol", "first_scored"))

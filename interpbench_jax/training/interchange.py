@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Float
 
 from interpbench_jax.axes import HeadValues, HiddenStream, Logits, Stream, Tokens
 from interpbench_jax.config import TransformerConfig
@@ -37,8 +37,8 @@ class Run(NamedTuple):
     """A plain run.
 
     Attributes:
-        logits: `[batch, pos, vocab_out]`.
-        values: what every layer's nodes computed.
+        logits: `[batch, pos, vocab_out]`, at the positions that are used.
+        values: what every layer's nodes computed; the last layer's at those positions.
         streams: the residual stream before every layer.
     """
 
@@ -47,15 +47,23 @@ class Run(NamedTuple):
     streams: tuple[Stream, ...]
 
 
-def run(model: Transformer, tokens: Tokens) -> Run:
-    """Run a model and keep what an interchange needs of it."""
+def run(model: Transformer, tokens: Tokens, first_used: int = 0) -> Run:
+    """Run a model and keep what an interchange needs of it.
+
+    Args:
+        model: the model.
+        tokens: `[batch, pos]`.
+        first_used: the first position whose output is looked at; the last layer's nodes and the
+            logits are computed from there on.
+    """
     embed, pos_embed = model.embed_tokens(tokens)
     stream = embed + pos_embed
     values, streams = [], []
-    for block in model.blocks:
+    for layer, block in enumerate(model.blocks):
         streams.append(stream)
-        heads = block.attn.attend(stream[None], stream[None], stream[None])
-        stream = stream + block.attn.write(heads)
+        used = stream[first_used:] if layer == len(model.blocks) - 1 else stream
+        heads = block.attn.attend(used[None], stream[None], stream[None])
+        stream = used + block.attn.write(heads)
         hidden = block.mlp.hidden(stream)
         stream = stream + block.mlp.write(hidden)
         values.append(LayerValues(heads, hidden))
@@ -68,22 +76,25 @@ def run_interchanged(
     values: tuple[LayerValues, ...],
     mask: NodeMask,
     first_layer: int = 0,
-) -> Logits:
+) -> Float[Array, "batch used_pos vocab_out"]:
     """Logits of a run in which the chosen nodes have the given values.
 
     Args:
         model: the model.
         stream: the residual stream of the base run before `first_layer`.
-        values: what the nodes of every layer computed in the other run.
+        values: what the nodes of every layer computed in the other run; the last layer is
+            computed at the positions that it has there.
         mask: per example, the nodes that take those values.
         first_layer: layers before it are not run; nothing may be chosen in them.
     """
     chosen = mask.transpose(1, 2, 0)
+    first_used = stream.shape[0] - values[-1].heads.shape[0]
     for layer in range(first_layer, len(values)):
         block, given, replaced = model.blocks[layer], values[layer], chosen[layer]
-        heads = block.attn.attend(stream[None], stream[None], stream[None])
+        used = stream[first_used:] if layer == len(values) - 1 else stream
+        heads = block.attn.attend(used[None], stream[None], stream[None])
         heads = jnp.where(replaced[None, :-1, None, :], given.heads, heads)
-        stream = stream + block.attn.write(heads)
+        stream = used + block.attn.write(heads)
         hidden = block.mlp.hidden(stream)
         hidden = jnp.where(replaced[None, -1, None, :], given.hidden, hidden)
         stream = stream + block.mlp.write(hidden)

@@ -21,6 +21,7 @@ from interpbench_jax.training.arrays import (
     n_training_inputs,
     task_nodes,
     training_inputs,
+    widen_mlps,
 )
 from interpbench_jax.training.devices import over_models, place_models
 from interpbench_jax.training.epoch import Epoch, Models, State, TaskData, hide_classes
@@ -60,11 +61,13 @@ class Stack:
         tasks: the tasks.
         seeds: of the models of each task.
         recipe: how they are trained.
+        d_mlp: hidden units of an MLP; None for the tasks' own.
     """
 
     tasks: tuple[Task, ...]
     seeds: tuple[int, ...]
     recipe: Recipe
+    d_mlp: int | None = None
 
     @property
     def jobs(self) -> tuple[Job, ...]:
@@ -82,8 +85,9 @@ class Stack:
             "tasks": [
                 (
                     task.case_id,
-                    str(task.program),
-                    [str(token) for token in task.vocab],
+                    task.program_text,
+                    task.tokens,
+                    task.loss_weights,
                     repr(task.config),
                     {str(node): [*map(str, nodes)] for node, nodes in task.alignment.items()},
                 )
@@ -106,7 +110,24 @@ class Stack:
             configs[0],
             d_vocab=max(config.d_vocab for config in configs),
             d_vocab_out=max(config.d_vocab_out for config in configs),
+            d_mlp=self.d_mlp or configs[0].d_mlp,
         )
+
+    @cached_property
+    def narrow(self) -> "Stack | None":
+        """The same with narrow MLPs, to be trained first; None where the recipe has no such."""
+        recipe = self.recipe
+        if not recipe.narrow_epochs or recipe.narrow_d_mlp >= self.config.d_mlp:
+            return None
+        first = dataclasses.replace(
+            recipe,
+            epochs=recipe.narrow_epochs,
+            learning_rate=recipe.narrow_learning_rate,
+            narrow_epochs=0,
+        )
+        is_dense = recipe.narrow_labels == "dense"
+        tasks = tuple(task.densely_labelled() if is_dense else task for task in self.tasks)
+        return Stack(tasks, self.seeds, first, recipe.narrow_d_mlp)
 
     @cached_property
     def inputs(self) -> np.ndarray:
@@ -116,8 +137,7 @@ class Stack:
     @cached_property
     def epoch(self) -> Epoch:
         """The compiled epoch."""
-        high_levels = tuple(task.high_level for task in self.tasks)
-        return Epoch(self.config, self.recipe, high_levels, self.inputs.shape[1])
+        return Epoch(self.config, self.recipe, self.tasks, self.inputs.shape[1])
 
     @cached_property
     def data(self) -> TaskData:
@@ -133,19 +153,18 @@ class Stack:
             jnp.asarray(classes < sizes),
         )
 
-    def start(self) -> State:
-        """The state before the first epoch."""
+    def start(self, narrow: Mapping[str, Float[Array, "..."]] | None = None) -> State:
+        """The state before the first epoch.
+
+        Args:
+            narrow: what the models of `narrow` have become, if there are such.
+        """
         weights = [
-            self._pad(
-                initial_weights(
-                    weight_shapes(self.tasks[job.task].config),
-                    self.recipe.initializer_range,
-                    job.seed,
-                )
-            )
+            self._pad(initial_weights(self.tasks[job.task], self.recipe, job.seed, self.d_mlp))
             for job in self.jobs
         ]
-        return self.epoch.start(jax.tree.map(lambda *arrays: jnp.stack(arrays), *weights))
+        stacked = jax.tree.map(lambda *arrays: jnp.stack(arrays), *weights)
+        return self.epoch.start(stacked if narrow is None else widen_mlps(narrow, stacked))
 
     def models(self, is_active: np.ndarray) -> Models:
         """Which models an epoch trains."""
@@ -200,12 +219,13 @@ class Stack:
     def _examiner(self, layers: tuple[int, ...]) -> Examine:
         """The compiled examination; tasks that interchange the same layers share one."""
         if layers not in self._examiners:
+            first_scored = self.tasks[0].first_scored
 
             def examine_one(
                 weights: dict[str, Array], questions: Questions
             ) -> Float[Array, " runs"]:
                 model = Transformer(self.config, weights)
-                return shares_right(model, questions, layers, self.recipe.atol)
+                return shares_right(model, questions, layers, self.recipe.atol, first_scored)
 
             self._examiners[layers] = jax.jit(over_models(examine_one, len(self.seeds)))
         return self._examiners[layers]
@@ -235,7 +255,8 @@ def stack_tasks(
         chosen = recipe or task.recipe
         # Stacked tasks are trained on equally many inputs: an epoch is as long as it is alone.
         n_inputs = n_training_inputs(task, chosen)
-        groups.setdefault((shape, chosen, n_inputs), []).append(task)
+        scored = (task.first_scored, task.loss_weights)
+        groups.setdefault((shape, chosen, n_inputs, scored), []).append(task)
     return tuple(
         Stack(tuple(group), tuple(seeds), recipe or group[0].recipe) for group in groups.values()
     )

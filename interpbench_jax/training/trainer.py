@@ -27,6 +27,7 @@ from interpbench_jax.weights import digest_weights, write_atomically
 
 Progress = Callable[[tuple[EpochRecord, ...], int], None]
 LOG_FILE = "log.jsonl"
+_NARROW = "narrow"
 
 
 class Standing(NamedTuple):
@@ -121,9 +122,31 @@ def _find_task(task: Task | str) -> Task:
 def _train_stack(
     stack: Stack, folder: Path | None, progress: Progress | None
 ) -> tuple[Trained, ...]:
-    standing = _start(stack)
-    log: list[EpochRecord] = []
+    before: list[EpochRecord] = []
+    narrow = None
+    if stack.narrow is not None:
+        inner = None if folder is None else folder / _NARROW
+        standing, before = _run_epochs(stack.narrow, stack.narrow.start(), inner, progress, [])
+        narrow = standing.best
+    standing, log = _run_epochs(stack, stack.start(narrow), folder, progress, before)
+    accuracies = stack.examine(standing.best)
+    return tuple(
+        _best_of(stack, standing, accuracies, task, log) for task in range(len(stack.tasks))
+    )
+
+
+def _run_epochs(
+    stack: Stack,
+    state: State,
+    folder: Path | None,
+    progress: Progress | None,
+    before: list[EpochRecord],
+) -> tuple[Standing, list[EpochRecord]]:
+    """Where a stack stands at the end, and the records of all epochs, those before among them."""
+    standing = _start(stack, state)
+    log = list(before)
     done = 0
+    shift = max((record.epoch for record in before), default=0)
     checkpoints = None if folder is None else Checkpoints(folder / "checkpoints")
     if folder is not None and checkpoints is not None:
         for unfinished in folder.glob(f".{LOG_FILE}.*"):  # a killed process left it
@@ -131,12 +154,12 @@ def _train_stack(
         checkpoint = checkpoints.restore(standing)
         if checkpoint is not None:
             done, standing = checkpoint
-            log = _read_log(folder / LOG_FILE, done)
+            log = _read_log(folder / LOG_FILE, done + shift)
     try:
         for epoch in range(done + 1, stack.recipe.epochs + 1):
             if not standing.is_active.any():
                 break
-            standing, records = _train_epoch(stack, standing, epoch)
+            standing, records = _train_epoch(stack, standing, epoch + shift)
             log += records
             if folder is not None and checkpoints is not None:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -144,18 +167,15 @@ def _train_stack(
                 write_atomically(folder / LOG_FILE, "".join(lines))
                 checkpoints.save(Checkpoint(epoch, standing))
             if progress is not None:
-                progress(tuple(records), stack.recipe.epochs)
+                progress(tuple(records), stack.recipe.epochs + shift)
     finally:
         if checkpoints is not None:
             checkpoints.close()
-    accuracies = stack.examine(standing.best)
-    return tuple(
-        _best_of(stack, standing, accuracies, task, log) for task in range(len(stack.tasks))
-    )
+    return standing, log
 
 
-def _start(stack: Stack) -> Standing:
-    state, n = stack.start(), len(stack.jobs)
+def _start(stack: Stack, state: State) -> Standing:
+    n = len(stack.jobs)
     return Standing(
         state=state,
         best=jax.tree.map(jnp.copy, state.weights),

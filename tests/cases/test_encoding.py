@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from interpbench_jax.cases import CASES
+from interpbench_jax.cases import CASES, RASP_CASES
 from interpbench_jax.rasp import Value
 
 TASK = CASES["4"]
@@ -22,6 +22,14 @@ def test_known_ids() -> None:
 @pytest.mark.parametrize("case_id", CASES)
 def test_round_trip(case_id: str) -> None:
     task = CASES[case_id]
+    for ids in task.draw(20, np.random.default_rng(0)):
+        again = task.encode(task.decode(ids))
+        assert (again.tolist(), again.dtype) == (ids.tolist(), np.int32)
+
+
+@pytest.mark.parametrize("case_id", RASP_CASES)
+def test_round_trip_of_any_length(case_id: str) -> None:
+    task = RASP_CASES[case_id]
     rng = np.random.default_rng(0)
     for ids in task.space.draw(20, rng, None, is_variable=True):
         assert task.encode(task.decode(ids)).tolist() == ids.tolist()

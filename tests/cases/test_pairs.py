@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from interpbench_jax.cases import CASES, SPLITS, Pairs, Split
+from interpbench_jax.cases import CASES, RASP_CASES, SPLITS, Pairs, Split
 from interpbench_jax.cases.pairs import check_count, make_generator
 from interpbench_jax.rasp import Value
 from interpbench_jax.rasp.plain import read
@@ -14,13 +14,13 @@ FIELDS = [field.name for field in dataclasses.fields(Pairs)]
 
 
 def as_lists(pairs: Pairs) -> list[list[object]]:
-    return [getattr(pairs, name).tolist() for name in FIELDS]
+    return [np.asarray(getattr(pairs, name)).tolist() for name in FIELDS]
 
 
 @pytest.mark.parametrize("variable_length", [False, True])
-@pytest.mark.parametrize("case_id", CASES)
+@pytest.mark.parametrize("case_id", RASP_CASES)
 def test_targets_are_what_the_program_says(case_id: str, variable_length: bool) -> None:
-    task = CASES[case_id]
+    task = RASP_CASES[case_id]
     pairs = task.sample(12, seed=5, variable_length=variable_length)
     values: dict[object, Value] = {task.token_ids[str(token)]: token for token in task.vocab}
     for inputs, targets in (
@@ -50,8 +50,9 @@ def test_pairs_are_frozen_and_have_a_length() -> None:
         pairs.target = pairs.target  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def test_seeds_decide_everything() -> None:
-    task = CASES["11"]
+@pytest.mark.parametrize("case_id", ["11", "ioi", "ioi_next_token"])
+def test_seeds_decide_everything(case_id: str) -> None:
+    task = CASES[case_id]
     first = as_lists(task.sample(50, seed=0))
     assert first == as_lists(task.sample(50, seed=0))
     assert first == as_lists(task.sample(50, seed=np.int64(0)))
@@ -61,25 +62,42 @@ def test_seeds_decide_everything() -> None:
     assert first != as_lists(task.sample(50, seed=rng))
 
 
-def test_no_global_state() -> None:
+@pytest.mark.parametrize("case_id", ["3", "ioi"])
+def test_no_global_state(case_id: str) -> None:
     before = str(np.random.get_state())
-    CASES["3"].sample(5, seed=0)
+    CASES[case_id].sample(5, seed=0)
     assert str(np.random.get_state()) == before
 
 
 @pytest.mark.parametrize("split", SPLITS)
-@pytest.mark.parametrize("case_id", ["3", "13", "20"])
+@pytest.mark.parametrize("case_id", ["3", "13", "20", "ioi"])
 def test_both_inputs_of_a_pair_are_of_the_split_and_differ(case_id: str, split: Split) -> None:
     task = CASES[case_id]
-    pairs = task.sample(300, seed=0, split=split)
+    pairs = task.sample(300, seed=0, split=split, counterfactual="random")
     assert (pairs.input_ids != pairs.corrupted_input_ids).any(axis=1).all()
     both = {tuple(row) for row in np.concatenate([pairs.input_ids, pairs.corrupted_input_ids])}
     for other in SPLITS:
         if other == split:
             continue
-        elsewhere = task.sample(300, seed=1, split=other)
+        elsewhere = task.sample(300, seed=1, split=other, counterfactual="random")
         rows = np.concatenate([elsewhere.input_ids, elsewhere.corrupted_input_ids])
         assert both.isdisjoint(map(tuple, rows))
+
+
+def test_only_language_tasks_have_distractors() -> None:
+    assert {task.counterfactuals for task in RASP_CASES.values()} == {("random",)}
+    for case_id in ("3", "11"):
+        pairs = CASES[case_id].sample(2, seed=0)
+        assert pairs.distractor is None and pairs.answer is None
+        assert pairs.metric_targets is pairs.target
+
+
+@pytest.mark.parametrize("case_id", CASES)
+def test_scored_positions_are_the_first_one_and_all_later(case_id: str) -> None:
+    task = CASES[case_id]
+    is_scored = task.sample(3, seed=0).is_scored
+    expected = np.arange(task.max_seq_len) >= task.first_scored
+    assert is_scored.tolist() == [expected.tolist()] * 3
 
 
 def test_unique_removes_duplicates() -> None:
@@ -93,9 +111,11 @@ def test_unique_removes_duplicates() -> None:
 
 
 def test_no_rows() -> None:
-    for case_id in ("3", "11"):
-        pairs = CASES[case_id].sample(0, seed=0)
+    for case_id in ("3", "11", "ioi"):
+        task = CASES[case_id]
+        pairs = task.sample(0, seed=0)
         assert len(pairs) == 0
+        assert pairs.target.shape == pairs.is_scored.shape == (0, task.max_seq_len)
         assert pairs.target.dtype == (np.float32 if case_id == "3" else np.int32)
 
 
@@ -120,17 +140,22 @@ def test_what_is_not_a_number_of_rows() -> None:
             check_count(n)
 
 
-def test_what_cannot_be_sampled() -> None:
-    task = CASES["3"]
+@pytest.mark.parametrize("case_id", ["3", "ioi"])
+def test_what_cannot_be_sampled(case_id: str) -> None:
+    task = CASES[case_id]
     with pytest.raises(ValueError, match="Expected a number of rows from 0, got -1"):
         task.sample(-1, seed=0)
     with pytest.raises(ValueError, match="Expected a seed from 0, got -1"):
         task.sample(1, seed=-1)
+    known = ", ".join(task.counterfactuals)
+    with pytest.raises(ValueError, match=f"a counterfactual out of {known}, got 'mean'"):
+        task.sample(1, seed=0, counterfactual="mean")
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_what_a_user_sees() -> None:
-    task = CASES["3"]
+@pytest.mark.parametrize("case_id", ["3", "ioi"])
+def test_what_a_user_sees(case_id: str) -> None:
+    task = CASES[case_id]
     with pytest.raises(TypeError, match="Expected a seed as an int"):
         task.sample(1, seed=None)  # pyright: ignore[reportArgumentType]
     with pytest.raises(TypeError, match=r"Expected a number of rows as an int, got 1\.5"):

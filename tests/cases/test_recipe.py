@@ -13,6 +13,12 @@ from interpbench_jax.cases import CASES, Recipe, TrainingArguments
         ({"schedule": "cosine"}, "Expected schedule out of none, linear, plateau, got 'cosine'"),
         ({"update": "both"}, "Expected update out of sum, alternate, got 'both'"),
         ({"sampling": "all"}, r"Expected sampling out of batch, .*, got 'all'"),
+        ({"replaced": "none"}, "Expected replaced out of both, either, got 'none'"),
+        (
+            {"replaced": "either", "update": "alternate"},
+            "Expected update='sum' and an even batch_size with replaced='either', got 'alternate'",
+        ),
+        ({"replaced": "either", "batch_size": 33}, "got 'sum' and 33"),
         ({"epochs": 0}, "Expected epochs as an int from 1, got 0"),
         ({"epochs": 2.0}, r"Expected epochs as an int from 1, got 2\.0"),
         ({"batch_size": True}, "Expected batch_size as an int from 1, got True"),
@@ -25,6 +31,7 @@ from interpbench_jax.cases import CASES, Recipe, TrainingArguments
         ({"atol": 0}, "Expected atol as a number above 0"),
         ({"target": 1.01}, r"Expected target from 0 to 1, got 1\.01"),
         ({"target_loss": 0.0}, r"Expected target_loss as a number above 0 or None, got 0\.0"),
+        ({"outside_scale": 1.5}, r"Expected outside_scale from 0 to 1, got 1\.5"),
         ({"average_decay": -0.5}, "Expected average_decay from 0 to 1"),
         ({"betas": (0.9, 1.0)}, "Expected betas from 0 to below 1"),
         ({"strict_weight": -1.0}, "Expected strict_weight as a number from 0"),
@@ -35,6 +42,12 @@ from interpbench_jax.cases import CASES, Recipe, TrainingArguments
 def test_a_recipe_that_is_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(Recipe(), **changes)  # pyright: ignore[reportArgumentType]
+
+
+def test_either_needs_an_even_batch_and_one_step() -> None:
+    assert Recipe(replaced="either", batch_size=32).replaced == "either"
+    # What is run twice may be of any size, with any update.
+    assert Recipe(batch_size=33, update="alternate").replaced == "both" == Recipe().replaced
 
 
 def test_what_released_the_models() -> None:

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from interpbench_jax.cases import CASES, Task
+from interpbench_jax.cases import RASP_CASES, RaspTask
 from interpbench_jax.circuit import Circuit
 from interpbench_jax.config import TransformerConfig
-from interpbench_jax.rasp.high_level import classify
+from interpbench_jax.high_level import classify
 from interpbench_jax.rasp.plain import read
 from interpbench_jax.sites import Edge, Node, parse_node
 
@@ -36,9 +36,9 @@ each_array = pytest.mark.parametrize("path", COMPARABLE, ids=lambda path: path.s
 
 
 def test_no_fixture_is_left_out() -> None:
-    assert {path.stem for path in FACTS} == set(CASES)
+    assert {path.stem for path in FACTS} == set(RASP_CASES)
     assert len(ARRAYS) == 8
-    assert {path.stem for path in ARRAYS} <= set(CASES)
+    assert {path.stem for path in ARRAYS} <= set(RASP_CASES)
     assert {path.stem for path in ARRAYS} - {path.stem for path in COMPARABLE} == {"38"}
 
 
@@ -145,7 +145,7 @@ def test_worked_examples(path: Path) -> None:
 @each_array
 def test_outputs_and_interchanges(path: Path) -> None:
     arrays = _load_arrays(path)
-    model = CASES[path.stem].high_level
+    model = RASP_CASES[path.stem].high_level
     inputs, sources = arrays["clean_inputs"], arrays["source_inputs"]
     found = {"outputs": model(inputs), "source_outputs": model(sources)}
     for node in model.nodes:
@@ -158,7 +158,7 @@ def test_outputs_and_interchanges(path: Path) -> None:
 
 def test_case_38_masked_causally_gives_rows_of_zeros() -> None:
     arrays = _load_arrays(UPSTREAM / "high_level" / "38.npz")
-    masked = dataclasses.replace(CASES["38"], attention="causal")
+    masked = dataclasses.replace(RASP_CASES["38"], attention="causal")
     model = masked.high_level
     inputs, sources = arrays["clean_inputs"], arrays["source_inputs"]
     for name, outputs in {
@@ -195,8 +195,8 @@ def _compare(name: str, found: np.ndarray, expected: np.ndarray) -> None:
     assert not len(differ), f"{message}; classes differ at {differ[:5].tolist()}"
 
 
-def _load(path: Path) -> tuple[Facts, Task]:
-    return json.loads(path.read_text(encoding="utf-8")), CASES[path.stem]
+def _load(path: Path) -> tuple[Facts, RaspTask]:
+    return json.loads(path.read_text(encoding="utf-8")), RASP_CASES[path.stem]
 
 
 def _load_arrays(path: Path) -> dict[str, np.ndarray]:

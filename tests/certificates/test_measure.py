@@ -10,10 +10,9 @@ import pytest
 from hf_dataset.models import read_certificate as read_for_card
 from interpbench_jax import certify, read_certificate
 from interpbench_jax.case import Case
-from interpbench_jax.cases import CASES, Task
+from interpbench_jax.cases import CASES, RaspTask, Task
 from interpbench_jax.certificates import Certificate, NodeEffect
 from interpbench_jax.certificates.alone import edges_mask, nodes_mask
-from interpbench_jax.certificates.measure import component_names
 from interpbench_jax.certificates.rounding import round_effect, round_share
 from interpbench_jax.circuit import Circuit
 from interpbench_jax.masks import edge_indices
@@ -159,7 +158,7 @@ def test_a_leak_is_found() -> None:
 
 # Other tasks
 
-OWN = Task(
+OWN = RaspTask(
     case_id="own",
     description="How much each letter is worth.",
     program=numerical(Map(lookup({"a": 0.25, "b": 0.5, "c": 1.0}), tokens, name="worth")),
@@ -198,7 +197,7 @@ def test_a_regression_of_ones_own() -> None:
 @pytest.mark.parametrize("case_id", CASES)
 def test_components_have_names_of_their_own(case_id: str) -> None:
     task = CASES[case_id]
-    names = component_names(task)
+    names = task.component_names
     assert list(names) == list(task.alignment)
     assert len(set(names.values())) == len(names) and all(names.values())
 

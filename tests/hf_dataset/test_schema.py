@@ -15,7 +15,7 @@ from hf_dataset import tables
 from hf_dataset.parquet import arrow_schema, decode_table, encode_table, written_by
 from hf_dataset.release import render_data, render_texts
 from hf_dataset.schema import Column, TableSchema, hub_features, pairs_schema, yaml_features
-from interpbench_jax.cases import CASES, Task
+from interpbench_jax.cases import CASES, IoiTask, Task
 
 CROISSANT_TYPES = {
     "string": "sc:Text",
@@ -37,7 +37,7 @@ TINY = TableSchema(
 
 @pytest.fixture(scope="module")
 def content() -> tables.Content:
-    return tables.make_content(("3", "20"), 12)
+    return tables.make_content(("3", "20", "ioi"), 12)
 
 
 def test_features_of_datasets_known_answer() -> None:
@@ -69,10 +69,33 @@ def test_arrow_schema_known_answer() -> None:
 
 @pytest.mark.parametrize("task", CASES.values(), ids=lambda task: task.case_id)
 def test_pairs_have_fixed_lengths_and_the_targets_type(task: Task) -> None:
-    columns = pairs_schema(task).columns
+    columns = pairs_schema(task).columns[:4]
     assert {column.length for column in columns} == {task.max_seq_len}
+    assert all(column.is_list for column in columns)
     target = "int32" if task.is_categorical else "float32"
     assert [column.dtype for column in columns] == ["int32", "int32", target, target]
+    has_more = len(pairs_schema(task).columns) > 4
+    assert has_more == isinstance(task, IoiTask)
+
+
+@pytest.mark.parametrize("case_id", ["ioi", "ioi_next_token"])
+def test_columns_of_a_language_case(case_id: str) -> None:
+    columns = {column.name: column for column in pairs_schema(CASES[case_id]).columns}
+    assert list(columns) == [
+        *("input_ids", "corrupted_input_ids", "target", "corrupted_target"),
+        *("answer", "distractor", "swapped_input_ids", "random_input_ids"),
+    ]
+    assert {column.dtype for column in columns.values()} == {"int32"}
+    for name in ("answer", "distractor"):
+        assert (columns[name].is_list, columns[name].length) == (False, None)
+    for name in ("swapped_input_ids", "random_input_ids"):
+        assert (columns[name].is_list, columns[name].length) == (True, 16)
+    # Each counterfactual that is real is described once, by what it is.
+    assert "three other names" in columns["corrupted_input_ids"].description
+    assert "the answer flips" in columns["swapped_input_ids"].description
+    assert "at random" in columns["random_input_ids"].description
+    others = tuple(f"{kind}_input_ids" for kind in CASES[case_id].counterfactuals[1:-1])
+    assert tuple(columns)[-2:] == others
 
 
 def test_parquet_yaml_and_croissant_agree(content: tables.Content, tmp_path: Path) -> None:
@@ -82,7 +105,7 @@ def test_parquet_yaml_and_croissant_agree(content: tables.Content, tmp_path: Pat
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes(encoded)
     records = {each["name"]: each for each in json.loads(texts["croissant.json"])["recordSet"]}
-    assert list(records) == ["cases", "circuits", "3", "20"]
+    assert list(records) == ["cases", "circuits", "3", "20", "ioi"]
     for schema in content.schemas:
         in_file = pq.read_schema(tmp_path / schema.path)
         from_file = datasets.Features.from_arrow_schema(in_file)

@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from hf_dataset.tables import seed_of
-from interpbench_jax.cases import BOS, CASES, PAD, Task, TrainingArguments
+from hf_dataset.tables import Content, make_content, seed_of
+from interpbench_jax.cases import BOS, CASES, PAD, IoiTask, RaspTask, Task, TrainingArguments
 from interpbench_jax.cases.sequences import is_in_split
 from interpbench_jax.circuit import UNIVERSES, universe
 from interpbench_jax.config import TransformerConfig
@@ -21,15 +21,22 @@ PUBLISHED = Path(__file__).resolve().parents[2] / "hf_dataset" / "interpbench"
 def test_pairs_are_of_the_test_split(task: Task) -> None:
     table = pq.read_table(PUBLISHED / f"data/{task.case_id}/test-00000-of-00001.parquet")
     rows = {name: np.asarray(table[name].to_pylist()) for name in table.column_names}
-    bos, pad = task.token_ids[BOS], task.token_ids[PAD]
-    for name in ("input_ids", "corrupted_input_ids"):
+    bos = task.token_ids[BOS]
+    of_split = ["input_ids", "corrupted_input_ids"]
+    if isinstance(task, IoiTask):
+        of_split = ["input_ids", "random_input_ids"]
+    for name in of_split:
+        # No token of a prompt is -1: nothing is padded there.
+        assert is_in_split(rows[name], -1 if task.pad_id is None else task.pad_id, "test").all()
+    for name in (each for each in rows if each.endswith("input_ids")):
         assert rows[name].shape == (1000, task.max_seq_len)
-        assert is_in_split(rows[name], pad, "test").all()
         assert (rows[name][:, 0] == bos).all()
-        assert not np.isin(rows[name][:, 1:], [bos, pad]).any()
-    assert (rows["input_ids"] != rows["corrupted_input_ids"]).any(axis=1).all()
+        assert not np.isin(rows[name][:, 1:], [bos, task.pad_id or bos]).any()
+        if name != "input_ids":
+            assert (rows["input_ids"] != rows[name]).any(axis=1).all()
     for name in ("target", "corrupted_target"):
-        assert not rows[name][:, 0].any()
+        if isinstance(task, RaspTask):
+            assert not rows[name][:, 0].any()
         assert np.isfinite(rows[name]).all()
         if task.classes is not None:
             assert set(np.unique(rows[name])) <= set(range(len(task.classes)))
@@ -60,7 +67,13 @@ def test_a_row_of_cases_says_all_of_its_task() -> None:
     for row in rows:
         task = CASES[row["case_id"]]
         assert {token: i for i, token in enumerate(row["vocab"])} == dict(task.token_ids)
-        assert (row["vocab"][row["bos_id"]], row["vocab"][row["pad_id"]]) == (BOS, PAD)
+        assert row["vocab"][row["bos_id"]] == BOS
+        if isinstance(task, RaspTask):
+            assert row["vocab"][row["pad_id"]] == PAD and row["gpt2_ids"] == []
+        else:
+            assert row["pad_id"] == -1 and len(row["gpt2_ids"]) == len(row["vocab"])
+        assert (row["first_scored"], row["metric"]) == (task.first_scored, task.metric)
+        assert row["counterfactual"] == task.counterfactuals[0]
         assert row["output_classes"] == [str(label) for label in task.classes or ()]
         assert TransformerConfig.from_json(row["transformer_config"]) == task.config
         assert TrainingArguments(**json.loads(row["training_args"])) == task.training
@@ -69,7 +82,7 @@ def test_a_row_of_cases_says_all_of_its_task() -> None:
             parse_node(node): tuple(map(parse_node, targets)) for node, targets in alignment.items()
         } == dict(task.alignment)
         assert tuple(map(parse_node, row["nodes_not_in_circuit"])) == task.nodes_not_in_circuit
-        assert (row["n_rows"], row["seed"]) == (1000, int(row["case_id"]))
+        assert (row["n_rows"], row["seed"]) == (1000, seed_of(row["case_id"]))
 
 
 def test_the_committed_rows_are_the_tasks_own() -> None:
@@ -84,13 +97,71 @@ def test_the_committed_rows_are_the_tasks_own() -> None:
         assert (rows["input_ids"] != rows["corrupted_input_ids"]).any(axis=1).all()
 
 
+@pytest.fixture(scope="module")
+def language() -> Content:
+    return make_content(("ioi_next_token", "13", "ioi"), 40)
+
+
+@pytest.mark.parametrize("case_id", ["ioi", "ioi_next_token"])
+def test_rows_of_a_language_case(language: Content, case_id: str) -> None:
+    task = CASES[case_id]
+    assert isinstance(task, IoiTask)
+    table = language.tables[case_id]
+    rows = {name: np.asarray(table[name].to_pylist()) for name in table.column_names}
+    pairs = task.sample(40, seed_of(case_id), split="test")
+    for name in ("input_ids", "corrupted_input_ids", "target", "corrupted_target"):
+        np.testing.assert_array_equal(rows[name], getattr(pairs, name), err_msg=name)
+    prompts, giver = rows["input_ids"], rows["input_ids"][:, 11]
+    is_first = prompts[:, 3] == giver
+    np.testing.assert_array_equal(rows["distractor"], giver)
+    other = np.where(is_first, prompts[:, 5], prompts[:, 3])
+    np.testing.assert_array_equal(rows["answer"], other)
+    np.testing.assert_array_equal(rows["answer"], rows["target"][:, -1])
+    swapped = prompts.copy()
+    swapped[:, 11] = other
+    np.testing.assert_array_equal(rows["swapped_input_ids"], swapped)
+    pool = {row.tobytes() for row in task.all_inputs("test")}
+    drawn = rows["random_input_ids"].astype(np.int32)
+    assert {row.tobytes() for row in drawn} <= pool
+    assert (drawn != prompts).any(axis=1).all()
+    names = rows["corrupted_input_ids"][:, [3, 5, 11]]
+    assert not (names[:, :, None] == prompts[:, None, [3, 5, 11]]).any()
+    assert all(len(set(row)) == 3 for row in names.tolist())
+
+
+def test_what_cases_says_of_a_language_case(language: Content) -> None:
+    described = language.tables["cases"].to_pylist()
+    assert [row["case_id"] for row in described] == ["13", "ioi", "ioi_next_token"]
+    rasp, *prompts = described
+    assert (rasp["gpt2_ids"], rasp["pad_id"] >= 0) == ([], True)
+    assert (rasp["first_scored"], rasp["metric"], rasp["counterfactual"]) == (1, "kl", "random")
+    for row in prompts:
+        assert (row["pad_id"], row["bos_id"], row["d_vocab"]) == (-1, 112, 113)
+        assert (row["first_scored"], row["metric"]) == (15, "logit_diff")
+        assert row["counterfactual"] == "abc"
+        ids = dict(zip(row["vocab"], row["gpt2_ids"], strict=True))
+        assert (ids["BOS"], ids[" Mary"], ids["Then"], ids[" milk"]) == (
+            50_256,
+            5_335,
+            6_423,
+            7_545,
+        )
+        assert len(ids) == 113 and row["output_classes"] == row["vocab"]
+        numbers = ("n_edges", "n_circuit_edges", "n_complete_circuit_edges", "min_seq_len")
+        assert [row[name] for name in numbers] == [459, 7, 7, 16]
+        assert len(row["nodes_not_in_circuit"]) == 26
+    rows = language.tables["circuits"].to_pylist()
+    merged = [row for row in rows if (row["case_id"], row["universe"]) == ("ioi", "qkv-merged")]
+    assert (len(merged), sum(row["in_circuit"] for row in merged)) == (1_108, 7)
+
+
 def test_circuits_list_every_universe_in_its_order() -> None:
     rows = pq.read_table(PUBLISHED / "circuits.parquet").to_pylist()
     expected = [
         (case_id, name, str(edge.src), str(edge.dst), edge in task.circuit.in_universe(name))
         for case_id, task in CASES.items()
         for name in UNIVERSES
-        for edge in universe(name, 2, 4).edges
+        for edge in universe(name, task.config.n_layers, task.config.n_heads).edges
     ]
     columns = ("case_id", "universe", "src", "dst", "in_circuit")
     assert [tuple(row[column] for column in columns) for row in rows] == expected
@@ -104,4 +175,9 @@ def test_circuits_list_every_universe_in_its_order() -> None:
 
 def test_seeds_are_fixed() -> None:
     assert [seed_of(case_id) for case_id in ("3", "38")] == [3, 38]
+    # zlib's CRC-32 of the ids, less the highest bit.
+    assert [seed_of(case_id) for case_id in ("ioi", "ioi_next_token")] == [
+        1_850_509_097,
+        1_586_174_863,
+    ]
     assert seed_of("ioi") == seed_of("ioi") != seed_of("ioi_next_token")

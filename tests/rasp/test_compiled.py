@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from interpbench_jax.cases import CASES
+from interpbench_jax.cases import RASP_CASES
 from interpbench_jax.rasp import (
     Aggregate,
     Comparison,
@@ -92,10 +92,10 @@ def test_token_ids_must_cover_every_token_once() -> None:
             TokenIds(vocab=VOCAB, ids=ids, bos=0, pad=1)
 
 
-@pytest.mark.parametrize("case_id", CASES)
+@pytest.mark.parametrize("case_id", RASP_CASES)
 def test_interchange_laws(case_id: str) -> None:
     """No component: the plain run. All components, or all that the output needs: the source's."""
-    task = CASES[case_id]
+    task = RASP_CASES[case_id]
     program = task.high_level.program
     pairs = task.sample(16, seed=0)
     inputs, sources = jnp.asarray(pairs.input_ids), jnp.asarray(pairs.corrupted_input_ids)
@@ -113,7 +113,7 @@ def test_interchange_laws(case_id: str) -> None:
 
 
 def test_under_jit_vmap_and_scan() -> None:
-    task = CASES["13"]
+    task = RASP_CASES["13"]
     program = task.high_level.program
     pairs = task.sample(12, seed=1)
     inputs, sources = jnp.asarray(pairs.input_ids), jnp.asarray(pairs.corrupted_input_ids)

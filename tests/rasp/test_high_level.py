@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from interpbench_jax.cases import CASES
+from interpbench_jax.cases import RASP_CASES
+from interpbench_jax.high_level import classify
 from interpbench_jax.rasp import high_level
-from interpbench_jax.rasp.high_level import classify
 from interpbench_jax.sites import Kind, Node
 
-TASK = CASES["13"]
+TASK = RASP_CASES["13"]
 MODEL = TASK.high_level
 PAIRS = TASK.sample(20, seed=3)
 INPUTS, SOURCES = PAIRS.input_ids, PAIRS.corrupted_input_ids
@@ -25,8 +25,8 @@ def test_what_it_tells() -> None:
         "blocks.0.mlp.hook_post",
         "blocks.1.mlp.hook_post",
     ]
-    assert CASES["3"].high_level.classes is None
-    assert not CASES["3"].high_level.is_categorical
+    assert RASP_CASES["3"].high_level.classes is None
+    assert not RASP_CASES["3"].high_level.is_categorical
     assert MODEL == TASK.high_level
 
 
@@ -35,7 +35,7 @@ def test_shapes_and_types() -> None:
     assert (outputs.shape, outputs.dtype) == ((20, 10, 3), jnp.float32)
     targets = MODEL.targets(INPUTS)
     assert (targets.shape, targets.dtype) == ((20, 10), jnp.int32)
-    numbers = CASES["3"].high_level.targets(CASES["3"].all_inputs())
+    numbers = RASP_CASES["3"].high_level.targets(RASP_CASES["3"].all_inputs())
     assert (numbers.shape, numbers.dtype) == ((256, 5), jnp.float32)
 
 

@@ -1,6 +1,6 @@
 """Programs as text."""
 
-from interpbench_jax.cases import CASES
+from interpbench_jax.cases import RASP_CASES
 from interpbench_jax.rasp import (
     Aggregate,
     Comparison,
@@ -17,7 +17,7 @@ from interpbench_jax.rasp import (
 
 
 def test_named_and_shared_parts_have_lines_of_their_own() -> None:
-    assert str(CASES["11"].program).splitlines() == [
+    assert str(RASP_CASES["11"].program).splitlines() == [
         "length = map(len, tokens)",
         "length_of_alike = aggregate(select(key length == query length), length)",
     ]

@@ -6,13 +6,15 @@ import jax
 import numpy as np
 import pytest
 
-from interpbench_jax.cases import CASES, Recipe
+from interpbench_jax.cases import CASES, RASP_CASES, Recipe
 from interpbench_jax.cases.sequences import is_in_split
+from interpbench_jax.sites import Kind, Node
 from interpbench_jax.training.arrays import (
     Draw,
     Nodes,
     draw_nodes,
     initial_weights,
+    n_training_inputs,
     task_nodes,
     training_inputs,
 )
@@ -101,7 +103,7 @@ def test_subsets(padded: Nodes) -> None:
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)
 def test_nothing_to_draw(sampling: str) -> None:
-    nodes = task_nodes(dataclasses.replace(CASES["36"], n_layers=1, n_heads=1))
+    nodes = task_nodes(dataclasses.replace(RASP_CASES["36"], n_layers=1, n_heads=1))
     nothing = nodes._replace(n_outside=jax.numpy.int32(0))
     assert not np.asarray(draw(nothing, sampling, 50).outside).any()
 
@@ -117,12 +119,23 @@ def test_nothing_to_draw(sampling: str) -> None:
     ],
 )
 def test_training_inputs(case_id: str, n_samples: int, size: int) -> None:
-    task, recipe = CASES[case_id], Recipe(n_samples=n_samples)
+    task, recipe = RASP_CASES[case_id], Recipe(n_samples=n_samples)
     inputs = training_inputs(task, recipe, 0)
     assert inputs.shape == (size, task.max_seq_len) and inputs.dtype == np.int32
     assert is_in_split(inputs, task.space.pad, "train").all()
     assert (inputs[:, 0] == task.space.bos).all()
     np.testing.assert_array_equal(inputs, training_inputs(task, recipe, 0))
+
+
+def test_training_inputs_of_prompts() -> None:
+    task = CASES["ioi"]
+    every = {row.tobytes() for row in task.all_inputs("train")}
+    drawn = training_inputs(task, Recipe(n_samples=1_000), 0)  # there are more
+    assert (drawn.shape, drawn.dtype) == ((800, 16), np.int32)
+    assert {row.tobytes() for row in drawn} <= every
+    listed = training_inputs(task, Recipe(n_samples=120_000), 0)
+    assert len(listed) == n_training_inputs(task, Recipe(n_samples=120_000)) == len(every)
+    assert {row.tobytes() for row in listed} == every
 
 
 def test_a_batch_larger_than_the_split_is_filled() -> None:
@@ -134,7 +147,7 @@ def test_a_batch_larger_than_the_split_is_filled() -> None:
 def test_initial_weights() -> None:
     task = CASES["19"]
     shapes = weight_shapes(task.config)
-    make = jax.jit(lambda seed: initial_weights(shapes, 0.2, seed), static_argnums=0)
+    make = jax.jit(lambda seed: initial_weights(task, Recipe(), seed), static_argnums=0)
     weights = make(0)
     assert {name: array.shape for name, array in weights.items()} == shapes
     for name, array in weights.items():
@@ -146,3 +159,35 @@ def test_initial_weights() -> None:
     assert abs(drawn.std() - 0.2) < 5 * 0.2 / (2 * len(drawn)) ** 0.5
     other = make(1)
     assert not np.array_equal(weights["embed.W_E"], other["embed.W_E"])
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.25])
+def test_nodes_outside_may_write_less_at_first(scale: float) -> None:
+    recipes = [Recipe(outside_scale=each) for each in (1.0, scale)]
+    make = jax.jit(lambda: [initial_weights(TREND, recipe, 0) for recipe in recipes])
+    plain, scaled = make()
+    outside, config = TREND.nodes_not_in_circuit, TREND.config
+    expected = {name: np.array(array) for name, array in plain.items()}
+    for layer in range(config.n_layers):
+        for head in range(config.n_heads):
+            if Node(Kind.HEAD, layer, head) in outside:
+                expected[f"blocks.{layer}.attn.W_O"][head] *= scale
+        if Node(Kind.MLP_POST, layer) in outside:
+            expected[f"blocks.{layer}.mlp.W_out"] *= scale
+    changed = {name for name in expected if not np.array_equal(expected[name], plain[name])}
+    assert changed and all(name.endswith(("W_O", "W_out")) for name in changed)
+    assert set(scaled) == set(expected)
+    for name, array in expected.items():
+        np.testing.assert_array_equal(scaled[name], array, err_msg=name)
+
+
+def test_variables_are_drawn_by_their_odds() -> None:
+    nodes = task_nodes(CASES["ioi"])
+    draw = draw_nodes(jax.random.key(0), nodes, 7_000, "mixed", (1.0, 4.0, 1.0, 1.0))
+    chosen = np.asarray(draw.variables)
+    np.testing.assert_array_equal(chosen.sum(axis=1), 1)
+    np.testing.assert_allclose(chosen.mean(axis=0), [1 / 7, 4 / 7, 1 / 7, 1 / 7], atol=0.02)
+    with pytest.raises(ValueError, match="variable_odds for each of 4 variables, got"):
+        draw_nodes(jax.random.key(0), nodes, 8, "mixed", (1.0, 2.0))
+    with pytest.raises(ValueError, match="Expected variable_odds as numbers above 0"):
+        Recipe(variable_odds=(1.0, 0.0))

@@ -18,7 +18,7 @@ from interpbench_jax.training.evaluation import (
     prepare_examination,
 )
 from tests.fixtures import random_weights
-from tests.training.tiny_tasks import SHARES, TREND
+from tests.training.tiny_tasks import PROMPTS, SHARES, TREND
 
 
 def share_by_hooks(
@@ -36,7 +36,7 @@ def share_by_hooks(
     logits = np.asarray(run_with_hooks(model, base, hooks))
     n_right = n_scored = 0
     for row in range(len(logits)):
-        for pos in range(1, logits.shape[1]):
+        for pos in range(task.first_scored, logits.shape[1]):
             if task.is_categorical:
                 n_right += int(logits[row, pos].argmax()) == targets[row, pos]
             else:
@@ -87,6 +87,38 @@ def test_rows_that_fill_up_a_chunk_do_not_count() -> None:
     found = examination(model)
     for share in (found.accuracy, *found.iia.values(), *found.strict.values()):
         assert share * n_scored == pytest.approx(round(share * n_scored), abs=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("x64")
+def test_only_the_last_position_of_a_prompt_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model of random weights is hardly ever right, so that its own answers are asked for."""
+    monkeypatch.setattr(evaluation, "CHUNK", 16)
+    task = PROMPTS
+    model = build_model(task.config, random_weights(task.config, np.float64))
+    base, source = held_out_pairs(task, 21, 0, "validation")
+    examination = prepare_examination(task, base, source)
+    assert examination.first_scored == 15
+    n_runs = 1 + len(task.alignment) + len(task.nodes_not_in_circuit)
+    assert examination.questions.targets.shape == (2, 1 + len(task.alignment), 16, 16)
+    own = np.array(model(jnp.asarray(base)).argmax(axis=-1))
+    # Right nowhere else, so that what is not to count would show.
+    own[:, :-1] = (own[:, :-1] + 1) % task.config.d_vocab_out
+    rows = np.minimum(np.arange(32), 20).reshape(2, 16)
+    asked = np.repeat(own[rows][:, None], 1 + len(task.alignment), axis=1).astype(np.int32)
+    questions = examination.questions._replace(targets=jnp.asarray(asked))
+    found = dataclasses.replace(examination, questions=questions)(model)
+    shares = {**found.iia, **found.strict}
+    assert len(shares) == n_runs - 1 and found.accuracy == 1
+    # Hooked runs are compiled one by one: some components, and some nodes outside.
+    some = [*task.alignment][::2] + [*task.nodes_not_in_circuit][::5]
+    expected = {
+        node: share_by_hooks(task, model, (base, source), (node,), own, 0.0) for node in some
+    }
+    assert {node: shares[node] for node in some} == pytest.approx(expected, abs=1e-6)
+    assert len(set(expected.values())) > 2
+    for share in shares.values():
+        assert share * 21 == pytest.approx(round(share * 21), abs=1e-4)
 
 
 def test_what_is_right() -> None:

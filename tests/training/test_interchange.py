@@ -74,6 +74,57 @@ def test_a_late_start_gives_the_same() -> None:
         np.testing.assert_allclose(late, whole, rtol=0, atol=1e-12)
 
 
+LANGUAGE = {"n_layers": 3, "normalization_type": "LNPre", "act_fn": "gelu_new"}
+
+
+@pytest.mark.parametrize("changes", [LANGUAGE, {"attention_dir": "bidirectional"}], ids=str)
+@pytest.mark.parametrize("first_used", [1, 4, POS - 1])
+def test_the_last_positions_alone(changes: dict[str, object], first_used: int) -> None:
+    model = make_model(**changes)
+    n_layers = model.config.n_layers
+    tokens, source = make_tokens(model, 0), make_tokens(model, 1)
+    clean, other = run(model, tokens), run(model, source)
+    short, short_other = (run(model, each, first_used) for each in (tokens, source))
+    close = {"rtol": 0, "atol": 1e-12}
+    assert short.logits.shape[1] == POS - first_used
+    np.testing.assert_allclose(short.logits, clean.logits[:, first_used:], **close)
+    for layer in range(n_layers):
+        first = first_used if layer == n_layers - 1 else 0
+        for found, whole in zip(short.values[layer], clean.values[layer], strict=True):
+            assert found.shape[0] == POS - first
+            np.testing.assert_allclose(found, whole[first:], **close)
+        np.testing.assert_allclose(short.streams[layer], clean.streams[layer], **close)
+    mask = np.random.default_rng(2).random((BATCH, n_layers, model.config.n_heads + 1)) < 0.4
+    assert mask[:, -1].any() and not mask.all()
+    for start in range(n_layers):
+        mask[:, :start] = False
+        chosen = jnp.asarray(mask)
+        whole = run_interchanged(model, clean.streams[start], other.values, chosen, start)
+        found = run_interchanged(model, short.streams[start], short_other.values, chosen, start)
+        np.testing.assert_allclose(found, whole[:, first_used:], **close)
+        by_hooks = run_by_hooks(model, tokens, source, mask)
+        np.testing.assert_allclose(found, by_hooks[:, first_used:], **close)
+        assert not np.allclose(found, short.logits)
+
+
+@pytest.mark.parametrize("direction", ["causal", "bidirectional"])
+@pytest.mark.parametrize("n_queries", [1, 2, POS])
+def test_attention_of_the_last_positions(direction: str, n_queries: int) -> None:
+    """Fewer queries than keys: the last ones, each of which sees what it sees among all."""
+    model = make_model(attention_dir=direction, normalization_type="LNPre")
+    attention = model.blocks[0].attn
+    stream = run(model, make_tokens(model, 0)).streams[0][None]
+    whole = attention.attend(stream, stream, stream)
+    found = attention.attend(stream[:, -n_queries:], stream, stream)
+    assert found.shape == (n_queries, *whole.shape[1:])
+    np.testing.assert_allclose(found, whole[-n_queries:], rtol=0, atol=1e-12)
+    # What comes after a query is seen only where attention looks ahead.
+    changed = stream.at[:, -1].multiply(-2.0)
+    ahead = attention.attend(stream[:, -n_queries:], changed, changed)
+    is_same = np.isclose(ahead, found, rtol=0, atol=1e-12).all(axis=(1, 2, 3))
+    assert is_same.tolist() == [direction == "causal"] * (n_queries - 1) + [False]
+
+
 def test_node_mask() -> None:
     config = tiny_config()  # two layers of three heads
     nodes = (Node(Kind.HEAD, 0, 2), Node(Kind.MLP_POST, 1))

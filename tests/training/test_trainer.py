@@ -2,35 +2,20 @@
 
 import dataclasses
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
-from interpbench_jax.cases import CASES, Recipe
+from interpbench_jax.cases import CASES, IoiTask, Recipe
+from interpbench_jax.cases.recipe import Replaced, Update
 from interpbench_jax.training import EpochRecord, Trained, TrainingError, train, train_many
 from interpbench_jax.training.stack import stack_tasks
 from interpbench_jax.training.trainer import LOG_FILE, _start, _train_epoch
-from tests.training.tiny_tasks import LETTERS, MOODS, SHORT
+from tests.training.tiny_tasks import LETTERS, MOODS, PROMPTS, SENTENCES, SHORT
 
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Every training makes a new program; equal ones are compiled once, and quickly."""
-    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
-    before = {name: getattr(jax.config, name) for name in names}
-    before |= {"jax_disable_most_optimizations": False}  # JAX's default; it cannot be asked for
-    values = (str(tmp_path_factory.mktemp("jax")), 0.1, True)
-    for name, value in zip(before, values, strict=True):
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
+pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
 def assert_same_weights(one: Trained, other: Trained) -> None:
@@ -104,10 +89,17 @@ def test_tasks_with_unlike_inputs_are_not_stacked() -> None:
     assert len(stack_tasks((CASES["3"], CASES["11"]), (0,), SHORT)) == 2
 
 
-@pytest.mark.parametrize("update", ["sum", "alternate"])
-def test_both_updates_learn(update: str) -> None:
+@pytest.mark.parametrize(
+    ("update", "replaced"), [("sum", "both"), ("sum", "either"), ("alternate", "both")]
+)
+def test_every_update_learns(update: Update, replaced: Replaced) -> None:
     recipe = dataclasses.replace(
-        SHORT, update=update, learning_rate=1e-2, epochs=30, average_decay=0.5
+        SHORT,
+        update=update,
+        replaced=replaced,
+        learning_rate=1e-2,
+        epochs=30 if replaced == "both" else 45,
+        average_decay=0.5,
     )
     trained = train(MOODS, recipe=recipe)
     first, last = trained.log[0].losses, trained.log[-1].losses
@@ -115,9 +107,41 @@ def test_both_updates_learn(update: str) -> None:
     assert trained.accuracies.lowest > 0.9
 
 
+def test_either_is_another_training_that_repeats(pair: Trained) -> None:
+    recipe = dataclasses.replace(SHORT, replaced="either", epochs=2)
+    one, other = (train(MOODS, seeds=(pair.seed,), recipe=recipe) for _ in range(2))
+    assert_same_weights(one, other)
+    assert without_seconds(one.log) == without_seconds(other.log)
+    losses = [record.losses for record in one.log]
+    assert len(losses) == 2 and np.isfinite([list(each.values()) for each in losses]).all()
+    both = [record.losses for record in pair.log if record.seed == pair.seed]
+    # The same batches; but interchanged is only a half of each.
+    assert losses[0]["interchange"] != both[0]["interchange"]
+    assert losses[0]["behavior"] == pytest.approx(both[0]["behavior"], rel=0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", [PROMPTS, SENTENCES], ids=lambda task: task.case_id)
+def test_a_language_task_is_trained(task: IoiTask) -> None:
+    recipe = dataclasses.replace(SHORT, replaced="either", epochs=2, learning_rate=1e-2)
+    trained = train(task, recipe=recipe)
+    losses = [record.losses for record in trained.log]
+    assert len(losses) == 2 and np.isfinite([list(each.values()) for each in losses]).all()
+    assert losses[1]["behavior"] < losses[0]["behavior"]
+    assert trained.case.config == task.config and trained.case.vocab == task.tokens
+    assert list(trained.accuracies.iia) == list(task.alignment)
+    assert list(trained.accuracies.strict) == list(task.nodes_not_in_circuit)
+
+
+def test_tasks_that_score_other_positions_are_not_stacked() -> None:
+    assert len(stack_tasks((PROMPTS, SENTENCES), (0,), SHORT)) == 2
+    other = dataclasses.replace(PROMPTS, case_id="others")
+    assert len(stack_tasks((PROMPTS, other), (0,), SHORT)) == 1
+
+
 def test_a_second_epoch_does_not_compile_again() -> None:
     (stack,) = stack_tasks((MOODS,), (0, 1), SHORT)
-    standing = _start(stack)
+    standing = _start(stack, stack.start())
     for epoch in (1, 2):
         standing, _ = _train_epoch(stack, standing, epoch)
         assert stack.epoch.run._cache_size() == 1  # pyright: ignore[reportFunctionMemberAccess]

@@ -1,0 +1,288 @@
+"""Indirect object identification as a task."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from interpbench_jax.cases.ioi.circuit import ioi_circuit, scored_ioi_circuit
+from interpbench_jax.cases.ioi.components import components
+from interpbench_jax.cases.ioi.counterfactuals import COUNTERFACTUALS, Counterfactual, corrupt
+from interpbench_jax.cases.ioi.prompts import N_POSITIONS, PromptSpace
+from interpbench_jax.cases.ioi.vocabulary import GPT2, GPT2_IDS, PROMPT_TOKENS, Vocabulary
+from interpbench_jax.cases.pairs import (
+    Pairs,
+    Seed,
+    check_count,
+    check_counterfactual,
+    make_generator,
+)
+from interpbench_jax.cases.sequences import Split
+from interpbench_jax.cases.task import Task, Tier
+from interpbench_jax.circuit import Circuit
+from interpbench_jax.config import TransformerConfig
+from interpbench_jax.rasp import Value
+from interpbench_jax.sites import Node
+
+if TYPE_CHECKING:
+    from interpbench_jax.cases.ioi.high_level import IoiModel
+    from interpbench_jax.metrics import MetricName
+
+_PROGRAM = """\
+tokens       = the prompt's tokens{at_tokens}
+duplicate    = the last earlier position of the same token, or -1{at_duplicate}
+s_inhibition = the token at that position, or -1{at_s_inhibition}
+name_mover   = so far, 10 for each name, -15 for each s_inhibition{at_name_mover}
+output       = the token with the highest score"""
+
+# GPT-2's own, which upstream's models keep although a prompt has 16 positions.
+_N_CTX = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class IoiTask(Task):
+    """Whom is the object given to? The name that was said once, of two.
+
+    Inputs are the prompts (`ioi.prompts`); the last position is scored, by the difference of two
+    logits: of the answer, and of the distractor, which is the giver's name. Inputs are ids of the
+    prompts' own tokens, of which there are few; `in_full_vocabulary` gives the same task in
+    GPT-2's ids, for upstream's models.
+
+    Attributes:
+        predicts_next_token: whether the model is trained to give the next token everywhere, the
+            last position counting ten times, or the answer at the last position alone.
+        has_tokens: whether the first MLP is aligned with the tokens, so that all else reads them
+            there; without it the heads read the embedding.
+        vocabulary: the ids.
+    """
+
+    max_seq_len: int = N_POSITIONS
+    min_seq_len: int = N_POSITIONS
+    predicts_next_token: bool = False
+    has_tokens: bool = True
+    vocabulary: Vocabulary = PROMPT_TOKENS
+
+    def in_full_vocabulary(self) -> "IoiTask":
+        """The task in GPT-2's ids, as upstream's models have them."""
+        return replace(self, vocabulary=GPT2)
+
+    def densely_labelled(self) -> "IoiTask":
+        """The task that is trained on the next token everywhere."""
+        return replace(self, predicts_next_token=True)
+
+    def in_vocabulary_of(self, config: TransformerConfig) -> "IoiTask":
+        """The task in GPT-2's ids for a model that has all of them."""
+        return self.in_full_vocabulary() if config.d_vocab == GPT2.size else self
+
+    @property
+    def program_text(self) -> str:
+        names = self.component_names.items()
+        places = {f"at_{name}": f"  [{node}]" for node, name in names}
+        return _PROGRAM.format(**{"at_tokens": "", **places})
+
+    @cached_property
+    def tokens(self) -> tuple[str, ...]:
+        """The token of every id; of GPT-2's others only the id, as no table is shipped."""
+        known = dict(zip(self.vocabulary.ids, self.vocabulary.tokens, strict=True))
+        return tuple(known.get(index, f"<{index}>") for index in range(self.vocabulary.size))
+
+    @property
+    def gpt2_ids(self) -> tuple[int, ...]:
+        """GPT-2's id of every token of the prompts, in the order of `tokens`."""
+        return GPT2_IDS
+
+    @property
+    def bos_id(self) -> int:
+        return self.vocabulary.bos
+
+    @property
+    def pad_id(self) -> None:
+        return None
+
+    @cached_property
+    def classes(self) -> tuple[Value, ...]:
+        """The tokens: the output is one of them."""
+        return self.tokens
+
+    @cached_property
+    def config(self) -> TransformerConfig:
+        return TransformerConfig(
+            n_layers=6,
+            n_heads=4,
+            d_model=64,
+            d_head=16,
+            d_mlp=3072,
+            d_vocab=self.vocabulary.size,
+            d_vocab_out=self.vocabulary.size,
+            n_ctx=_N_CTX if self.vocabulary.is_whole else self.max_seq_len,
+            act_fn="gelu_new",
+            normalization_type="LNPre",
+        )
+
+    @cached_property
+    def alignment(self) -> Mapping[Node, tuple[Node, ...]]:
+        return MappingProxyType({node: (node,) for node in self.component_names})
+
+    @cached_property
+    def component_names(self) -> Mapping[Node, str]:
+        return {node: name for name, node in components(self.has_tokens).items()}
+
+    @cached_property
+    def circuit(self) -> Circuit:
+        """The edges that InterpBench lists, into the values of heads alone."""
+        return scored_ioi_circuit(self.config, self.has_tokens)
+
+    @cached_property
+    def complete_circuit(self) -> Circuit:
+        """What each component reads, into the query, key or value that reads it.
+
+        In the `head` universe it equals `circuit`.
+        """
+        return ioi_circuit(self.config, self.has_tokens)
+
+    @cached_property
+    def high_level(self) -> "IoiModel":
+        """The rule of the task, with interchange."""
+        from interpbench_jax.cases.ioi.high_level import IoiModel
+
+        return IoiModel(self.vocabulary, self.has_tokens)
+
+    @property
+    def tier(self) -> Tier:
+        return "multi-step"
+
+    @property
+    def metric(self) -> "MetricName":
+        return "logit_diff"
+
+    @property
+    def bench_inputs(self) -> int:
+        """Fewer than elsewhere: a run of this model costs a thousand of the others'."""
+        return 100
+
+    @property
+    def first_scored(self) -> int:
+        return self.max_seq_len - 1
+
+    @property
+    def loss_weights(self) -> tuple[float, ...]:
+        if not self.predicts_next_token:
+            return super().loss_weights
+        return (*[1.0] * (self.max_seq_len - 1), 10.0)
+
+    def labels(self, tokens: Any, targets: Any) -> Any:
+        if not self.predicts_next_token:
+            return targets
+        import jax.numpy as jnp
+
+        return jnp.concatenate([tokens[:, 1:], targets[:, -1:]], axis=1)
+
+    @property
+    def counterfactuals(self) -> tuple[str, ...]:
+        """The kinds of corrupted inputs; `ioi.counterfactuals.corrupt` says what each is."""
+        return COUNTERFACTUALS
+
+    @cached_property
+    def space(self) -> PromptSpace:
+        """Every prompt."""
+        return PromptSpace(self.vocabulary)
+
+    @property
+    def n_inputs(self) -> int:
+        return self.space.size
+
+    def draw(self, n: int, rng: np.random.Generator, split: Split | None = None) -> np.ndarray:
+        return self.space.draw(n, rng, split)
+
+    def all_inputs(self, split: Split | None = None) -> np.ndarray:
+        return self.space.list_all(split)
+
+    def sample(
+        self,
+        n: int,
+        seed: Seed,
+        *,
+        split: Split | None = None,
+        unique: bool = False,
+        variable_length: bool = False,
+        counterfactual: str | None = None,
+    ) -> Pairs:
+        check_count(n)
+        check_counterfactual(counterfactual, self.counterfactuals)
+        if variable_length:
+            raise ValueError(
+                f"Case {self.case_id!r}: expected variable_length=False, because every prompt has "
+                f"{self.max_seq_len} positions."
+            )
+        rng = make_generator(seed)
+        draw = self.space.draw_unique if unique else self.space.draw
+        prompts = draw(n, rng, split)
+        corrupted = self.corrupt(prompts, rng, counterfactual or COUNTERFACTUALS[0], split=split)
+        is_scored = np.zeros(prompts.shape, bool)
+        is_scored[:, self.first_scored :] = True
+        return Pairs(
+            input_ids=prompts,
+            corrupted_input_ids=corrupted,
+            target=self._next_tokens(prompts),
+            corrupted_target=self._next_tokens(corrupted),
+            is_scored=is_scored,
+            distractor=self.space.answers(prompts)[1],
+        )
+
+    def corrupt(
+        self,
+        prompts: np.ndarray,
+        seed: Seed,
+        counterfactual: str,
+        *,
+        split: Split | None = None,
+    ) -> np.ndarray:
+        """A counterfactual of each prompt; `ioi.counterfactuals.corrupt` says what each is.
+
+        Args:
+            prompts: int32 `[prompts, pos]`.
+            seed: as for `sample`.
+            counterfactual: out of `counterfactuals`.
+            split: where `"random"` draws from.
+
+        Returns:
+            int32 of the prompts' shape.
+
+        Raises:
+            TypeError: if the seed is of another type.
+            ValueError: if there is no such counterfactual.
+        """
+        check_counterfactual(counterfactual, self.counterfactuals)
+        kind = cast(Counterfactual, counterfactual)
+        return corrupt(self.space, prompts, make_generator(seed), split, kind)
+
+    def encode(self, sequence: str | Sequence[Value]) -> np.ndarray:
+        """The ids of a prompt, given as text or as its tokens, with BOS before it.
+
+        Returns:
+            int32 of shape `[pos]`.
+
+        Raises:
+            ValueError: if it is anything but one of the prompts, with any three names.
+        """
+        if isinstance(sequence, str):
+            return self.space.encode(sequence)
+        return self.space.encode([str(token) for token in sequence])
+
+    def text(self, ids: Sequence[int] | np.ndarray) -> str:
+        """A prompt as text, without BOS; `encode` reads it back.
+
+        Raises:
+            ValueError: if an id is unknown.
+        """
+        return "".join(self.decode(ids)[1:])
+
+    def _next_tokens(self, prompts: np.ndarray) -> np.ndarray:
+        """The prompt from its first token on, and then what the rule of the task says."""
+        if not len(prompts):
+            return np.zeros(prompts.shape, np.int32)
+        answers = np.asarray(self.high_level.targets(prompts))[:, -1:]
+        return np.concatenate([prompts[:, 1:], answers], axis=1)

@@ -1,0 +1,228 @@
+"""A task that a RASP program states."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from interpbench_jax.cases.encoding import BOS, PAD
+from interpbench_jax.cases.pairs import Pairs, Seed, check_counterfactual, sample_pairs
+from interpbench_jax.cases.sequences import SequenceSpace, Split
+from interpbench_jax.cases.task import Task, Tier
+from interpbench_jax.circuit import Circuit
+from interpbench_jax.config import AttentionDirection, TransformerConfig
+from interpbench_jax.rasp import Value, Variable
+from interpbench_jax.rasp.lowering import Lowering
+from interpbench_jax.rasp.placement import lower
+from interpbench_jax.rasp.rendering import render
+from interpbench_jax.rasp.value_sets import value_sets
+from interpbench_jax.sites import Kind, Node
+
+if TYPE_CHECKING:
+    from interpbench_jax.rasp.high_level import CompiledModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class RaspTask(Task):
+    """A RASP program, its vocabulary and lengths, and the model that is to learn it.
+
+    Inputs are uniform over the vocabulary at every position, `max_seq_len` long. The corrupted
+    input of a pair is drawn like the input, from the same split, until it differs.
+
+    Attributes:
+        program: the RASP program; its output is the model's output.
+        vocab: what the program can read as a token; without BOS and PAD.
+        d_model: width of the model's residual stream.
+        n_layers: the model's layers.
+        n_heads: its heads per layer.
+        attention: whether a position attends to later ones.
+
+    Raises:
+        ValueError: if the vocabulary or the lengths make no input.
+    """
+
+    program: Variable
+    vocab: tuple[Value, ...]
+    d_model: int
+    n_layers: int = 2
+    n_heads: int = 4
+    attention: AttentionDirection = "causal"
+
+    def __post_init__(self) -> None:
+        texts = {str(token) for token in self.vocab}
+        n_tokens = len(self.vocab)
+        is_distinct = len(set(self.vocab)) == n_tokens == len(texts)
+        if not n_tokens or not is_distinct or {BOS, PAD} & texts:
+            raise ValueError(
+                f"Case {self.case_id!r}: expected a vocabulary of different tokens without "
+                f"{BOS!r} and {PAD!r}, got {self.vocab!r}."
+            )
+        if not 2 <= self.min_seq_len <= self.max_seq_len:
+            raise ValueError(
+                f"Case {self.case_id!r}: expected lengths with 2 <= min_seq_len <= max_seq_len "
+                f"(BOS counts), got {self.min_seq_len} and {self.max_seq_len}."
+            )
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether selectors are masked causally, whatever the program says."""
+        return self.attention == "causal"
+
+    @property
+    def program_text(self) -> str:
+        return render(self.program)
+
+    @cached_property
+    def tokens(self) -> tuple[str, ...]:
+        """The sorted vocabulary, with BOS and PAD among it."""
+        return tuple(sorted({BOS, PAD, *(str(token) for token in self.vocab)}))
+
+    @property
+    def bos_id(self) -> int:
+        return self.token_ids[BOS]
+
+    @property
+    def pad_id(self) -> int:
+        return self.token_ids[PAD]
+
+    @cached_property
+    def classes(self) -> tuple[Value, ...] | None:
+        if not self.program.is_categorical:
+            return None
+        return value_sets(self.program, self.vocab, self.n_positions)[self.program]
+
+    @cached_property
+    def config(self) -> TransformerConfig:
+        return TransformerConfig(
+            n_layers=self.n_layers,
+            n_heads=self.n_heads,
+            d_model=self.d_model,
+            d_head=max(1, self.d_model // self.n_heads),
+            d_mlp=4 * self.d_model,
+            d_vocab=len(self.token_ids),
+            d_vocab_out=1 if self.classes is None else len(self.classes),
+            n_ctx=self.max_seq_len,
+            act_fn="gelu",
+            attention_dir=self.attention,
+        )
+
+    @cached_property
+    def lowering(self) -> Lowering:
+        """The program laid out on layers, heads and MLPs."""
+        return lower(self.program)
+
+    @cached_property
+    def alignment(self) -> Mapping[Node, tuple[Node, ...]]:
+        same = {node: (node,) for node in self.lowering.nodes}
+        return MappingProxyType(same | dict(self.moved))
+
+    @cached_property
+    def component_names(self) -> Mapping[Node, str]:
+        """The variables of each component, with the component where two are named alike.
+
+        Variables that one component computes are interchanged together, and named together.
+        """
+        plain = {
+            node: ", ".join(
+                variable.name or type(variable).__name__
+                for variable in self.lowering.variables_of(node)
+            )
+            for node in self.alignment
+        }
+        given = list(plain.values())
+        return {
+            node: name if given.count(name) == 1 else f"{name} at {node}"
+            for node, name in plain.items()
+        }
+
+    @cached_property
+    def circuit(self) -> Circuit:
+        """The ground truth as InterpBench scores it (`Lowering.scored_circuit`)."""
+        config = self.config
+        return self.lowering.scored_circuit(config.n_layers, config.n_heads, self.alignment)
+
+    @cached_property
+    def complete_circuit(self) -> Circuit:
+        """Every edge that the program uses, into the one input that reads it.
+
+        In the `head` universe it equals `circuit`, but for the cases 8, 13, 19 and 38, where
+        upstream's list lacks the edge from the embedding to the first MLP.
+        """
+        config = self.config
+        return self.lowering.circuit(config.n_layers, config.n_heads, self.alignment)
+
+    @cached_property
+    def high_level(self) -> "CompiledModel":
+        """The compiled program as a model: outputs, targets, interchange."""
+        from interpbench_jax.rasp.compiled import TokenIds, compile_program
+        from interpbench_jax.rasp.high_level import CompiledModel
+
+        token_ids = TokenIds(
+            vocab=self.vocab,
+            ids=tuple(self.token_ids[str(token)] for token in self.vocab),
+            bos=self.token_ids[BOS],
+            pad=self.token_ids[PAD],
+        )
+        compiled = compile_program(self.program, token_ids, self.n_positions, self.is_causal)
+        return CompiledModel(compiled)
+
+    @property
+    def tier(self) -> Tier:
+        heads = [node for node in self.lowering.nodes if node.kind is Kind.HEAD]
+        if not heads and len(self.lowering.nodes) == 1:
+            return "embedding and one MLP only"
+        return "one attention step" if len(heads) == 1 else "multi-step"
+
+    @cached_property
+    def space(self) -> SequenceSpace:
+        """Every input of the task."""
+        return SequenceSpace(
+            token_ids=tuple(sorted(self.token_ids[str(token)] for token in self.vocab)),
+            bos=self.token_ids[BOS],
+            pad=self.token_ids[PAD],
+            min_seq_len=self.min_seq_len,
+            max_seq_len=self.max_seq_len,
+        )
+
+    @property
+    def n_inputs(self) -> int:
+        return self.space.size(self.max_seq_len)
+
+    def draw(self, n: int, rng: np.random.Generator, split: Split | None = None) -> np.ndarray:
+        return self.space.draw(n, rng, split, is_variable=False)
+
+    def all_inputs(self, split: Split | None = None) -> np.ndarray:
+        return self.space.list_all(split)
+
+    def sample(
+        self,
+        n: int,
+        seed: Seed,
+        *,
+        split: Split | None = None,
+        unique: bool = False,
+        variable_length: bool = False,
+        counterfactual: str | None = None,
+    ) -> Pairs:
+        check_counterfactual(counterfactual, self.counterfactuals)
+        return sample_pairs(
+            self.space,
+            self.high_level,
+            self._numbers,
+            n,
+            seed,
+            split=split,
+            is_unique=unique,
+            is_variable=variable_length,
+        )
+
+    @cached_property
+    def _numbers(self) -> np.ndarray | None:
+        """Every number that a regression can output, ascending."""
+        if self.program.is_categorical:
+            return None
+        sets = value_sets(self.program, self.vocab, self.n_positions, includes_output=True)
+        return np.asarray(sets[self.program], np.float64)

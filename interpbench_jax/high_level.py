@@ -1,0 +1,213 @@
+"""What every high-level model offers, whatever it is made of: outputs, and interchange.
+
+Source: interchange interventions, Geiger et al. 2021 (arXiv:2106.02997, section 3).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from interpbench_jax.axes import Array, Bool, Float, Int
+from interpbench_jax.sites import Node, parse_node
+
+MARGIN = 1e-3
+
+Inputs = Int[Array, "batch pos"] | Int[np.ndarray, "batch pos"]
+# Checked against `Inputs` by the model, whose message says more than a type checker's.
+Sources = Int[Array, "sources source_pos"] | Int[np.ndarray, "sources source_pos"]
+Mask = Bool[Array, "sources nodes"] | Bool[np.ndarray, "sources nodes"]
+NodeIndices = Int[Array, " chosen"] | Int[np.ndarray, " chosen"]
+Chosen = Node | str | Iterable[Node | str] | NodeIndices | Mask
+Outputs = Float[Array, "batch pos classes"]
+Targets = Int[Array, "batch pos"] | Float[Array, "batch pos"]
+Arguments = TypeVar("Arguments")
+
+
+class HighLevelModel(ABC):
+    """What the trained model is to do, and to do under interchange."""
+
+    @property
+    @abstractmethod
+    def nodes(self) -> tuple[Node, ...]:
+        """The components that can be interchanged, in forward order.
+
+        Heads at `hook_result[head]`, MLPs at `hook_post`.
+        """
+
+    @property
+    def names(self) -> Mapping[str, Node]:
+        """Other names that components go by; none by default."""
+        return {}
+
+    @property
+    @abstractmethod
+    def is_categorical(self) -> bool:
+        """Whether the output is a class rather than a number."""
+
+    @abstractmethod
+    def check_ids(self, tokens: np.ndarray) -> None:
+        """Refuse inputs that cannot be of the task.
+
+        Raises:
+            ValueError: if there is an unknown id or no BOS.
+        """
+
+    @abstractmethod
+    def outputs(
+        self,
+        tokens: Int[Array, "batch pos"],
+        source_tokens: Int[Array, "batch pos"] | None,
+        mask: Bool[Array, "batch nodes"] | None,
+    ) -> Outputs:
+        """Output rows of inputs of the right shape, as a call gives them."""
+
+    def __call__(
+        self,
+        tokens: Inputs,
+        source_tokens: Sources | None = None,
+        node: Chosen | None = None,
+    ) -> Outputs:
+        """Output rows, with the values of some components taken from the run on the sources.
+
+        Args:
+            tokens: ids; BOS first, PAD at the end only.
+            source_tokens: as many inputs of the same length; None for a plain run.
+            node: what to interchange: a component or its name, several of them, or per example
+                the index of one in `nodes` (int, `[batch]`; -1 for none) or any set of them
+                (bool, `[batch, nodes]`).
+
+        Returns:
+            float32 of shape `[batch, pos, classes]`, or `[batch, pos, 1]` for a regression. The
+            row at BOS means nothing.
+
+        Raises:
+            ValueError: if shapes do not fit, or there is no such component; and, for NumPy
+                inputs, if there is an unknown id or no BOS.
+        """
+        return self.outputs(*self._checked(tokens, source_tokens, node))
+
+    def targets(
+        self,
+        tokens: Inputs,
+        source_tokens: Sources | None = None,
+        node: Chosen | None = None,
+    ) -> Targets:
+        """What the trained model is to answer; arguments as for a call.
+
+        Returns:
+            int32 class ids of shape `[batch, pos]` (see `classify`), or float32 numbers.
+        """
+        outputs = self(tokens, source_tokens, node)
+        return classify(outputs) if self.is_categorical else outputs[..., 0]
+
+    def interchange_mask(self, node: Chosen, batch: int) -> Bool[Array, "batch nodes"]:
+        """Which components `node` means, per example, in the order of `nodes`.
+
+        Raises:
+            ValueError: if there is no such component, or a shape does not fit.
+        """
+        if isinstance(node, (Node, str)):
+            node = (node,)
+        if isinstance(node, (Array, np.ndarray)):
+            return self._mask_of_array(jnp.asarray(node), batch)
+        chosen = {self._find(each) for each in node}
+        row = jnp.asarray([each in chosen for each in self.nodes])
+        return jnp.broadcast_to(row[None], (batch, len(self.nodes)))
+
+    def _checked(
+        self, tokens: Inputs, source_tokens: Sources | None, node: Chosen | None
+    ) -> tuple[
+        Int[Array, "batch pos"],
+        Int[Array, "batch pos"] | None,
+        Bool[Array, "batch nodes"] | None,
+    ]:
+        for given in (tokens, source_tokens):
+            if isinstance(given, np.ndarray):
+                self.check_ids(given)
+        if (source_tokens is None) != (node is None):
+            raise ValueError("Expected both source_tokens and node for an interchange, got one.")
+        if source_tokens is None or node is None:
+            return jnp.asarray(tokens), None, None
+        if source_tokens.shape != tokens.shape:
+            raise ValueError(
+                f"Expected as many sources of the same length, got {source_tokens.shape} for "
+                f"inputs of shape {tokens.shape}."
+            )
+        mask = self.interchange_mask(node, tokens.shape[0])
+        return jnp.asarray(tokens), jnp.asarray(source_tokens), mask
+
+    def _mask_of_array(self, node: Array, batch: int) -> Bool[Array, "batch nodes"]:
+        if node.dtype == jnp.bool_ and node.shape == (batch, len(self.nodes)):
+            return node
+        if jnp.issubdtype(node.dtype, jnp.integer) and node.shape == (batch,):
+            return node[:, None] == jnp.arange(len(self.nodes), dtype=node.dtype)[None]
+        raise ValueError(
+            f"Expected node as int of shape ({batch},) or bool of shape "
+            f"({batch}, {len(self.nodes)}), got {node.dtype} of shape {node.shape}."
+        )
+
+    def _find(self, node: Node | str) -> Node:
+        known = {**{str(each): each for each in self.nodes}, **self.names}
+        found = known.get(node) if isinstance(node, str) else node
+        if found is None and not self.names:
+            found = parse_node(str(node))  # whose message says what a hook is called
+        if found not in self.nodes:
+            raise ValueError(
+                f"Expected a component of the program ({', '.join(known)}), got {node}."
+            )
+        return found
+
+
+def classify(outputs: Outputs | Float[np.ndarray, "batch pos classes"]) -> Int[Array, "batch pos"]:
+    """The class of each output row: the first one within `MARGIN` of the largest entry.
+
+    So a row of zeros is class 0 and a tie goes to the smaller class, and no class depends on
+    float noise.
+    """
+    rows = jnp.asarray(outputs)
+    largest = jnp.max(rows, axis=-1, keepdims=True)
+    return jnp.argmax(rows >= largest - MARGIN, axis=-1).astype(jnp.int32)
+
+
+def in_chunks(function: Callable[[Arguments], Array], arguments: Arguments, size: int) -> Array:
+    """A function of arrays with a batch axis first, so many rows at a time; may be traced.
+
+    Args:
+        function: from rows of the arguments to as many rows.
+        arguments: a pytree of arrays of as many rows.
+        size: rows at a time.
+    """
+    batch = jax.tree.leaves(arguments)[0].shape[0]
+    if batch <= size:
+        return function(arguments)
+    n_chunks = -(-batch // size)
+    padded = jax.tree.map(
+        lambda array: jnp.pad(
+            array, [(0, n_chunks * size - batch)] + [(0, 0)] * (array.ndim - 1)
+        ).reshape(n_chunks, size, *array.shape[1:]),
+        arguments,
+    )
+    found = jax.lax.map(function, padded)
+    return found.reshape(n_chunks * size, *found.shape[2:])[:batch]
+
+
+def check_token_ids(tokens: np.ndarray, n_ids: int, bos: int) -> None:
+    """Refuse ids from `n_ids` up, and inputs that do not begin with BOS.
+
+    Raises:
+        ValueError: if there are such.
+    """
+    if tokens.size and not 0 <= tokens.min() <= tokens.max() < n_ids:
+        raise ValueError(
+            f"Expected token ids from 0 to {n_ids - 1}, got {tokens.min()} to "
+            f"{tokens.max()}; the inputs were probably encoded for another case."
+        )
+    if tokens.shape[1] and (tokens[:, 0] != bos).any():
+        raise ValueError(
+            f"Expected every input to begin with BOS (id {bos}), got ids "
+            f"{np.unique(tokens[:, 0]).tolist()} at position 0; `Task.encode` puts it there."
+        )

@@ -1,0 +1,102 @@
+"""Pairs to patch between: of a case's task, and where none is declared."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from interpbench_jax.case import Case
+from interpbench_jax.cases import CASES, IoiTask
+from interpbench_jax.inputs import task_pairs, uniform_pairs
+from interpbench_jax.metrics import default_metric
+from interpbench_jax.weights import weight_shapes
+from tests.tiny_models import make_model
+
+
+@pytest.fixture(scope="module")
+def prompts() -> Case:
+    return make_model("ioi")
+
+
+def test_pairs_of_a_program() -> None:
+    task = CASES["13"]
+    found = task_pairs(make_model("13"), 20, seed=3)
+    expected = task.sample(20, 3)
+    np.testing.assert_array_equal(found.clean, expected.input_ids)
+    np.testing.assert_array_equal(found.corrupted, expected.corrupted_input_ids)
+    np.testing.assert_array_equal(found.targets, expected.target)
+    assert (found.first_scored, found.metric) == (1, default_metric(task.config))
+    assert found.description == "20 pairs of the task, corrupted inputs random (seed 3)"
+
+
+@pytest.mark.parametrize("counterfactual", [None, "abc", "swapped", "random"])
+def test_pairs_of_prompts(prompts: Case, counterfactual: str | None) -> None:
+    task = CASES["ioi"]
+    found = task_pairs(prompts, 20, 3, counterfactual)
+    expected = task.sample(20, 3, counterfactual=counterfactual)
+    np.testing.assert_array_equal(found.clean, expected.input_ids)
+    np.testing.assert_array_equal(found.corrupted, expected.corrupted_input_ids)
+    assert (found.first_scored, found.metric) == (15, "logit_diff")
+    kind = counterfactual or "abc"
+    assert found.description == f"20 pairs of the task, corrupted inputs {kind} (seed 3)"
+    assert found.targets is not None and found.targets.shape == (20, 16, 2)
+    np.testing.assert_array_equal(found.targets[..., 0], expected.target)
+    giver = found.clean[:, 11]
+    np.testing.assert_array_equal(found.targets[:, -1, 1], giver)
+    assert (found.targets[:, -1, 0] != giver).all()
+
+
+def test_the_seed_decides(prompts: Case) -> None:
+    first, again, other = (task_pairs(prompts, 5, seed) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first.clean, again.clean)
+    np.testing.assert_array_equal(first.corrupted, again.corrupted)
+    assert not np.array_equal(first.clean, other.clean)
+
+
+def test_upstreams_counterfactual_warns(prompts: Case) -> None:
+    with pytest.warns(UserWarning, match="patching from it changes nothing"):
+        found = task_pairs(prompts, 5, 0, "upstream")
+    np.testing.assert_array_equal(found.clean, found.corrupted)
+
+
+def test_pairs_are_in_the_models_own_ids(prompts: Case) -> None:
+    """A model with all of GPT-2's ids is given these; only its config is looked at."""
+    task = CASES["ioi"]
+    assert isinstance(task, IoiTask)
+    full = task.in_full_vocabulary()
+    small = dataclasses.replace(full.config, n_layers=1, n_heads=1, d_model=1, d_head=1, d_mlp=1)
+    weights = {name: np.zeros(shape, np.float32) for name, shape in weight_shapes(small).items()}
+    case = Case("ioi", small, weights, None)
+    found, compact = task_pairs(case, 5, 0), task_pairs(prompts, 5, 0)
+    ids = np.asarray(task.gpt2_ids, np.int32)
+    np.testing.assert_array_equal(found.clean, ids[compact.clean])
+    np.testing.assert_array_equal(found.corrupted, ids[compact.corrupted])
+    assert compact.targets is not None
+    np.testing.assert_array_equal(found.targets, ids[compact.targets])
+
+
+def test_what_is_refused(prompts: Case) -> None:
+    with pytest.raises(ValueError, match="Expected at least 1 input, got n=0"):
+        task_pairs(prompts, 0, 0)
+    with pytest.raises(ValueError, match="Expected a seed from 0, got -1"):
+        task_pairs(prompts, 1, -1)
+    message = "Expected a counterfactual out of abc, swapped, random, upstream, got 'mean'"
+    with pytest.raises(ValueError, match=message):
+        task_pairs(prompts, 1, 0, "mean")
+    with pytest.raises(ValueError, match="Expected a counterfactual out of random, got 'abc'"):
+        task_pairs(make_model("13"), 1, 0, "abc")
+    nameless = dataclasses.replace(prompts, case_id="mine")
+    with pytest.raises(ValueError, match=r"a case whose task is declared .*, got 'mine'"):
+        task_pairs(nameless, 1, 0)
+
+
+def test_uniform_pairs(prompts: Case) -> None:
+    found = uniform_pairs(prompts, 30, 0)
+    assert found.clean.shape == found.corrupted.shape == (30, 16)
+    assert (found.clean[:, 0] == 112).all() and not (found.clean[:, 1:] == 112).any()
+    assert found.targets is None and found.metric is None and found.first_scored == 1
+    assert "uniform over the 112 tokens, BOS first" in found.description
+    assert not np.array_equal(found.clean, found.corrupted)
+    for n, seed, message in ((0, 0, "at least 1 input"), (1, -1, "a seed from 0")):
+        with pytest.raises(ValueError, match=message):
+            uniform_pairs(prompts, n, seed)

@@ -1,0 +1,114 @@
+"""Training that begins with narrow MLPs."""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from interpbench_jax.cases import Recipe
+from interpbench_jax.model import Transformer
+from interpbench_jax.training import train
+from interpbench_jax.training.arrays import initial_weights, widen_mlps
+from interpbench_jax.training.stack import Stack
+from tests.training.tiny_tasks import MOODS, PROMPTS, SENTENCES, SHORT
+
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
+GROWN = dataclasses.replace(
+    SHORT, epochs=2, narrow_epochs=1, narrow_d_mlp=3, narrow_learning_rate=1e-3
+)
+
+
+def test_a_wider_model_computes_the_same() -> None:
+    narrow = initial_weights(MOODS, SHORT, seed=0, d_mlp=3)
+    wide = initial_weights(MOODS, SHORT, seed=1)
+    grown = widen_mlps(narrow, wide)
+    tokens = jnp.asarray(MOODS.sample(20, 0).input_ids)
+    small = dataclasses.replace(MOODS.config, d_mlp=3)
+    np.testing.assert_allclose(
+        Transformer(MOODS.config, grown)(tokens), Transformer(small, narrow)(tokens), atol=1e-6
+    )
+    assert {name: array.shape for name, array in grown.items()} == {
+        name: array.shape for name, array in wide.items()
+    }
+    # The new units read what the wide model's do, and can learn to write.
+    new = np.s_[:, 3:]
+    np.testing.assert_array_equal(grown["blocks.0.mlp.W_in"][new], wide["blocks.0.mlp.W_in"][new])
+    assert not grown["blocks.0.mlp.W_out"][3:].any()
+
+
+def test_models_of_a_stack_are_widened_together() -> None:
+    stacks = [initial_weights(MOODS, SHORT, seed, d_mlp=3) for seed in (0, 1)]
+    wide = [initial_weights(MOODS, SHORT, seed) for seed in (2, 3)]
+    stacked = [jax.tree.map(lambda *arrays: jnp.stack(arrays), *each) for each in (stacks, wide)]
+    together = widen_mlps(*stacked)
+    for model in (0, 1):
+        alone = widen_mlps(stacks[model], wide[model])
+        for name, array in alone.items():
+            np.testing.assert_array_equal(together[name][model], array)
+
+
+def test_epochs_are_counted_through(tmp_path: Path) -> None:
+    totals: list[int] = []
+    trained = train(
+        MOODS, recipe=GROWN, directory=tmp_path, progress=lambda _, total: totals.append(total)
+    )
+    assert [record.epoch for record in trained.log] == [1, 2, 3]
+    assert trained.epoch in (2, 3) and trained.case.config == MOODS.config
+    assert totals[-1] == 3
+    again = train(MOODS, recipe=GROWN, directory=tmp_path)  # nothing is left to do
+    assert again.case.provenance["weights_sha256"] == trained.case.provenance["weights_sha256"]
+    assert [record.epoch for record in again.log] == [1, 2, 3]
+
+
+class Stopped(Exception):
+    """As if the process were killed after an epoch."""
+
+
+@pytest.mark.parametrize("last", [1, 2])
+def test_it_goes_on_in_either_stage(tmp_path: Path, last: int) -> None:
+    def stop(records: object, total: int) -> None:
+        done.append(total)
+        if len(done) == last:
+            raise Stopped
+
+    done: list[int] = []
+    with pytest.raises(Stopped):
+        train(MOODS, recipe=GROWN, directory=tmp_path, progress=stop)
+    resumed = train(MOODS, recipe=GROWN, directory=tmp_path)
+    whole = train(MOODS, recipe=GROWN)
+    digests = [each.case.provenance["weights_sha256"] for each in (resumed, whole)]
+    assert digests[0] == digests[1]
+    assert [record.epoch for record in resumed.log] == [1, 2, 3]
+
+
+def test_the_narrow_stage_is_another_stack() -> None:
+    stack = Stack((PROMPTS,), (0,), dataclasses.replace(GROWN, narrow_labels="dense"))
+    narrow = stack.narrow
+    assert narrow is not None and narrow.narrow is None
+    assert (narrow.config.d_mlp, stack.config.d_mlp) == (3, PROMPTS.config.d_mlp)
+    assert narrow.recipe.epochs == 1 and narrow.recipe.learning_rate == 1e-3
+    assert narrow.tasks[0].loss_weights == SENTENCES.loss_weights != PROMPTS.loss_weights
+    own = Stack((PROMPTS,), (0,), GROWN).narrow
+    assert own is not None and own.tasks == (PROMPTS,)
+
+
+@pytest.mark.parametrize("changes", [{"narrow_epochs": 0}, {"narrow_d_mlp": 10_000}])
+def test_there_may_be_none(changes: dict[str, int]) -> None:
+    assert Stack((MOODS,), (0,), dataclasses.replace(GROWN, **changes)).narrow is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"narrow_epochs": -1}, "Expected narrow_epochs as an int from 0, got -1"),
+        ({"narrow_d_mlp": 0}, "Expected narrow_d_mlp as an int from 1, got 0"),
+        ({"narrow_learning_rate": 0.0}, "Expected narrow_learning_rate as a number above 0"),
+    ],
+)
+def test_wrong_settings_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Recipe(**changes)  # pyright: ignore[reportArgumentType]
