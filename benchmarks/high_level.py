@@ -14,18 +14,18 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from interpbench_jax.cases import CASES, Task
+from interpbench_jax.cases import RASP_CASES, Task
 from interpbench_jax.rasp.plain import read
 
 
 def main() -> None:
     """Read the arguments and print the times."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--case", default="18", choices=list(CASES))
+    parser.add_argument("--case", default="18", choices=list(RASP_CASES))
     parser.add_argument("--inputs", type=int, default=100_000)
     parser.add_argument("--plain-inputs", type=int, default=5_000)
     arguments = parser.parse_args()
-    task = CASES[arguments.case]
+    task = RASP_CASES[arguments.case]
     rng = np.random.default_rng(0)
     inputs = task.space.draw(arguments.inputs, rng, None, is_variable=False)
     on_device = jax.device_put(inputs)

@@ -120,7 +120,7 @@ def test_wrong_input_ends_in_a_message(
 
 def test_list_and_sample() -> None:
     listed = json.loads(run("list", "--json").stdout)["cases"]
-    assert len(listed) == 16
+    assert len(listed) == 18
     assert {row["tier"] for row in listed} == {
         "embedding and one MLP only",
         "one attention step",

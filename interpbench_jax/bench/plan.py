@@ -199,7 +199,7 @@ def facts_of(run: Run, subject: Subject, pairs: Pairs, settings: BenchSettings) 
         tier=subject.tier,
         universe=UNIVERSE,
         metric=task.own_metric or default_objective(method.objective, subject.case.config),
-        n_inputs=len(pairs),
+        n_inputs=settings.n_inputs or len(pairs),
         settings=_settings_as_json(method.settings),
         package_version=importlib.metadata.version("interpbench-jax"),
         jax_version=jax.__version__,

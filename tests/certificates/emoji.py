@@ -6,10 +6,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from interpbench_jax.case import Case
-from interpbench_jax.cases import CASES
+from interpbench_jax.cases import RASP_CASES
 from interpbench_jax.weights import weight_shapes
 
-TASK = CASES["36"]
+TASK = RASP_CASES["36"]
 SCALE = 4.0
 # Of the logits SCALE and -SCALE / 2 (twice), against the same with another class on top.
 _RIGHT = math.exp(SCALE) / (math.exp(SCALE) + 2 * math.exp(-SCALE / 2))

@@ -62,7 +62,7 @@ def test_effects_of_nodes(certificate: Certificate) -> None:
     assert certificate.smallest_inside == certificate.nodes[MLP]
     # A node whose output weights are zero does nothing at all.
     assert certificate.largest_outside == NodeEffect(0.0, 0.0)
-    assert len(certificate.nodes) == TASK.n_layers * (TASK.n_heads + 1)
+    assert len(certificate.nodes) == TASK.config.n_layers * (TASK.config.n_heads + 1)
 
 
 def test_effects_of_edges(certificate: Certificate) -> None:
@@ -208,7 +208,7 @@ def test_components_have_names_of_their_own(case_id: str) -> None:
 @pytest.mark.parametrize("case_id", CASES)
 def test_masks_keep_what_the_program_uses(case_id: str) -> None:
     task = CASES[case_id]
-    shape = (task.n_layers, task.n_heads)
+    shape = (task.config.n_layers, task.config.n_heads)
     for mask in (edges_mask(task), nodes_mask(task)):
         assert set(np.unique(mask)) == {0.0, 1.0}
         for dst, src in edge_indices(task.complete_circuit.fine_edges, *shape):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from interpbench_jax import CASES, load_case, packaged_cases
+from interpbench_jax import load_case, packaged_cases
 from interpbench_jax.bench.table import write_tables
 from interpbench_jax.weights import digest_weights
 from tests.bench.fake_results import Fake, fake_bench
@@ -57,7 +57,7 @@ def test_compare(fake: Fake, bench: Path, tmp_path: Path) -> None:
     assert f"Only in {bench}: 16 runs: 3/exact/resample, " in " ".join(done.stdout.split())
     assert "Not the same: package_version differs in 16 of 16 runs" in done.stdout
     data = json.loads(run("compare", bench, tmp_path, "--universe", "qkv", "--json").stdout)
-    assert data["universe"] == "qkv" and len(data["changes"]) == len(CASES) == 16
+    assert data["universe"] == "qkv" and len(data["changes"]) == len(packaged_cases()) == 16
     (noisy,) = data["methods"]
     # All of sixteen differences are below zero: the exact p is 2 / 2^16.
     assert noisy["difference"] < 0 and noisy["p"] == pytest.approx(2 / 2**16)

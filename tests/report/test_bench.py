@@ -90,7 +90,7 @@ def test_tiers_are_those_of_the_tasks_from_easy_to_hard() -> None:
 
 
 def test_an_unknown_tier_comes_last() -> None:
-    rows = [area("3", "a", 0.5), area("ioi", "a", 0.25)]
+    rows = [area("3", "a", 0.5), area("mine", "a", 0.25)]
     assert tiers_grid(rows).headers[-2:] == ("no tier (1)", "all (2)")
 
 
