@@ -14,7 +14,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from interpbench_jax.cases import RASP_CASES, Task
+from interpbench_jax.cases import RASP_CASES, RaspTask
 from interpbench_jax.rasp.plain import read
 
 
@@ -45,7 +45,7 @@ def main() -> None:
     print(f"ratio: {plain / warm:.0f} x")
 
 
-def _read_all(task: Task, inputs: np.ndarray) -> None:
+def _read_all(task: RaspTask, inputs: np.ndarray) -> None:
     values = {task.token_ids[str(token)]: token for token in task.vocab}
     for row in inputs[:, 1:].tolist():
         read(task.program, [values[token_id] for token_id in row], is_causal=task.is_causal)
