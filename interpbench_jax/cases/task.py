@@ -223,9 +223,14 @@ class Task(ABC):
         return tuple(node for node in every if node not in used)
 
     @property
+    def scored_weights(self) -> tuple[float, ...]:
+        """How much each position counts in the losses under interchange: the scored ones, alike."""
+        return tuple(float(pos >= self.first_scored) for pos in range(self.max_seq_len))
+
+    @property
     def loss_weights(self) -> tuple[float, ...]:
         """How much each position counts in the loss on plain outputs."""
-        return tuple(float(pos >= self.first_scored) for pos in range(self.max_seq_len))
+        return self.scored_weights
 
     def labels(self, tokens: Any, targets: Any) -> Any:
         """What plain outputs are trained on; may be traced.

@@ -15,7 +15,12 @@ from interpbench_jax.certificates.rounding import round_effect
 from interpbench_jax.metrics import METRICS, Targets, default_metric
 from interpbench_jax.model import Transformer
 from interpbench_jax.sites import components
-from interpbench_jax.training.interchange import node_mask, run, run_interchanged
+from interpbench_jax.training.interchange import (
+    first_position_used,
+    node_mask,
+    run,
+    run_interchanged,
+)
 
 
 def measure_nodes(model: Transformer, pairs: HeldOut) -> dict[str, NodeEffect]:
@@ -51,7 +56,7 @@ def _resample(
     first_scored: int,
 ) -> Float[Array, "nodes 2 batch"]:
     """Effect and accuracy drop of each node, per pair."""
-    first_used = first_scored if first_scored > 1 else 0
+    first_used = first_position_used(first_scored)
     clean, other = run(model, base, first_used), run(model, source, first_used)
     scored = slice(first_scored - base.shape[1], None)
     metrics = (METRICS[default_metric(model.config)], drop_metric(atol))

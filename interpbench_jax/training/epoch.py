@@ -21,7 +21,12 @@ from interpbench_jax.config import TransformerConfig
 from interpbench_jax.model import Transformer
 from interpbench_jax.training.arrays import Draw, Nodes, draw_nodes
 from interpbench_jax.training.devices import over_models
-from interpbench_jax.training.interchange import LayerValues, run, run_interchanged
+from interpbench_jax.training.interchange import (
+    LayerValues,
+    first_position_used,
+    run,
+    run_interchanged,
+)
 from interpbench_jax.training.losses import (
     behavior_loss,
     interchange_loss,
@@ -122,16 +127,9 @@ class Epoch:
         return self.n_inputs // self.recipe.batch_size
 
     @property
-    def _scored(self) -> tuple[float, ...]:
-        """How much each position counts under interchange: all that are scored, alike."""
-        task = self.tasks[0]
-        return tuple(float(pos >= task.first_scored) for pos in range(task.max_seq_len))
-
-    @property
     def _first_used(self) -> int:
         """The first position whose output a loss looks at, where that saves anything."""
-        first = int(np.flatnonzero(self.tasks[0].loss_weights)[0])
-        return first if first > 1 else 0
+        return first_position_used(int(np.flatnonzero(self.tasks[0].loss_weights)[0]))
 
     @cached_property
     def optimizer(self) -> optax.GradientTransformationExtraArgs:
@@ -256,8 +254,8 @@ class Epoch:
         replaced = jnp.concatenate([batch.draw.aligned[first], batch.draw.outside[last]])
         logits = run_interchanged(model, stream, values, replaced)
         losses = Losses(
-            output_loss(logits[first], batch.interchanged[first], self._scored),
-            output_loss(logits[last], batch.targets[last], self._scored),
+            output_loss(logits[first], batch.interchanged[first], self.tasks[0].scored_weights),
+            output_loss(logits[last], batch.targets[last], self.tasks[0].scored_weights),
             output_loss(clean.logits, batch.labels, self.tasks[0].loss_weights),
         )
         weighted = [weight * loss for weight, loss in zip(self._weights(), losses, strict=True)]
@@ -275,10 +273,14 @@ class Epoch:
             values = _sources(run(model, batch.tokens, self._first_used).values)
             if which == "interchange":
                 nodes, wanted = batch.draw.aligned, batch.interchanged
-                loss = interchange_loss(model, batch.tokens, values, nodes, wanted, self._scored)
+                loss = interchange_loss(
+                    model, batch.tokens, values, nodes, wanted, self.tasks[0].scored_weights
+                )
             else:
                 nodes, wanted = batch.draw.outside, batch.targets
-                loss = strict_loss(model, batch.tokens, values, nodes, wanted, self._scored)
+                loss = strict_loss(
+                    model, batch.tokens, values, nodes, wanted, self.tasks[0].scored_weights
+                )
         weight = dict(zip(Losses._fields, self._weights(), strict=True))[which]
         return weight * loss, loss
 

@@ -22,7 +22,12 @@ from interpbench_jax.cases import Split, Task
 from interpbench_jax.metrics import Targets
 from interpbench_jax.model import Transformer
 from interpbench_jax.sites import Node
-from interpbench_jax.training.interchange import node_mask, run, run_interchanged
+from interpbench_jax.training.interchange import (
+    first_position_used,
+    node_mask,
+    run,
+    run_interchanged,
+)
 
 # Examples at a time: what fits a processor's cache is fastest there.
 CHUNK = 512
@@ -192,7 +197,7 @@ def shares_right(
     """
     n_components = questions.targets.shape[1] - 1
     batch, n_pos = questions.base.shape[1:]
-    first_used = first_scored if first_scored > 1 else 0
+    first_used = first_position_used(first_scored)
 
     def count(logits: Array, targets: Array, is_real: Array) -> Array:
         right = is_right(logits, targets[:, first_used:], atol)[:, first_scored - n_pos :]

@@ -47,6 +47,14 @@ class Run(NamedTuple):
     streams: tuple[Stream, ...]
 
 
+def first_position_used(first_scored: int) -> int:
+    """From where the last layer is worth cutting, where outputs are scored from a position on.
+
+    0 where only BOS is not scored: leaving out one position saves less than the cutting costs.
+    """
+    return first_scored if first_scored > 1 else 0
+
+
 def run(model: Transformer, tokens: Tokens, first_used: int = 0) -> Run:
     """Run a model and keep what an interchange needs of it.
 
