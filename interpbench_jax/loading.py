@@ -54,7 +54,7 @@ def load_case(
         refresh: for the Hub: whether to ask for news of a branch that the cache holds; without
             it, what the cache holds is used and no request is made.
         tokens: for upstream's files of a language model (`"ioi"`, `"ioi_next_token"`): `"all"` of
-            the file's 50,257 tokens, or only those of `"prompts"`, as models that we train have
+            the file's 50,257 tokens, or only those of `"prompts"`, as our own models have
             them. On prompts both give the same activations and the same logits of those tokens.
 
     Raises:

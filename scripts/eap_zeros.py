@@ -16,6 +16,7 @@ import numpy as np
 
 import interpbench_jax as ib
 from interpbench_jax.bench.paper import SMALLEST_THRESHOLD, summed_cross_entropy
+from interpbench_jax.cases import RASP_CASES
 
 HEADINGS = {
     "case": "case",
@@ -37,7 +38,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=1000, help="inputs of each case")
     parser.add_argument("--json", action="store_true", help="rows as JSON")
     arguments = parser.parse_args()
-    cases = [ib.load_case(case_id) for case_id in ib.packaged_cases()]
+    cases = [ib.load_case(case_id) for case_id in RASP_CASES]
     rows = [explain(case, arguments.n) for case in cases if not case.config.is_regression]
     if arguments.json:
         print(json.dumps(rows, indent=1))

@@ -26,8 +26,9 @@ from interpbench_jax.bench.paper import (
     paper_cell,
     published_areas,
 )
+from interpbench_jax.cases import RASP_CASES
 from interpbench_jax.certificates import read_certificate
-from interpbench_jax.loading import load_case, packaged_cases
+from interpbench_jax.loading import load_case
 from interpbench_jax.report.grids import number
 from interpbench_jax.scores import PAPER_THRESHOLDS
 
@@ -164,7 +165,7 @@ def main() -> None:
         probing_inputs=arguments.probing_n,
         probing_loss=arguments.probing_loss,
     )
-    cases = arguments.cases.split(",") if arguments.cases else list(packaged_cases())
+    cases = arguments.cases.split(",") if arguments.cases else list(RASP_CASES)
     wanted = arguments.methods.split(",") if arguments.methods else PAPER_METHODS
     methods: list[PaperMethod] = [method for method in PAPER_METHODS if method in wanted]
     if len(methods) != len(wanted):

@@ -1,28 +1,50 @@
 """Case ioi: indirect object identification."""
 
+from dataclasses import replace
+
 from interpbench_jax.cases.ioi.task import IoiTask
 from interpbench_jax.cases.recipe import Recipe
 from interpbench_jax.cases.training_arguments import TrainingArguments
 
 TRAINING = TrainingArguments(clip_grad_norm=1.0, compiled_width=64)
-RECIPE = Recipe(
-    learning_rate=2e-4,
-    epochs=3,
+_FIRST = Recipe(
+    learning_rate=2e-3,
+    epochs=16,
     batch_size=32,
     n_samples=15_000,
     n_validation=512,
-    variable_odds=(1.0, 4.0, 1.0, 1.0),
     replaced="either",
     initializer_range=0.1,
     outside_scale=0.1,
-    narrow_epochs=32,
-    narrow_learning_rate=2e-3,
-    narrow_labels="dense",
-    target=0.999,
-    target_loss=0.01,
+    d_mlp=256,
+    labels="dense",
+    target=0.995,
+    target_loss=1e-3,
+)
+_SECOND = replace(
+    _FIRST,
+    learning_rate=1e-3,
+    variable_odds=(1.0, 4.0, 1.0, 1.0),
+    source_gradient=True,
+    before=_FIRST,
+)
+_THIRD = replace(_SECOND, learning_rate=7e-4, variable_odds=(1.0, 3.0, 2.0, 1.0), before=_SECOND)
+_FOURTH = replace(_THIRD, learning_rate=6e-4, epochs=4, n_samples=60_000, before=_THIRD)
+# A step moves what an MLP writes by as much as it has units: the rate is that much lower.
+RECIPE = replace(
+    _FOURTH,
+    learning_rate=3e-5,
+    epochs=1,
+    n_samples=15_000,
+    d_mlp=None,
+    labels="own",
+    before=_FOURTH,
     note=(
-        "MLPs of 3,072 units are what training costs: most is learned with 256 of them, and each "
-        "example is either interchanged or has other nodes replaced."
+        "MLPs of 3,072 units are what training costs: nearly all is learned with 256 of them, and "
+        "each example is either interchanged or has other nodes replaced. At first the "
+        "S-inhibition head finds the earlier name by itself; then it learns to be told by the "
+        "duplicate-token head, whose values are interchanged more often, and are trained where "
+        "they come from."
     ),
 )
 

@@ -10,7 +10,7 @@ Update = Literal["sum", "alternate"]
 Sampling = Literal["batch", "example", "subsets", "mixed"]
 Schedule = Literal["none", "linear", "plateau"]
 Replaced = Literal["both", "either"]
-NarrowLabels = Literal["own", "dense"]
+Labels = Literal["own", "dense"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,18 +51,22 @@ class Recipe:
             and run again with nodes outside the circuit replaced; `"either"`: half of a batch
             is run with the one and half with the other, which costs a third less. Only for the
             update `"sum"`.
+        source_gradient: whether the interchange and strict losses train the source's run too
+            (Geiger et al. 2022, arXiv:2112.00826), so that a node learns to write what the others
+            are to read; False: its values are constants, as in release 1.0.0.
         average_decay: of the running mean of the weights that is kept as the model; 0 for none.
         initializer_range: standard deviation of the initial weights; biases start at 0.
         outside_scale: what the nodes outside the circuit write at first is multiplied by this;
             below 1 a deep model need not unlearn them before it learns the circuit.
-        narrow_epochs: the most passes over the data with narrow MLPs, before the others; 0 for
-            none. Where MLPs are wide they are what training costs, and most is learned without.
-        narrow_learning_rate: Adam's at the start of these.
-        narrow_labels: what plain outputs are trained on in these: `"own"`: as afterwards;
-            `"dense"`: as many positions as the task can label (`Task.densely_labelled`), from
-            which a model learns sooner what the tokens are.
-        narrow_d_mlp: hidden units of an MLP in these; the others are then added, and write nothing
-            at first (Chen et al. 2016, arXiv:1511.05641, grow networks so).
+        d_mlp: hidden units of an MLP in a recipe that is the `before` of another; None, as at the
+            end, for the task's.
+        labels: what plain outputs are trained on: `"own"`: what the task scores; `"dense"`: as
+            many positions as the task can label (`Task.densely_labelled`), from which a model
+            learns sooner what the tokens are.
+        before: a recipe that is followed first, to the weights that this one starts from. Wide
+            MLPs are what training costs, and most is learned with narrow ones; the units that
+            are added write nothing at first (Chen et al. 2016, arXiv:1511.05641, grow networks
+            so).
         target: training stops once accuracy, the lowest IIA and the lowest strict accuracy have
             all reached this share
         target_loss: and the sum of an epoch's mean losses this value; None where it does not
@@ -89,13 +93,13 @@ class Recipe:
     sampling: Sampling = "mixed"
     variable_odds: tuple[float, ...] = ()
     replaced: Replaced = "both"
+    source_gradient: bool = False
     average_decay: float = 0.0
     initializer_range: float = 0.2
     outside_scale: float = 1.0
-    narrow_epochs: int = 0
-    narrow_learning_rate: float = 1e-2
-    narrow_labels: NarrowLabels = "own"
-    narrow_d_mlp: int = 256
+    d_mlp: int | None = None
+    labels: Labels = "own"
+    before: "Recipe | None" = None
     target: float = 0.9999
     target_loss: float | None = 1e-4
     atol: float = 0.05
@@ -111,10 +115,6 @@ class Recipe:
             value = getattr(self, name)
             if type(value) is not int or value < 1:
                 raise ValueError(f"Expected {name} as an int from 1, got {value!r}.")
-        if type(self.narrow_epochs) is not int or self.narrow_epochs < 0:
-            raise ValueError(
-                f"Expected narrow_epochs as an int from 0, got {self.narrow_epochs!r}."
-            )
         for name in _POSITIVE:
             value = getattr(self, name)
             if not 0 < value < math.inf:
@@ -123,6 +123,9 @@ class Recipe:
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise ValueError(f"Expected {name} from 0 to 1, got {value!r}.")
+        if self.d_mlp is not None and (type(self.d_mlp) is not int or self.d_mlp < 1):
+            raise ValueError(f"Expected d_mlp as an int from 1 or None, got {self.d_mlp!r}.")
+        _check_widths(self)
         if self.replaced == "either" and (self.update != "sum" or self.batch_size % 2):
             raise ValueError(
                 "Expected update='sum' and an even batch_size with replaced='either', got "
@@ -142,6 +145,11 @@ class Recipe:
             value = getattr(self, name)
             if not 0 <= value < math.inf:
                 raise ValueError(f"Expected {name} as a number from 0, got {value!r}.")
+
+    @property
+    def stages(self) -> tuple["Recipe", ...]:
+        """The recipes that are followed, first to last; the last is this one."""
+        return (self,) if self.before is None else (*self.before.stages, self)
 
     @classmethod
     def released(cls, arguments: TrainingArguments) -> "Recipe":
@@ -169,14 +177,26 @@ class Recipe:
         )
 
 
+def _check_widths(recipe: Recipe) -> None:
+    """Refuse stages whose MLPs become narrower."""
+    before = recipe.before
+    if before is None or recipe.d_mlp is None:
+        return
+    if before.d_mlp is None or before.d_mlp > recipe.d_mlp:
+        raise ValueError(
+            f"Expected the d_mlp of `before` up to the {recipe.d_mlp} of what follows, got "
+            f"{before.d_mlp}: units can be added, not taken away."
+        )
+
+
 _CHOICES = {
     "schedule": get_args(Schedule),
     "update": get_args(Update),
     "sampling": get_args(Sampling),
     "replaced": get_args(Replaced),
-    "narrow_labels": get_args(NarrowLabels),
+    "labels": get_args(Labels),
 }
-_COUNTS = ("epochs", "batch_size", "n_samples", "n_validation", "narrow_d_mlp")
-_POSITIVE = ("learning_rate", "narrow_learning_rate", "clip_grad_norm", "initializer_range", "atol")
+_COUNTS = ("epochs", "batch_size", "n_samples", "n_validation")
+_POSITIVE = ("learning_rate", "clip_grad_norm", "initializer_range", "atol")
 _SHARES = ("average_decay", "outside_scale", "target")
 _WEIGHTS = ("iit_weight", "behavior_weight", "strict_weight")

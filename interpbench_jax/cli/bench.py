@@ -40,7 +40,7 @@ def bench(
     ],
     cases: Annotated[
         str,
-        typer.Option(metavar="3,11,...", help="Ids or folders; 'all' for every packaged case."),
+        typer.Option(metavar="3,11,...", help="Ids or folders; 'all' for the packaged RASP cases."),
     ] = EVERY_CASE,
     methods: Annotated[
         str | None,

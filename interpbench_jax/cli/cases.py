@@ -105,7 +105,7 @@ def convert(
         Literal["all", "prompts"],
         typer.Option(
             help="For upstream's ioi and ioi_next_token: keep every token of the file, or only "
-            "those of the prompts, as models that we train do."
+            "those of the prompts, as our own models do."
         ),
     ] = "all",
     repo: RepoOption = PACKAGED,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
-from interpbench_jax.cli.console import Exit, JsonOption, print_json
+from interpbench_jax.cli.console import Exit, JsonOption, main_cases, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -162,17 +162,11 @@ def submit(
 
 
 def _truths() -> "dict[str, CaseTruth]":
-    """What every packaged case is scored against."""
+    """What every case of the leaderboard is scored against."""
     from interpbench_jax.bench.submission import CaseTruth
-    from interpbench_jax.loading import load_case, packaged_cases
+    from interpbench_jax.loading import load_case
 
-    cases = packaged_cases()
-    if not cases:
-        raise ValueError(
-            "Expected packaged cases to check submissions against, found none; reinstall "
-            "interpbench-jax."
-        )
-    return {case: CaseTruth.of(load_case(case)) for case in cases}
+    return {case: CaseTruth.of(load_case(case)) for case in main_cases()}
 
 
 def _print_grids(console: Console, grids: "Iterable[Grid]") -> None:

@@ -89,7 +89,7 @@ def load(case: str, repo: str, revision: str | None, tokens: "KeptTokensName" = 
 
 
 def choose_cases(given: Sequence[str]) -> list[str]:
-    """The cases that are meant: those given, once each, or for `all` every packaged one.
+    """The cases that are meant: those given, once each, or for `all` those of `main_cases`.
 
     Raises:
         ValueError: if `all` is not alone, or nothing is packaged.
@@ -98,9 +98,19 @@ def choose_cases(given: Sequence[str]) -> list[str]:
         return list(dict.fromkeys(given))
     if len(given) > 1:
         raise ValueError(f"Expected cases or {EVERY_CASE!r}, got both.")
+    return [*main_cases()]
+
+
+def main_cases() -> tuple[str, ...]:
+    """The packaged cases of RASP programs; a language task costs a thousand of them, so is named.
+
+    Raises:
+        ValueError: if none is packaged.
+    """
+    from interpbench_jax.cases import RASP_CASES
     from interpbench_jax.loading import packaged_cases
 
-    cases = list(packaged_cases())
+    cases = tuple(case for case in packaged_cases() if case in RASP_CASES)
     if not cases:
         raise ValueError("Expected cases: this installation carries none; name a folder or --repo.")
     return cases

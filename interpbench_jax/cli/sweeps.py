@@ -53,8 +53,8 @@ CasesArgument = Annotated[
     list[str],
     typer.Argument(
         metavar="PATH|ID|all...",
-        help="Cases: folders with their files (upstream's or ours), or ids; or 'all' for every "
-        "packaged case.",
+        help="Cases: folders with their files (upstream's or ours), or ids; or 'all' for the "
+        "packaged RASP cases.",
         show_default=False,
     ),
 ]

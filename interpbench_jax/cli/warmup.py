@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 def warmup(
     cases: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[PATH|ID]...", help="Cases.", show_default="every packaged case"),
+        typer.Argument(
+            metavar="[PATH|ID]...", help="Cases.", show_default="the packaged RASP cases"
+        ),
     ] = None,
     n: Annotated[int, typer.Option("--n", help="For sweeps of so many inputs.", min=1)] = 1000,
     clear: Annotated[

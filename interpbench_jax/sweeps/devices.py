@@ -16,6 +16,7 @@ EDITS, BATCH = "edits", "batch"
 AXES = (EDITS, BATCH)
 
 _compiled: dict[Hashable, "Program"] = {}
+_n_compiled = 0
 _compiling = threading.Lock()
 _MOST_COMPILED = 256
 _CPU_OPTIONS = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 1}
@@ -199,6 +200,8 @@ def compile_all(*wanted: Lowered) -> list[Program]:
         while len(_compiled) + len(new) > _MOST_COMPILED:
             _compiled.pop(next(iter(_compiled)))
         _compiled.update(new)
+        global _n_compiled
+        _n_compiled += len(new)
     return [new[one.key] if one.program is None else one.program for one in wanted]
 
 
@@ -230,8 +233,8 @@ def _compile_quickly(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
 
 
 def n_compiled() -> int:
-    """How many programs have been compiled and are kept."""
-    return len(_compiled)
+    """How many programs have been compiled so far, whether or not they are still kept."""
+    return _n_compiled
 
 
 def whole(array: Any) -> PartitionSpec:

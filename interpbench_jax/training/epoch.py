@@ -243,7 +243,7 @@ class Epoch:
         """The weighted sum of the losses, from one plain run and one interchanged one."""
         model = self._model(weights, has_class)
         clean = run(model, batch.tokens, self._first_used)
-        values, stream = _sources(clean.values), clean.streams[0]
+        values, stream = self._sources(clean.values), clean.streams[0]
         if self.recipe.replaced == "both":
             twice = partial(jnp.concatenate, axis=-1)
             stream = twice([stream] * 2)
@@ -270,7 +270,8 @@ class Epoch:
             counts = self.tasks[0].loss_weights
             loss = behavior_loss(model, batch.tokens, batch.labels, counts)
         else:
-            values = _sources(run(model, batch.tokens, self._first_used).values)
+            clean = run(model, batch.tokens, self._first_used)
+            values = self._sources(clean.values)
             if which == "interchange":
                 nodes, wanted = batch.draw.aligned, batch.interchanged
                 loss = interchange_loss(
@@ -284,6 +285,11 @@ class Epoch:
         weight = dict(zip(Losses._fields, self._weights(), strict=True))[which]
         return weight * loss, loss
 
+    def _sources(self, values: tuple[LayerValues, ...]) -> tuple[LayerValues, ...]:
+        """For each example what the nodes computed on its source."""
+        values = jax.tree.map(partial(jnp.roll, shift=1, axis=-1), values)
+        return values if self.recipe.source_gradient else jax.lax.stop_gradient(values)
+
     def _weights(self) -> tuple[float, float, float]:
         """Of the losses, in the order of `Losses`."""
         recipe = self.recipe
@@ -295,8 +301,3 @@ def hide_classes(
 ) -> Float[Array, "*models vocab_out"]:
     """The output's bias, -inf for the classes that only stacking adds."""
     return jnp.where(has_class, bias, -jnp.inf)
-
-
-def _sources(values: tuple[LayerValues, ...]) -> tuple[LayerValues, ...]:
-    """For each example what the nodes computed on its source, without a gradient."""
-    return jax.tree.map(lambda value: jax.lax.stop_gradient(jnp.roll(value, 1, axis=-1)), values)

@@ -85,7 +85,7 @@ def interchange_loss(
         weights: as for `output_loss`.
     """
     embed, pos_embed = model.embed_tokens(tokens)
-    logits = run_interchanged(model, embed + pos_embed, jax.lax.stop_gradient(values), mask)
+    logits = run_interchanged(model, embed + pos_embed, values, mask)
     return output_loss(logits, targets, weights)
 
 

@@ -61,13 +61,11 @@ class Stack:
         tasks: the tasks.
         seeds: of the models of each task.
         recipe: how they are trained.
-        d_mlp: hidden units of an MLP; None for the tasks' own.
     """
 
     tasks: tuple[Task, ...]
     seeds: tuple[int, ...]
     recipe: Recipe
-    d_mlp: int | None = None
 
     @property
     def jobs(self) -> tuple[Job, ...]:
@@ -110,24 +108,14 @@ class Stack:
             configs[0],
             d_vocab=max(config.d_vocab for config in configs),
             d_vocab_out=max(config.d_vocab_out for config in configs),
-            d_mlp=self.d_mlp or configs[0].d_mlp,
+            d_mlp=min(self.recipe.d_mlp or configs[0].d_mlp, configs[0].d_mlp),
         )
 
     @cached_property
-    def narrow(self) -> "Stack | None":
-        """The same with narrow MLPs, to be trained first; None where the recipe has no such."""
-        recipe = self.recipe
-        if not recipe.narrow_epochs or recipe.narrow_d_mlp >= self.config.d_mlp:
-            return None
-        first = dataclasses.replace(
-            recipe,
-            epochs=recipe.narrow_epochs,
-            learning_rate=recipe.narrow_learning_rate,
-            narrow_epochs=0,
-        )
-        is_dense = recipe.narrow_labels == "dense"
-        tasks = tuple(task.densely_labelled() if is_dense else task for task in self.tasks)
-        return Stack(tasks, self.seeds, first, recipe.narrow_d_mlp)
+    def before(self) -> "Stack | None":
+        """The same models as they are trained first; None where they are not."""
+        first = self.recipe.before
+        return None if first is None else Stack(self.tasks, self.seeds, first)
 
     @cached_property
     def inputs(self) -> np.ndarray:
@@ -137,7 +125,9 @@ class Stack:
     @cached_property
     def epoch(self) -> Epoch:
         """The compiled epoch."""
-        return Epoch(self.config, self.recipe, self.tasks, self.inputs.shape[1])
+        is_dense = self.recipe.labels == "dense"
+        tasks = tuple(task.densely_labelled() if is_dense else task for task in self.tasks)
+        return Epoch(self.config, self.recipe, tasks, self.inputs.shape[1])
 
     @cached_property
     def data(self) -> TaskData:
@@ -153,18 +143,20 @@ class Stack:
             jnp.asarray(classes < sizes),
         )
 
-    def start(self, narrow: Mapping[str, Float[Array, "..."]] | None = None) -> State:
+    def start(self, before: Mapping[str, Float[Array, "..."]] | None = None) -> State:
         """The state before the first epoch.
 
         Args:
-            narrow: what the models of `narrow` have become, if there are such.
+            before: what the models of `before` have become, if there are such.
         """
         weights = [
-            self._pad(initial_weights(self.tasks[job.task], self.recipe, job.seed, self.d_mlp))
+            self._pad(
+                initial_weights(self.tasks[job.task], self.recipe, job.seed, self.config.d_mlp)
+            )
             for job in self.jobs
         ]
         stacked = jax.tree.map(lambda *arrays: jnp.stack(arrays), *weights)
-        return self.epoch.start(stacked if narrow is None else widen_mlps(narrow, stacked))
+        return self.epoch.start(stacked if before is None else widen_mlps(before, stacked))
 
     def models(self, is_active: np.ndarray) -> Models:
         """Which models an epoch trains."""
@@ -246,6 +238,9 @@ def stack_tasks(
         tasks: the tasks.
         seeds: of the models of each.
         recipe: how to train them; by default each task's own.
+
+    Raises:
+        ValueError: if a recipe would end with other MLPs than the tasks'.
     """
     groups: dict[object, list[Task]] = {}
     for task in tasks:
@@ -253,8 +248,13 @@ def stack_tasks(
         classes = 1 if task.config.is_regression else 2
         shape = dataclasses.replace(task.config, d_vocab=1, d_vocab_out=classes)
         chosen = recipe or task.recipe
+        if chosen.d_mlp is not None:
+            raise ValueError(
+                f"Expected d_mlp=None in the recipe that training ends with, got {chosen.d_mlp}: "
+                "the model has the task's MLPs then; give it to the recipe's `before`."
+            )
         # Stacked tasks are trained on equally many inputs: an epoch is as long as it is alone.
-        n_inputs = n_training_inputs(task, chosen)
+        n_inputs = tuple(n_training_inputs(task, stage) for stage in chosen.stages)
         scored = (task.first_scored, task.loss_weights)
         groups.setdefault((shape, chosen, n_inputs, scored), []).append(task)
     return tuple(

@@ -27,7 +27,7 @@ from interpbench_jax.weights import digest_weights, write_atomically
 
 Progress = Callable[[tuple[EpochRecord, ...], int], None]
 LOG_FILE = "log.jsonl"
-_NARROW = "narrow"
+_BEFORE = "before"
 
 
 class Standing(NamedTuple):
@@ -122,17 +122,22 @@ def _find_task(task: Task | str) -> Task:
 def _train_stack(
     stack: Stack, folder: Path | None, progress: Progress | None
 ) -> tuple[Trained, ...]:
-    before: list[EpochRecord] = []
-    narrow = None
-    if stack.narrow is not None:
-        inner = None if folder is None else folder / _NARROW
-        standing, before = _run_epochs(stack.narrow, stack.narrow.start(), inner, progress, [])
-        narrow = standing.best
-    standing, log = _run_epochs(stack, stack.start(narrow), folder, progress, before)
+    standing, log = _run_stages(stack, folder, progress)
     accuracies = stack.examine(standing.best)
     return tuple(
         _best_of(stack, standing, accuracies, task, log) for task in range(len(stack.tasks))
     )
+
+
+def _run_stages(
+    stack: Stack, folder: Path | None, progress: Progress | None
+) -> tuple[Standing, list[EpochRecord]]:
+    """Where a stack stands at the end of its recipe and of those before it; all records."""
+    if stack.before is None:
+        return _run_epochs(stack, stack.start(), folder, progress, [])
+    inner = None if folder is None else folder / _BEFORE
+    first, log = _run_stages(stack.before, inner, progress)
+    return _run_epochs(stack, stack.start(first.best), folder, progress, log)
 
 
 def _run_epochs(

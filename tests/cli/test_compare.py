@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from interpbench_jax import load_case, packaged_cases
+from interpbench_jax import load_case
 from interpbench_jax.bench.table import write_tables
+from interpbench_jax.cases import RASP_CASES
 from interpbench_jax.weights import digest_weights
 from tests.bench.fake_results import Fake, fake_bench
 
@@ -27,9 +28,9 @@ def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[s
 
 @pytest.fixture(scope="module")
 def fake() -> Fake:
-    """A benchmark of every packaged case, with the digests of the packaged models."""
-    made = fake_bench(methods=("exact", "noisy"), cases=packaged_cases())
-    digests = {case: digest_weights(load_case(case).weights) for case in packaged_cases()}
+    """A benchmark of every RASP case, with the digests of the packaged models."""
+    made = fake_bench(methods=("exact", "noisy"), cases=tuple(RASP_CASES))
+    digests = {case: digest_weights(load_case(case).weights) for case in RASP_CASES}
     results = [replace(row, model_digest=digests[row.case]) for row in made.results]
     return Fake(results, made.scores)
 
@@ -57,7 +58,7 @@ def test_compare(fake: Fake, bench: Path, tmp_path: Path) -> None:
     assert f"Only in {bench}: 16 runs: 3/exact/resample, " in " ".join(done.stdout.split())
     assert "Not the same: package_version differs in 16 of 16 runs" in done.stdout
     data = json.loads(run("compare", bench, tmp_path, "--universe", "qkv", "--json").stdout)
-    assert data["universe"] == "qkv" and len(data["changes"]) == len(packaged_cases()) == 16
+    assert data["universe"] == "qkv" and len(data["changes"]) == len(RASP_CASES) == 16
     (noisy,) = data["methods"]
     # All of sixteen differences are below zero: the exact p is 2 / 2^16.
     assert noisy["difference"] < 0 and noisy["p"] == pytest.approx(2 / 2**16)

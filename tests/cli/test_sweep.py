@@ -202,7 +202,7 @@ def test_devices(output: Output) -> None:
 
 
 def test_every_packaged_case(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("interpbench_jax.loading.packaged_cases", lambda: (CASE, OTHER))
+    monkeypatch.setattr("interpbench_jax.loading.packaged_cases", lambda: (CASE, OTHER, "ioi"))
     values = output.json("all", *N)
     assert [each["case_id"] for each in values["sweeps"]] == [CASE, OTHER]
 

@@ -1,4 +1,4 @@
-"""Training that begins with narrow MLPs."""
+"""Training in stages, the first with narrow MLPs."""
 
 import dataclasses
 from pathlib import Path
@@ -17,9 +17,9 @@ from tests.training.tiny_tasks import MOODS, PROMPTS, SENTENCES, SHORT
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
-GROWN = dataclasses.replace(
-    SHORT, epochs=2, narrow_epochs=1, narrow_d_mlp=3, narrow_learning_rate=1e-3
-)
+FIRST = dataclasses.replace(SHORT, epochs=1, learning_rate=1e-3, d_mlp=3, labels="dense")
+SECOND = dataclasses.replace(FIRST, epochs=1, learning_rate=5e-4, labels="own", before=FIRST)
+GROWN = dataclasses.replace(SHORT, epochs=2, before=SECOND)
 
 
 def test_a_wider_model_computes_the_same() -> None:
@@ -56,20 +56,20 @@ def test_epochs_are_counted_through(tmp_path: Path) -> None:
     trained = train(
         MOODS, recipe=GROWN, directory=tmp_path, progress=lambda _, total: totals.append(total)
     )
-    assert [record.epoch for record in trained.log] == [1, 2, 3]
-    assert trained.epoch in (2, 3) and trained.case.config == MOODS.config
-    assert totals[-1] == 3
+    assert [record.epoch for record in trained.log] == [1, 2, 3, 4]
+    assert trained.epoch in (3, 4) and trained.case.config == MOODS.config
+    assert totals == [1, 2, 4, 4]
     again = train(MOODS, recipe=GROWN, directory=tmp_path)  # nothing is left to do
     assert again.case.provenance["weights_sha256"] == trained.case.provenance["weights_sha256"]
-    assert [record.epoch for record in again.log] == [1, 2, 3]
+    assert [record.epoch for record in again.log] == [1, 2, 3, 4]
 
 
 class Stopped(Exception):
     """As if the process were killed after an epoch."""
 
 
-@pytest.mark.parametrize("last", [1, 2])
-def test_it_goes_on_in_either_stage(tmp_path: Path, last: int) -> None:
+@pytest.mark.parametrize("last", [1, 2, 3])
+def test_it_goes_on_in_every_stage(tmp_path: Path, last: int) -> None:
     def stop(records: object, total: int) -> None:
         done.append(total)
         if len(done) == last:
@@ -82,31 +82,41 @@ def test_it_goes_on_in_either_stage(tmp_path: Path, last: int) -> None:
     whole = train(MOODS, recipe=GROWN)
     digests = [each.case.provenance["weights_sha256"] for each in (resumed, whole)]
     assert digests[0] == digests[1]
-    assert [record.epoch for record in resumed.log] == [1, 2, 3]
+    assert [record.epoch for record in resumed.log] == [1, 2, 3, 4]
 
 
-def test_the_narrow_stage_is_another_stack() -> None:
-    stack = Stack((PROMPTS,), (0,), dataclasses.replace(GROWN, narrow_labels="dense"))
-    narrow = stack.narrow
-    assert narrow is not None and narrow.narrow is None
-    assert (narrow.config.d_mlp, stack.config.d_mlp) == (3, PROMPTS.config.d_mlp)
-    assert narrow.recipe.epochs == 1 and narrow.recipe.learning_rate == 1e-3
-    assert narrow.tasks[0].loss_weights == SENTENCES.loss_weights != PROMPTS.loss_weights
-    own = Stack((PROMPTS,), (0,), GROWN).narrow
-    assert own is not None and own.tasks == (PROMPTS,)
+def test_an_earlier_stage_is_another_stack() -> None:
+    assert GROWN.stages == (FIRST, SECOND, GROWN)
+    stack = Stack((PROMPTS,), (0,), GROWN)
+    second = stack.before
+    assert second is not None and second.before is not None
+    first = second.before
+    assert first.before is None and (first.recipe, second.recipe) == (FIRST, SECOND)
+    widths = [each.config.d_mlp for each in (first, second, stack)]
+    assert widths == [3, 3, PROMPTS.config.d_mlp]
+    # Only the first is trained on every position.
+    assert [each.epoch.tasks for each in (second, stack)] == [(PROMPTS,)] * 2
+    (dense,) = first.epoch.tasks
+    assert dense.loss_weights == SENTENCES.loss_weights != PROMPTS.loss_weights
 
 
-@pytest.mark.parametrize("changes", [{"narrow_epochs": 0}, {"narrow_d_mlp": 10_000}])
-def test_there_may_be_none(changes: dict[str, int]) -> None:
-    assert Stack((MOODS,), (0,), dataclasses.replace(GROWN, **changes)).narrow is None
+def test_no_wider_than_the_task() -> None:
+    wide = dataclasses.replace(GROWN, before=dataclasses.replace(FIRST, d_mlp=10_000))
+    before = Stack((MOODS,), (0,), wide).before
+    assert before is not None and before.config.d_mlp == MOODS.config.d_mlp
+
+
+def test_the_end_has_the_tasks_mlps() -> None:
+    with pytest.raises(ValueError, match="Expected d_mlp=None in the recipe that training ends"):
+        train(MOODS, recipe=FIRST)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"narrow_epochs": -1}, "Expected narrow_epochs as an int from 0, got -1"),
-        ({"narrow_d_mlp": 0}, "Expected narrow_d_mlp as an int from 1, got 0"),
-        ({"narrow_learning_rate": 0.0}, "Expected narrow_learning_rate as a number above 0"),
+        ({"d_mlp": 0}, "Expected d_mlp as an int from 1 or None, got 0"),
+        ({"d_mlp": 2, "before": FIRST}, "up to the 2 of what follows, got 3"),
+        ({"d_mlp": 2, "before": SHORT}, "up to the 2 of what follows, got None"),
     ],
 )
 def test_wrong_settings_are_refused(changes: dict[str, object], message: str) -> None:
