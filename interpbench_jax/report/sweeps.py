@@ -39,12 +39,14 @@ def areas_by_universe(
     """ROC-AUC by universe, with how many items the circuit has there and of how many.
 
     Edges are scored in their own universe and the coarser ones, nodes in their own; empty where
-    the circuit is not known. Where positions were patched alone, the largest effect counts.
+    the circuit is not known. Effects count by their size, as an edge matters that makes outputs
+    better when it is cut; where positions were patched alone, the largest does.
     """
     if circuit is None:
         return {}
     shape, space = (circuit.n_layers, circuit.n_heads), _universe_of(result)
-    effects = result.effects if result.positions is None else result.effects.max(axis=-1)
+    sizes = abs(result.effects)
+    effects = sizes if result.positions is None else sizes.max(axis=-1)
     if isinstance(result.names[0], Edge):
         areas = edge_auc_by_universe(effects, circuit, space)
         return {
@@ -84,7 +86,8 @@ def sweep_row(
     """A sweep as a row among others."""
     assert isinstance(result.ablation, str), "a sweep of one ablation"
     areas = {name: area for name, (area, _, _) in areas_by_universe(result, circuit).items()}
-    return SweepRow(case_id, result.ablation, result.metric, float(result.effects.max()), areas)
+    largest = max(result.effects.min(), result.effects.max(), key=abs)
+    return SweepRow(case_id, result.ablation, result.metric, float(largest), areas)
 
 
 def _universe_of(result: "SweepResult[Edge] | SweepResult[Node]") -> UniverseName:

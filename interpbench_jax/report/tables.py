@@ -29,7 +29,7 @@ class SweepRow(NamedTuple):
         case_id: of which case.
         ablation: what took the place of the outputs.
         metric: the unit of the effects.
-        largest: the largest effect.
+        largest: the effect of largest size, with its sign.
         areas: ROC-AUC by universe, None where it is not defined; empty without a known circuit.
     """
 
@@ -116,8 +116,8 @@ def circuit_tree(circuit: Circuit) -> Tree:
 
 
 def effects_table(title: str, rows: Sequence[EffectRow], top: int) -> Table:
-    """The largest effects, with bars, and whether the circuit holds each."""
-    ordered = sorted(rows, key=lambda row: -row.effect)
+    """The effects of largest size, with bars, and whether the circuit holds each."""
+    ordered = sorted(rows, key=lambda row: -abs(row.effect))
     shown = ordered[:top]
     caption = None
     if len(ordered) > len(shown):
@@ -143,7 +143,7 @@ def effects_table(title: str, rows: Sequence[EffectRow], top: int) -> Table:
     largest = max((abs(row.effect) for row in shown), default=0.0) or 1.0
     marks = {True: Text("yes", "green"), False: Text("no", "dim"), None: Text("?", "dim")}
     for row in shown:
-        bar = "█" * round(_BAR * max(row.effect, 0) / largest)
+        bar = "█" * round(_BAR * abs(row.effect) / largest)
         where = [*map(Text, row.ends), *([str(row.position)] if by_position else [])]
         table.add_row(*where, f"{row.effect:.3g}", bar, marks[row.in_circuit])
     return table
