@@ -11,6 +11,7 @@ import numpy as np
 from interpbench_jax import circuit
 from interpbench_jax.circuit import UniverseName
 from interpbench_jax.config import TransformerConfig
+from interpbench_jax.metrics import METRICS
 from interpbench_jax.sites import Edge, Node, writers
 from interpbench_jax.sweeps.calls import Call
 from interpbench_jax.sweeps.edits import (
@@ -26,7 +27,7 @@ from interpbench_jax.sweeps.parts import check_pyarrow
 from interpbench_jax.sweeps.plan import Place, SweepPlan, plan_job
 from interpbench_jax.sweeps.request import Checked, Request, check_request
 from interpbench_jax.sweeps.result import Name, SweepResult
-from interpbench_jax.sweeps.run import Job, run_job
+from interpbench_jax.sweeps.run import Inputs, Job, run_job
 from interpbench_jax.sweeps.saved import describe_job, table_of
 from interpbench_jax.sweeps.store import SweepStore, check_folder
 from interpbench_jax.sweeps.suffix import Entry
@@ -121,7 +122,15 @@ def name_effects(
     effects: np.ndarray,
     logits: np.ndarray | None,
 ) -> SweepResult[Name]:
-    """The effects of all edits, in the shape and with the names that were asked for."""
+    """The effects of all edits, in the shape and with the names that were asked for.
+
+    What an input's own outputs replace has no effect, which is then 0 and not a rounding error:
+    otherwise rounding would order the edits.
+    """
+    if checked.scoring.metric in METRICS.values() and _are_their_own_sources(checked.inputs):
+        is_changed = np.asarray([ablation != "resample" for ablation in checked.ablations])
+        rows = effects.reshape(len(is_changed), -1)
+        effects = np.where(is_changed[:, None], rows, 0.0)
     n_positions = () if checked.positions is None else (len(checked.positions),)
     shape = (len(checked.ablations),) * checked.several + (len(wanted.names), *n_positions)
     return SweepResult(
@@ -135,6 +144,11 @@ def name_effects(
         n_inputs=len(checked.inputs.clean),
         plan=plan,
     )
+
+
+def _are_their_own_sources(inputs: Inputs) -> bool:
+    """Whether the corrupted inputs are the clean ones."""
+    return np.array_equal(inputs.clean, inputs.corrupted)
 
 
 def _open_store(
