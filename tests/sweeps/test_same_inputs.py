@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from interpbench_jax import Case, edge_auc_by_universe, load_case, sweep_edges, sweep_nodes
-from interpbench_jax.axes import Array
-from interpbench_jax.metrics import logit_difference_drop
+from interpbench_jax.metrics import Logits, PerInput, Targets, logit_difference_drop
 from interpbench_jax.sweeps import sweep_many
 
 
@@ -43,7 +42,7 @@ def test_one_other_input_is_enough(case: Case, tokens: np.ndarray) -> None:
 
 
 def test_a_metric_of_ones_own_is_left_alone(case: Case, tokens: np.ndarray) -> None:
-    def above_one(logits: Array, clean_logits: Array, targets: Array) -> Array:
+    def above_one(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
         return 1 + logit_difference_drop(logits, clean_logits, targets)
 
     found = sweep_edges(case.model, tokens, tokens, metric=above_one)
