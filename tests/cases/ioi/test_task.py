@@ -99,7 +99,7 @@ def test_labels_of_the_prompts_are_the_samples_targets() -> None:
 def test_the_two_cases_differ_in_what_they_are_trained_on() -> None:
     assert isinstance(CASES["ioi"], IoiTask) and isinstance(CASES["ioi_next_token"], IoiTask)
     assert not TASK.predicts_next_token and NEXT_TOKEN.predicts_next_token
-    told = {"case_id", "description", "note", "predicts_next_token", "recipe"}
+    told = {"case_id", "description", "note", "predicts_next_token"}
     for field in dataclasses.fields(IoiTask):
         same = getattr(TASK, field.name) == getattr(NEXT_TOKEN, field.name)
         assert same == (field.name not in told), field.name
