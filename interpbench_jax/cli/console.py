@@ -112,7 +112,10 @@ def main_cases() -> tuple[str, ...]:
 
     cases = tuple(case for case in packaged_cases() if case in RASP_CASES)
     if not cases:
-        raise ValueError("Expected cases: this installation carries none; name a folder or --repo.")
+        raise ValueError(
+            "Expected cases: this installation carries none; reinstall interpbench-jax or, where a "
+            "command takes them, name a folder or --repo."
+        )
     return cases
 
 
