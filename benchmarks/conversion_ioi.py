@@ -103,15 +103,16 @@ def _prepare(way: str, folder: Path) -> Callable[[], Mapping[str, "np.ndarray"]]
             return {name: tensor.numpy().copy() for name, tensor in state.items()}
 
         return load_by_torch
-    from conversion.convert import convert_case
-    from conversion.upstream_files import find_upstream_files
+    from interpbench_conversion.convert import convert_case
+    from interpbench_conversion.upstream_files import find_upstream_files
+
     from interpbench_jax import load_case
     from interpbench_jax.cases import CASES
 
     assert CASES  # `load_case` imports them only when it is called
     if way == "load":
         return lambda: load_case("synthetic", folder).weights
-    from conversion.vocabulary import KeptTokens
+    from interpbench_conversion.vocabulary import KeptTokens
 
     token_ids = tuple(range(0, D_VOCAB, D_VOCAB // KEPT_TOKENS))[:KEPT_TOKENS]
     n_ctx = 16 if way == "keep-positions" else None
@@ -167,7 +168,7 @@ def main() -> None:
         return
     if arguments.rounds < 1:
         parser.error("expected at least one round")
-    from conversion.to_torch import write_upstream
+    from interpbench_conversion.to_torch import write_upstream
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = write_upstream(make_case(arguments.seed), Path(temporary) / "synthetic")

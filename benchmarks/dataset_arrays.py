@@ -14,8 +14,7 @@ import jax
 import numpy as np
 import pyarrow as pa
 from datasets.table import InMemoryTable
-
-from hf_dataset.arrays import to_jax
+from interpbench_dataset.arrays import to_jax
 
 WIDTH = 11
 COLUMNS = ("input_ids", "corrupted_input_ids", "target", "corrupted_target")

@@ -6,11 +6,14 @@ Names are looked up when they are first used, so that importing the package stay
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from hf_dataset.alias import install as _install_alias
+from interpbench_dataset.alias import install as _install_alias
+
+from interpbench_jax.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from hf_dataset.arrays import to_jax as to_jax
-    from hf_dataset.loading import load_dataset as load_dataset
+    from interpbench_dataset.arrays import to_jax as to_jax
+    from interpbench_dataset.loading import load_dataset as load_dataset
+
     from interpbench_jax.case import Case as Case
     from interpbench_jax.case import read_case as read_case
     from interpbench_jax.cases import CASES as CASES
@@ -76,11 +79,9 @@ if TYPE_CHECKING:
     from interpbench_jax.sweeps import sweep_neurons as sweep_neurons
     from interpbench_jax.sweeps import sweep_nodes as sweep_nodes
 
-__version__ = "0.1.0"
-
 _HOMES = {
-    "hf_dataset.arrays": ("to_jax",),
-    "hf_dataset.loading": ("load_dataset",),
+    "interpbench_dataset.arrays": ("to_jax",),
+    "interpbench_dataset.loading": ("load_dataset",),
     "case": ("Case", "read_case"),
     "cases": ("CASES",),
     "certificates": ("Certificate", "read_certificate"),
@@ -139,7 +140,7 @@ _HOMES = {
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = sorted(_HOME_OF)  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = sorted({*_HOME_OF, "__version__"})  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> object:
@@ -152,7 +153,7 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME_OF})
+    return __all__
 
 
 # Imports nothing: `datasets` is left alone until something imports it.

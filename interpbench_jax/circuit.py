@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
+from interpbench_jax.extras import needs_extra
 from interpbench_jax.jsontext import check_format, parse_json_object
 from interpbench_jax.masks import edge_mask
 from interpbench_jax.sites import (
@@ -267,7 +268,8 @@ class Circuit:
         Raises:
             ImportError: if networkx is not installed.
         """
-        import networkx
+        with needs_extra("analysis", "A circuit as a graph"):
+            import networkx
 
         edges = self.edges if name is None else sorted(self.in_universe(name), key=str)
         graph = networkx.DiGraph(n_layers=self.n_layers, n_heads=self.n_heads)

@@ -5,7 +5,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from hf_dataset.packaged import model_ids, packaged_models
+from interpbench_dataset.packaged import model_ids, packaged_models
+
 from interpbench_jax.case import Case, is_case_directory, read_case
 from interpbench_jax.sites import Node
 
@@ -59,12 +60,12 @@ def load_case(
 
     Raises:
         FileNotFoundError: if the case is not packaged, or the folder holds no such case.
-        conversion.errors.UpstreamFormatError: if a file of upstream's is not understood; a
+        interpbench_conversion.errors.UpstreamFormatError: if a file of upstream's is not understood; a
             ValueError.
         ValueError: if a file of ours is not, the source is neither a folder nor a repository,
             something that is for the Hub is given for the packaged models, or `tokens` says
             `"prompts"` for a case that has none.
-        conversion.hub.HubError: if the Hub does not give the files; an OSError.
+        interpbench_conversion.hub.HubError: if the Hub does not give the files; an OSError.
     """
     case_id = str(case_id)
     _check_tokens(case_id, tokens)
@@ -81,7 +82,7 @@ def load_case(
             f"'someone/models' as the source of case {case_id!r}, got {str(source)!r}, which is no "
             "folder here."
         )
-    from conversion.hub import DEFAULT_REPO, DEFAULT_REVISION, fetch_case
+    from interpbench_conversion.hub import DEFAULT_REPO, DEFAULT_REVISION, fetch_case
 
     fetched = fetch_case(
         case_id,
@@ -148,10 +149,11 @@ def _load_directory(
                 "by that name, or give another source."
             )
         return case
-    from conversion.convert import convert_case
-    from conversion.metadata import find_metadata
-    from conversion.upstream_files import find_upstream_files
-    from conversion.vocabulary import KeptTokens
+    from interpbench_conversion.convert import convert_case
+    from interpbench_conversion.metadata import find_metadata
+    from interpbench_conversion.upstream_files import find_upstream_files
+    from interpbench_conversion.vocabulary import KeptTokens
+
     from interpbench_jax.cases import CASES, IoiTask
 
     files = find_upstream_files(directory)

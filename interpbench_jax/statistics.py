@@ -11,6 +11,8 @@ from itertools import combinations
 import numpy as np
 from jaxtyping import Float
 
+from interpbench_jax.extras import needs_extra
+
 RESAMPLES = 10_000
 
 _LEVEL = 0.95
@@ -75,13 +77,8 @@ def wilcoxon_p(first: Float[np.ndarray, " cases"], second: Float[np.ndarray, " c
         ValueError: if the lengths differ, there is no case, or a value is not finite.
     """
     _check_pairs(first, second)
-    try:
+    with needs_extra("bench", "The Wilcoxon test"):
         from scipy.stats import wilcoxon
-    except ImportError as error:
-        raise ImportError(
-            f"Expected scipy, which the Wilcoxon test needs, found none ({error}): "
-            "pip install 'interpbench-jax[bench]'."
-        ) from error
     difference = without_noise(first, second)
     is_zero = difference == 0
     if is_zero.all():

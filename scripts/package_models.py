@@ -12,9 +12,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from hf_dataset.builder import build, check
-from hf_dataset.models import MODEL_FILES, model_path
-from hf_dataset.packaged import packaged_folder
+from interpbench_dataset.builder import build, check
+from interpbench_dataset.models import MODEL_FILES, model_path
+from interpbench_dataset.packaged import packaged_folder
+
 from interpbench_jax.cases import CASES
 from interpbench_jax.certificates import read_certificate
 from interpbench_jax.weights import write_atomically

@@ -14,8 +14,9 @@ import sys
 import time
 from collections.abc import Sequence
 
-from hf_dataset.models import model_path
-from hf_dataset.packaged import packaged_folder
+from interpbench_dataset.models import model_path
+from interpbench_dataset.packaged import packaged_folder
+
 from interpbench_jax.bench.paper import (
     PAPER_METHODS,
     SMALLEST_THRESHOLD,

@@ -12,9 +12,9 @@ from flax import nnx
 # Before anything of ours is imported: every annotation, shapes included, is checked at each call.
 # Not in the two modules that walk hostile bytes: tests bound their time, and a check at every
 # opcode makes them twenty times slower.
-_FOLDER = Path(__file__).resolve().parents[1] / "conversion"
+_FOLDER = Path(__file__).resolve().parents[1] / "conversion/interpbench_conversion"
 _CONVERSION = {path.stem for path in _FOLDER.glob("*.py")} - {"__init__", "pickles", "torch_files"}
-_CHECKED = ["interpbench_jax", *(f"conversion.{name}" for name in sorted(_CONVERSION))]
+_CHECKED = ["interpbench_jax", *(f"interpbench_conversion.{name}" for name in sorted(_CONVERSION))]
 jaxtyping.install_import_hook(_CHECKED, "beartype.beartype")
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")

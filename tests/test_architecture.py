@@ -12,12 +12,20 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("interpbench_jax", "conversion", "hf_dataset")
+# What is installed, and the folder of the repository that it lies in.
+PACKAGES = {
+    "interpbench_jax": "",
+    "interpbench_conversion": "conversion",
+    "interpbench_dataset": "hf_dataset",
+}
+FOLDERS = tuple(f"{folder}/{package}".lstrip("/") for package, folder in PACKAGES.items())
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 80
 
 # Data flows from left to right; a module imports only what is to its left.
 ORDER: tuple[str, ...] = (
+    "version",
+    "extras",
     "axes",
     "jsontext",
     "sites",
@@ -57,18 +65,23 @@ MAY_IMPORT: dict[str, set[str]] = {
     "inputs": _left_of("model") | {"case", "metrics"},
     # It reads cases, runs methods and scores them; methods still meet no truth.
     "bench": {*ORDER, "cases", "inputs"},
-    "conversion": {"axes", "sites", "config", "masks", "circuit", "weights", "case"},
+    "interpbench_conversion": _left_of("model"),
 }
 # The modules that join everything.
 MAY_IMPORT |= {
     # The folder that an installation carries is known in one place, which knows nothing of ours.
-    "hf_dataset.packaged": set(),
-    "loading": {*MAY_IMPORT, "hf_dataset.packaged"},
-    "cli": {*MAY_IMPORT, "loading", "conversion.verify", "hf_dataset", FRONT},
-    FRONT: {*MAY_IMPORT, "loading", "hf_dataset"} - {"conversion"},
-    "hf_dataset": {*MAY_IMPORT, "loading", "hf_dataset.packaged"},
-    # Certificates run the converted model; so nothing else of `conversion` may import them.
-    "conversion.verify": {*MAY_IMPORT["conversion"], "conversion", "model", "interventions"},
+    "interpbench_dataset.packaged": set(),
+    "loading": {*MAY_IMPORT, "interpbench_dataset.packaged"},
+    "cli": {*MAY_IMPORT, "loading", "interpbench_conversion.verify", "interpbench_dataset", FRONT},
+    FRONT: {*MAY_IMPORT, "loading", "interpbench_dataset"} - {"interpbench_conversion"},
+    "interpbench_dataset": {*MAY_IMPORT, "loading", "interpbench_dataset.packaged"},
+    # Certificates run the converted model; so nothing else of that package may import them.
+    "interpbench_conversion.verify": {
+        *MAY_IMPORT["interpbench_conversion"],
+        "interpbench_conversion",
+        "model",
+        "interventions",
+    },
 }
 # The modules that work without JAX, beyond what they import of ours.
 WITHOUT_JAX = ("sites", "config", "circuit", "weights", "case", "scores", "statistics", "report")
@@ -113,6 +126,8 @@ def imports(tree: ast.AST, in_function: bool = False) -> Iterator[Import]:
 def unit_of(path: Path) -> str:
     """What the rules call a file: a module or a subpackage of ours, or another package."""
     package, *rest = path.with_suffix("").parts
+    if package in PACKAGES.values():
+        package, *rest = rest
     if package != "interpbench_jax":
         name = ".".join((package, *rest))
         return name if name in MAY_IMPORT else package
@@ -134,7 +149,7 @@ def unit_of_import(module: str, root: Path) -> str | None:
 def import_violations(root: Path) -> list[str]:
     """Imports of ours that go from right to left, or past a boundary."""
     found = []
-    for path, tree in sources(root, *PACKAGES):
+    for path, tree in sources(root, *FOLDERS):
         unit = unit_of(path)
         if unit not in MAY_IMPORT:
             found.append(f"{path}: no rule says what it may import; add it to this test's table")
@@ -151,11 +166,11 @@ def import_violations(root: Path) -> list[str]:
 def third_party_violations(root: Path) -> list[str]:
     """Imports of torch outside `conversion`, or at its top level; of JAX where none is needed."""
     found = []
-    for path, tree in sources(root, *PACKAGES, "scripts", "examples"):
+    for path, tree in sources(root, *FOLDERS, "scripts", "examples"):
         unit = unit_of(path)
         for module, line, in_function in imports(tree):
             package = module.partition(".")[0]
-            if package in TORCH and not (unit == "conversion" and in_function):
+            if package in TORCH and not (unit == "interpbench_conversion" and in_function):
                 found.append(f"{path}:{line} imports {package}")
             if package in ("jax", "flax") and unit in WITHOUT_JAX:
                 found.append(f"{path}:{line} imports {package}, and {unit} works without it")
@@ -164,7 +179,7 @@ def third_party_violations(root: Path) -> list[str]:
 
 def name_violations(root: Path) -> list[str]:
     """Modules whose name says nothing."""
-    paths = (path for folder in (*PACKAGES, "tests") for path in (root / folder).rglob("*"))
+    paths = (path for folder in (*FOLDERS, "tests") for path in (root / folder).rglob("*"))
     return [str(path.relative_to(root)) for path in paths if path.stem in BAD_NAMES]
 
 
@@ -186,7 +201,7 @@ def init_violations(root: Path) -> list[str]:
     """Statements in an `__init__.py` that do more than give names out."""
     return [
         f"{path}:{node.lineno} does more than re-export"
-        for path, tree in sources(root, *PACKAGES)
+        for path, tree in sources(root, *FOLDERS)
         if path.name == "__init__.py"
         for node in tree.body
         if not _is_reexport(node, path)
@@ -196,7 +211,7 @@ def init_violations(root: Path) -> list[str]:
 def size_violations(root: Path) -> list[str]:
     """Files and functions that are too long to read."""
     found = []
-    for path, tree in sources(root, *PACKAGES):
+    for path, tree in sources(root, *FOLDERS):
         lines = len((root / path).read_text(encoding="utf-8").splitlines())
         if lines > MAX_FILE_LINES:
             found.append(f"{path} has {lines} lines; at most {MAX_FILE_LINES}")
@@ -227,8 +242,8 @@ def test_the_repository_keeps(rule: str) -> None:
 
 
 def test_the_repository_was_read() -> None:
-    units = {unit_of(path) for path, _ in sources(ROOT, *PACKAGES)}
-    assert {"axes", "sites", "circuit", "model", "rasp", "conversion", FRONT} <= units
+    units = {unit_of(path) for path, _ in sources(ROOT, *FOLDERS)}
+    assert {"axes", "sites", "circuit", "model", "rasp", "interpbench_conversion", FRONT} <= units
 
 
 # Violations planted in a small repository
@@ -266,12 +281,17 @@ PLANTED = [
     ("imports", "cases/case_3.py", "from interpbench_jax.metrics import METRICS", None),
     ("imports", "training/loss.py", "from interpbench_jax.discovery import METHODS", "discovery"),
     ("imports", "training/loss.py", "from interpbench_jax.cases import CASES", None),
-    ("imports", "sites.py", "import conversion.convert", "of conversion"),
-    ("imports", "case.py", "from conversion import hub", "of conversion"),
-    ("imports", "loading.py", "from conversion.convert import convert_case", None),
-    ("imports", "loading.py", "from hf_dataset.packaged import packaged_models", None),
-    ("imports", "loading.py", "from hf_dataset.loading import load_dataset", "of hf_dataset"),
-    ("imports", "cli.py", "from conversion import hub", None),
+    ("imports", "sites.py", "import interpbench_conversion.convert", "of interpbench_conversion"),
+    ("imports", "case.py", "from interpbench_conversion import hub", "of interpbench_conversion"),
+    ("imports", "loading.py", "from interpbench_conversion.convert import convert_case", None),
+    ("imports", "loading.py", "from interpbench_dataset.packaged import packaged_models", None),
+    (
+        "imports",
+        "loading.py",
+        "from interpbench_dataset.loading import load_dataset",
+        "of interpbench_dataset",
+    ),
+    ("imports", "cli.py", "from interpbench_conversion import hub", None),
     ("imports", "report/table.py", "from interpbench_jax.cli import main", "of cli"),
     ("imports", "report/table.py", "from interpbench_jax import load_case", "of interpbench_jax"),
     ("imports", "bench/run.py", "from interpbench_jax.discovery import METHODS", None),
@@ -282,20 +302,70 @@ PLANTED = [
     ("imports", "discovery/eap.py", "from interpbench_jax.bench import x", "of bench"),
     ("imports", "cli/bench.py", "from interpbench_jax.bench.run import run", None),
     ("imports", "__init__.py", "from interpbench_jax.sites import Node as Node", None),
-    ("imports", "__init__.py", "import conversion", "of conversion"),
+    ("imports", "__init__.py", "import interpbench_conversion", "of interpbench_conversion"),
     ("imports", "extras.py", "", "no rule says"),
-    ("imports", "../conversion/a.py", "from interpbench_jax.case import Case", None),
-    ("imports", "../conversion/a.py", "from interpbench_jax.model import x", "of model"),
-    ("imports", "../conversion/a.py", "from interpbench_jax import model", "of model"),
-    ("imports", "../conversion/a.py", "from conversion.verify import x", "of conversion.verify"),
-    ("imports", "../conversion/a.py", "from conversion import verify", "of conversion.verify"),
-    ("imports", "../conversion/verify.py", "from interpbench_jax.model import x", None),
-    ("imports", "../conversion/verify.py", "from interpbench_jax.sweeps import x", "of sweeps"),
-    ("imports", "../hf_dataset/packaged.py", "from interpbench_jax.case import x", "of case"),
+    (
+        "imports",
+        "../conversion/interpbench_conversion/a.py",
+        "from interpbench_jax.case import Case",
+        None,
+    ),
+    (
+        "imports",
+        "../conversion/interpbench_conversion/a.py",
+        "from interpbench_jax.model import x",
+        "of model",
+    ),
+    (
+        "imports",
+        "../conversion/interpbench_conversion/a.py",
+        "from interpbench_jax import model",
+        "of model",
+    ),
+    (
+        "imports",
+        "../conversion/interpbench_conversion/a.py",
+        "from interpbench_conversion.verify import x",
+        "of interpbench_conversion.verify",
+    ),
+    (
+        "imports",
+        "../conversion/interpbench_conversion/a.py",
+        "from interpbench_conversion import verify",
+        "of interpbench_conversion.verify",
+    ),
+    (
+        "imports",
+        "../conversion/interpbench_conversion/verify.py",
+        "from interpbench_jax.model import x",
+        None,
+    ),
+    (
+        "imports",
+        "../conversion/interpbench_conversion/verify.py",
+        "from interpbench_jax.sweeps import x",
+        "of sweeps",
+    ),
+    (
+        "imports",
+        "../hf_dataset/interpbench_dataset/packaged.py",
+        "from interpbench_jax.case import x",
+        "of case",
+    ),
     ("third party", "sites.py", "def f():\n    import torch", "imports torch"),
     ("third party", "cli.py", "from transformer_lens import x", "imports transformer_lens"),
-    ("third party", "../conversion/a.py", "import torch.nn", "imports torch"),
-    ("third party", "../conversion/a.py", "def f():\n    from torch import nn", None),
+    (
+        "third party",
+        "../conversion/interpbench_conversion/a.py",
+        "import torch.nn",
+        "imports torch",
+    ),
+    (
+        "third party",
+        "../conversion/interpbench_conversion/a.py",
+        "def f():\n    from torch import nn",
+        None,
+    ),
     ("third party", "../examples/a.py", "import torch", "imports torch"),
     ("third party", "report/plot.py", "def f():\n    import jax.numpy", "report works without it"),
     ("third party", "model/mlp.py", "from flax import nnx", None),

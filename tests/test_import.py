@@ -11,17 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from interpbench_conversion.convert import convert_weights
 from jaxtyping import TypeCheckError
 
 import interpbench_jax
-from conversion.convert import convert_weights
 from interpbench_jax.metrics import kl_divergence
 from interpbench_jax.scores import roc_auc
 from tests.fixtures import random_weights, tiny_config
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = {
-    "conversion",
+    "interpbench_conversion",
     "datasets",
     "flax",
     "huggingface_hub",

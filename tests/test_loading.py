@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from interpbench_conversion.errors import UpstreamFormatError
 
-from conversion.errors import UpstreamFormatError
 from interpbench_jax import load_case, packaged_cases
 from tests.fixtures import UPSTREAM, requires_upstream
 from tests.tiny_models import make_model, write_model
@@ -33,7 +33,7 @@ def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: object, **options: object) -> None:
         raise AssertionError(f"the Hub was asked for {args}, {options}")
 
-    monkeypatch.setattr("conversion.hub.fetch_case", fail)
+    monkeypatch.setattr("interpbench_conversion.hub.fetch_case", fail)
 
 
 # Packaged
@@ -106,7 +106,7 @@ def test_the_words_win_over_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def fetch(case_id: str, **options: object) -> None:
         raise FetchedError(case_id, options["repo_id"])
 
-    monkeypatch.setattr("conversion.hub.fetch_case", fetch)
+    monkeypatch.setattr("interpbench_conversion.hub.fetch_case", fetch)
     weights = make_model("3").weights["embed.W_E"]
     np.testing.assert_array_equal(load_case("3").weights["embed.W_E"], weights)
     with pytest.raises(FetchedError, match="cybershiptrooper/InterpBench"):
@@ -133,7 +133,7 @@ import pathlib, sys
 import interpbench_jax.loading as loading
 loading.packaged_models = lambda: pathlib.Path(sys.argv[1])
 loading.load_case("11")
-heavy = ("jax", "flax", "conversion", "huggingface_hub", "datasets", "interpbench_jax.cases")
+heavy = ("jax", "flax", "interpbench_conversion", "huggingface_hub", "datasets", "interpbench_jax.cases")
 print([name for name in heavy if name in sys.modules])
 """
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import importlib.metadata
 import json
 import zlib
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from interpbench_jax.config import TransformerConfig
 from interpbench_jax.discovery import METHODS, AblationName, Method
 from interpbench_jax.discovery.ablations import ABLATION_NAMES
 from interpbench_jax.discovery.method import FineUniverse, default_objective
+from interpbench_jax.version import __version__
 from interpbench_jax.weights import digest_weights
 
 UNIVERSE: FineUniverse = "qkv"
@@ -201,7 +201,7 @@ def facts_of(run: Run, subject: Subject, pairs: Pairs, settings: BenchSettings) 
         metric=task.own_metric or default_objective(method.objective, subject.case.config),
         n_inputs=settings.n_inputs or len(pairs),
         settings=_settings_as_json(method.settings),
-        package_version=importlib.metadata.version("interpbench-jax"),
+        package_version=__version__,
         jax_version=jax.__version__,
         device=jax.devices()[0].device_kind,
         precision=str(np.dtype(subject.case.model.dtype)),

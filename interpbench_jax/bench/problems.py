@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from interpbench_jax.extras import needs_extra
+
 if TYPE_CHECKING:
     from jsonschema import ValidationError
 
@@ -49,13 +51,8 @@ def check_schema(data: Any, schema: Mapping[str, Any]) -> list[Problem]:
     Raises:
         ImportError: if jsonschema is not installed.
     """
-    try:
+    with needs_extra("bench", "Checking submissions"):
         from jsonschema import Draft202012Validator
-    except ImportError as error:
-        raise ImportError(
-            f"Expected jsonschema, which checks submissions, found none ({error}): "
-            "pip install 'interpbench-jax[bench]'."
-        ) from error
     errors = Draft202012Validator(schema).iter_errors(data)
     return [Problem(_path_of(error), _say(error)) for error in errors]
 

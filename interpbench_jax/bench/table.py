@@ -16,6 +16,7 @@ from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, TypeVar, get_args
 
 from interpbench_jax.circuit import UNIVERSES
+from interpbench_jax.extras import needs_extra
 from interpbench_jax.report.rows import LEVELS, ResultRow, ScoreRow
 from interpbench_jax.weights import write_atomically
 
@@ -322,12 +323,7 @@ _RULES: Mapping[type, tuple[Rule, ...]] = {
 
 
 def _pyarrow() -> tuple[ModuleType, ModuleType]:
-    try:
+    with needs_extra("bench", "Reading and writing a benchmark's tables"):
         import pyarrow
         import pyarrow.parquet
-    except ImportError as error:
-        raise ImportError(
-            f"Expected pyarrow, which keeps a benchmark's tables, found none ({error}): "
-            "pip install 'interpbench-jax[bench]'."
-        ) from error
     return pyarrow, pyarrow.parquet

@@ -120,7 +120,7 @@ def convert(
     if layout == "ours":
         folder = loaded.save(destination)
     else:
-        from conversion.to_torch import write_upstream
+        from interpbench_conversion.to_torch import write_upstream
 
         upstream_layout = "v1" if layout == "upstream-v1" else "current"
         folder = write_upstream(loaded, destination, layout=upstream_layout)
@@ -150,7 +150,8 @@ def verify(
     a softmax turns the rounding of large scores into errors that no implementation avoids.
     """
     use_cache(no_cache)
-    from conversion.verify import certify_conversion, read_oracle
+    from interpbench_conversion.verify import certify_conversion, read_oracle
+
     from interpbench_jax.report import certificate_table
     from interpbench_jax.report.tables import ErrorRow
 

@@ -127,8 +127,8 @@ def _folder(case: str, repo: str) -> Path | None:
     given = _given_folder(case)
     if given is not None or repo != PACKAGED:
         return given
-    from hf_dataset.loading import packaged_folder
-    from hf_dataset.models import model_path
+    from interpbench_dataset.loading import packaged_folder
+    from interpbench_dataset.models import model_path
 
     return packaged_folder() / model_path(case)
 

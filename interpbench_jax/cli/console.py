@@ -74,7 +74,7 @@ def load(case: str, repo: str, revision: str | None, tokens: "KeptTokensName" = 
     Raises:
         FileNotFoundError: if there is no such folder, or the case is not packaged.
         ValueError: if the files are not understood, or a revision is given with packaged models.
-        conversion.hub.HubError: if the Hub does not give the files; an OSError.
+        interpbench_conversion.hub.HubError: if the Hub does not give the files; an OSError.
     """
     from interpbench_jax.loading import load_case
 

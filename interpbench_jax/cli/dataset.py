@@ -21,8 +21,8 @@ FolderArgument = Annotated[
 @app.command()
 def build(folder: FolderArgument = None, as_json: JsonOption = False) -> None:
     """Write the tables, the card and the Croissant file, whole or not at all."""
-    from hf_dataset.builder import build as build_dataset
-    from hf_dataset.loading import packaged_folder
+    from interpbench_dataset.builder import build as build_dataset
+    from interpbench_dataset.loading import packaged_folder
 
     console = Console(stderr=True)
     shown = None if as_json else lambda line: console.print(line, highlight=False)
@@ -48,8 +48,8 @@ def build(folder: FolderArgument = None, as_json: JsonOption = False) -> None:
 @app.command()
 def check(folder: FolderArgument = None, as_json: JsonOption = False) -> None:
     """Compare a folder with what the builder gives; exits with 1 where they differ."""
-    from hf_dataset.builder import check as check_dataset
-    from hf_dataset.loading import packaged_folder
+    from interpbench_dataset.builder import check as check_dataset
+    from interpbench_dataset.loading import packaged_folder
 
     directory = folder or packaged_folder()
     problems = check_dataset(directory)
@@ -72,6 +72,6 @@ def upload(
     folder: FolderArgument = None,
 ) -> None:
     """Upload the folder to the Hub in one commit; HF_TOKEN or `hf auth login` says who you are."""
-    from hf_dataset.upload import upload as upload_dataset
+    from interpbench_dataset.upload import upload as upload_dataset
 
     Console().print(upload_dataset(repo_id, folder=folder), highlight=False)

@@ -6,6 +6,7 @@ be reached or refused.
 
 import gc
 import sys
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -22,6 +23,7 @@ from interpbench_jax.cli import (
     warmup,
 )
 from interpbench_jax.cli.console import Exit
+from interpbench_jax.version import __version__
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,6 +32,26 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Transformers with known circuits, in JAX: convert, look at, patch, compare.",
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"interpbench-jax {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Options of the command itself, before any of its subcommands."""
+
+
 app.command("list")(tasks.list_cases)
 app.command()(cases.show)
 app.command()(tasks.sample)
@@ -61,8 +83,8 @@ def main() -> None:
         Console(stderr=True).print("Stopped.")
         sys.exit(130)
     except (ValueError, OSError, ImportError) as error:
-        from conversion.hub import HubError
-        from hf_dataset.upload import UploadError
+        from interpbench_conversion.hub import HubError
+        from interpbench_dataset.upload import UploadError
 
         Console(stderr=True).print(f"Error: {error}", style="red", markup=False, highlight=False)
         sys.exit(Exit.HUB if isinstance(error, HubError | UploadError) else Exit.BAD_INPUT)

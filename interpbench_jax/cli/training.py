@@ -18,6 +18,7 @@ from rich.table import Table
 
 from interpbench_jax.cli.compile_cache import NoCacheOption, use_cache
 from interpbench_jax.cli.console import Exit, JsonOption, print_json
+from interpbench_jax.extras import needs_extra
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -178,13 +179,9 @@ def _use_every_core() -> None:
 
 
 def _stack_tasks(tasks: "Sequence[Task]", seeds: int) -> "tuple[Stack, ...]":
-    try:
+    with needs_extra("train", "Training"):
         from interpbench_jax.training.stack import stack_tasks
         from interpbench_jax.training.trainer import train_many  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            f"Expected what training needs ({error}): pip install 'interpbench-jax[train]'."
-        ) from error
     return stack_tasks(tasks, range(seeds))
 
 

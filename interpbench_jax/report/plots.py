@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from interpbench_jax.circuit import UniverseName
+from interpbench_jax.extras import needs_extra
 from interpbench_jax.report.bench import Matrix, case_matrix, leaderboard
 from interpbench_jax.report.grids import plain
 from interpbench_jax.report.rows import ResultRow, ScoreRow, case_order
@@ -359,12 +360,7 @@ def _figure(width: float, height: float) -> "tuple[Figure, Axes]":
 
 @contextmanager
 def _style() -> Iterator[None]:
-    try:
+    with needs_extra("bench", "Drawing plots"):
         from matplotlib import style
-    except ImportError as error:
-        raise ImportError(
-            f"Expected matplotlib, which draws the plots, found none ({error}): "
-            "pip install 'interpbench-jax[bench]'."
-        ) from error
     with style.context(["default", _STYLE]):
         yield

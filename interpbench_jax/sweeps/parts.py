@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float64
 
+from interpbench_jax.extras import needs_extra
 from interpbench_jax.weights import write_atomically
 
 if TYPE_CHECKING:
@@ -27,13 +28,8 @@ def check_pyarrow() -> None:
     Raises:
         ImportError: if pyarrow is not installed.
     """
-    try:
+    with needs_extra("bench", "Saving a sweep"):
         import pyarrow.parquet  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            f"Expected pyarrow, which saves sweeps to disk, found none ({error}): "
-            "pip install 'interpbench-jax[dataset]'."
-        ) from error
 
 
 def write_part(folder: Path, tasks: Iterable[tuple[int, Sums]]) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from interpbench_jax.circuit import UniverseName
+from interpbench_jax.extras import needs_extra
 from interpbench_jax.sites import Edge, Neuron, Node
 from interpbench_jax.sweeps.plan import SweepPlan
 from interpbench_jax.sweeps.run import Source
@@ -73,7 +74,8 @@ class SweepResult(Generic[Name]):
         Raises:
             ImportError: if pandas is not installed.
         """
-        import pandas
+        with needs_extra("analysis", "A sweep's result as a data frame"):
+            import pandas
 
         return pandas.DataFrame(self.columns())
 

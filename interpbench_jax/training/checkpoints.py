@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from interpbench_jax.extras import needs_extra
+
 _PREFIX = "epoch_"
 
 
@@ -32,7 +34,8 @@ class Checkpoints:
     """
 
     def __init__(self, directory: Path) -> None:
-        import orbax.checkpoint
+        with needs_extra("train", "Keeping checkpoints"):
+            import orbax.checkpoint
 
         self.directory = directory.resolve()
         self._orbax = orbax.checkpoint.StandardCheckpointer()

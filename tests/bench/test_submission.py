@@ -231,7 +231,7 @@ def test_files(tmp_path: Path) -> None:
 def test_truths_are_the_packaged_cases() -> None:
     import hashlib
 
-    from hf_dataset.packaged import packaged_models
+    from interpbench_dataset.packaged import packaged_models
 
     case = load_case("11")
     truth = CaseTruth.of(case)

@@ -7,11 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from interpbench_conversion.convert import convert_case, convert_weights
+from interpbench_conversion.errors import UpstreamFormatError
+from interpbench_conversion.torch_files import read_state_dict
+from interpbench_conversion.upstream_files import (
+    UpstreamFiles,
+    find_upstream_files,
+    read_edges,
+    read_meta,
+)
 
-from conversion.convert import convert_case, convert_weights
-from conversion.errors import UpstreamFormatError
-from conversion.torch_files import read_state_dict
-from conversion.upstream_files import UpstreamFiles, find_upstream_files, read_edges, read_meta
 from interpbench_jax.case import Case, is_case_directory, read_case
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.weights import weight_shapes

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from interpbench_conversion.errors import UpstreamFormatError
+from interpbench_conversion.torch_files import read_state_dict
+from interpbench_conversion.upstream_files import read_config, read_edges
 
-from conversion.errors import UpstreamFormatError
-from conversion.torch_files import read_state_dict
-from conversion.upstream_files import read_config, read_edges
 from tests.conversion.hostile import (
     dict_of,
     mutations,

@@ -1,4 +1,4 @@
-"""`conversion.hub` against a local server: what is downloaded, and when the cache is enough."""
+"""`interpbench_conversion.hub` against a local server: what is downloaded, and when the cache is enough."""
 
 import json
 import os
@@ -9,10 +9,10 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
+from interpbench_conversion import hub
+from interpbench_conversion.hub import FetchedCase, HubError, fetch_case
+from interpbench_conversion.hub_source import METADATA_FILE, Source
 
-from conversion import hub
-from conversion.hub import FetchedCase, HubError, fetch_case
-from conversion.hub_source import METADATA_FILE, Source
 from tests.hub_server import CURRENT, FILES, OURS, REPO, UPSTREAM, Fault, HubServer
 
 WEIGHTS = r"GET /.*/resolve/.*ll_model_510\.pth"
@@ -35,7 +35,7 @@ def head(server: HubServer) -> str:
 
 
 def test_importing_the_module_imports_no_library() -> None:
-    code = "import sys, conversion.hub; print('huggingface_hub' in sys.modules)"
+    code = "import sys, interpbench_conversion.hub; print('huggingface_hub' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert ran.stdout == "False\n"
 
@@ -187,7 +187,7 @@ def test_tags_are_revisions(server: HubServer) -> None:
 
 PROGRAM = """
 import json, sys
-from conversion.hub import HubError, fetch_case
+from interpbench_conversion.hub import HubError, fetch_case
 try:
     case = fetch_case(sys.argv[1])
     print(json.dumps([str(case.directory), case.commit]))

@@ -1,4 +1,4 @@
-"""What `conversion.hub` refuses, and what it says of each fault of a server or a network."""
+"""What `interpbench_conversion.hub` refuses, and what it says of each fault of a server or a network."""
 
 import re
 import socket
@@ -10,10 +10,16 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 from huggingface_hub import constants
+from interpbench_conversion import hub_errors
+from interpbench_conversion.hub import (
+    CaseNotFoundError,
+    FetchedCase,
+    HubError,
+    InvalidNameError,
+    fetch_case,
+)
+from interpbench_conversion.hub_source import METADATA_FILE
 
-from conversion import hub_errors
-from conversion.hub import CaseNotFoundError, FetchedCase, HubError, InvalidNameError, fetch_case
-from conversion.hub_source import METADATA_FILE
 from tests.hub_server import FILES, REPO, UPSTREAM, Fault, HubServer
 
 BAD_SHA = b'{"id": "a/b", "sha": "../x", "siblings": []}'

@@ -12,15 +12,15 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from interpbench_conversion.configs import IOI_CONFIG
+from interpbench_conversion.convert import convert_case
+from interpbench_conversion.errors import UpstreamFormatError
+from interpbench_conversion.to_torch import transformer_lens_state, write_upstream
+from interpbench_conversion.torch_writing import write_state_dict
+from interpbench_conversion.upstream_files import UpstreamFiles, find_upstream_files
+from interpbench_conversion.vocabulary import KeptTokens, keep_tokens
 
 from benchmarks.speed.memory import PeakMemory
-from conversion.configs import IOI_CONFIG
-from conversion.convert import convert_case
-from conversion.errors import UpstreamFormatError
-from conversion.to_torch import transformer_lens_state, write_upstream
-from conversion.torch_writing import write_state_dict
-from conversion.upstream_files import UpstreamFiles, find_upstream_files
-from conversion.vocabulary import KeptTokens, keep_tokens
 from interpbench_jax import load_case, run_with_cache
 from interpbench_jax.case import Case
 from interpbench_jax.cases import CASES, IoiTask

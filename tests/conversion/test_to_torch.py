@@ -10,13 +10,13 @@ from typing import get_args
 import ml_dtypes
 import numpy as np
 import pytest
+from interpbench_conversion.configs import convert_config
+from interpbench_conversion.to_torch import Layout, transformer_lens_state, write_upstream
+from interpbench_conversion.torch_files import read_state_dict
+from interpbench_conversion.torch_writing import write_pickle, write_state_dict
+from interpbench_conversion.upstream_files import find_upstream_files, read_config, read_edges
 from typer.testing import CliRunner
 
-from conversion.configs import convert_config
-from conversion.to_torch import Layout, transformer_lens_state, write_upstream
-from conversion.torch_files import read_state_dict
-from conversion.torch_writing import write_pickle, write_state_dict
-from conversion.upstream_files import find_upstream_files, read_config, read_edges
 from interpbench_jax import load_case
 from interpbench_jax.case import Case
 from interpbench_jax.cases import CASES
@@ -234,7 +234,7 @@ def test_an_interrupted_write_leaves_no_case(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(make_case(), tmp_path)
-    monkeypatch.setattr("conversion.to_torch.write_atomically", interrupted(after=1))
+    monkeypatch.setattr("interpbench_conversion.to_torch.write_atomically", interrupted(after=1))
     with pytest.raises(OSError, match="disk full"):
         write(make_case(d_vocab_out=2), tmp_path)
     assert find_upstream_files(tmp_path) is None

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from conversion.errors import UpstreamFormatError
-from conversion.upstream_files import (
+from interpbench_conversion.errors import UpstreamFormatError
+from interpbench_conversion.upstream_files import (
     UpstreamFiles,
     find_upstream_files,
     read_config,
     read_edges,
     read_meta,
 )
+
 from tests.conversion.hostile import call, dict_of, named, number, pickled, text, tuple_of
 
 UPSTREAM = Path(__file__).resolve().parents[3] / "shared" / "upstream"

@@ -21,23 +21,23 @@ def test_importing_our_package_imports_nothing_else(installation: Installation) 
     code = """
 import sys
 before = {*sys.modules}
-import hf_dataset.alias
-hf_dataset.alias.install()
+import interpbench_dataset.alias
+interpbench_dataset.alias.install()
 after = {name.partition(".")[0] for name in {*sys.modules} - before}
 print(sorted(after - {*sys.stdlib_module_names}))
 import interpbench_jax
 print([name for name in ("datasets", "jax", "numpy", "pyarrow", "yaml") if name in sys.modules])
-print(sum("hf_dataset.alias" in type(finder).__module__ for finder in sys.meta_path))
+print(sum("interpbench_dataset.alias" in type(finder).__module__ for finder in sys.meta_path))
 """
-    assert installation.run(code).splitlines() == ["['hf_dataset']", "[]", "1"]
+    assert installation.run(code).splitlines() == ["['interpbench_dataset']", "[]", "1"]
 
 
 def test_installing_takes_no_time(installation: Installation) -> None:
     code = """
 import collections.abc, functools, importlib, types, typing, time
 start = time.perf_counter()
-import hf_dataset.alias
-hf_dataset.alias.install()
+import interpbench_dataset.alias
+interpbench_dataset.alias.install()
 print(time.perf_counter() - start)
 """
     times = [float(installation.run(code)) for _ in range(3)]
@@ -50,7 +50,7 @@ print(time.perf_counter() - start)
 TOGGLED = """
 import sys
 import interpbench_jax
-from hf_dataset import alias
+from interpbench_dataset import alias
 
 finders = [*sys.meta_path]
 alias.install()
@@ -108,7 +108,7 @@ def test_it_is_idempotent_removable_and_silent(installation: Installation) -> No
 
 REMOVED_BEFORE = """
 import interpbench_jax
-from hf_dataset import alias
+from interpbench_dataset import alias
 alias.uninstall()
 import datasets
 assert not hasattr(datasets.load.dataset_module_factory, "__wrapped__")
@@ -148,7 +148,7 @@ def test_a_version_of_datasets_that_works_otherwise(
 
 FOLDERS = """
 import os, warnings
-import interpbench_jax, datasets, hf_dataset
+import interpbench_jax, datasets, interpbench_dataset
 from pathlib import Path
 
 def load(path="interpbench"):
@@ -160,7 +160,7 @@ def load(path="interpbench"):
 ours, said = load()
 assert not said
 here = Path.cwd()
-os.chdir(Path(hf_dataset.__file__).parent)
+os.chdir(Path(interpbench_dataset.__file__).parent)
 assert load() == (ours, []), "the folder is the packaged one"
 os.chdir(here)
 row, said = load()

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import datasets
 import pytest
+from interpbench_dataset import builder
+from interpbench_dataset.builder import BuildReport, Problem, build, check
 
-from hf_dataset import builder
-from hf_dataset.builder import BuildReport, Problem, build, check
 from interpbench_jax.circuit import UNIVERSES, universe
 from tests.tiny_models import certify, make_model, write_model
 
 ROOT = Path(__file__).resolve().parents[2]
-PUBLISHED = ROOT / "hf_dataset" / "interpbench"
+PUBLISHED = ROOT / "hf_dataset" / "interpbench_dataset" / "interpbench"
 CHOICE = ("3", "20")
 ROWS = 12
 TABLE_3 = "data/3/test-00000-of-00001.parquet"
@@ -78,7 +78,7 @@ def test_the_same_bytes_again(original: Path, tmp_path: Path) -> None:
 
 
 def test_the_same_bytes_in_another_process(original: Path, tmp_path: Path) -> None:
-    code = f"from hf_dataset.builder import build; build('out', case_ids={CHOICE[::-1]}, n={ROWS})"
+    code = f"from interpbench_dataset.builder import build; build('out', case_ids={CHOICE[::-1]}, n={ROWS})"
     environment = os.environ | {
         "PYTHONPATH": str(ROOT),
         "PYTHONHASHSEED": "17",

@@ -11,13 +11,15 @@ import datasets
 import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import DatasetCard
+from interpbench_dataset.builder import build
+from interpbench_dataset.packaged import model_ids
 
-from hf_dataset.builder import build
-from hf_dataset.packaged import model_ids
 from interpbench_jax.cases import CASES
 from tests.tiny_models import certify, write_model
 
-PUBLISHED = Path(__file__).resolve().parents[2] / "hf_dataset" / "interpbench"
+PUBLISHED = (
+    Path(__file__).resolve().parents[2] / "hf_dataset" / "interpbench_dataset" / "interpbench"
+)
 NAMES = ["cases", "circuits", *CASES]
 MODEL_ROW = re.compile(r"^\| (\w+) \| ([01]\.\d{4}) \| (\S+) \| (\S+) \| ([\d,]+) B \|$", re.M)
 

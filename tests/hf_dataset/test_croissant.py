@@ -10,13 +10,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from interpbench_dataset.builder import build
+from interpbench_dataset.packaged import model_ids
 
-from hf_dataset.builder import build
-from hf_dataset.packaged import model_ids
 from interpbench_jax.cases import CASES
 from tests.tiny_models import write_model
 
-PUBLISHED = Path(__file__).resolve().parents[2] / "hf_dataset" / "interpbench"
+PUBLISHED = (
+    Path(__file__).resolve().parents[2] / "hf_dataset" / "interpbench_dataset" / "interpbench"
+)
 NAMES = ["cases", "circuits", *CASES]
 
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from interpbench_dataset import loading, packaged
+from interpbench_dataset.loading import load_dataset, packaged_folder
 
-from hf_dataset import loading, packaged
-from hf_dataset.loading import load_dataset, packaged_folder
 from tests.hf_dataset.tiny_release import NAMES, ROWS, Installation, write_release
 
 
@@ -25,7 +25,7 @@ def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_importing_the_module_imports_no_library() -> None:
-    code = "import sys, hf_dataset.loading; print({'datasets', 'numpy', 'jax'} & {*sys.modules})"
+    code = "import sys, interpbench_dataset.loading; print({'datasets', 'numpy', 'jax'} & {*sys.modules})"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert ran.stdout == "set()\n"
 
@@ -115,7 +115,7 @@ def test_a_card_without_a_digest_is_an_error(release: Path) -> None:
 CHANGED = """
 import shutil, sys
 import interpbench_jax, datasets
-from hf_dataset.loading import StaleDataError
+from interpbench_dataset.loading import StaleDataError
 from pathlib import Path
 
 release, other = map(Path, sys.argv[1:])

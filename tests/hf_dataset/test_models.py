@@ -8,13 +8,19 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from interpbench_dataset.models import (
+    Certificate,
+    model_path,
+    read_certificate,
+    read_models,
+    show_share,
+)
 
-from hf_dataset.models import Certificate, model_path, read_certificate, read_models, show_share
 from tests.tiny_models import CERTIFICATE, certify, write_model
 
 
 def test_models_are_read_without_jax() -> None:
-    code = "import sys, hf_dataset.models, hf_dataset.model_checking\n"
+    code = "import sys, interpbench_dataset.models, interpbench_dataset.model_checking\n"
     code += "print({'jax', 'flax', 'pyarrow', 'datasets'} & {*sys.modules})"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert ran.stdout == "set()\n"

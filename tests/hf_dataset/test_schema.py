@@ -10,11 +10,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from interpbench_dataset import tables
+from interpbench_dataset.parquet import arrow_schema, decode_table, encode_table, written_by
+from interpbench_dataset.release import render_data, render_texts
+from interpbench_dataset.schema import (
+    Column,
+    TableSchema,
+    hub_features,
+    pairs_schema,
+    yaml_features,
+)
 
-from hf_dataset import tables
-from hf_dataset.parquet import arrow_schema, decode_table, encode_table, written_by
-from hf_dataset.release import render_data, render_texts
-from hf_dataset.schema import Column, TableSchema, hub_features, pairs_schema, yaml_features
 from interpbench_jax.cases import CASES, IoiTask, Task
 
 CROISSANT_TYPES = {

@@ -1,4 +1,4 @@
-"""`hf_dataset.upload` to a local server that speaks the Hub's protocol, and loading from there."""
+"""`interpbench_dataset.upload` to a local server that speaks the Hub's protocol, and loading from there."""
 
 import re
 import subprocess
@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from interpbench_dataset.upload import MESSAGE, UploadError, upload
 
-from hf_dataset.upload import MESSAGE, UploadError, upload
 from tests.hf_dataset.tiny_release import ROWS, Installation, write_release
 from tests.hub_server import Fault
 from tests.hub_uploads import ATTRIBUTES, TOKEN, WritableHub
@@ -46,7 +46,7 @@ def published(hub: WritableHub, commit: str) -> dict[str, bytes]:
 
 
 def test_importing_the_module_imports_no_library() -> None:
-    code = "import sys, hf_dataset.upload; print({'huggingface_hub', 'datasets'} & {*sys.modules})"
+    code = "import sys, interpbench_dataset.upload; print({'huggingface_hub', 'datasets'} & {*sys.modules})"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert ran.stdout == "set()\n"
 
@@ -204,7 +204,7 @@ LOAD = f"""
 import sys, time
 import datasets
 
-assert not {{"interpbench_jax", "hf_dataset"}} & {{*sys.modules}}
+assert not {{"interpbench_jax", "interpbench_dataset"}} & {{*sys.modules}}
 for what in ("cold", "warm"):
     start = time.perf_counter()
     rows = datasets.load_dataset("{REPO}", "11", split="test")

@@ -116,7 +116,7 @@ assert rows.num_rows == 200 and rows.features["target"].length == 4
 assert list(datasets.load_dataset({folder!r}, "11", split="test", streaming=True)) == list(rows)
 assert datasets.load_dataset_builder({folder!r}, "11").info.description == "The rows of 11."
 assert datasets.get_dataset_config_names({folder!r}) == {names}
-for name in ("interpbench_jax", "hf_dataset"):
+for name in ("interpbench_jax", "interpbench_dataset"):
     assert name not in sys.modules
     try:
         __import__(name)
@@ -152,7 +152,7 @@ def test_the_folder_alone(installation: Installation, tmp_path: Path) -> None:
 
 
 def test_the_processes_find_our_copy(installation: Installation) -> None:
-    printed = installation.run("import hf_dataset; print(hf_dataset.__file__)")
+    printed = installation.run("import interpbench_dataset; print(interpbench_dataset.__file__)")
     assert Path(printed.strip()).is_relative_to(installation.packages)
     assert not Path(printed.strip()).is_relative_to(ROOT)
 

@@ -109,12 +109,12 @@ class Installation:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.packages = home / "packages"
-        self.release = self.packages / "hf_dataset" / "interpbench"
+        self.release = self.packages / "interpbench_dataset" / "interpbench"
         self.empty = home / "empty"
-        for folder in (self.packages / "hf_dataset", self.empty, home / "guard"):
+        for folder in (self.packages / "interpbench_dataset", self.empty, home / "guard"):
             folder.mkdir(parents=True)
-        for path in (ROOT / "hf_dataset").glob("*.py"):
-            shutil.copy(path, self.packages / "hf_dataset")
+        for path in (ROOT / "hf_dataset" / "interpbench_dataset").glob("*.py"):
+            shutil.copy(path, self.packages / "interpbench_dataset")
         (self.packages / "interpbench_jax").symlink_to(ROOT / "interpbench_jax")
         (home / "guard" / "sitecustomize.py").write_text(_GUARD)
         write_release(self.release)

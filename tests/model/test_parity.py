@@ -1,14 +1,14 @@
 """Every activation and patched logit against TransformerLens in float64, for every fixture.
 
-Errors are those of `conversion.verify`: `max|a - b| / max(1, max|b|)`, b being TransformerLens's.
+Errors are those of `interpbench_conversion.verify`: `max|a - b| / max(1, max|b|)`, b being TransformerLens's.
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from interpbench_conversion.verify import certify_conversion, read_oracle, relative_error
 
-from conversion.verify import certify_conversion, read_oracle, relative_error
 from interpbench_jax import Case, hook_names, load_case, run_with_cache
 from interpbench_jax.model import Transformer
 from tests.fixtures import UPSTREAM, requires_upstream

@@ -4,11 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 
-import yaml
-
-from hf_dataset.facts import FileFacts
-from hf_dataset.models import ModelFacts, show_share
-from hf_dataset.schema import (
+from interpbench_dataset.facts import FileFacts
+from interpbench_dataset.models import ModelFacts, show_share
+from interpbench_dataset.schema import (
     CASES,
     CASES_CONFIG,
     CIRCUITS,
@@ -18,7 +16,11 @@ from hf_dataset.schema import (
     TableSchema,
     yaml_features,
 )
-from hf_dataset.tables import Content, seed_of
+from interpbench_dataset.tables import Content, seed_of
+from interpbench_jax.extras import needs_extra
+
+with needs_extra("dataset", "Building or checking the dataset"):
+    import yaml
 
 TITLE = "InterpBench in JAX"
 PAPER = "https://arxiv.org/abs/2407.14494"

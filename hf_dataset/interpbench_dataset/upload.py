@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_dataset.loading import packaged_folder
+from interpbench_dataset.loading import packaged_folder
+from interpbench_jax.extras import needs_extra
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -56,9 +57,11 @@ def upload(
             metadata are refused.
         UploadError: if the Hub cannot be reached, refuses, or has no such repository or branch;
             an OSError.
+        ImportError: if huggingface_hub is not installed; the message says how to install it.
     """
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HFValidationError
+    with needs_extra("hub", "Uploading the dataset to the Hugging Face Hub"):
+        from huggingface_hub import HfApi
+        from huggingface_hub.errors import HFValidationError
 
     if repo_id.count("/") != 1:
         raise ValueError(f"Expected a repository such as 'someone/interpbench', got {repo_id!r}.")

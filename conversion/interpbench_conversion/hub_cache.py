@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from conversion.hub_source import METADATA_FILE, Source
+from interpbench_conversion.hub_source import METADATA_FILE, Source
 
 WEIGHTS_PATTERNS = ("ll_model*.pth", "model.safetensors")
 OTHER_PATTERNS = (

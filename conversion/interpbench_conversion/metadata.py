@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from conversion.errors import UpstreamFormatError
-from conversion.upstream_files import read_meta
+from interpbench_conversion.errors import UpstreamFormatError
+from interpbench_conversion.upstream_files import read_meta
 
 METADATA_FILE = "benchmark_metadata.json"
 

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hf_dataset.card import TITLE
-from hf_dataset.checking import check as check
-from hf_dataset.facts import FileFacts
-from hf_dataset.models import read_models
-from hf_dataset.problems import Problem as Problem
-from hf_dataset.release import render_data, render_texts
-from hf_dataset.schema import CARD_FILE, CASES_CONFIG, DEFAULT_ROWS, SPLIT
-from hf_dataset.tables import Progress, make_content
+from interpbench_dataset.card import TITLE
+from interpbench_dataset.checking import check as check
+from interpbench_dataset.facts import FileFacts
+from interpbench_dataset.models import read_models
+from interpbench_dataset.problems import Problem as Problem
+from interpbench_dataset.release import render_data, render_texts
+from interpbench_dataset.schema import CARD_FILE, CASES_CONFIG, DEFAULT_ROWS, SPLIT
+from interpbench_dataset.tables import Progress, make_content
 from interpbench_jax.weights import write_atomically
 
 __all__ = ["BuildReport", "Problem", "build", "check"]

@@ -107,7 +107,7 @@ def _resolving(original: "Factory") -> "Factory":
     def factory(path: str, *args: object, **options: object) -> "DatasetModule":
         if path != NAME:
             return original(path, *args, **options)
-        from hf_dataset.loading import check_digests, packaged_folder
+        from interpbench_dataset.loading import check_digests, packaged_folder
 
         if options.get("revision") is not None:
             raise ValueError(

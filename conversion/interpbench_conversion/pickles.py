@@ -13,7 +13,7 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from conversion.errors import UpstreamFormatError
+from interpbench_conversion.errors import UpstreamFormatError
 
 MAX_PICKLE_BYTES = 16 << 20
 MAX_OPCODES = 200_000

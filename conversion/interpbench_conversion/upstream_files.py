@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from conversion.errors import UpstreamFormatError, read_bounded
-from conversion.pickles import MAX_PICKLE_BYTES, load_restricted
+from interpbench_conversion.errors import UpstreamFormatError, read_bounded
+from interpbench_conversion.pickles import MAX_PICKLE_BYTES, load_restricted
 
 MAX_META_BYTES = 1 << 20
 MAX_META_DEPTH = 32
@@ -168,7 +168,7 @@ def read_config(path: Path) -> dict[str, object]:
         if not _is_plain(value) and not (type(value) is list and all(map(_is_plain, value))):
             raise UpstreamFormatError(
                 f"{path}: expected plain values, but {key[:120]!r} is {type(value).__name__}; "
-                "add its meaning to conversion/upstream_files.py if upstream now writes it."
+                "add its meaning to conversion/interpbench_conversion/upstream_files.py if upstream now writes it."
             )
     return config
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from conversion.errors import UpstreamFormatError
+from interpbench_conversion.errors import UpstreamFormatError
 from interpbench_jax.case import Case
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.masks import edge_mask

@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from hf_dataset.facts import FileFacts
-from hf_dataset.model_checking import check_models
-from hf_dataset.models import MODEL_FILES, model_path, read_models
-from hf_dataset.parquet import decode_table, pa, written_by
-from hf_dataset.problems import Problem as Problem
-from hf_dataset.release import render_data, render_texts
-from hf_dataset.schema import CROISSANT_FILE, DEFAULT_ROWS
-from hf_dataset.tables import Content, Progress, choose_tasks, make_content
+from interpbench_dataset.facts import FileFacts
+from interpbench_dataset.model_checking import check_models
+from interpbench_dataset.models import MODEL_FILES, model_path, read_models
+from interpbench_dataset.parquet import decode_table, pa, written_by
+from interpbench_dataset.problems import Problem as Problem
+from interpbench_dataset.release import render_data, render_texts
+from interpbench_dataset.schema import CROISSANT_FILE, DEFAULT_ROWS
+from interpbench_dataset.tables import Content, Progress, choose_tasks, make_content
 
 # What the Hub's tools leave in the folder.
 _FOREIGN_FOLDERS = (".cache",)

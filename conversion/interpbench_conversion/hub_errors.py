@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from conversion.hub_source import DEFAULT_REVISION, METADATA_FILE, Source
+from interpbench_conversion.hub_source import DEFAULT_REVISION, METADATA_FILE, Source
 
 ANSWER_SECONDS = 10.0
 RETRY_WAITS = (0.5, 1.0)

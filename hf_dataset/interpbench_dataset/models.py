@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hf_dataset.facts import FileFacts
-from hf_dataset.packaged import MODELS_FOLDER
+from interpbench_dataset.facts import FileFacts
+from interpbench_dataset.packaged import MODELS_FOLDER
 from interpbench_jax.case import CIRCUIT_FILE, CONFIG_FILE, WEIGHTS_FILE
 from interpbench_jax.jsontext import check_format, parse_json_object
 

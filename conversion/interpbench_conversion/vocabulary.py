@@ -7,7 +7,7 @@ Nothing that a kept token meets is changed: an embedding is a row of `W_E`, a lo
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from conversion.selection import Selection
+from interpbench_conversion.selection import Selection
 from interpbench_jax.case import Case
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.weights import weight_shapes

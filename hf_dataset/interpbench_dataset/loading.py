@@ -13,7 +13,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal, cast, overload
 
-from hf_dataset.packaged import packaged_folder as packaged_folder
+from interpbench_dataset.packaged import packaged_folder as packaged_folder
+from interpbench_jax.extras import needs_extra
 
 if TYPE_CHECKING:
     from datasets import BuilderConfig, Dataset, DatasetBuilder, IterableDataset
@@ -107,14 +108,8 @@ def import_datasets() -> ModuleType:
     Raises:
         ImportError: if it is not installed; the message says how to install it.
     """
-    try:
+    with needs_extra("dataset", "Loading the dataset"):
         import datasets
-    except ImportError as error:
-        raise ImportError(
-            "InterpBench's data are read with the datasets library, which is not installed or "
-            f'cannot be imported ({error}): pip install "interpbench-jax[dataset]"',
-            name=error.name,
-        ) from error
     return datasets
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from conversion.configs import IOI_CONFIG, convert_config
-from conversion.errors import UpstreamFormatError
-from conversion.torch_files import read_state_dict
-from conversion.upstream_files import UpstreamFiles, read_config, read_edges, read_meta
-from conversion.vocabulary import (
+from interpbench_conversion.configs import IOI_CONFIG, convert_config
+from interpbench_conversion.errors import UpstreamFormatError
+from interpbench_conversion.torch_files import read_state_dict
+from interpbench_conversion.upstream_files import UpstreamFiles, read_config, read_edges, read_meta
+from interpbench_conversion.vocabulary import (
     KeptTokens,
     kept_config,
     kept_provenance,

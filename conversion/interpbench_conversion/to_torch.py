@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from conversion.torch_writing import Global, write_pickle, write_state_dict
+from interpbench_conversion.torch_writing import Global, write_pickle, write_state_dict
 from interpbench_jax.case import Case, is_case_directory
 from interpbench_jax.circuit import Circuit
 from interpbench_jax.config import TransformerConfig

@@ -5,9 +5,9 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from hf_dataset.models import CERTIFICATE_FILE, MODEL_FILES, model_path, read_certificate
-from hf_dataset.packaged import MODELS_FOLDER
-from hf_dataset.problems import Problem
+from interpbench_dataset.models import CERTIFICATE_FILE, MODEL_FILES, model_path, read_certificate
+from interpbench_dataset.packaged import MODELS_FOLDER
+from interpbench_dataset.problems import Problem
 from interpbench_jax.case import WEIGHTS_FILE, Case, read_case
 from interpbench_jax.cases import Task
 

@@ -20,10 +20,10 @@ from typing import BinaryIO, NamedTuple
 import ml_dtypes
 import numpy as np
 
-from conversion.errors import UpstreamFormatError, require_file
-from conversion.pickles import MAX_PICKLE_BYTES, load_restricted
-from conversion.selection import Selection
-from conversion.torch_archive import (
+from interpbench_conversion.errors import UpstreamFormatError, require_file
+from interpbench_conversion.pickles import MAX_PICKLE_BYTES, load_restricted
+from interpbench_conversion.selection import Selection
+from interpbench_conversion.torch_archive import (
     BLOCK_BYTES,
     ZIP_START,
     fill,

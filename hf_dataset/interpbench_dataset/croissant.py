@@ -6,11 +6,11 @@ Source: the Croissant 1.0 specification, http://mlcommons.org/croissant/1.0.
 import json
 from collections.abc import Mapping, Sequence
 
-from hf_dataset.card import CITATION, PAPER, TITLE
-from hf_dataset.facts import FileFacts
-from hf_dataset.models import ModelFacts
-from hf_dataset.schema import DATASET_VERSION, Column, Dtype, Json, TableSchema
-from hf_dataset.tables import Content
+from interpbench_dataset.card import CITATION, PAPER, TITLE
+from interpbench_dataset.facts import FileFacts
+from interpbench_dataset.models import ModelFacts
+from interpbench_dataset.schema import DATASET_VERSION, Column, Dtype, Json, TableSchema
+from interpbench_dataset.tables import Content
 
 # A constant, so that the file does not change with the day on which it is built.
 DATE_PUBLISHED = "2026-11-22"

@@ -3,16 +3,12 @@
 import io
 import json
 
-from hf_dataset.schema import Column, TableSchema, hub_features
+from interpbench_dataset.schema import Column, TableSchema, hub_features
+from interpbench_jax.extras import needs_extra
 
-try:
+with needs_extra("dataset", "Building or checking the dataset"):
     import pyarrow as pa
     import pyarrow.parquet as pq
-except ImportError as error:
-    raise ImportError(
-        "Expected pyarrow, which builds and checks the data set, found none: "
-        "pip install 'interpbench-jax[dataset]'."
-    ) from error
 
 _TYPES = {
     "string": pa.string(),

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
-from hf_dataset.card import render_card
-from hf_dataset.croissant import render_croissant
-from hf_dataset.facts import FileFacts
-from hf_dataset.models import ModelFacts
-from hf_dataset.parquet import encode_table
-from hf_dataset.schema import CARD_FILE, CROISSANT_FILE
-from hf_dataset.tables import Content
+from interpbench_dataset.card import render_card
+from interpbench_dataset.croissant import render_croissant
+from interpbench_dataset.facts import FileFacts
+from interpbench_dataset.models import ModelFacts
+from interpbench_dataset.parquet import encode_table
+from interpbench_dataset.schema import CARD_FILE, CROISSANT_FILE
+from interpbench_dataset.tables import Content
 
 
 def render_data(content: Content) -> dict[str, bytes]:

@@ -14,10 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from conversion import hub_errors
-from conversion.hub_cache import WEIGHTS_PATTERNS, Listing, find_snapshot, is_whole, remember
-from conversion.hub_errors import CaseNotFoundError, HubError, InvalidNameError
-from conversion.hub_source import DEFAULT_REPO, DEFAULT_REVISION, Source
+from interpbench_conversion import hub_errors
+from interpbench_conversion.hub_cache import (
+    WEIGHTS_PATTERNS,
+    Listing,
+    find_snapshot,
+    is_whole,
+    remember,
+)
+from interpbench_conversion.hub_errors import CaseNotFoundError, HubError, InvalidNameError
+from interpbench_conversion.hub_source import DEFAULT_REPO, DEFAULT_REVISION, Source
+from interpbench_jax.extras import needs_extra
 
 __all__ = [
     "DEFAULT_REPO",
@@ -64,8 +71,10 @@ def fetch_case(
         CaseNotFoundError: if the repository has no such case.
         HubError: if there is no connection, no answer in time, no access, a server error that
             stays, or a body cut short each time. No part of a file is kept as if it were whole.
+        ImportError: if huggingface_hub is not installed; the message says how to install it.
     """
-    from huggingface_hub import constants
+    with needs_extra("hub", "Fetching a case from the Hugging Face Hub"):
+        from huggingface_hub import constants
 
     folder = Path(constants.HF_HUB_CACHE if cache_dir is None else cache_dir).expanduser()
     source = Source(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import jax
 import numpy as np
 
-from hf_dataset.loading import import_datasets
+from interpbench_dataset.loading import import_datasets
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 
-from conversion.errors import UpstreamFormatError
+from interpbench_conversion.errors import UpstreamFormatError
 from interpbench_jax.config import TransformerConfig
 
 _IMPLEMENTED = (

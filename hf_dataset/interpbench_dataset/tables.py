@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hf_dataset.parquet import arrow_schema, arrow_type, pa
-from hf_dataset.schema import (
+from interpbench_dataset.parquet import arrow_schema, arrow_type, pa
+from interpbench_dataset.schema import (
     CASES,
     CIRCUITS,
     OTHER_COUNTERFACTUALS,
