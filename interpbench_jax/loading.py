@@ -60,8 +60,8 @@ def load_case(
 
     Raises:
         FileNotFoundError: if the case is not packaged, or the folder holds no such case.
-        interpbench_conversion.errors.UpstreamFormatError: if a file of upstream's is not understood; a
-            ValueError.
+        interpbench_conversion.errors.UpstreamFormatError: if a file of upstream's is not
+            understood; a ValueError.
         ValueError: if a file of ours is not, the source is neither a folder nor a repository,
             something that is for the Hub is given for the packaged models, or `tokens` says
             `"prompts"` for a case that has none.

@@ -1,5 +1,6 @@
 """Strict settings for every test; some fixtures that are more than one module's."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,13 +10,7 @@ import jaxtyping
 import pytest
 from flax import nnx
 
-# Before anything of ours is imported: every annotation, shapes included, is checked at each call.
-# Not in the two modules that walk hostile bytes: tests bound their time, and a check at every
-# opcode makes them twenty times slower.
-_FOLDER = Path(__file__).resolve().parents[1] / "conversion/interpbench_conversion"
-_CONVERSION = {path.stem for path in _FOLDER.glob("*.py")} - {"__init__", "pickles", "torch_files"}
-_CHECKED = ["interpbench_jax", *(f"interpbench_conversion.{name}" for name in sorted(_CONVERSION))]
-jaxtyping.install_import_hook(_CHECKED, "beartype.beartype")
+_ROOT = Path(__file__).resolve().parents[1]
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -26,12 +21,67 @@ hypothesis.settings.register_profile("interpbench", deadline=None, print_blob=Tr
 hypothesis.settings.load_profile("interpbench")
 
 
-@pytest.fixture(autouse=True, scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Commands in processes of their own keep programs here, not in the user's cache."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("INTERPBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--no-typecheck",
+        action="store_true",
+        help="do not check array shapes and types at every call; skips the tests of these checks",
+    )
+    parser.addoption(
+        "--optimize",
+        action="store_true",
+        help="compile every program as users have it; takes twice as long",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not config.getoption("no_typecheck"):
+        _check_annotations()
+    from tests import shared_programs
+
+    cache = config.cache
+    assert cache is not None
+    programs, of_commands = cache.mkdir("compiled"), cache.mkdir("compiled-by-commands")
+    if not hasattr(config, "workerinput"):
+        shared_programs.tidy(programs)
+    shared_programs.use(programs)
+    # Commands in processes of their own keep programs here, not in the user's cache.
+    os.environ["INTERPBENCH_CACHE"] = str(of_commands)
+    if not config.getoption("optimize"):
+        os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+
+
+def _check_annotations() -> None:
+    """Have every annotation, shapes included, checked at each call.
+
+    Before anything of ours is imported. Not in the two modules that walk hostile bytes: tests bound
+    their time, and a check at every opcode makes them twenty times slower.
+    """
+    folder = _ROOT / "conversion" / "interpbench_conversion"
+    names = {path.stem for path in folder.glob("*.py")} - {"__init__", "pickles", "torch_files"}
+    checked = ["interpbench_jax", *(f"interpbench_conversion.{name}" for name in sorted(names))]
+    jaxtyping.install_import_hook(checked, "beartype.beartype")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("no_typecheck"):
+        skip = pytest.mark.skip(reason="--no-typecheck")
+        for item in items:
+            if item.get_closest_marker("typechecked"):
+                item.add_marker(skip)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    from tests import shared_programs
+
+    is_optimized = item.get_closest_marker("optimized") is not None
+    shared_programs.optimize(is_optimized or item.config.getoption("optimize"))
+
+
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    from tests import shared_programs
+
+    shared_programs.bound_memory()
 
 
 @pytest.fixture

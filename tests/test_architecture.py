@@ -65,7 +65,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "inputs": _left_of("model") | {"case", "metrics"},
     # It reads cases, runs methods and scores them; methods still meet no truth.
     "bench": {*ORDER, "cases", "inputs"},
-    "interpbench_conversion": _left_of("model"),
+    "interpbench_conversion": _left_of("model") | {"case"},
 }
 # The modules that join everything.
 MAY_IMPORT |= {

@@ -20,14 +20,6 @@ CASE = str(UPSTREAM / "release_v1" / "11")
 pytestmark = requires_upstream
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compiled_programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Kept for the commands of this module, and not in the user's folder."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("INTERPBENCH_CACHE", str(tmp_path_factory.mktemp("compiled")))
-        yield
-
-
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "interpbench_jax.cli", *arguments],

@@ -133,7 +133,8 @@ import pathlib, sys
 import interpbench_jax.loading as loading
 loading.packaged_models = lambda: pathlib.Path(sys.argv[1])
 loading.load_case("11")
-heavy = ("jax", "flax", "interpbench_conversion", "huggingface_hub", "datasets", "interpbench_jax.cases")
+ours = ("interpbench_conversion", "interpbench_jax.cases")
+heavy = ("jax", "flax", "huggingface_hub", "datasets", *ours)
 print([name for name in heavy if name in sys.modules])
 """
 

@@ -168,7 +168,8 @@ def read_config(path: Path) -> dict[str, object]:
         if not _is_plain(value) and not (type(value) is list and all(map(_is_plain, value))):
             raise UpstreamFormatError(
                 f"{path}: expected plain values, but {key[:120]!r} is {type(value).__name__}; "
-                "add its meaning to conversion/interpbench_conversion/upstream_files.py if upstream now writes it."
+                "if upstream now writes it, add its meaning to "
+                "conversion/interpbench_conversion/upstream_files.py."
             )
     return config
 

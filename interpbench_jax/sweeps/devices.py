@@ -208,7 +208,9 @@ def compile_all(*wanted: Lowered) -> list[Program]:
 def _compile(wanted: Lowered) -> Program:
     lowered = wanted.lowered
     assert lowered is not None
-    compiled = _compile_quickly(lowered) if jax.default_backend() == "cpu" else lowered.compile()
+    # Who has JAX leave optimizations out means these programs too.
+    as_ours = jax.default_backend() == "cpu" and not jax.config.jax_disable_most_optimizations
+    compiled = _compile_quickly(lowered) if as_ours else lowered.compile()
     memory = compiled.memory_analysis()
     assert memory is not None
     return Program(
@@ -235,6 +237,12 @@ def _compile_quickly(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
 def n_compiled() -> int:
     """How many programs have been compiled so far, whether or not they are still kept."""
     return _n_compiled
+
+
+def forget_programs() -> None:
+    """Free the memory of all compiled programs; what is needed again is compiled again."""
+    with _compiling:
+        _compiled.clear()
 
 
 def whole(array: Any) -> PartitionSpec:

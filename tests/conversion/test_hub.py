@@ -1,4 +1,4 @@
-"""`interpbench_conversion.hub` against a local server: what is downloaded, and when the cache is enough."""
+"""Fetching cases from a local server: what is downloaded, and when the cache is enough."""
 
 import json
 import os

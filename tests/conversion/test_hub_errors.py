@@ -1,4 +1,4 @@
-"""What `interpbench_conversion.hub` refuses, and what it says of each fault of a server or a network."""
+"""What fetching a case refuses, and what it says of each fault of a server or a network."""
 
 import re
 import socket

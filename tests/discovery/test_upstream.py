@@ -17,7 +17,7 @@ from interpbench_jax.metrics import METRICS
 from interpbench_jax.scores import kept_curve, paper_auc, paper_curve
 from tests.fixtures import UPSTREAM, requires_upstream
 
-pytestmark = requires_upstream
+pytestmark = [requires_upstream, pytest.mark.optimized]
 CASES = ("11", "3")
 METHODS = ("eap", "eapig5", "eapig10")
 SPACE = universe("qkv-merged", 2, 4)

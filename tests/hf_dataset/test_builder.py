@@ -78,7 +78,10 @@ def test_the_same_bytes_again(original: Path, tmp_path: Path) -> None:
 
 
 def test_the_same_bytes_in_another_process(original: Path, tmp_path: Path) -> None:
-    code = f"from interpbench_dataset.builder import build; build('out', case_ids={CHOICE[::-1]}, n={ROWS})"
+    code = (
+        "from interpbench_dataset.builder import build\n"
+        f"build('out', case_ids={CHOICE[::-1]}, n={ROWS})"
+    )
     environment = os.environ | {
         "PYTHONPATH": str(ROOT),
         "PYTHONHASHSEED": "17",

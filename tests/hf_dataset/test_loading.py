@@ -25,7 +25,8 @@ def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_importing_the_module_imports_no_library() -> None:
-    code = "import sys, interpbench_dataset.loading; print({'datasets', 'numpy', 'jax'} & {*sys.modules})"
+    code = "import sys, interpbench_dataset.loading\n"
+    code += "print({'datasets', 'numpy', 'jax'} & {*sys.modules})"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert ran.stdout == "set()\n"
 

@@ -1,4 +1,4 @@
-"""`interpbench_dataset.upload` to a local server that speaks the Hub's protocol, and loading from there."""
+"""Uploading to a local server that speaks the Hub's protocol, and loading from there."""
 
 import re
 import subprocess
@@ -46,7 +46,8 @@ def published(hub: WritableHub, commit: str) -> dict[str, bytes]:
 
 
 def test_importing_the_module_imports_no_library() -> None:
-    code = "import sys, interpbench_dataset.upload; print({'huggingface_hub', 'datasets'} & {*sys.modules})"
+    code = "import sys, interpbench_dataset.upload\n"
+    code += "print({'huggingface_hub', 'datasets'} & {*sys.modules})"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert ran.stdout == "set()\n"
 

@@ -1,6 +1,7 @@
 """Every activation and patched logit against TransformerLens in float64, for every fixture.
 
-Errors are those of `interpbench_conversion.verify`: `max|a - b| / max(1, max|b|)`, b being TransformerLens's.
+Errors are those of `interpbench_conversion.verify`: `max|a - b| / max(1, max|b|)`, where b is
+TransformerLens's.
 """
 
 import jax
@@ -30,7 +31,7 @@ ROUNDING = float(np.finfo(np.float32).eps)
 # With scores of order 1, only a run's own rounding is left, tens of units in the last place.
 SMALL_SCORES = ("release/random_lnpre", "release/random_bidirectional_relu")
 
-pytestmark = requires_upstream
+pytestmark = [requires_upstream, pytest.mark.optimized]
 
 
 def load(fixture: str) -> tuple[Case, dict[str, np.ndarray]]:
@@ -60,7 +61,7 @@ def test_every_activation_and_patch_agrees(fixture: str) -> None:
     assert certificate.float64[worst] <= (1e-14 if is_small else 1e-12), worst
 
     for name, error in certificate.float32.items():
-        parts = ("pattern", "hook_z", "hook_result", "edge patches", "node patches")
+        parts = ("pattern", "hook_z", "hook_result", "attn_out", "edge patches", "node patches")
         after_softmax = any(part in name for part in parts)
         limit = max(1e-5, ROUNDING * certificate.largest_score) if after_softmax else 1e-5
         assert error <= (5e-6 if is_small else limit), name

@@ -228,8 +228,6 @@ def start(n_devices: int, *arguments: object) -> subprocess.Popen[str]:
         "PYTHONPATH": str(ROOT),
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={n_devices}",
-        # Most of the time is XLA's; what it computes is the same.
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     }
     return subprocess.Popen(
         [sys.executable, __file__, *map(str, arguments)],

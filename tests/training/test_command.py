@@ -12,10 +12,8 @@ from interpbench_jax import CASES, read_case
 from interpbench_jax.training import EpochRecord
 
 
-def run(*arguments: str, cache: Path | None = None) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "COLUMNS": "120", "NO_COLOR": "1"}
-    if cache is not None:
-        environment["JAX_COMPILATION_CACHE_DIR"] = str(cache)
     return subprocess.run(
         [sys.executable, "-m", "interpbench_jax.cli", "train", *arguments],
         capture_output=True,
@@ -48,7 +46,7 @@ def test_wrong_input_ends_in_a_message(arguments: tuple[str, ...], message: str)
 def test_train(tmp_path: Path) -> None:
     out, cache = tmp_path / "models", tmp_path / "jax"
     options = ("36", "--seeds", "1", "--epochs", "2", "--no-certify", "--out", str(out))
-    done = run(*options, "--json", cache=cache)
+    done = run(*options, "--json")
     assert done.returncode in (0, 1) and done.stderr == "", done.stderr
     described = json.loads(done.stdout)
     (model,) = described["models"]
@@ -65,16 +63,16 @@ def test_train(tmp_path: Path) -> None:
     assert max(EpochRecord.from_json(line).epoch for line in lines) == model["epochs"]
 
     config = (out / "36" / "config.json").read_bytes()
-    again = run(*options, cache=cache)
+    again = run(*options)
     assert again.returncode == done.returncode, again.stderr
     assert "already trained" in again.stdout
     assert (out / "36" / "config.json").read_bytes() == config
 
-    other = run(*(*options[:2], "2", *options[3:]), cache=cache)
+    other = run(*(*options[:2], "2", *options[3:]))
     assert other.returncode == 2
     assert "differs in seeds. Train it anew with --restart" in " ".join(other.stderr.split())
 
-    anew = json.loads(run(*options, "--restart", "--json", cache=cache).stdout)["models"][0]
+    anew = json.loads(run(*options, "--restart", "--json").stdout)["models"][0]
     assert not anew["was_there"] and anew["iia"] == model["iia"]
     made = read_case(out / "36").provenance
     assert made["weights_sha256"] == case.provenance["weights_sha256"]

@@ -15,8 +15,6 @@ from interpbench_jax.training.arrays import initial_weights, widen_mlps
 from interpbench_jax.training.stack import Stack
 from tests.training.tiny_tasks import MOODS, PROMPTS, SENTENCES, SHORT
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
-
 FIRST = dataclasses.replace(SHORT, epochs=1, learning_rate=1e-3, d_mlp=3, labels="dense")
 SECOND = dataclasses.replace(FIRST, epochs=1, learning_rate=5e-4, labels="own", before=FIRST)
 GROWN = dataclasses.replace(SHORT, epochs=2, before=SECOND)

@@ -15,8 +15,6 @@ from interpbench_jax.training.stack import stack_tasks
 from interpbench_jax.training.trainer import LOG_FILE, _start, _train_epoch
 from tests.training.tiny_tasks import LETTERS, MOODS, PROMPTS, SENTENCES, SHORT
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
-
 
 def assert_same_weights(one: Trained, other: Trained) -> None:
     """Bit for bit."""

@@ -1,0 +1,87 @@
+"""Compiled programs of the tests: kept on disk for all processes and runs, and not all in memory.
+
+Most of a run's time is XLA's, and most programs are wanted by several tests, by both workers, and
+again by the next run.
+"""
+
+import ctypes
+import gc
+import os
+import re
+import sys
+import threading
+from pathlib import Path
+
+import jax
+import psutil
+from jax._src.lru_cache import LRUCache
+
+from interpbench_jax.sweeps.devices import forget_programs
+
+MOST_BYTES_ON_DISK = 4 << 30
+MOST_BYTES_OF_A_WORKER = 1_500_000_000
+# As JAX names its files: the program, the SHA-256 of all that it depends on.
+_ENTRY = re.compile(r".+-[0-9a-f]{64}-cache")
+
+
+def tidy(folder: Path) -> None:
+    """Make room in the folder: the oldest programs go, and what a killed process left half-written.
+
+    To be called before any process of the run compiles.
+    """
+    paths = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+    total = 0
+    for path in paths:
+        total += path.stat().st_size
+        if total > MOST_BYTES_ON_DISK or not _ENTRY.fullmatch(path.name):
+            path.unlink()
+
+
+def use(folder: Path) -> None:
+    """Have JAX keep all programs of this process in the folder, which other processes use too."""
+    # JAX writes in place, so that another process may read half a program; the lock that it has
+    # for that comes with a look at every file before each write.
+    LRUCache.put = _put  # pyright: ignore[reportAttributeAccessIssue]
+    settings = {
+        "jax_compilation_cache_dir": str(folder),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+        # Its default makes the folder's name a part of what a program depends on.
+        "jax_persistent_cache_enable_xla_caches": "none",
+    }
+    for name, value in settings.items():
+        jax.config.update(name, value)
+
+
+def _put(self: LRUCache, key: str, value: bytes) -> None:
+    path = Path(str(self.path), f"{key}-cache")
+    if not path.exists():
+        temporary = path.with_name(f"{os.getpid()}-{threading.get_ident()}")
+        temporary.write_bytes(value)
+        temporary.replace(path)
+
+
+def optimize(wanted: bool) -> None:
+    """Have XLA optimize what it compiles from now on, as it does for users, or hardly.
+
+    What is in memory was compiled in the other way, and is forgotten.
+    """
+    if jax.config.jax_disable_most_optimizations == wanted:
+        jax.config.update("jax_disable_most_optimizations", not wanted)
+        _forget()
+
+
+def bound_memory() -> None:
+    """Forget all programs in memory where the process has grown large; the folder has them."""
+    if psutil.Process().memory_info().rss > MOST_BYTES_OF_A_WORKER:
+        _forget()
+
+
+def _forget() -> None:
+    forget_programs()
+    jax.clear_caches()
+    gc.collect()
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's, and not musl's
+        if trim is not None:
+            trim(0)
