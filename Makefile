@@ -1,28 +1,60 @@
 PYTHON ?= python3
-VENV := .venv
-BIN := $(VENV)/bin
+VENV ?= .venv
 CASE ?= 11
 N ?= 1000
+# More arguments for pytest, such as TEST="tests/sweeps -k edges".
+TEST ?=
 
-.PHONY: demo test bench lint types clean
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip --disable-pip-version-check
+PYTEST = $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
+FAST = $(PYTEST) -m "not slow" --no-typecheck
 
-# A stamp, so that the second call installs nothing.
-$(VENV)/.installed: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try make PYTHON=python3.11")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
-	touch $@
+.PHONY: demo test test-fast test-lowest test-newest bench lint types clean
 
-$(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	touch $@
+# Stamps, so that the second call installs nothing.
+$(VENV)/.venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try make PYTHON=python3.11")'
+	@echo "Creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/.venv
+	@echo "Installing interpbench-jax and what it needs into $(VENV): about 600 MB, a minute or so"
+	$(PIP) install --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/.venv
+	@echo "Installing interpbench-jax and its tests' needs into $(VENV): about 1.2 GB, two minutes or so"
+	$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	@touch $@ $(VENV)/.installed
 
 demo: $(VENV)/.installed
 	$(BIN)/interpbench sweep $(CASE) --n $(N)
 
+# Every test, with array shapes and types checked at every call.
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(PYTEST) $(TEST)
+
+# A developer's loop.
+test-fast: $(VENV)/.installed-dev
+	$(FAST) $(TEST)
+
+# The quick tests with the oldest versions that pyproject.toml allows; uv can find them, pip cannot.
+test-lowest: VENV = .venv-lowest
+test-lowest: .venv-lowest/.resolved-lowest-direct
+	$(FAST) $(TEST)
+
+# The same with the newest of everything, the bound on datasets apart.
+test-newest: VENV = .venv-newest
+test-newest: .venv-newest/.resolved-highest
+	$(FAST) $(TEST)
+
+.venv-lowest/.resolved-% .venv-newest/.resolved-%: pyproject.toml
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(@D)/bin/uv pip install --python $(@D)/bin/python --resolution $* --editable '.[test]'
+	@touch $@
 
 # BENCH="--quick" for a few minutes; see `python -m benchmarks.speed --help`.
 bench: $(VENV)/.installed-dev
@@ -36,4 +68,4 @@ types: $(VENV)/.installed-dev
 	$(BIN)/pyright
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) .venv-lowest .venv-newest

@@ -105,7 +105,6 @@ def _prepare(way: str, folder: Path) -> Callable[[], Mapping[str, "np.ndarray"]]
         return load_by_torch
     from interpbench_conversion.convert import convert_case
     from interpbench_conversion.upstream_files import find_upstream_files
-
     from interpbench_jax import load_case
     from interpbench_jax.cases import CASES
 

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import pyarrow as pa
 from datasets.table import InMemoryTable
+
 from interpbench_dataset.arrays import to_jax
 
 WIDTH = 11

@@ -107,8 +107,8 @@ def errors_of(
 ) -> dict[str, float]:
     """Our errors in one precision, by activation, and of logits and patched logits."""
     import jax
-    from interpbench_conversion.verify import relative_error
 
+    from interpbench_conversion.verify import relative_error
     from interpbench_jax import build_model, parse_edge, run_with_cache, sweep_cuts
 
     with jax.enable_x64(dtype == "float64"):

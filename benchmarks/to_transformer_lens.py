@@ -24,7 +24,6 @@ import numpy as np
 
 if TYPE_CHECKING:
     from interpbench_conversion.to_torch import Layout
-
     from interpbench_jax.case import Case
 
 
@@ -69,8 +68,8 @@ def largest_score(activations: Mapping[str, np.ndarray]) -> float:
 def compare(case: "Case", layout: "Layout", n: int, seed: int, python: Path) -> dict[str, object]:
     """The errors by activation, and what is on one side only."""
     import jax
-    from interpbench_conversion.to_torch import write_upstream
 
+    from interpbench_conversion.to_torch import write_upstream
     from interpbench_jax import run_with_cache
     from interpbench_jax.inputs import uniform_pairs
 

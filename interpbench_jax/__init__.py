@@ -7,13 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from interpbench_dataset.alias import install as _install_alias
-
 from interpbench_jax.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from interpbench_dataset.arrays import to_jax as to_jax
     from interpbench_dataset.loading import load_dataset as load_dataset
-
     from interpbench_jax.case import Case as Case
     from interpbench_jax.case import read_case as read_case
     from interpbench_jax.cases import CASES as CASES

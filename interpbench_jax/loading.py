@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from interpbench_dataset.packaged import model_ids, packaged_models
-
 from interpbench_jax.case import Case, is_case_directory, read_case
 from interpbench_jax.sites import Node
 
@@ -153,7 +152,6 @@ def _load_directory(
     from interpbench_conversion.metadata import find_metadata
     from interpbench_conversion.upstream_files import find_upstream_files
     from interpbench_conversion.vocabulary import KeptTokens
-
     from interpbench_jax.cases import CASES, IoiTask
 
     files = find_upstream_files(directory)

@@ -15,7 +15,6 @@ from pathlib import Path
 from interpbench_dataset.builder import build, check
 from interpbench_dataset.models import MODEL_FILES, model_path
 from interpbench_dataset.packaged import packaged_folder
-
 from interpbench_jax.cases import CASES
 from interpbench_jax.certificates import read_certificate
 from interpbench_jax.weights import write_atomically

@@ -16,7 +16,6 @@ from collections.abc import Sequence
 
 from interpbench_dataset.models import model_path
 from interpbench_dataset.packaged import packaged_folder
-
 from interpbench_jax.bench.paper import (
     PAPER_METHODS,
     SMALLEST_THRESHOLD,

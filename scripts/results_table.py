@@ -5,7 +5,6 @@ python scripts/results_table.py
 
 from interpbench_dataset.models import model_path
 from interpbench_dataset.packaged import packaged_folder
-
 from interpbench_jax.cases import CASES
 from interpbench_jax.certificates import Certificate, read_certificate
 

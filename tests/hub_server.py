@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 import huggingface_hub
 import pytest
 from huggingface_hub import constants
+
 from interpbench_conversion.hub_source import DEFAULT_REPO, METADATA_FILE
 
 # A repository with a case in each layout, among files that are no part of one.

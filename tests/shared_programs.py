@@ -19,7 +19,7 @@ from jax._src.lru_cache import LRUCache
 from interpbench_jax.sweeps.devices import forget_programs
 
 MOST_BYTES_ON_DISK = 4 << 30
-MOST_BYTES_OF_A_WORKER = 1_500_000_000
+MOST_BYTES_IN_MEMORY = 1_500_000_000
 # As JAX names its files: the program, the SHA-256 of all that it depends on.
 _ENTRY = re.compile(r".+-[0-9a-f]{64}-cache")
 
@@ -66,18 +66,26 @@ def optimize(wanted: bool) -> None:
 
     What is in memory was compiled in the other way, and is forgotten.
     """
-    if jax.config.jax_disable_most_optimizations == wanted:
+    if jax.config.read("jax_disable_most_optimizations") == wanted:
         jax.config.update("jax_disable_most_optimizations", not wanted)
         _forget()
 
 
+_bytes_without_programs = 0
+
+
 def bound_memory() -> None:
-    """Forget all programs in memory where the process has grown large; the folder has them."""
-    if psutil.Process().memory_info().rss > MOST_BYTES_OF_A_WORKER:
+    """Forget all programs in memory where they have grown many; the folder has them."""
+    if _resident_bytes() > _bytes_without_programs + MOST_BYTES_IN_MEMORY:
         _forget()
 
 
+def _resident_bytes() -> int:
+    return psutil.Process().memory_info().rss
+
+
 def _forget() -> None:
+    global _bytes_without_programs
     forget_programs()
     jax.clear_caches()
     gc.collect()
@@ -85,3 +93,4 @@ def _forget() -> None:
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's, and not musl's
         if trim is not None:
             trim(0)
+    _bytes_without_programs = _resident_bytes()

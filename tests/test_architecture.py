@@ -303,7 +303,7 @@ PLANTED = [
     ("imports", "cli/bench.py", "from interpbench_jax.bench.run import run", None),
     ("imports", "__init__.py", "from interpbench_jax.sites import Node as Node", None),
     ("imports", "__init__.py", "import interpbench_conversion", "of interpbench_conversion"),
-    ("imports", "extras.py", "", "no rule says"),
+    ("imports", "others.py", "", "no rule says"),
     (
         "imports",
         "../conversion/interpbench_conversion/a.py",

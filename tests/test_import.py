@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import jax
@@ -11,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from interpbench_conversion.convert import convert_weights
 from jaxtyping import TypeCheckError
 
 import interpbench_jax
+from interpbench_conversion.convert import convert_weights
 from interpbench_jax.metrics import kl_divergence
 from interpbench_jax.scores import roc_auc
 from tests.fixtures import random_weights, tiny_config
@@ -42,9 +41,6 @@ HEAVY = {
     "torch",
     "typer",
 }
-MAX_HELP_SECONDS = 0.5
-# What a machine busy with other work may take, in starts of Python itself.
-MAX_HELP_STARTS = 8
 
 
 def run_python(code: str) -> str:
@@ -121,40 +117,32 @@ def test_importing_every_module_changes_nothing() -> None:
 
 # The command line
 
-SCRIPT = Path(sys.executable).with_name("interpbench")
+HELP = """
+import contextlib, io
+from interpbench_jax.cli import main
+sys.argv = ['interpbench', '--help']
+with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+    main()
+"""
+# Importing them is what the time of a command's help goes into; it was 321 with typer 0.29.
+MOST_MODULES_OF_HELP = 450
 
 
-def seconds(command: list[str | Path]) -> float:
-    start = time.perf_counter()
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    return time.perf_counter() - start
+def test_the_script_is_installed() -> None:
+    script = Path(sys.executable).with_name("interpbench")
+    assert script.exists(), f"install the package: {script} is not there"
 
 
-def test_help_is_quick() -> None:
-    assert SCRIPT.exists(), f"install the package: {SCRIPT} is not there"
-    pairs = [
-        (seconds([SCRIPT, "--help"]), seconds([sys.executable, "-c", "pass"])) for _ in range(5)
-    ]
-    helping, starting = (min(times) for times in zip(*pairs, strict=True))
-    limit = max(MAX_HELP_SECONDS, MAX_HELP_STARTS * starting)
-    assert helping < limit, f"{helping:.2f} s; Python alone starts in {starting:.2f} s"
-
-
-def test_help_needs_no_jax() -> None:
-    code = (
-        "from interpbench_jax.cli import main\n"
-        "import contextlib, io\n"
-        "sys.argv = ['interpbench', '--help']\n"
-        "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n"
-        "    main()"
-    )
+def test_help_needs_few_modules_and_no_jax() -> None:
     heavy = {"jax", "flax", "numpy", "torch", "datasets", "pandas", "pyarrow", "scipy"}
-    assert not imported_by(code) & heavy
+    assert not imported_by(HELP) & heavy
+    assert int(run_python(f"import sys\n{HELP}\nprint(len(sys.modules))")) < MOST_MODULES_OF_HELP
 
 
 # The tests' own settings (conftest.py)
 
 
+@pytest.mark.typechecked
 def test_shapes_are_checked_in_tests() -> None:
     logits, targets = jnp.zeros((2, 3, 4)), jnp.zeros((2, 3), jnp.int32)
     assert kl_divergence(logits, logits, targets).shape == (2,)
@@ -166,6 +154,7 @@ def test_shapes_are_checked_in_tests() -> None:
         roc_auc(np.zeros(3), np.zeros(4, bool))
 
 
+@pytest.mark.typechecked
 def test_types_are_checked_in_tests() -> None:
     with pytest.raises(TypeCheckError, match="name"):
         convert_weights(tiny_config(), random_weights(tiny_config()), 3)  # pyright: ignore
@@ -184,7 +173,7 @@ def test_jax_is_strict_in_tests() -> None:
         jnp.add(jnp.zeros(2, jnp.int32), jnp.zeros(2, jnp.float32))
     with pytest.raises(ValueError, match="numpy_rank_promotion"):
         jnp.add(jnp.zeros((2, 2)), jnp.zeros(2))
-    assert nnx.set_graph_mode.current_value() is False
+    assert not hasattr(nnx, "set_graph_mode") or nnx.set_graph_mode.current_value() is False
 
 
 def test_float64_where_it_is_asked_for(x64: None) -> None:

@@ -151,7 +151,6 @@ def verify(
     """
     use_cache(no_cache)
     from interpbench_conversion.verify import certify_conversion, read_oracle
-
     from interpbench_jax.report import certificate_table
     from interpbench_jax.report.tables import ErrorRow
 

@@ -34,10 +34,11 @@ app = typer.Typer(
 )
 
 
-def _print_version(asked: bool) -> None:
+def _print_version(asked: bool) -> bool:
     if asked:
         typer.echo(f"interpbench-jax {__version__}")
         raise typer.Exit()
+    return asked
 
 
 @app.callback()

@@ -352,7 +352,8 @@ def _file_name(text: str) -> str:
 
 
 def _figure(width: float, height: float) -> "tuple[Figure, Axes]":
-    from matplotlib.figure import Figure
+    with needs_extra("bench", "Drawing plots"):
+        from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.add_subplot()

@@ -19,7 +19,7 @@ _compiled: dict[Hashable, "Program"] = {}
 _n_compiled = 0
 _compiling = threading.Lock()
 _MOST_COMPILED = 256
-_CPU_OPTIONS = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 1}
+_CPU_OPTIONS = {"xla_cpu_use_fusion_emitters": False}
 
 
 def sweep_mesh(devices: int | None = None, *, edits: int | None = None) -> Mesh:
@@ -208,9 +208,7 @@ def compile_all(*wanted: Lowered) -> list[Program]:
 def _compile(wanted: Lowered) -> Program:
     lowered = wanted.lowered
     assert lowered is not None
-    # Who has JAX leave optimizations out means these programs too.
-    as_ours = jax.default_backend() == "cpu" and not jax.config.jax_disable_most_optimizations
-    compiled = _compile_quickly(lowered) if as_ours else lowered.compile()
+    compiled = _compile_quickly(lowered) if jax.default_backend() == "cpu" else lowered.compile()
     memory = compiled.memory_analysis()
     assert memory is not None
     return Program(
@@ -226,10 +224,12 @@ def _compile_quickly(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
     """With XLA's options for CPUs under which these programs compile in half the time.
 
     They run a little faster, too. Options come and go with XLA's releases, and it is none of
-    ours to fail over one.
+    ours to fail over one. Where JAX is told to leave optimizations out, that holds here too.
     """
+    few = jax.config.read("jax_disable_most_optimizations")
+    level = {} if few else {"xla_backend_optimization_level": 1}
     try:
-        return lowered.compile(compiler_options=dict(_CPU_OPTIONS))
+        return lowered.compile(compiler_options=_CPU_OPTIONS | level)
     except (jax.errors.JaxRuntimeError, ValueError):
         return lowered.compile()
 

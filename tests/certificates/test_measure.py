@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from interpbench_dataset.models import read_certificate as read_for_card
 
+from interpbench_dataset.models import read_certificate as read_for_card
 from interpbench_jax import certify, read_certificate
 from interpbench_jax.case import Case
 from interpbench_jax.cases import CASES, RaspTask, Task

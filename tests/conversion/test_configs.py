@@ -5,9 +5,9 @@ import math
 from dataclasses import asdict
 
 import pytest
+
 from interpbench_conversion.configs import IOI_CONFIG, convert_config
 from interpbench_conversion.errors import UpstreamFormatError
-
 from interpbench_jax.config import TransformerConfig
 from tests.fixtures import CASE_IDS, UPSTREAM, read_upstream_case, requires_upstream
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from interpbench_conversion.convert import convert_case, convert_weights
 from interpbench_conversion.errors import UpstreamFormatError
 from interpbench_conversion.torch_files import read_state_dict
@@ -16,7 +17,6 @@ from interpbench_conversion.upstream_files import (
     read_edges,
     read_meta,
 )
-
 from interpbench_jax.case import Case, is_case_directory, read_case
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.weights import weight_shapes

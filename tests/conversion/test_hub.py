@@ -9,10 +9,10 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
+
 from interpbench_conversion import hub
 from interpbench_conversion.hub import FetchedCase, HubError, fetch_case
 from interpbench_conversion.hub_source import METADATA_FILE, Source
-
 from tests.hub_server import CURRENT, FILES, OURS, REPO, UPSTREAM, Fault, HubServer
 
 WEIGHTS = r"GET /.*/resolve/.*ll_model_510\.pth"

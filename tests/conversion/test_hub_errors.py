@@ -2,7 +2,7 @@
 
 import re
 import socket
-import time
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 from huggingface_hub import constants
+
 from interpbench_conversion import hub_errors
 from interpbench_conversion.hub import (
     CaseNotFoundError,
@@ -19,7 +20,6 @@ from interpbench_conversion.hub import (
     fetch_case,
 )
 from interpbench_conversion.hub_source import METADATA_FILE
-
 from tests.hub_server import FILES, REPO, UPSTREAM, Fault, HubServer
 
 BAD_SHA = b'{"id": "a/b", "sha": "../x", "siblings": []}'
@@ -59,12 +59,10 @@ def head(server: HubServer) -> str:
     return server.refs[REPO]["main"]
 
 
-def hub_error(call: Callable[[], object], within: float) -> str:
-    """The message of the HubError that the call raises in so many seconds."""
-    start = time.perf_counter()
+def hub_error(call: Callable[[], object]) -> str:
+    """The message of the HubError that the call raises."""
     with pytest.raises(HubError) as caught:
         call()
-    assert time.perf_counter() - start < within
     return str(caught.value)
 
 
@@ -111,7 +109,7 @@ def test_an_unknown_case_lists_those_there_are(server: HubServer) -> None:
 def test_unknown_repositories_and_revisions(
     server: HubServer, options: dict[str, str], expected: str
 ) -> None:
-    message = hub_error(lambda: fetch(**options), within=2)
+    message = hub_error(lambda: fetch(**options))
     assert expected in message
     assert all(value in message for value in options.values())
 
@@ -134,7 +132,7 @@ def test_refusals(
     server: HubServer, request_line: str, status: int, code: str | None, expected: str
 ) -> None:
     server.faults.append(Fault(request_line, status=status, error_code=code))
-    message = hub_error(lambda: fetch_case("13"), within=2)
+    message = hub_error(lambda: fetch_case("13"))
     assert expected in message
     assert f"case '13' of {REPO} (revision main) from {server.endpoint}" in message
     assert status not in (401, 403, 429) or "HF_TOKEN" in message
@@ -152,7 +150,7 @@ def test_a_server_error_that_passes(
 @pytest.mark.parametrize("request_line", ["GET /api/", r"HEAD .*\.pth", r"GET .*\.pth"])
 def test_a_server_error_that_stays(server: HubServer, request_line: str) -> None:
     server.faults.append(Fault(request_line, status=503))
-    message = hub_error(lambda: fetch_case("13"), within=3)
+    message = hub_error(lambda: fetch_case("13"))
     assert "the server failed 3 times (503)" in message
     assert "try again later" in message
 
@@ -166,7 +164,7 @@ def test_a_body_cut_short_is_resumed(server: HubServer, quick: None, times: int)
 
 def test_a_body_always_cut_short_leaves_nothing(server: HubServer, quick: None) -> None:
     server.faults.append(Fault(WEIGHTS, keep_bytes=1234))
-    message = hub_error(lambda: fetch_case("13"), within=3)
+    message = hub_error(lambda: fetch_case("13"))
     assert "13/ll_model_510.pth: the connection broke" in message
     assert sorted(cached_bytes()) == sorted([FILES[METADATA_FILE], b"config", b"{}", b"edges"])
     server.faults.clear()
@@ -188,7 +186,7 @@ def test_a_body_of_another_size_than_listed(
     for name in UPSTREAM.keys() - {"ll_model_510.pth"}:
         whole[f"13/{name}"] = b"x" * 5000
     whole[METADATA_FILE] = b"x" * 5000
-    message = hub_error(lambda: fetch_case("13"), within=3)
+    message = hub_error(lambda: fetch_case("13"))
     assert "13/ll_model_510.pth" in message
     assert "not the 5000 bytes that the Hub lists" in message
     assert b"w" * 4000 not in cached_bytes()
@@ -200,13 +198,13 @@ def test_an_answer_that_is_not_a_hubs(
 ) -> None:
     answer = replace(server.answer("/"), status=200, body=body)
     monkeypatch.setattr(server, "answer", lambda path: answer)
-    message = hub_error(lambda: fetch_case("13"), within=2)
+    message = hub_error(lambda: fetch_case("13"))
     assert "the answer is not a Hub's" in message
     assert "HF_ENDPOINT" in message
 
 
 def test_a_token_that_is_asked_for_and_not_there(server: HubServer) -> None:
-    message = hub_error(lambda: fetch_case("13", token=True), within=2)
+    message = hub_error(lambda: fetch_case("13", token=True))
     assert "no token is stored" in message
     assert server.requests == []
 
@@ -217,7 +215,7 @@ def test_a_server_that_never_answers(
 ) -> None:
     monkeypatch.setattr(hub_errors, "ANSWER_SECONDS", 0.5)
     server.faults.append(Fault(request_line, hang=True))
-    message = hub_error(lambda: fetch_case("13"), within=2)
+    message = hub_error(lambda: fetch_case("13"))
     assert "no answer within 0.5 s" in message
 
 
@@ -226,7 +224,7 @@ def test_a_server_that_stops_in_the_middle_of_a_file(
 ) -> None:
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.2)
     server.faults.append(Fault(WEIGHTS, keep_bytes=1234, hang=True))
-    message = hub_error(lambda: fetch_case("13"), within=8)
+    message = hub_error(lambda: fetch_case("13"))
     assert "13/ll_model_510.pth: it stopped coming" in message
     assert "HF_HUB_DOWNLOAD_TIMEOUT" in message
     assert " within " not in message
@@ -236,7 +234,7 @@ def test_a_server_that_stops_in_the_middle_of_a_file(
 
 def test_a_cache_that_cannot_be_written(server: HubServer, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    message = hub_error(lambda: fetch_case("13", cache_dir=tmp_path / "file"), within=2)
+    message = hub_error(lambda: fetch_case("13", cache_dir=tmp_path / "file"))
     assert "could not be kept in the cache" in message
     assert str(tmp_path / "file") in message
 
@@ -253,11 +251,11 @@ def test_offline_with_a_closed_port(server: HubServer) -> None:
     case = fetch_case("13")
     server.close()
     assert fetch_case("13") == case
-    message = hub_error(lambda: fetch_case("13", refresh=True), within=2)
+    message = hub_error(lambda: fetch_case("13", refresh=True))
     assert "no connection" in message
     check_offline_message(message, server.endpoint)
     assert "Without refresh" in message
-    message = hub_error(lambda: fetch_case("3"), within=2)
+    message = hub_error(lambda: fetch_case("3"))
     assert "Without refresh" not in message
 
 
@@ -265,7 +263,7 @@ def test_offline_with_names_that_do_not_resolve(
     server: HubServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(constants, "ENDPOINT", "http://no-such-host.invalid")
-    message = hub_error(lambda: fetch_case("13"), within=2)
+    message = hub_error(lambda: fetch_case("13"))
     assert "no connection" in message
     check_offline_message(message, "http://no-such-host.invalid")
 
@@ -273,12 +271,15 @@ def test_offline_with_names_that_do_not_resolve(
 def test_offline_with_packets_that_are_dropped(
     server: HubServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    over = threading.Event()
+
     def dropped(*address: object, **options: object) -> socket.socket:
-        time.sleep(3)
+        over.wait()
         raise TimeoutError
 
     monkeypatch.setattr(socket, "create_connection", dropped)
-    message = hub_error(lambda: fetch_case("13"), within=2)
+    message = hub_error(lambda: fetch_case("13"))
+    over.set()
     assert "no connection (nothing came back within 1.5 s)" in message
 
 
@@ -288,7 +289,7 @@ def test_a_proxy_is_left_to_the_library(server: HubServer, monkeypatch: pytest.M
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
     monkeypatch.setenv("no_proxy", "")
     huggingface_hub.close_session()
-    assert "no connection" in hub_error(lambda: fetch_case("13"), within=2)
+    assert "no connection" in hub_error(lambda: fetch_case("13"))
     assert server.requests == []
 
 
@@ -297,6 +298,6 @@ def test_the_switch_for_offline(server: HubServer, monkeypatch: pytest.MonkeyPat
     server.requests.clear()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert fetch_case("13") == case
-    message = hub_error(lambda: fetch_case("3"), within=2)
+    message = hub_error(lambda: fetch_case("3"))
     assert "HF_HUB_OFFLINE is set" in message
     assert server.requests == []

@@ -12,6 +12,8 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+
+from benchmarks.speed.memory import PeakMemory
 from interpbench_conversion.configs import IOI_CONFIG
 from interpbench_conversion.convert import convert_case
 from interpbench_conversion.errors import UpstreamFormatError
@@ -19,8 +21,6 @@ from interpbench_conversion.to_torch import transformer_lens_state, write_upstre
 from interpbench_conversion.torch_writing import write_state_dict
 from interpbench_conversion.upstream_files import UpstreamFiles, find_upstream_files
 from interpbench_conversion.vocabulary import KeptTokens, keep_tokens
-
-from benchmarks.speed.memory import PeakMemory
 from interpbench_jax import load_case, run_with_cache
 from interpbench_jax.case import Case
 from interpbench_jax.cases import CASES, IoiTask

@@ -6,10 +6,10 @@ import sys
 from collections.abc import Callable
 
 import pytest
+
 from interpbench_conversion import pickles
 from interpbench_conversion.errors import UpstreamFormatError
 from interpbench_conversion.pickles import load_restricted
-
 from tests.conversion.hostile import call, dict_of, named, number, pickled, text, tuple_of
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from interpbench_conversion.selection import Selection
 
 ROWS = np.arange(12.0).reshape(4, 3)

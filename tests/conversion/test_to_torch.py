@@ -10,13 +10,13 @@ from typing import get_args
 import ml_dtypes
 import numpy as np
 import pytest
+from typer.testing import CliRunner
+
 from interpbench_conversion.configs import convert_config
 from interpbench_conversion.to_torch import Layout, transformer_lens_state, write_upstream
 from interpbench_conversion.torch_files import read_state_dict
 from interpbench_conversion.torch_writing import write_pickle, write_state_dict
 from interpbench_conversion.upstream_files import find_upstream_files, read_config, read_edges
-from typer.testing import CliRunner
-
 from interpbench_jax import load_case
 from interpbench_jax.case import Case
 from interpbench_jax.cases import CASES

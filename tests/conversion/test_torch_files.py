@@ -9,9 +9,9 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
+
 from interpbench_conversion.errors import UpstreamFormatError
 from interpbench_conversion.torch_files import read_state_dict
-
 from tests.conversion.hostile import (
     call,
     dict_of,

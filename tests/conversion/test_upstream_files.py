@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from interpbench_conversion.errors import UpstreamFormatError
 from interpbench_conversion.upstream_files import (
     UpstreamFiles,
@@ -16,7 +17,6 @@ from interpbench_conversion.upstream_files import (
     read_edges,
     read_meta,
 )
-
 from tests.conversion.hostile import call, dict_of, named, number, pickled, text, tuple_of
 
 UPSTREAM = Path(__file__).resolve().parents[3] / "shared" / "upstream"

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from interpbench_conversion.to_torch import write_upstream
 from interpbench_conversion.vocabulary import KeptTokens, keep_tokens
-
 from interpbench_jax import load_case, run_with_cache
 from interpbench_jax.case import Case, read_case
 from interpbench_jax.circuit import Circuit, universe

@@ -12,6 +12,7 @@ import pytest
 from datasets.table import InMemoryTable
 from hypothesis import given
 from hypothesis import strategies as st
+
 from interpbench_dataset.arrays import to_jax
 
 ROWS, WIDTH = 12, 3

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import datasets
 import pytest
+
 from interpbench_dataset import builder
 from interpbench_dataset.builder import BuildReport, Problem, build, check
-
 from interpbench_jax.circuit import UNIVERSES, universe
 from tests.tiny_models import certify, make_model, write_model
 

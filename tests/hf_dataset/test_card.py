@@ -11,9 +11,9 @@ import datasets
 import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import DatasetCard
+
 from interpbench_dataset.builder import build
 from interpbench_dataset.packaged import model_ids
-
 from interpbench_jax.cases import CASES
 from tests.tiny_models import certify, write_model
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from interpbench_dataset.builder import Problem, build, check
 from interpbench_dataset.checking import compare_data
 from interpbench_dataset.parquet import decode_table, encode_table
-
 from tests.tiny_models import write_model
 
 CHOICE = ("3", "20")

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+
 from interpbench_dataset.builder import build
 from interpbench_dataset.packaged import model_ids
-
 from interpbench_jax.cases import CASES
 from tests.tiny_models import write_model
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from interpbench_dataset import loading, packaged
 from interpbench_dataset.loading import load_dataset, packaged_folder
-
 from tests.hf_dataset.tiny_release import NAMES, ROWS, Installation, write_release
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from interpbench_dataset.model_checking import check_models
 from interpbench_dataset.problems import Problem
-
 from interpbench_jax.case import Case
 from interpbench_jax.cases import CASES
 from interpbench_jax.circuit import Circuit

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from interpbench_dataset.models import (
     Certificate,
     model_path,
@@ -15,7 +16,6 @@ from interpbench_dataset.models import (
     read_models,
     show_share,
 )
-
 from tests.tiny_models import CERTIFICATE, certify, write_model
 
 

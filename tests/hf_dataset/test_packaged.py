@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from interpbench_dataset import packaged
 from interpbench_dataset.packaged import model_ids, packaged_folder, packaged_models
-
 from interpbench_jax.case import CONFIG_FILE, is_case_directory
 
 

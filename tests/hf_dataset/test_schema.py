@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+
 from interpbench_dataset import tables
 from interpbench_dataset.parquet import arrow_schema, decode_table, encode_table, written_by
 from interpbench_dataset.release import render_data, render_texts
@@ -20,7 +21,6 @@ from interpbench_dataset.schema import (
     pairs_schema,
     yaml_features,
 )
-
 from interpbench_jax.cases import CASES, IoiTask, Task
 
 CROISSANT_TYPES = {

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from interpbench_dataset.tables import Content, make_content, seed_of
 
+from interpbench_dataset.tables import Content, make_content, seed_of
 from interpbench_jax.cases import BOS, CASES, PAD, IoiTask, RaspTask, Task, TrainingArguments
 from interpbench_jax.cases.sequences import is_in_split
 from interpbench_jax.circuit import UNIVERSES, universe

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from interpbench_dataset.upload import MESSAGE, UploadError, upload
 
+from interpbench_dataset.upload import MESSAGE, UploadError, upload
 from tests.hf_dataset.tiny_release import ROWS, Installation, write_release
 from tests.hub_server import Fault
 from tests.hub_uploads import ATTRIBUTES, TOKEN, WritableHub

@@ -4,12 +4,14 @@ Errors are those of `interpbench_conversion.verify`: `max|a - b| / max(1, max|b|
 TransformerLens's.
 """
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from interpbench_conversion.verify import certify_conversion, read_oracle, relative_error
 
+from interpbench_conversion.verify import certify_conversion, read_oracle, relative_error
 from interpbench_jax import Case, hook_names, load_case, run_with_cache
 from interpbench_jax.model import Transformer
 from tests.fixtures import UPSTREAM, requires_upstream
@@ -29,6 +31,9 @@ FIXTURES = (
 # last place of the scores, plus the scores' own accumulated rounding, which we bound by as much.
 ROUNDING = float(np.finfo(np.float32).eps)
 # With scores of order 1, only a run's own rounding is left, tens of units in the last place.
+BEFORE_ATTENTION = re.compile(
+    r"hook_(pos_)?embed|blocks\.0\.(hook_resid_pre|hook_[qkv]_input|ln1\..*|attn\.hook_([qkv]|attn_scores))"
+)
 SMALL_SCORES = ("release/random_lnpre", "release/random_bidirectional_relu")
 
 pytestmark = [requires_upstream, pytest.mark.optimized]
@@ -49,6 +54,16 @@ def test_every_fixture_is_listed() -> None:
     assert there == set(FIXTURES)
 
 
+def float32_limit(name: str, largest_score: float) -> float:
+    """How far float32 may be from float64; how far it is depends on the CPU's vector instructions.
+
+    A softmax turns the rounding of its scores into an absolute error, which all that follows has.
+    """
+    if any(part in name for part in ("pattern", "hook_z", "hook_result", "patches")):
+        return max(1e-5, ROUNDING * largest_score)
+    return 1e-5 if BEFORE_ATTENTION.fullmatch(name) else 3e-5
+
+
 @pytest.mark.parametrize("fixture", FIXTURES)
 def test_every_activation_and_patch_agrees(fixture: str) -> None:
     case, oracle = load(fixture)
@@ -61,10 +76,8 @@ def test_every_activation_and_patch_agrees(fixture: str) -> None:
     assert certificate.float64[worst] <= (1e-14 if is_small else 1e-12), worst
 
     for name, error in certificate.float32.items():
-        parts = ("pattern", "hook_z", "hook_result", "attn_out", "edge patches", "node patches")
-        after_softmax = any(part in name for part in parts)
-        limit = max(1e-5, ROUNDING * certificate.largest_score) if after_softmax else 1e-5
-        assert error <= (5e-6 if is_small else limit), name
+        limit = 5e-6 if is_small else float32_limit(name, certificate.largest_score)
+        assert error <= limit, name
 
 
 @pytest.mark.parametrize("fixture", ["release_v1/11", "release/random_lnpre"])

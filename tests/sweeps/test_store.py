@@ -160,16 +160,15 @@ def test_many_parts_are_merged(tmp_path: Path) -> None:
     assert written < 500 + 500 / 25  # Merges are few.
 
 
-def test_ten_thousand_tasks_are_read_quickly(tmp_path: Path) -> None:
+def test_ten_thousand_tasks_are_in_few_files(tmp_path: Path) -> None:
     with open_store(tmp_path, 10_000, flush_seconds=1e9) as store:
         for task in range(10_000):
             store.add(task, np.full(100, task / 7))
             if task % 200 == 0:
                 store.flush()
         store.flush()
-        started = time.perf_counter()
         found = store.finished()
-        assert time.perf_counter() - started < 2
+    assert len([*(tmp_path / "parts").iterdir()]) <= parts.MAX_PARTS
     assert len(found) == 10_000 and all(found[task][99] == task / 7 for task in found)
 
 
@@ -521,7 +520,7 @@ def test_a_file_system_without_locks(
 
 def test_without_pyarrow_nothing_is_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(ImportError, match=r"pip install 'interpbench-jax\[dataset\]'"):
+    with pytest.raises(ImportError, match=r'pip install "interpbench-jax\[bench\]"'):
         open_store(tmp_path / "new")
     assert not (tmp_path / "new").exists()
 

@@ -44,7 +44,7 @@ def test_wrong_input_ends_in_a_message(arguments: tuple[str, ...], message: str)
 
 @pytest.mark.slow
 def test_train(tmp_path: Path) -> None:
-    out, cache = tmp_path / "models", tmp_path / "jax"
+    out = tmp_path / "models"
     options = ("36", "--seeds", "1", "--epochs", "2", "--no-certify", "--out", str(out))
     done = run(*options, "--json")
     assert done.returncode in (0, 1) and done.stderr == "", done.stderr
