@@ -128,6 +128,7 @@ def test_what_is_not_known_stays_unknown(tmp_path: Path) -> None:
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
+@pytest.mark.slow
 @given(words, st.lists(words, min_size=7, max_size=7, unique=True), st.dictionaries(words, words))
 def test_any_words_round_trip(
     description: str, vocab: list[str], provenance: dict[str, object]

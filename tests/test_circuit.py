@@ -591,6 +591,7 @@ def test_to_networkx_keeps_the_given_edges() -> None:
     assert graph.nodes["hook_embed"] == {"kind": "EMBED", "layer": None, "head": None}
 
 
+@pytest.mark.slow
 @given(parts(), st.sampled_from(UNIVERSES))
 def test_to_networkx_in_a_universe(
     fields: tuple[int, int, tuple[Edge, ...]], name: UniverseName

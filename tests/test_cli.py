@@ -29,6 +29,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
     )
 
 
+@pytest.mark.slow
 def test_show() -> None:
     done = run("show", CASE)
     assert done.returncode == 0, done.stderr
@@ -41,6 +42,7 @@ def test_show() -> None:
     assert shown["circuit_edges_by_universe"]["qkv"] == {"in_circuit": 5, "of": 137}
 
 
+@pytest.mark.slow
 def test_convert_then_sweep(tmp_path: Path) -> None:
     done = run("convert", CASE, str(tmp_path / "11"))
     assert done.returncode == 0, done.stderr
@@ -58,6 +60,7 @@ def test_convert_then_sweep(tmp_path: Path) -> None:
     assert ours["inputs"] == "50 pairs, uniform over the 8 tokens, BOS first (seed 3)"
 
 
+@pytest.mark.slow
 def test_sweep_tables() -> None:
     done = run("sweep", CASE, "--nodes", "--universe", "head", "--n", "20", "--ablation", "mean")
     assert done.returncode == 0, done.stderr
@@ -66,6 +69,7 @@ def test_sweep_tables() -> None:
     assert "ROC-AUC" in done.stdout
 
 
+@pytest.mark.slow
 def test_verify(tmp_path: Path) -> None:
     oracle = str(UPSTREAM / "oracle" / "3.npz")
     case = str(UPSTREAM / "release_v1" / "3")
@@ -81,6 +85,7 @@ def test_verify(tmp_path: Path) -> None:
     assert "FAILED" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -109,6 +114,7 @@ def test_wrong_input_ends_in_a_message(
     assert done.stdout == ""
 
 
+@pytest.mark.slow
 def test_list_and_sample() -> None:
     listed = json.loads(run("list", "--json").stdout)["cases"]
     assert len(listed) == 18
@@ -136,6 +142,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_packaged_models_are_the_default(tmp_path: Path) -> None:
     installation = Installation(tmp_path / "installation")
     write_model(installation.release / "models", "11")
@@ -157,6 +164,7 @@ def test_packaged_models_are_the_default(tmp_path: Path) -> None:
     assert [line.split()[0] for line in lines if line.rstrip().endswith(" yes")] == ["11"]
 
 
+@pytest.mark.slow
 def test_dataset_check(tmp_path: Path) -> None:
     done = run("dataset", "check", str(tmp_path), "--json")
     assert done.returncode == 1, done.stderr

@@ -107,6 +107,7 @@ print(json.dumps({"same": state() == before, "missing": missing, "count": count,
 OPTIONAL = {"datasets", "optax", "orbax", "pyarrow", "torch"}
 
 
+@pytest.mark.slow
 def test_importing_every_module_changes_nothing() -> None:
     # No config flags, no devices, no random state.
     result = json.loads(run_python(IMPORT_ALL))

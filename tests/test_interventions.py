@@ -79,6 +79,7 @@ def mask_shape(model: Transformer) -> tuple[int, int]:
     return len(readers(*shape)), len(writers(*shape))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_cache_has_every_hook_in_forward_order(name: str) -> None:
     model, tokens, _ = make(name)
@@ -112,6 +113,7 @@ def test_cache_of_chosen_names_and_heads() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_hooks_that_put_back_the_cache_change_nothing(name: str) -> None:
     model, tokens, _ = make(name)
@@ -131,6 +133,7 @@ def test_hook_on_one_head_is_the_hook_on_all_with_the_others_kept() -> None:
     assert np.abs(np.asarray(one - model(tokens))).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_hooks_work_inside_jit_vmap_and_grad() -> None:
     model, tokens, _ = make("causal")
 
@@ -287,6 +290,7 @@ def test_mean_and_zero_replacements_are_shared_by_the_batch() -> None:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=4)
 @given(seed=st.integers(0, 2**16), by_position=st.booleans())
 def test_gradient_in_the_mask_equals_finite_differences(seed: int, by_position: bool) -> None:
@@ -343,6 +347,7 @@ def make_exact(name: str) -> tuple[Transformer, np.ndarray, np.ndarray]:
     return jax.tree.map(lambda leaf: leaf.astype(jnp.float64), model), clean, corrupted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_scales_are_what_the_hooks_show(name: str, x64: None) -> None:
     model, clean, _ = make_exact(name)
@@ -362,6 +367,7 @@ def test_scales_are_what_the_hooks_show(name: str, x64: None) -> None:
     np.testing.assert_array_equal(scales[-1].T, cache["ln_final.hook_scale"][..., 0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_frozen_runs(name: str, x64: None) -> None:
     """Nothing cut gives the plain run; what is cut divides by the clean run's scales."""

@@ -137,6 +137,7 @@ def test_classes_do_not_see_a_shift_of_all_logits(name: MetricName, seed: int) -
     np.testing.assert_allclose(shifted, METRICS[name](logits, clean, targets), atol=ATOL)
 
 
+@pytest.mark.slow
 @each_metric
 def test_inside_jit_vmap_and_grad(name: MetricName) -> None:
     logits, clean, targets = draw(0)

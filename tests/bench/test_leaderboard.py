@@ -162,6 +162,7 @@ def test_strangers_texts_draw_nothing(tmp_path: Path) -> None:
 # From a benchmark to a submission
 
 
+@pytest.mark.slow
 def test_a_benchmarks_method_becomes_a_submission(tmp_path: Path) -> None:
     fake = fake_bench(ablations=("resample", "mean"), seeds=(3, 4))
     write_tables(tmp_path, fake.results, fake.scores)

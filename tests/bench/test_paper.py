@@ -78,6 +78,7 @@ def test_softened_divergence() -> None:
     np.testing.assert_allclose(softened_divergence(exact, exact, targets), 0, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["acdc", "eap", "eap_ig"])
 def test_a_method_gives_a_cell(name: str, case: Case, pairs: Pairs) -> None:
     cell = paper_cell(name, case, pairs, SETTINGS)  # pyright: ignore[reportArgumentType]
@@ -90,6 +91,7 @@ def test_a_method_gives_a_cell(name: str, case: Case, pairs: Pairs) -> None:
     assert paper_auc(curve) == cell.area
 
 
+@pytest.mark.slow
 def test_probing_is_a_curve_over_gates_or_over_strengths(case: Case, pairs: Pairs) -> None:
     scores, curve = run_paper_method("node_sp", case, pairs, SETTINGS)
     assert scores.level == "node" and curve.thresholds[0] == 0

@@ -100,6 +100,7 @@ def without_seconds(outcome: BenchOutcome) -> list[ResultRow]:
     return [dataclasses.replace(row, seconds=None) for row in outcome.results]
 
 
+@pytest.mark.slow
 def test_every_run_has_a_row_of_every_universe_and_level(finished) -> None:
     _, outcome, _ = finished
     keys = {row.key for row in outcome.results}

@@ -35,6 +35,7 @@ def score_row(**changes: object) -> ScoreRow:
     return replace(row, **changes)  # pyright: ignore[reportArgumentType]
 
 
+@pytest.mark.slow
 def test_what_was_written_is_read(tmp_path: Path) -> None:
     fake = fake_bench(ablations=("resample", "mean"), seeds=(0, 1))
     nothing = {field.name: None for field in fields(ResultRow) if "None" in str(field.type)}

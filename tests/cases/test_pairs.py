@@ -17,6 +17,7 @@ def as_lists(pairs: Pairs) -> list[list[object]]:
     return [np.asarray(getattr(pairs, name)).tolist() for name in FIELDS]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variable_length", [False, True])
 @pytest.mark.parametrize("case_id", RASP_CASES)
 def test_targets_are_what_the_program_says(case_id: str, variable_length: bool) -> None:

@@ -44,6 +44,7 @@ def share_of_other_moods() -> float:
 # Known answers
 
 
+@pytest.mark.slow
 def test_the_right_model_does_everything_right(certificate: Certificate) -> None:
     assert certificate.accuracy == certificate.sequence_accuracy == 1
     assert certificate.iia == {"mood": 1}
@@ -174,6 +175,7 @@ def zeros(task: Task) -> dict[str, np.ndarray]:
     return {name: np.zeros(shape, np.float32) for name, shape in weight_shapes(task.config).items()}
 
 
+@pytest.mark.slow
 def test_a_regression_of_ones_own() -> None:
     weights = zeros(OWN)
     weights["unembed.b_U"][:] = 0.5

@@ -35,6 +35,7 @@ def first(folder: Path) -> subprocess.CompletedProcess[str]:
     return run(*arguments, "--seeds", "0,1", "-o", folder)
 
 
+@pytest.mark.slow
 def test_a_benchmark(folder: Path, first: subprocess.CompletedProcess[str]) -> None:
     assert first.returncode == 0, first.stderr
     assert "Methods: mean ROC-AUC of edges" in first.stdout
@@ -49,6 +50,7 @@ def test_a_benchmark(folder: Path, first: subprocess.CompletedProcess[str]) -> N
     assert (folder / "plots" / "heat-map-head.png").is_file()
 
 
+@pytest.mark.slow
 def test_called_again_it_goes_on(folder: Path, first: subprocess.CompletedProcess[str]) -> None:
     before = (folder / "results.parquet").read_bytes()
     again = run(
@@ -67,6 +69,7 @@ def broken(*_: object) -> Scores:
     raise ArithmeticError("nothing adds up")
 
 
+@pytest.mark.slow
 def test_what_fails_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -96,6 +99,7 @@ def test_nothing_but_failures(
     assert found["leaderboard"] == [] and not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_ablations_have_plots_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[tuple[Path, str]] = []
 

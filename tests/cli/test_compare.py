@@ -42,6 +42,7 @@ def bench(fake: Fake, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_compare(fake: Fake, bench: Path, tmp_path: Path) -> None:
     same = run("compare", bench, bench)
     assert same.returncode == 0, same.stderr
@@ -64,6 +65,7 @@ def test_compare(fake: Fake, bench: Path, tmp_path: Path) -> None:
     assert noisy["difference"] < 0 and noisy["p"] == pytest.approx(2 / 2**16)
 
 
+@pytest.mark.slow
 def test_from_a_benchmark_to_the_leaderboard(bench: Path, tmp_path: Path) -> None:
     folder = tmp_path / "submissions"
     folder.mkdir()
@@ -87,6 +89,7 @@ def test_from_a_benchmark_to_the_leaderboard(bench: Path, tmp_path: Path) -> Non
     assert {file["is_valid"] for file in data["files"]} == {True}
 
 
+@pytest.mark.slow
 def test_an_invalid_submission(bench: Path, tmp_path: Path) -> None:
     file = tmp_path / "mine.json"
     run("submit", bench, "--method", "noisy", "--author", "A", "-o", file)

@@ -56,6 +56,7 @@ def setting(name: str) -> str | None:
 # Whole commands
 
 
+@pytest.mark.slow
 def test_the_second_process_compiles_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "programs"
     first = run(*SWEEP, INTERPBENCH_CACHE=str(folder))
@@ -72,6 +73,7 @@ def test_the_second_process_compiles_nothing(tmp_path: Path) -> None:
     assert files(tmp_path / "moved") == kept
 
 
+@pytest.mark.slow
 def test_warmup(tmp_path: Path) -> None:
     folder = tmp_path / "programs"
     done = run("warmup", "36", "35", "--n", "8", INTERPBENCH_CACHE=str(folder))
@@ -89,6 +91,7 @@ def test_warmup(tmp_path: Path) -> None:
     assert {path.name for path in folder.iterdir()} <= {"notes.txt", ".lockfile"}
 
 
+@pytest.mark.slow
 def test_no_folder_to_write(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = run(*SWEEP, INTERPBENCH_CACHE=str(tmp_path / "file" / "programs"))
@@ -97,6 +100,7 @@ def test_no_folder_to_write(tmp_path: Path) -> None:
     assert len(json.loads(done.stdout)["effects"]) == 137
 
 
+@pytest.mark.slow
 def test_no_cache(tmp_path: Path) -> None:
     folder = tmp_path / "programs"
     done = run(*SWEEP, "--no-cache", INTERPBENCH_CACHE=str(folder))
@@ -131,9 +135,9 @@ def test_only_a_process_of_ours_is_set_up(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("INTERPBENCH_CACHE", str(tmp_path / "programs"))
-    before = dict(os.environ), jax.config.read("jax_compilation_cache_dir")
+    before = dict(os.environ), jax.config.jax_compilation_cache_dir
     run_command(*SWEEP, code=0)
-    assert (dict(os.environ), jax.config.read("jax_compilation_cache_dir")) == before
+    assert (dict(os.environ), jax.config.jax_compilation_cache_dir) == before
     assert not (tmp_path / "programs").exists()
     run_command("warmup", "36", code=2)
     assert "Expected a folder to keep" in capsys.readouterr().err

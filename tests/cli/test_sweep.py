@@ -56,6 +56,7 @@ def effects(values: dict) -> list[float]:
     return [row["effect"] for row in values["effects"]]
 
 
+@pytest.mark.slow
 def test_one_case(output: Output) -> None:
     text = output.text(CASE, *N, "--top", "2")
     assert "Case 36: 137 edges (qkv), resample ablation, effect as kl" in text
@@ -115,6 +116,7 @@ def test_several_cases(output: Output) -> None:
         assert row.split()[6] == f"{each['auc']['head']:.4f}"
 
 
+@pytest.mark.slow
 def test_nodes_of_several_cases(output: Output) -> None:
     values = output.json(CASE, OTHER, "--nodes", "--universe", "head", *N)
     case = ib.load_case(OTHER)
@@ -146,6 +148,7 @@ def test_each_position(output: Output) -> None:
     assert values["auc"] == areas
 
 
+@pytest.mark.slow
 def test_every_position_of_several_cases(output: Output) -> None:
     text = output.text(CASE, OTHER, *N, "--positions", "each")
     assert "each at its position of largest effect" in " ".join(text.split())

@@ -126,6 +126,7 @@ def test_truncated_anywhere(tmp_path: Path, kind: str) -> None:
                 READERS[kind](path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", READERS)
 @pytest.mark.parametrize(
     "body",
@@ -220,6 +221,7 @@ def test_an_expanded_tensor_stays_within_the_limit(tmp_path: Path) -> None:
         _run_bounded(lambda: read_state_dict(path, max_bytes=1 << 20))
 
 
+@pytest.mark.slow
 def test_a_flood_of_entries_is_cut_short(tmp_path: Path) -> None:
     directory = (b"PK\1\2" + bytes(42)) * 300_000
     end = b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, 65535, 65535, len(directory), 4, 0)

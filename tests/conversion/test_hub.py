@@ -196,6 +196,7 @@ except HubError as error:
 """
 
 
+@pytest.mark.slow
 def test_the_environment_set_before_the_start(server: HubServer, tmp_path: Path) -> None:
     home = tmp_path / "set before"
     environment = {**os.environ, "HF_ENDPOINT": server.endpoint, "HF_HOME": str(home)}

@@ -147,6 +147,7 @@ def test_a_server_error_that_passes(
     assert contents(fetch_case("13")) == UPSTREAM
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("request_line", ["GET /api/", r"HEAD .*\.pth", r"GET .*\.pth"])
 def test_a_server_error_that_stays(server: HubServer, request_line: str) -> None:
     server.faults.append(Fault(request_line, status=503))
@@ -219,6 +220,7 @@ def test_a_server_that_never_answers(
     assert "no answer within 0.5 s" in message
 
 
+@pytest.mark.slow
 def test_a_server_that_stops_in_the_middle_of_a_file(
     server: HubServer, quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,6 +270,7 @@ def test_offline_with_names_that_do_not_resolve(
     check_offline_message(message, "http://no-such-host.invalid")
 
 
+@pytest.mark.slow
 def test_offline_with_packets_that_are_dropped(
     server: HubServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

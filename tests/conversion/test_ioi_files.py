@@ -117,6 +117,7 @@ def test_some_tokens_are_those_of_the_whole(case: Case, folder: Path, kept: Kept
         assert read.provenance.get(key) == expected.provenance.get(key)
 
 
+@pytest.mark.slow
 def test_some_tokens_compute_what_the_whole_computes(case: Case) -> None:
     # One layer: what differs is the tables at both ends, and six take long to compile.
     config = replace(IOI_CONFIG, n_layers=1)

@@ -76,6 +76,7 @@ def test_every_precision_stays(dtype: np.typing.DTypeLike) -> None:
 
 
 # One size, and one layer: each other one would be compiled anew.
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(st.permutations(range(D_VOCAB)), st.integers(0, 2**32 - 1))
 def test_any_kept_tokens_compute_the_same(order: list[int], seed: int) -> None:

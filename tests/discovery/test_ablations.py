@@ -16,6 +16,7 @@ from interpbench_jax.model import Transformer
 from tests.discovery.small import CONFIGS, full_mask, mask_metric, small_data, small_model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("ablation", ["mean", "zero"])
 def test_constants_are_the_references(name: str, ablation: Literal["mean", "zero"]) -> None:
@@ -27,6 +28,7 @@ def test_constants_are_the_references(name: str, ablation: Literal["mean", "zero
     np.testing.assert_allclose(data.constants, wanted, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_targets_are_the_clean_runs_own() -> None:
     for name in CONFIGS:
         model = small_model(CONFIGS[name])
@@ -53,6 +55,7 @@ def harms(model: Transformer, data: DiscoveryData, metric: Metric) -> np.ndarray
     return np.asarray(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_optimal_constants_do_less_harm_than_means(name: str) -> None:
     model = small_model(CONFIGS[name])
@@ -81,6 +84,7 @@ def test_optimal_constants_do_less_harm_than_means(name: str) -> None:
     np.testing.assert_array_equal(again, many.constants)
 
 
+@pytest.mark.slow
 def test_a_known_circuits_constants() -> None:
     case = load_case("3")
     pairs = case.sample(200, 0)

@@ -63,6 +63,7 @@ def backward(model: Transformer, data: DiscoveryData) -> list[int]:
     return sorted(range(len(space.edges)), key=place)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["qkv", "qkv-merged"])
 def test_every_threshold_is_a_greedy_pass(kind: str, name: FineUniverse, x64: None) -> None:
@@ -79,6 +80,7 @@ def test_every_threshold_is_a_greedy_pass(kind: str, name: FineUniverse, x64: No
     np.testing.assert_array_equal(found.values, kept_at.max(axis=0))
 
 
+@pytest.mark.slow
 def test_forward_is_backward_turned_round(x64: None) -> None:
     model = small_model(CONFIGS["plain"], np.float64)
     data = small_data(model)
@@ -89,6 +91,7 @@ def test_forward_is_backward_turned_round(x64: None) -> None:
         np.testing.assert_array_equal(kept, greedy(model, data, METRICS["kl"], threshold, order))
 
 
+@pytest.mark.slow
 def test_a_threshold_does_not_depend_on_the_others(x64: None) -> None:
     model = small_model(CONFIGS["plain"], np.float64)
     data = small_data(model)
@@ -98,6 +101,7 @@ def test_a_threshold_does_not_depend_on_the_others(x64: None) -> None:
         np.testing.assert_array_equal(alone.details["kept"][0], kept)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["backward", "shuffled", "forward"])
 def test_no_threshold_and_an_infinite_one(order: Order) -> None:
     model = small_model(CONFIGS["plain"])
@@ -110,6 +114,7 @@ def test_no_threshold_and_an_infinite_one(order: Order) -> None:
     assert none.sum() > len(none) / 2
 
 
+@pytest.mark.slow
 def test_shuffled_orders_differ_and_a_key_repeats() -> None:
     model = small_model(CONFIGS["plain"])
     data = small_data(model)

@@ -12,6 +12,7 @@ from interpbench_jax.sites import Kind
 from tests.discovery.small import CONFIGS, small_data, small_model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("universe", ["qkv", "qkv-merged"])
 def test_shares_of_what_is_read(name: str, universe: str, x64: None) -> None:

@@ -51,6 +51,7 @@ def first_logit(logits: jax.Array, clean: jax.Array, targets: jax.Array) -> jax.
     return (clean - logits)[..., 0].mean(axis=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_honours_it(name: str) -> None:
     model, data = make_small("frozen layer norm", np.float32)
@@ -65,6 +66,7 @@ def test_every_method_honours_it(name: str) -> None:
     assert differ == (name not in BLIND)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["exact", "acdc", "eap"])
 def test_models_without_layer_norm_are_not_affected(name: str) -> None:
     model = small_model(CONFIGS["plain"])
@@ -76,6 +78,7 @@ def test_models_without_layer_norm_are_not_affected(name: str) -> None:
     assert n_compiled() == compiled, "the same programs serve both"
 
 
+@pytest.mark.slow
 def test_eap_is_a_finite_difference_of_frozen_runs(x64: None) -> None:
     model, data = make_small("frozen layer norm")
     metric = METRICS["cross_entropy"]
@@ -112,6 +115,7 @@ def linear_model() -> Transformer:
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("freezes", [True, False])
 def test_first_order_is_exact_where_only_divisors_were_not_linear(freezes: bool, x64: None) -> None:
     model = linear_model()
@@ -131,6 +135,7 @@ def test_first_order_is_exact_where_only_divisors_were_not_linear(freezes: bool,
         assert error <= 1e-12 if freezes else error > 1e-3, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("freezes", [True, False])
 def test_eap_is_exact_for_edges_into_the_output(freezes: bool, x64: None) -> None:
     """Of any model: logits are linear in them once the last divisor is a constant."""
@@ -143,6 +148,7 @@ def test_eap_is_exact_for_edges_into_the_output(freezes: bool, x64: None) -> Non
     assert abs(eap - exact)[~np.asarray(last)].max() > 1e-3
 
 
+@pytest.mark.slow
 def test_optimal_constants_of_frozen_runs() -> None:
     model, given = make_small("frozen layer norm", np.float32, n_inputs=8)
     metric = METRICS["kl"]
@@ -170,6 +176,7 @@ def test_optimal_constants_of_frozen_runs() -> None:
 # Targets with a distractor
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["exact", "acdc", "eap", "node-probing"])
 def test_methods_take_pairs_of_targets(name: str) -> None:
     model, data = make_small("plain", np.float32)
@@ -191,6 +198,7 @@ def test_methods_take_pairs_of_targets(name: str) -> None:
     np.testing.assert_allclose(found.values, expected.values, rtol=0, atol=tolerance)
 
 
+@pytest.mark.slow
 def test_pairs_are_for_optimal_constants_and_chunks_too(x64: None) -> None:
     model, data = make_small("plain")
     answers = np.asarray(data.targets)

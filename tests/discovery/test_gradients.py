@@ -48,6 +48,7 @@ def is_edge(model: Transformer) -> np.ndarray:
     return chosen
 
 
+@pytest.mark.slow
 def test_the_derivative_by_any_mask(small: Small) -> None:
     model, data, metric = small
     mask = np.random.default_rng(1).uniform(size=full_mask(model).shape)
@@ -67,6 +68,7 @@ def test_gates_are_masks_of_equal_columns(small: Small) -> None:
     np.testing.assert_allclose(shared[where], each[where], rtol=0, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_the_derivative_by_outputs_is_what_readers_pass_back(small: Small) -> None:
     model, data, metric = small
     runs = start_runs(model, data, metric)
@@ -84,6 +86,7 @@ def test_the_derivative_by_outputs_is_what_readers_pass_back(small: Small) -> No
         np.testing.assert_allclose(bar, np.broadcast_to(later, bar.shape), rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_plain_runs(small: Small) -> None:
     model, data, metric = small
     chunk = start_runs(model, data, metric).chunks[0]
@@ -96,6 +99,7 @@ def test_plain_runs(small: Small) -> None:
     np.testing.assert_allclose(chunk.replacement, replaced, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_rows_that_fill_up_do_not_count(small: Small) -> None:
     model, data, metric = small
     whole = start_runs(model, data, metric)

@@ -78,6 +78,7 @@ def test_every_method_is_tested() -> None:
         assert "Source:" in (method.run.__doc__ or "") or name in ("chance", "exact", "exact-nodes")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_the_contract(model: Transformer, data: DiscoveryData, name: str) -> None:
     first = run(model, data, name)
@@ -100,6 +101,7 @@ def test_other_seeds_give_other_scores(model: Transformer, data: DiscoveryData, 
     assert (other.values != run(model, data, name).values).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_neither_order_nor_chunks_of_inputs_matter(
     model: Transformer, data: DiscoveryData, name: str
@@ -129,6 +131,7 @@ def test_merged_embeddings(model: Transformer, data: DiscoveryData, name: str) -
         np.testing.assert_allclose(found.values, expected, rtol=1e-5, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ablation", ABLATION_NAMES)
 def test_every_ablation_is_for_every_kind_of_method(ablation: AblationName, x64: None) -> None:
     model = small_model(CONFIGS["plain"], np.float64)
@@ -170,6 +173,7 @@ def test_eap_is_the_derivative_at_the_clean_run(x64: None) -> None:
     )
 
 
+@pytest.mark.slow
 def test_integrated_gradients_are_complete(x64: None) -> None:
     """What all edges are said to do adds up to what cutting all of them does."""
     model = small_model(CONFIGS["plain"], np.float64)
@@ -196,6 +200,7 @@ def test_one_step_of_integrated_gradients(x64: None) -> None:
     assert abs(corrupted - eap).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_integrated_gradients_of_activations(x64: None) -> None:
     """Against runs with hooks, in which one place after the other is given its value."""
     model = small_model(CONFIGS["plain"], np.float64)
@@ -263,6 +268,7 @@ def first_logit(logits: jax.Array, clean: jax.Array, targets: jax.Array) -> jax.
     return (clean - logits)[..., 0].mean(axis=1)
 
 
+@pytest.mark.slow
 def test_exact_patching_equals_eap_where_all_is_linear(x64: None) -> None:
     model = linear_model()
     data = small_data(model)

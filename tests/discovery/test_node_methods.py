@@ -34,6 +34,7 @@ def small(request: pytest.FixtureRequest, x64: None) -> Small:
     return model, small_data(model, batch_size=4), METRICS[name]
 
 
+@pytest.mark.slow
 def test_attribution_patching_sums_eap_over_readers(small: Small) -> None:
     model, data, metric = small
     found = attribution_patching(model, data, metric, AttributionPatchingSettings(), KEY)
@@ -62,6 +63,7 @@ def effects_by_hand(model: Transformer, data: DiscoveryData, metric: Metric) -> 
     return -(slopes * is_edge).sum(axis=1)
 
 
+@pytest.mark.slow
 def test_hisp_by_hand(small: Small) -> None:
     model, data, metric = small
     wanted = np.abs(effects_by_hand(model, data, metric)).mean(axis=0)
@@ -93,6 +95,7 @@ def test_without_its_two_changes_atp_star_is_attribution_patching(small: Small) 
     np.testing.assert_allclose(found.values, wanted.values, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_grad_drop_by_hand(small: Small) -> None:
     model, data, metric = small
     config = model.config
@@ -137,6 +140,7 @@ def linear_metric(logits: jax.Array, clean: jax.Array, targets: Targets) -> jax.
     return ((logits - clean) * weights).sum(axis=(1, 2))
 
 
+@pytest.mark.slow
 def test_the_qk_fix_is_exact_where_all_that_follows_is_linear(x64: None) -> None:
     config = tiny_config(n_layers=1)
     weights = random_weights(config, np.float64, seed=1)
@@ -163,6 +167,7 @@ def test_the_qk_fix_is_exact_where_all_that_follows_is_linear(x64: None) -> None
     np.testing.assert_allclose(linear.values[2:], found.values[2:], atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_qk_fix_reads_through_layer_norm(x64: None) -> None:
     model = small_model(CONFIGS["layer norm"], np.float64)
     # Replacements so near that first order is all that there is.

@@ -51,6 +51,7 @@ def gates_as_mask(gates: jax.Array, model: Transformer) -> jax.Array:
     return jnp.outer(jnp.stack(of_readers), jnp.stack(of_writers))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["plain", "regression", "frozen layer norm"])
 @pytest.mark.parametrize("is_shared", [False, True])
 def test_a_gated_run_is_a_masked_run(name: str, is_shared: bool, x64: None) -> None:
@@ -71,6 +72,7 @@ def test_a_gated_run_is_a_masked_run(name: str, is_shared: bool, x64: None) -> N
     np.testing.assert_allclose(bars, slope, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_a_gated_run_with_layer_norm(x64: None) -> None:
     model, data, metric = make("layer norm", np.float64)
     runs = start_runs(model, data, metric)
@@ -107,6 +109,7 @@ def test_slopes_of_edge_gates(name: str, x64: None) -> None:
     np.testing.assert_allclose(bars, slope, atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "universe"), [("plain", "qkv-merged"), ("layer norm", "qkv"), ("regression", "qkv")]
 )
@@ -140,6 +143,8 @@ def area(case_id: str, run: object, settings: object) -> float:
     return area
 
 
+@pytest.mark.optimized
+@pytest.mark.slow
 @pytest.mark.parametrize("case_id", ["3", "11"])
 def test_known_circuits_are_found(case_id: str) -> None:
     assert area(case_id, edge_probing, ProbingSettings()) > 0.8
@@ -157,6 +162,7 @@ def test_embeddings_are_kept_and_heads_have_their_largest_gate() -> None:
     assert order.tolist() == np.concatenate(kept).argsort().tolist()
 
 
+@pytest.mark.slow
 def test_pruning_reaches_its_target() -> None:
     model, data, metric = make("plain")
     settings = EdgePruningSettings(target_edge_sparsity=0.8)

@@ -56,6 +56,7 @@ def our_scores(case_id: str, method: str) -> np.ndarray:
     return values * n_scored
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("case_id", CASES)
 def test_scores(case_id: str, method: str) -> None:
@@ -100,6 +101,7 @@ def their_kept(case_id: str) -> np.ndarray:
     return np.asarray([[name in edges for name in NAMES] for edges in kept])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case_id", CASES)
 def test_acdc_is_within_what_the_order_of_a_layer_changes(case_id: str) -> None:
     theirs, ours = their_kept(case_id), our_kept(case_id, "backward")

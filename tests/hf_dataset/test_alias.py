@@ -89,6 +89,7 @@ print("done")
 """
 
 
+@pytest.mark.slow
 def test_it_is_idempotent_removable_and_silent(installation: Installation) -> None:
     assert installation.run(TOGGLED) == "done\n"
 
@@ -104,6 +105,7 @@ print(datasets.load_dataset("interpbench", "11", split="test[:3]").num_rows)
 """
 
 
+@pytest.mark.slow
 def test_removed_before_datasets_is_imported(installation: Installation) -> None:
     assert installation.run(REMOVED_BEFORE) == "3\n"
 
@@ -158,6 +160,7 @@ print(said[0])
 """
 
 
+@pytest.mark.slow
 def test_the_name_wins_over_a_folder_here(installation: Installation, tmp_path: Path) -> None:
     write_release(tmp_path / "interpbench", seed=1)
     code = FOLDERS.replace("here = Path.cwd()", f"here = Path({str(tmp_path)!r})")
@@ -180,6 +183,7 @@ print(json.dumps([error("12"), error("11", split="train"), error("11", revision=
 """
 
 
+@pytest.mark.slow
 def test_what_cannot_be_had(installation: Installation) -> None:
     case, split, revision = json.loads(installation.run(ERRORS))
     assert case.startswith("ValueError: BuilderConfig '12' not found") and str([*NAMES]) in case

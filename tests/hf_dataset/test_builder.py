@@ -58,6 +58,7 @@ def kinds(found: tuple[Problem, ...]) -> list[tuple[str, str]]:
 # What is committed
 
 
+@pytest.mark.slow
 def test_the_committed_folder_is_what_would_be_built() -> None:
     assert errors(PUBLISHED, all_models=True) == []
 
@@ -77,6 +78,7 @@ def test_the_same_bytes_again(original: Path, tmp_path: Path) -> None:
     assert report.n_rows == 2 + 2 * n_edges + 2 * ROWS
 
 
+@pytest.mark.slow
 def test_the_same_bytes_in_another_process(original: Path, tmp_path: Path) -> None:
     code = (
         "from interpbench_dataset.builder import build\n"

@@ -79,6 +79,7 @@ def test_every_case_and_column_is_in_the_text(card: DatasetCard) -> None:
     assert "$" not in card.text
 
 
+@pytest.mark.slow
 def test_the_code_in_the_card_runs(card: DatasetCard, tmp_path: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", card.text, re.DOTALL)
     assert len(blocks) == 2

@@ -49,6 +49,7 @@ def test_every_column_is_described(described: dict[str, list[dict[str, object]]]
         assert [field["@id"] for field in fields] == [f"{record['@id']}/{name}" for name in columns]
 
 
+@pytest.mark.slow
 def test_mlcroissant_accepts_and_reads_it(caplog: pytest.LogCaptureFixture) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its own, about rdflib and pandas

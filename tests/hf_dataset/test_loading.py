@@ -136,6 +136,7 @@ print("new rows:", rows() != old)
 """
 
 
+@pytest.mark.slow
 def test_the_name_for_datasets_is_not_served_stale(tmp_path: Path) -> None:
     installation = Installation(tmp_path / "installation")
     write_release(tmp_path / "other", seed=1)

@@ -104,6 +104,7 @@ def test_columns_of_a_language_case(case_id: str) -> None:
     assert tuple(columns)[-2:] == others
 
 
+@pytest.mark.slow
 def test_parquet_yaml_and_croissant_agree(content: tables.Content, tmp_path: Path) -> None:
     data = render_data(content)
     texts = render_texts(content, data, models=())

@@ -157,6 +157,7 @@ def test_what_cases_says_of_a_language_case(language: Content) -> None:
     assert (len(merged), sum(row["in_circuit"] for row in merged)) == (1_108, 7)
 
 
+@pytest.mark.slow
 def test_circuits_list_every_universe_in_its_order() -> None:
     rows = pq.read_table(PUBLISHED / "circuits.parquet").to_pylist()
     expected = [

@@ -217,6 +217,7 @@ assert list(streamed) == list(rows)
 """
 
 
+@pytest.mark.slow
 def test_what_was_uploaded_is_loaded_from_there(
     hub: WritableHub, folder: Path, tmp_path: Path
 ) -> None:

@@ -65,6 +65,7 @@ print("all ways in")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("order", "offline"), [("ours first", "1"), ("ours first", "0"), ("datasets first", "1")]
 )
@@ -92,6 +93,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_processes_that_are_spawned(installation: Installation, tmp_path: Path) -> None:
     # Those of the other tests are forked, and have all that their parent has.
     script = tmp_path / "script.py"
@@ -127,6 +129,7 @@ print("done")
 """
 
 
+@pytest.mark.slow
 def test_the_folder_alone(installation: Installation, tmp_path: Path) -> None:
     code = FOLDER_ALONE.format(folder=str(installation.release), names=[*NAMES])
     guard = f"import sys; sys.path.insert(0, {str(installation.home / 'guard')!r})\n"

@@ -94,6 +94,7 @@ def assert_close(ours: object, theirs: np.ndarray) -> None:
     np.testing.assert_allclose(np.asarray(ours), theirs, rtol=0, atol=atol)
 
 
+@pytest.mark.slow
 def test_a_plain_run(model: Transformer, weights: Weights, inputs: np.ndarray) -> None:
     tokens = inputs[0]
     expected = run_numpy(weights, tokens, weights["embed.W_E"][tokens])
@@ -108,6 +109,7 @@ def test_a_plain_run(model: Transformer, weights: Weights, inputs: np.ndarray) -
     assert_close(scales.transpose(0, 2, 1), expected.scales)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("freezes", [False, True])
 def test_a_run_with_other_embeddings(
     model: Transformer, weights: Weights, inputs: np.ndarray, freezes: bool

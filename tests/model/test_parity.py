@@ -64,6 +64,7 @@ def float32_limit(name: str, largest_score: float) -> float:
     return 1e-5 if BEFORE_ATTENTION.fullmatch(name) else 3e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fixture", FIXTURES)
 def test_every_activation_and_patch_agrees(fixture: str) -> None:
     case, oracle = load(fixture)
@@ -80,6 +81,7 @@ def test_every_activation_and_patch_agrees(fixture: str) -> None:
         assert error <= limit, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fixture", ["release_v1/11", "release/random_lnpre"])
 def test_hooks_agree_inside_jit_and_under_vmap(fixture: str) -> None:
     case, oracle = load(fixture)

@@ -31,6 +31,7 @@ def run(program: Variable, *ids: int, is_causal: bool = False, n_positions: int 
     return np.asarray(evaluate(compiled, jnp.asarray([[BOS, *ids]])).output)[0, 1:]
 
 
+@pytest.mark.slow
 def test_missing_values_are_rows_of_zeros() -> None:
     np.testing.assert_allclose(run(shift(tokens, 1), A, B), [[0, 0], [1, 0]], atol=1e-20)
 
@@ -92,6 +93,7 @@ def test_token_ids_must_cover_every_token_once() -> None:
             TokenIds(vocab=VOCAB, ids=ids, bos=0, pad=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case_id", RASP_CASES)
 def test_interchange_laws(case_id: str) -> None:
     """No component: the plain run. All components, or all that the output needs: the source's."""

@@ -16,6 +16,7 @@ from tests.rasp.wiring import Wiring
 pytestmark = pytest.mark.usefixtures("unchecked")
 
 
+@pytest.mark.slow
 def test_derived_edges_contain_every_edge_that_matters() -> None:
     n_matter = n_derived = 0
     for program in distinct_programs():

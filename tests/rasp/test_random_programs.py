@@ -41,6 +41,7 @@ def test_there_are_enough_different_programs() -> None:
     assert {Map, SequenceMap, LinearSequenceMap, Aggregate, SelectorWidth} <= kinds
 
 
+@pytest.mark.slow
 def test_compiled_reading_equals_plain_reading() -> None:
     n_compared = 0
     for program in distinct_programs():

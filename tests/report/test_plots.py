@@ -40,6 +40,7 @@ def written(fake: Fake, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return write_plots(fake.results, fake.scores, tmp_path_factory.mktemp("plots") / "new")
 
 
+@pytest.mark.slow
 def test_every_plot_is_written_twice(written: list[Path]) -> None:
     names = [
         f"{plot}-{universe}"
@@ -69,6 +70,7 @@ def test_plots_are_of_one_ablation(written: list[Path]) -> None:
     assert "(mean)" not in texts["boxes-head.svg"]
 
 
+@pytest.mark.slow
 def test_another_process_writes_the_same_bytes(written: list[Path], tmp_path: Path) -> None:
     code = (
         "import sys, matplotlib\n"
@@ -121,6 +123,7 @@ def test_a_curve_by_hand() -> None:
         roc_curve(scores[:2], truth[:2])
 
 
+@pytest.mark.slow
 def test_labels_of_the_largest_plots_do_not_overlap() -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -160,6 +163,7 @@ def test_odd_values_are_drawn() -> None:
     assert encode_figure(heat_map(empty, "t"), "png")
 
 
+@pytest.mark.slow
 def test_methods_whose_names_are_alike_as_files(tmp_path: Path) -> None:
     fake = fake_bench(methods=("exact", "a b", "a/b"), cases=("11",))
     names = [path.name for path in write_plots(fake.results, fake.scores, tmp_path)]

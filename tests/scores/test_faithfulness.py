@@ -113,6 +113,7 @@ def test_areas_over_mibs_fractions() -> None:
 # faithfulness_curve
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", UNIVERSES)
 @pytest.mark.parametrize("prune", [True, False])
 def test_a_curve_is_the_masked_forwards(

@@ -137,6 +137,7 @@ def new_programs(before: int) -> list[devices.Program]:
     return list(devices._compiled.values())[before:]
 
 
+@pytest.mark.slow
 def test_the_budget_is_kept_by_the_account_of_xla(model: Transformer, inputs: Pair) -> None:
     whole = sweep_edges(model, *inputs)
     assert whole.plan.bytes_held <= whole.plan.max_bytes == 512 << 20
@@ -176,6 +177,7 @@ def test_the_budget_of_masks(model: Transformer, inputs: Pair) -> None:
     np.testing.assert_allclose(parts.effects, whole.effects, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_budget_below_one_run_is_refused_and_says_what_would_do(
     model: Transformer, inputs: Pair
 ) -> None:

@@ -259,6 +259,7 @@ def on_meshes() -> dict:
     return results_of(start(8, "meshes"))[0]
 
 
+@pytest.mark.slow
 def test_every_mesh_gives_what_one_device_gives(on_meshes: dict) -> None:
     assert on_meshes["shape"] == {"edits": 8, "batch": 1}
     assert on_meshes["four_by_two"] == {"edits": 4, "batch": 2}
@@ -285,6 +286,7 @@ def test_a_sweep_stopped_on_other_devices_goes_on_rightly_or_not_at_all(on_meshe
     assert "refused" in resumed or resumed["error"] <= 1e-6, resumed
 
 
+@pytest.mark.slow
 def test_two_processes_find_the_same_and_communicate_once(on_meshes: dict) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -63,6 +63,7 @@ def check(found: SweepResult, expected: np.ndarray) -> None:
     np.testing.assert_allclose(found.logits, expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ablation", ABLATIONS)
 def test_edges_and_nodes(model: Transformer, inputs: Pair, ablation: Ablation) -> None:
     asked: dict[str, Any] = {"return_logits": True, "ablation": ablation}
@@ -102,6 +103,7 @@ def test_sets_and_single_positions(model: Transformer, inputs: Pair) -> None:
     check(found, references(model, inputs, masks, "resample")[:, None])
 
 
+@pytest.mark.slow
 def test_neurons(model: Transformer, inputs: Pair) -> None:
     clean, corrupted = inputs
     found = sweep_neurons(model, *inputs, freeze_layer_norm=True, return_logits=True)
@@ -121,6 +123,7 @@ def test_neurons(model: Transformer, inputs: Pair) -> None:
         np.testing.assert_allclose(found.logits[number], expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stacked", [False, True])
 def test_many_models(inputs: Pair, stacked: bool) -> None:
     models = [
@@ -134,6 +137,7 @@ def test_many_models(inputs: Pair, stacked: bool) -> None:
         np.testing.assert_allclose(result.effects, alone.effects, rtol=0, atol=5e-6)
 
 
+@pytest.mark.slow
 def test_chunks_do_not_change_the_result(model: Transformer, inputs: Pair) -> None:
     whole = sweep_edges(model, *inputs, ablation=ABLATIONS, freeze_layer_norm=True)
     budget = whole.plan.bytes_held // 30
@@ -184,6 +188,7 @@ def stop(done: int, total: int) -> None:
         raise Stop
 
 
+@pytest.mark.slow
 def test_saved_sweeps_are_told_apart(inputs: Pair, tmp_path: Path) -> None:
     model = build_model(CONFIG, random_weights(CONFIG, seed=3))
     expected = [sweep_edges(model, *inputs, freeze_layer_norm=each) for each in (False, True)]

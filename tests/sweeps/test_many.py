@@ -64,6 +64,7 @@ def each(alike: list[Transformer]) -> list[SweepResult]:
     return [sweep_edges(*one) for one in zip(alike, *make_inputs(alike), strict=True)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stacked", [False, True])
 def test_models_of_one_shape_share_programs(
     alike: list[Transformer], each: list[SweepResult], stacked: bool
@@ -80,6 +81,7 @@ def test_models_of_one_shape_share_programs(
     assert devices.n_compiled() == before + needed
 
 
+@pytest.mark.slow
 def test_classes_that_are_never_chosen_change_only_means_over_classes() -> None:
     rng = np.random.default_rng(0)
     logits, clean_logits = jnp.asarray(rng.normal(size=(2, 50, 3, 4)), np.float32)
@@ -112,6 +114,7 @@ def largest_change(logits: Logits, clean_logits: Logits, targets: Targets) -> Pe
     return jnp.abs(logits - clean_logits).mean(axis=(1, 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["mae", largest_change])
 def test_metrics_that_classes_more_would_change_are_not_padded(metric) -> None:
     models = make_models({}, {"d_vocab_out": 5})

@@ -18,6 +18,7 @@ def tokens(case: Case) -> np.ndarray:
     return case.task.sample(30, seed=0).input_ids
 
 
+@pytest.mark.slow
 def test_they_have_no_effect(case: Case, tokens: np.ndarray) -> None:
     found = sweep_edges(case.model, tokens, tokens, metric="logit_diff")
     assert not found.effects.any() and case.circuit is not None

@@ -71,6 +71,7 @@ def random_sets(n: int) -> list[tuple[Edge, ...]]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ablation", ABLATIONS)
 def test_sets_equal_the_masked_forward(
     model: Transformer, inputs: Pair, ablation: Ablation
@@ -88,6 +89,7 @@ def test_sets_equal_the_masked_forward(
         np.testing.assert_allclose(found, effect(model, clean, expected), atol=2e-6)
 
 
+@pytest.mark.slow
 def test_every_single_edge_is_the_same_by_every_way(model: Transformer, inputs: Pair) -> None:
     single = sweep_edges(model, *inputs)
     cuts = sweep_cuts(model, *inputs, cuts=[(edge,) for edge in EDGES])
@@ -110,6 +112,7 @@ def test_pairs_that_meet_in_one_reader_do_not_need_masks(model: Transformer, inp
     np.testing.assert_allclose(result.effects, masked.effects, atol=2e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by_position", [False, True])
 def test_masks_of_any_numbers(model: Transformer, inputs: Pair, by_position: bool) -> None:
     clean, corrupted = inputs
@@ -127,6 +130,7 @@ def test_masks_of_any_numbers(model: Transformer, inputs: Pair, by_position: boo
         np.testing.assert_allclose(logits, expected, atol=5e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ablation", ABLATIONS)
 def test_neurons_equal_hooks(model: Transformer, inputs: Pair, ablation: Ablation) -> None:
     clean, corrupted = inputs
@@ -163,6 +167,7 @@ def test_neurons_at_a_position(model: Transformer, inputs: Pair) -> None:
     np.testing.assert_allclose(result.logits[CONFIG.d_mlp + 2, 0], expected, atol=5e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sweep", [sweep_edges, sweep_nodes, sweep_neurons])
 def test_several_ablations_are_the_same_as_one_by_one(
     model: Transformer, inputs: Pair, sweep
@@ -206,6 +211,7 @@ def test_what_makes_no_sense_is_refused(
 # Constants of the caller's
 
 
+@pytest.mark.slow
 def test_constants_in_place_of_an_ablation(model: Transformer, inputs: Pair) -> None:
     clean, corrupted = inputs
     mean = np.asarray(replacement_outputs(model, corrupted, "mean"))

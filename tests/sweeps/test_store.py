@@ -76,6 +76,7 @@ def test_a_sweep_in_two_sittings(tmp_path: Path) -> None:
 Sums = st.lists(st.floats(width=64), min_size=1, max_size=5)
 
 
+@pytest.mark.slow
 @given(
     added=st.dictionaries(st.integers(0, 9), Sums, min_size=1),
     order=st.randoms(use_true_random=False),
@@ -148,6 +149,7 @@ def test_threads_add_at_once(tmp_path: Path, flush_seconds: float) -> None:
         check_finished(store.finished(), range(200))
 
 
+@pytest.mark.slow
 def test_many_parts_are_merged(tmp_path: Path) -> None:
     most, written = 0, 0
     with open_store(tmp_path, 500) as store:
@@ -381,6 +383,7 @@ print(json.dumps([rounds, sorted(acknowledged)]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked processes")
 def test_what_was_acknowledged_outlives_any_kill(tmp_path: Path) -> None:
     command = [sys.executable, "-c", KILLING, str(tmp_path), str(ROOT)]
@@ -475,6 +478,7 @@ def test_a_folder_of_other_files_is_refused(tmp_path: Path) -> None:
         open_store(tmp_path / "thesis.tex")
 
 
+@pytest.mark.slow
 def test_a_folder_is_one_process_s(tmp_path: Path) -> None:
     with (
         open_store(tmp_path),

@@ -57,6 +57,7 @@ def cut(name: UniverseName, index: int) -> np.ndarray:
     return 1 - edge_mask(fine, 2, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", UNIVERSES)
 def test_edges_equal_the_masked_forward_one_by_one(
     model: Transformer, inputs: tuple[np.ndarray, np.ndarray], name: UniverseName
@@ -80,6 +81,7 @@ def test_edges_equal_the_masked_forward_one_by_one(
             np.testing.assert_allclose(effect, by_hand, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_nodes_equal_hooks_that_put_the_source_in_place(
     model: Transformer, inputs: tuple[np.ndarray, np.ndarray]
 ) -> None:
@@ -105,6 +107,7 @@ def test_nodes_equal_hooks_that_put_the_source_in_place(
         np.testing.assert_allclose(logits, expected, atol=5e-6, err_msg=str(name))
 
 
+@pytest.mark.slow
 def test_each_position_alone(model: Transformer, inputs: tuple[np.ndarray, np.ndarray]) -> None:
     clean, corrupted = inputs
     each = sweep_edges(model, clean, corrupted, positions="each", return_logits=True)
@@ -135,6 +138,7 @@ def test_nothing_changes_where_the_corrupted_inputs_are_the_clean_ones(
     np.testing.assert_allclose(result.effects, 0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_chunks_do_not_change_the_result(
     model: Transformer, inputs: tuple[np.ndarray, np.ndarray]
 ) -> None:
@@ -202,6 +206,7 @@ def test_inputs_of_the_same_shape_do_not_compile_again(
     assert devices.n_compiled() == before
 
 
+@pytest.mark.slow
 def test_metrics_by_name_and_as_functions(
     model: Transformer, inputs: tuple[np.ndarray, np.ndarray]
 ) -> None:
@@ -238,6 +243,7 @@ def test_to_pandas(model: Transformer, inputs: tuple[np.ndarray, np.ndarray]) ->
     np.testing.assert_array_equal(nodes.to_pandas()["effect"], nodes.effects)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -277,6 +283,7 @@ def test_kl_of_a_regression_is_refused(inputs: tuple[np.ndarray, np.ndarray]) ->
     assert sweep_edges(regression, *inputs).metric == "l2"
 
 
+@pytest.mark.slow
 @requires_upstream
 @pytest.mark.parametrize("fixture", ["release_v1/3", "release_v1/11", "release_v1/13"])
 def test_patched_logits_equal_transformer_lens(fixture: str) -> None:
@@ -295,6 +302,7 @@ def test_patched_logits_equal_transformer_lens(fixture: str) -> None:
         assert error <= 1e-12, (src, dst)
 
 
+@pytest.mark.slow
 @requires_upstream
 @pytest.mark.parametrize("case_id", ["3", "11", "13"])
 def test_effects_pick_out_the_circuit(case_id: str) -> None:

@@ -55,6 +55,7 @@ def difference(logits: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     return (chosen[..., 0] - chosen[..., 1])[..., 1:]
 
 
+@pytest.mark.slow
 def test_every_sweep_scores_the_logit_difference(
     model: Transformer, inputs: Pair, pairs: np.ndarray
 ) -> None:
@@ -75,6 +76,7 @@ def test_every_sweep_scores_the_logit_difference(
         np.testing.assert_allclose(result.effects, expected, rtol=0, atol=5e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in METRIC_NAMES if n not in ("logit_diff", "target_mae")])
 def test_other_metrics_look_at_the_answer_alone(
     model: Transformer, inputs: Pair, pairs: np.ndarray, name: MetricName
@@ -84,6 +86,7 @@ def test_other_metrics_look_at_the_answer_alone(
     np.testing.assert_allclose(with_distractors.effects, alone.effects, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_bytes", [None, 30_000])
 def test_a_function_of_ones_own_is_given_targets_as_they_are(
     model: Transformer, inputs: Pair, pairs: np.ndarray, max_bytes: int | None
@@ -103,6 +106,7 @@ def test_a_function_of_ones_own_is_given_targets_as_they_are(
         np.testing.assert_allclose(own.effects, named.effects, rtol=0, atol=2e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stacked", [False, True])
 def test_many_models(model: Transformer, inputs: Pair, pairs: np.ndarray, stacked: bool) -> None:
     models = [model, build_model(CONFIG, random_weights(CONFIG, seed=4)), model]

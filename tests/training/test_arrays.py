@@ -144,6 +144,7 @@ def test_a_batch_larger_than_the_split_is_filled() -> None:
     assert len(inputs) == 20_000 and len(np.unique(inputs, axis=0)) == 15_759
 
 
+@pytest.mark.slow
 def test_initial_weights() -> None:
     task = CASES["19"]
     shapes = weight_shapes(task.config)
@@ -161,6 +162,7 @@ def test_initial_weights() -> None:
     assert not np.array_equal(weights["embed.W_E"], other["embed.W_E"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [0.0, 0.25])
 def test_nodes_outside_may_write_less_at_first(scale: float) -> None:
     recipes = [Recipe(outside_scale=each) for each in (1.0, scale)]

@@ -20,6 +20,7 @@ from tests.training.tiny_tasks import PROMPTS, SENTENCES, SHARES, SHORT, TREND
 BATCH = 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "replaced"),
     [
@@ -77,6 +78,7 @@ def test_one_step_is_on_the_sum_of_the_losses(task: Task, replaced: Replaced) ->
     assert all(low * 1.001 < high for low, high in itertools.pairwise(several))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["interchange", "strict", "sum"])
 def test_whether_the_source_is_trained(which: str) -> None:
     constant, trained = (
@@ -125,6 +127,7 @@ def test_whether_the_source_is_trained(which: str) -> None:
     assert not np.allclose(expected[0][name], expected[1][name], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_what_a_batch_is_answered_with() -> None:
     (stack,) = stack_tasks((SENTENCES,), (0,), dataclasses.replace(SHORT, batch_size=BATCH))
     data = jax.tree.map(lambda array: array[0], stack.data)

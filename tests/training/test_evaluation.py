@@ -45,6 +45,7 @@ def share_by_hooks(
     return n_right / n_scored
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", [TREND, SHARES], ids=["classes", "numbers"])
 @pytest.mark.usefixtures("x64")
 def test_every_share_is_that_of_a_plain_reading(
@@ -77,6 +78,7 @@ def test_every_share_is_that_of_a_plain_reading(
     assert found.lowest == min(found.accuracy, found.lowest_iia, found.lowest_strict)
 
 
+@pytest.mark.slow
 def test_rows_that_fill_up_a_chunk_do_not_count() -> None:
     model = build_model(TREND.config, random_weights(TREND.config))
     base, source = held_out_pairs(TREND, 3, 0, "test")

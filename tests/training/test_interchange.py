@@ -43,6 +43,7 @@ def run_by_hooks(
     return run_with_hooks(model, tokens, hooks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [{}, {"normalization_type": "LNPre", "act_fn": "gelu_new"}, {"attention_dir": "bidirectional"}],
@@ -77,6 +78,7 @@ def test_a_late_start_gives_the_same() -> None:
 LANGUAGE = {"n_layers": 3, "normalization_type": "LNPre", "act_fn": "gelu_new"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [LANGUAGE, {"attention_dir": "bidirectional"}], ids=str)
 @pytest.mark.parametrize("first_used", [1, 4, POS - 1])
 def test_the_last_positions_alone(changes: dict[str, object], first_used: int) -> None:

@@ -105,6 +105,7 @@ def test_logits_of_the_last_positions_alone(
     assert loss_of(logits[:, -n_last:, :1], numbers, weights) == pytest.approx(whole, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weights", [None, (0.0, 0.0, 0.0, 0.0, 0.0, 1.0), (1.0,) * 5 + (10.0,)])
 def test_every_loss_takes_weights(weights: tuple[float, ...] | None) -> None:
     config = tiny_config()
@@ -121,6 +122,7 @@ def test_every_loss_takes_weights(weights: tuple[float, ...] | None) -> None:
     np.testing.assert_allclose(found, float(plain), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_classes_that_stacking_adds_change_nothing() -> None:
     logits = jnp.asarray(np.random.default_rng(0).standard_normal((2, 3, 4)), jnp.float32)
     targets = jnp.asarray([[0, 1, 2], [0, 3, 3]], jnp.int32)

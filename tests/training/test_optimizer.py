@@ -25,6 +25,7 @@ def steps_taken(recipe: Recipe, losses: list[float]) -> np.ndarray:
     return np.asarray(taken)
 
 
+@pytest.mark.slow
 def test_a_constant_rate() -> None:
     recipe = Recipe(schedule="none", learning_rate=0.01)
     np.testing.assert_allclose(steps_taken(recipe, [1.0] * 12), 0.01, rtol=1e-4)
@@ -38,6 +39,7 @@ def test_a_linear_rate_falls_to_zero() -> None:
     assert expected[-2] == 0
 
 
+@pytest.mark.slow
 def test_a_plateau_halves_the_rate() -> None:
     recipe = Recipe(schedule="plateau", learning_rate=0.01)
     by_epoch = steps_taken(recipe, [1.0] * (STEPS * 9)).reshape(9, STEPS)

@@ -20,6 +20,7 @@ SECOND = dataclasses.replace(FIRST, epochs=1, learning_rate=5e-4, labels="own", 
 GROWN = dataclasses.replace(SHORT, epochs=2, before=SECOND)
 
 
+@pytest.mark.slow
 def test_a_wider_model_computes_the_same() -> None:
     narrow = initial_weights(MOODS, SHORT, seed=0, d_mlp=3)
     wide = initial_weights(MOODS, SHORT, seed=1)
@@ -49,6 +50,7 @@ def test_models_of_a_stack_are_widened_together() -> None:
             np.testing.assert_array_equal(together[name][model], array)
 
 
+@pytest.mark.slow
 def test_epochs_are_counted_through(tmp_path: Path) -> None:
     totals: list[int] = []
     trained = train(
@@ -66,6 +68,7 @@ class Stopped(Exception):
     """As if the process were killed after an epoch."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("last", [1, 2, 3])
 def test_it_goes_on_in_every_stage(tmp_path: Path, last: int) -> None:
     def stop(records: object, total: int) -> None:

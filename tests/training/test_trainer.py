@@ -27,6 +27,7 @@ def without_seconds(log: tuple[EpochRecord, ...]) -> list[EpochRecord]:
     ]
 
 
+@pytest.mark.slow
 def test_a_case_reaches_its_target(tmp_path: Path) -> None:
     recipe = Recipe(epochs=12, batch_size=64, n_samples=2_000, n_validation=300, target_loss=None)
     trained = train("36", recipe=recipe)
@@ -50,19 +51,24 @@ def pair() -> Trained:
     return train(MOODS, seeds=2, recipe=SHORT)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits(pair: Trained) -> None:
     again = train(MOODS, seeds=2, recipe=SHORT)
     assert_same_weights(again, pair)
     assert without_seconds(again.log) == without_seconds(pair.log)
 
 
-def test_a_seed_does_not_depend_on_the_others(pair: Trained) -> None:
+@pytest.mark.slow
+@pytest.mark.optimized  # Hardly optimized, code for two models adds up in another order.
+def test_a_seed_does_not_depend_on_the_others() -> None:
+    pair = train(MOODS, seeds=2, recipe=SHORT)
     alone = train(MOODS, seeds=(pair.seed,), recipe=SHORT)
     assert_same_weights(alone, pair)
     own = tuple(record for record in pair.log if record.seed == pair.seed)
     assert without_seconds(alone.log) == without_seconds(own)
 
 
+@pytest.mark.slow
 def test_stacked_tasks_become_what_they_become_alone(pair: Trained) -> None:
     assert MOODS.config.d_vocab != LETTERS.config.d_vocab
     assert MOODS.config.d_vocab_out != LETTERS.config.d_vocab_out
@@ -87,6 +93,7 @@ def test_tasks_with_unlike_inputs_are_not_stacked() -> None:
     assert len(stack_tasks((CASES["3"], CASES["11"]), (0,), SHORT)) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("update", "replaced"), [("sum", "both"), ("sum", "either"), ("alternate", "both")]
 )
@@ -105,6 +112,7 @@ def test_every_update_learns(update: Update, replaced: Replaced) -> None:
     assert trained.accuracies.lowest > 0.9
 
 
+@pytest.mark.slow
 def test_either_is_another_training_that_repeats(pair: Trained) -> None:
     recipe = dataclasses.replace(SHORT, replaced="either", epochs=2)
     one, other = (train(MOODS, seeds=(pair.seed,), recipe=recipe) for _ in range(2))
@@ -145,6 +153,7 @@ def test_a_second_epoch_does_not_compile_again() -> None:
         assert stack.epoch.run._cache_size() == 1  # pyright: ignore[reportFunctionMemberAccess]
 
 
+@pytest.mark.slow
 def test_losses_that_leave_the_numbers() -> None:
     recipe = dataclasses.replace(SHORT, learning_rate=1e30, clip_grad_norm=1e30)
     message = (
@@ -164,6 +173,7 @@ def stop_after(epoch: int, records: tuple[EpochRecord, ...]) -> None:
         raise Stopped
 
 
+@pytest.mark.slow
 def test_a_stopped_training_goes_on(pair: Trained, tmp_path: Path) -> None:
     for epoch in (1, 2):
         with pytest.raises(Stopped):

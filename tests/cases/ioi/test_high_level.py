@@ -39,6 +39,8 @@ def answer(model: IoiModel, text: str, source: str | None = None, node: str | No
 # Answers
 
 
+@pytest.mark.optimized
+@pytest.mark.slow
 def test_every_prompt_is_answered_with_the_name_said_once() -> None:
     rows = TASK.all_inputs()
     first, second, giver = rows[:, 3], rows[:, 5], rows[:, 11]
@@ -239,6 +241,7 @@ def test_interchanges_are_those_of_plain_python(n_pos: int) -> None:
     assert n_changed > 10
 
 
+@pytest.mark.slow
 def test_interchanges_in_gpt2s_ids_are_those_of_plain_python() -> None:
     rng = np.random.default_rng(0)
     names = set(FULL.vocabulary.names.tolist())

@@ -124,6 +124,7 @@ def test_prompts_encode_to_gpt2s_ids(facts: Facts, n_pairs: int) -> None:
     assert n_checked == 4 * 2 * 3 * n_pairs
 
 
+@pytest.mark.slow
 @requires_upstream
 def test_all_inputs_are_the_four_templates(facts: Facts) -> None:
     """Each prompt is two templates', with the people named the other way round."""
