@@ -13,13 +13,14 @@ from flax import nnx
 _ROOT = Path(__file__).resolve().parents[1]
 
 # XLA's newer code for fusions takes up to seven times as long to compile, and our own programs for
-# CPUs do without it. XLA reads this when it first compiles.
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+# CPUs do without it while they can. XLA reads this when it first compiles, and ends the process
+# where it does not know a flag, as in later versions.
+if jax.version.__version_info__ < (0, 11):
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
-if hasattr(nnx, "set_graph_mode"):  # from flax 0.12.6 on
-    nnx.set_graph_mode(False)
+nnx.set_graph_mode(False)
 
 # A deadline would make a loaded machine fail tests that are right.
 hypothesis.settings.register_profile("interpbench", deadline=None, print_blob=True)

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 import huggingface_hub
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import constants, file_download
 
 from interpbench_conversion.hub_source import DEFAULT_REPO, METADATA_FILE
 
@@ -79,6 +79,16 @@ class NotFound(Exception):
     """Its text is the Hub's error code."""
 
 
+def close_sessions() -> None:
+    """Have `huggingface_hub` forget its connections, and the settings that they were made with."""
+    close = getattr(huggingface_hub, "close_session", None)  # from version 1 on
+    if close is None:
+        from huggingface_hub import utils
+
+        close = getattr(utils, "reset_sessions")  # noqa: B009
+    close()
+
+
 class HubServer:
     """A Hub on 127.0.0.1, from `with` to its end; files of `large` bytes or more are redirected."""
 
@@ -108,19 +118,21 @@ class HubServer:
         if self.closing.is_set():
             return
         self.closing.set()
-        huggingface_hub.close_session()
+        close_sessions()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
 
     def use(self, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
         """Make this the Hub of `huggingface_hub` in this process, with its cache under `home`."""
-        huggingface_hub.close_session()
+        close_sessions()
         for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
             monkeypatch.delenv(name, raising=False)
         template = self.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr(constants, "ENDPOINT", self.endpoint)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        # The library before version 1 looks it up in the module that downloads.
+        for module in (constants, file_download):
+            monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
         monkeypatch.setattr(constants, "HF_HOME", str(home))
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
         monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))

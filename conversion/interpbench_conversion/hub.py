@@ -228,7 +228,9 @@ def _cached_or_downloaded(source: Source, commit: str, name: str) -> Path:
     )
     try:
         # It resumes a body that was cut, but gives up at once on a server error or a wrong size.
-        return hub_errors.retried(lambda: ask(local_files_only=False), also=frozenset({"OSError"}))
+        return hub_errors.retried(
+            lambda: ask(local_files_only=False), also=hub_errors.DROPPED | {"OSError"}
+        )
     except Exception as error:
         if hub_errors.is_timeout(error):
             raise hub_errors.BodyStalledError from error

@@ -11,8 +11,10 @@ from interpbench_conversion.hub_source import DEFAULT_REVISION, METADATA_FILE, S
 
 ANSWER_SECONDS = 10.0
 RETRY_WAITS = (0.5, 1.0)
-# The client's errors for a connection that ended early.
-DROPPED = frozenset({"RemoteProtocolError", "ReadError", "WriteError"})
+# The client's errors are known by name, because huggingface_hub 0 has requests, 1 has httpx and 2
+# has httpx2. These are for a connection that ended early, and for an answer that did not come.
+DROPPED = frozenset({"RemoteProtocolError", "ReadError", "WriteError", "ChunkedEncodingError"})
+_LATE = frozenset({"TimeoutException", "Timeout"})
 
 _T = TypeVar("_T")
 
@@ -53,7 +55,7 @@ def _status(error: Exception) -> int:
 
 def is_timeout(error: Exception) -> bool:
     """Whether the client gave up waiting for the server."""
-    return "TimeoutException" in _class_names(_unwrapped(error))
+    return bool(_LATE & _class_names(_unwrapped(error)))
 
 
 def explained(source: Source, asked: str, error: Exception) -> HubError:
@@ -72,7 +74,6 @@ def _unwrapped(error: Exception) -> Exception:
 
 
 def _class_names(error: Exception) -> set[str]:
-    # The client is httpx in huggingface_hub 1 and httpx2 in 2: its errors are known by name.
     return {cls.__name__ for cls in type(error).__mro__}
 
 

@@ -115,7 +115,7 @@ def _explained(error: Exception, endpoint: str, repo_id: str, revision: str) -> 
     start = f"Cannot upload to the dataset {repo_id} (branch {revision}) at {endpoint}: "
     token = "a token that may write to it (token=..., HF_TOKEN, or `hf auth login`)"
     status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
-    # The client is httpx in huggingface_hub 1 and httpx2 in 2: its errors are known by name.
+    # By name, because huggingface_hub 0 has requests, 1 has httpx and 2 has httpx2.
     names = {cls.__name__ for cls in type(error).__mro__}
     if isinstance(error, errors.OfflineModeIsEnabled):
         return f"{start}HF_HUB_OFFLINE is set. Unset it before Python starts."
@@ -132,7 +132,7 @@ def _explained(error: Exception, endpoint: str, repo_id: str, revision: str) -> 
         return (
             f"{start}the Hub answered {status}. Nothing was committed; try again later. ({error})"
         )
-    if "TransportError" in names or isinstance(error, ConnectionError | TimeoutError):
+    if names & {"TransportError", "ConnectionError", "Timeout", "TimeoutError"}:
         return (
             f"{start}the Hub cannot be reached ({type(error).__name__}: {error}). Check the "
             "network, a proxy's settings and HF_ENDPOINT."

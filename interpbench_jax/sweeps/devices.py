@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -228,10 +229,10 @@ def _compile_quickly(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
     """
     few = jax.config.read("jax_disable_most_optimizations")
     level = {} if few else {"xla_backend_optimization_level": 1}
-    try:
-        return lowered.compile(compiler_options=_CPU_OPTIONS | level)
-    except (jax.errors.JaxRuntimeError, ValueError):
-        return lowered.compile()
+    for options in (_CPU_OPTIONS | level, level):
+        with suppress(jax.errors.JaxRuntimeError, ValueError):
+            return lowered.compile(compiler_options=options)
+    return lowered.compile()
 
 
 def n_compiled() -> int:

@@ -142,6 +142,10 @@ def test_without_a_list_of_files_only_a_full_layout_is_whole(
     assert bool(server.requests) == (missing is not None)
 
 
+@pytest.mark.skipif(
+    not hasattr(huggingface_hub, "get_cached_repo_tree"),
+    reason="this version of huggingface_hub keeps no list of a commit's files",
+)
 def test_what_the_librarys_own_download_left_is_believed(server: HubServer) -> None:
     files = {f"ioi/{name}": UPSTREAM[name] for name in ("ll_model_510.pth", "edges.pkl")}
     server.commit(REPO, files)

@@ -20,10 +20,14 @@ from interpbench_conversion.hub import (
     fetch_case,
 )
 from interpbench_conversion.hub_source import METADATA_FILE
-from tests.hub_server import FILES, REPO, UPSTREAM, Fault, HubServer
+from tests.hub_server import FILES, REPO, UPSTREAM, Fault, HubServer, close_sessions
 
 BAD_SHA = b'{"id": "a/b", "sha": "../x", "siblings": []}'
 WEIGHTS = r"GET /.*/resolve/.*ll_model_510\.pth"
+RESUMES = pytest.mark.skipif(
+    not hasattr(huggingface_hub, "close_session"),
+    reason="huggingface_hub before version 1 does not resume a body that was cut short",
+)
 
 
 @pytest.fixture
@@ -156,6 +160,7 @@ def test_a_server_error_that_stays(server: HubServer, request_line: str) -> None
     assert "try again later" in message
 
 
+@RESUMES
 @pytest.mark.parametrize("times", [1, 3])
 def test_a_body_cut_short_is_resumed(server: HubServer, quick: None, times: int) -> None:
     server.faults.append(Fault(WEIGHTS, keep_bytes=1234, times=times))
@@ -163,6 +168,7 @@ def test_a_body_cut_short_is_resumed(server: HubServer, quick: None, times: int)
     assert len(server.lines(WEIGHTS)) == 1 + times
 
 
+@RESUMES
 def test_a_body_always_cut_short_leaves_nothing(server: HubServer, quick: None) -> None:
     server.faults.append(Fault(WEIGHTS, keep_bytes=1234))
     message = hub_error(lambda: fetch_case("13"))
@@ -212,7 +218,7 @@ def test_a_token_that_is_asked_for_and_not_there(server: HubServer) -> None:
 
 @pytest.mark.parametrize("request_line", ["GET /api/", r"HEAD .*edges\.pkl"])
 def test_a_server_that_never_answers(
-    server: HubServer, monkeypatch: pytest.MonkeyPatch, request_line: str
+    server: HubServer, quick: None, monkeypatch: pytest.MonkeyPatch, request_line: str
 ) -> None:
     monkeypatch.setattr(hub_errors, "ANSWER_SECONDS", 0.5)
     server.faults.append(Fault(request_line, hang=True))
@@ -291,7 +297,7 @@ def test_a_proxy_is_left_to_the_library(server: HubServer, monkeypatch: pytest.M
         port = closed.getsockname()[1]
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
     monkeypatch.setenv("no_proxy", "")
-    huggingface_hub.close_session()
+    close_sessions()
     assert "no connection" in hub_error(lambda: fetch_case("13"))
     assert server.requests == []
 
@@ -299,6 +305,7 @@ def test_a_proxy_is_left_to_the_library(server: HubServer, monkeypatch: pytest.M
 def test_the_switch_for_offline(server: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     case = fetch_case("13")
     server.requests.clear()
+    close_sessions()  # The mode may be fixed when a client is made.
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert fetch_case("13") == case
     message = hub_error(lambda: fetch_case("3"))

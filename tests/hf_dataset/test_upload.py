@@ -10,7 +10,7 @@ import pytest
 
 from interpbench_dataset.upload import MESSAGE, UploadError, upload
 from tests.hf_dataset.tiny_release import ROWS, Installation, write_release
-from tests.hub_server import Fault
+from tests.hub_server import Fault, close_sessions
 from tests.hub_uploads import ATTRIBUTES, TOKEN, WritableHub
 from tests.tiny_models import write_model
 
@@ -188,13 +188,11 @@ def test_no_connection(hub: WritableHub, folder: Path) -> None:
 
 
 def test_offline(hub: WritableHub, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import huggingface_hub
-
-    huggingface_hub.close_session()  # The mode is fixed when a client is made.
+    close_sessions()  # The mode is fixed when a client is made.
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UploadError, match=r"HF_HUB_OFFLINE is set\. Unset it"):
         upload(REPO, folder=folder, token=TOKEN)
-    huggingface_hub.close_session()
+    close_sessions()
     assert not hub.requests
 
 

@@ -275,12 +275,14 @@ def test_every_other_mesh_gives_what_one_device_gives() -> None:
     assert {name: error for name, error in found["errors"].items() if not error <= 1e-6} == {}
 
 
+@pytest.mark.slow
 def test_no_program_communicates(on_meshes: dict) -> None:
     assert on_meshes["control"], "what a program that communicates looks like has changed"
     assert on_meshes["programs"] > 10
     assert on_meshes["communicating"] == []
 
 
+@pytest.mark.slow
 def test_a_sweep_stopped_on_other_devices_goes_on_rightly_or_not_at_all(on_meshes: dict) -> None:
     resumed = on_meshes["resumed"]
     assert "refused" in resumed or resumed["error"] <= 1e-6, resumed
@@ -306,6 +308,7 @@ def test_two_processes_find_the_same_and_communicate_once(on_meshes: dict) -> No
         assert "Expected return_logits without save_to and within one process" in logits
 
 
+@pytest.mark.slow
 def test_a_mesh_of_one_device(on_meshes: dict) -> None:
     mesh = sweep_mesh(1)
     assert dict(mesh.shape) == {"edits": 1, "batch": 1}
