@@ -45,12 +45,13 @@ test-lowest: VENV = .venv-lowest
 test-lowest: .venv-lowest/.resolved-lowest-direct
 	$(FAST) $(TEST)
 
-# The same with the newest of everything, the bound on datasets apart.
+# The same with the newest versions that it allows.
 test-newest: VENV = .venv-newest
 test-newest: .venv-newest/.resolved-highest
 	$(FAST) $(TEST)
 
 .venv-lowest/.resolved-% .venv-newest/.resolved-%: pyproject.toml
+	rm -rf $(@D)
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check uv
 	$(@D)/bin/uv pip install --python $(@D)/bin/python --resolution $* --editable '.[test]'

@@ -15,7 +15,7 @@ _ROOT = Path(__file__).resolve().parents[1]
 # XLA's newer code for fusions takes up to seven times as long to compile, and our own programs for
 # CPUs do without it while they can. XLA reads this when it first compiles, and ends the process
 # where it does not know a flag, as in later versions.
-if jax.version.__version_info__ < (0, 11):
+if jax.__version_info__ < (0, 11):
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -81,7 +81,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     from tests import shared_programs
 
     is_optimized = item.get_closest_marker("optimized") is not None
-    shared_programs.optimize(is_optimized or item.config.getoption("optimize"))
+    shared_programs.optimize(is_optimized or bool(item.config.getoption("optimize")))
 
 
 def pytest_runtest_teardown(item: pytest.Item) -> None:

@@ -228,7 +228,7 @@ def _compile_quickly(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
     ours to fail over one. Where JAX is told to leave optimizations out, that holds here too.
     """
     few = jax.config.read("jax_disable_most_optimizations")
-    level = {} if few else {"xla_backend_optimization_level": 1}
+    level: dict[str, Any] = {} if few else {"xla_backend_optimization_level": 1}
     for options in (_CPU_OPTIONS | level, level):
         with suppress(jax.errors.JaxRuntimeError, ValueError):
             return lowered.compile(compiler_options=options)

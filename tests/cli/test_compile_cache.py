@@ -131,13 +131,17 @@ def test_wrong_input(tmp_path: Path, arguments: tuple[str, ...], message: str) -
     assert message in " ".join(done.stderr.split()) and "Traceback" not in done.stderr
 
 
+def jax_folder() -> object:
+    return jax.config.values["jax_compilation_cache_dir"]
+
+
 def test_only_a_process_of_ours_is_set_up(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("INTERPBENCH_CACHE", str(tmp_path / "programs"))
-    before = dict(os.environ), jax.config.jax_compilation_cache_dir
+    before = dict(os.environ), jax_folder()
     run_command(*SWEEP, code=0)
-    assert (dict(os.environ), jax.config.jax_compilation_cache_dir) == before
+    assert (dict(os.environ), jax_folder()) == before
     assert not (tmp_path / "programs").exists()
     run_command("warmup", "36", code=2)
     assert "Expected a folder to keep" in capsys.readouterr().err
