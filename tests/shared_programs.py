@@ -10,6 +10,8 @@ import os
 import re
 import sys
 import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import jax
@@ -27,14 +29,18 @@ _ENTRY = re.compile(r".+-[0-9a-f]{64}-cache")
 def tidy(folder: Path) -> None:
     """Make room in the folder: the oldest programs go, and what a killed process left half-written.
 
-    To be called before any process of the run compiles.
+    Another run may be using the folder, so files that have just been begun stay.
     """
-    paths = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+    written = {}
+    for path in folder.iterdir():
+        with suppress(FileNotFoundError):  # renamed since it was listed
+            written[path] = path.stat()
     total = 0
-    for path in paths:
-        total += path.stat().st_size
-        if total > MOST_BYTES_ON_DISK or not _ENTRY.fullmatch(path.name):
-            path.unlink()
+    for path, status in sorted(written.items(), key=lambda each: -each[1].st_mtime):
+        total += status.st_size
+        is_left_over = not _ENTRY.fullmatch(path.name) and status.st_mtime < time.time() - 3600
+        if total > MOST_BYTES_ON_DISK or is_left_over:
+            path.unlink(missing_ok=True)
 
 
 def use(folder: Path) -> None:

@@ -68,7 +68,7 @@ def test_every_public_name_is_there() -> None:
     assert len(set(interpbench_jax.__all__)) == len(interpbench_jax.__all__) > 0
     for name in interpbench_jax.__all__:
         assert getattr(interpbench_jax, name) is not None, name
-    assert set(interpbench_jax.__all__) <= set(dir(interpbench_jax))
+    assert interpbench_jax.__all__ == dir(interpbench_jax)
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
