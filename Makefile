@@ -25,7 +25,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/.venv
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/.venv
-	@echo "Installing interpbench-jax and its tests' needs into $(VENV): about 1.2 GB, two minutes or so"
+	@echo "Installing interpbench-jax and its development tools into $(VENV): about 1.2 GB, two minutes or so"
 	$(PIP) install --constraint constraints.txt --editable '.[dev]'
 	@touch $@ $(VENV)/.installed
 

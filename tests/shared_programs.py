@@ -68,9 +68,9 @@ def _put(self: LRUCache, key: str, value: bytes) -> None:
 
 
 def optimize(wanted: bool) -> None:
-    """Have XLA optimize what it compiles from now on, as it does for users, or hardly.
+    """Switch most of XLA's optimizations on, as users have them, or off.
 
-    What is in memory was compiled in the other way, and is forgotten.
+    Programs in memory were compiled with the other setting, so they are forgotten.
     """
     if jax.config.read("jax_disable_most_optimizations") == wanted:
         jax.config.update("jax_disable_most_optimizations", not wanted)
@@ -81,7 +81,7 @@ _bytes_without_programs = 0
 
 
 def bound_memory() -> None:
-    """Forget all programs in memory where they have grown many; the folder has them."""
+    """Forget all programs in memory once it has grown too much; they are still in the folder."""
     if _resident_bytes() > _bytes_without_programs + MOST_BYTES_IN_MEMORY:
         _forget()
 

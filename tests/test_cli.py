@@ -90,7 +90,7 @@ def test_verify(tmp_path: Path) -> None:
     ("arguments", "code", "message"),
     [
         (("sweep", "no/such/folder"), 2, "there is no such folder"),
-        (("sweep", CASE, "--n", "0"), 2, "Invalid value for"),
+        (("sweep", CASE, "--n", "0"), 2, "Invalid value for '--n'"),
         (("sweep", CASE, "--metric", "nothing"), 2, "'nothing' is not one of"),
         (("sweep", CASE, "--max-bytes", "9"), 2, "Expected max_bytes of at least"),
         (("sweep", str(UPSTREAM / "release_v1" / "3"), "--metric", "kl"), 2, "use 'l2' or 'mae'"),

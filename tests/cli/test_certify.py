@@ -109,9 +109,9 @@ def test_written_elsewhere(
     [
         (("no/such/folder",), "there is no such folder"),
         (("99",), "Expected a case whose weights interpbench-jax carries"),
-        ((".", "--n", "0"), "Invalid value for"),
-        ((".", "--min", "1.5"), "Invalid value for"),
-        ((".", "--seed", "-1"), "Invalid value for"),
+        ((".", "--n", "0"), "Invalid value for '--n'"),
+        ((".", "--min", "1.5"), "Invalid value for '--min'"),
+        ((".", "--seed", "-1"), "Invalid value for '--seed'"),
     ],
 )
 def test_wrong_input(

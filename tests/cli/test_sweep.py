@@ -231,7 +231,7 @@ def test_a_folder_among_cases_and_no_circuit(output: Output, tmp_path: Path) -> 
         ((CASE, "--ablation", "none"), "'none' is not one of 'resample', 'mean', 'zero'"),
         ((CASE, "--ablation", "mean", "--ablation", "mean"), "several different ones"),
         ((CASE, "--devices", str(jax.device_count() + 1)), "as many as JAX finds here"),
-        ((CASE, "--devices", "0"), "Invalid value for"),
+        ((CASE, "--devices", "0"), "Invalid value for '--devices'"),
         ((CASE, *N, "--save-to", __file__), "Expected a folder for the sweep"),
     ],
 )

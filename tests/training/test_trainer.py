@@ -59,7 +59,7 @@ def test_the_same_seed_gives_the_same_bits(pair: Trained) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.optimized  # Hardly optimized, code for two models adds up in another order.
+@pytest.mark.optimized  # Otherwise code for two models sums in another order.
 def test_a_seed_does_not_depend_on_the_others() -> None:
     pair = train(MOODS, seeds=2, recipe=SHORT)
     alone = train(MOODS, seeds=(pair.seed,), recipe=SHORT)
