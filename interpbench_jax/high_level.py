@@ -1,18 +1,19 @@
 """What every high-level model offers, whatever it is made of: outputs, and interchange.
 
-Source: interchange interventions, Geiger et al. 2021 (arXiv:2106.02997, section 3).
+Source: interchange interventions, Geiger et al. 2021 (arXiv:2106.02997, section 3); along single
+edges they are path patching, Goldowsky-Dill et al. 2023 (arXiv:2304.05969, section 2).
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from interpbench_jax.axes import Array, Bool, Float, Int
-from interpbench_jax.sites import Node, parse_node
+from interpbench_jax.sites import Edge, Node, parse_edge, parse_node
 
 MARGIN = 1e-3
 
@@ -22,9 +23,24 @@ Sources = Int[Array, "sources source_pos"] | Int[np.ndarray, "sources source_pos
 Mask = Bool[Array, "sources nodes"] | Bool[np.ndarray, "sources nodes"]
 NodeIndices = Int[Array, " chosen"] | Int[np.ndarray, " chosen"]
 Chosen = Node | str | Iterable[Node | str] | NodeIndices | Mask
+ChosenEdges = Edge | str | Iterable[Edge | str] | NodeIndices | Mask
 Outputs = Float[Array, "batch pos classes"]
 Targets = Int[Array, "batch pos"] | Float[Array, "batch pos"]
 Arguments = TypeVar("Arguments")
+
+
+class Swap(NamedTuple):
+    """What of a run is another run's.
+
+    Attributes:
+        tokens: the other run's inputs.
+        nodes: the components that are replaced, for everything that reads them.
+        edges: the edges that are replaced, for the one input that reads them.
+    """
+
+    tokens: Int[Array, "batch pos"]
+    nodes: Bool[Array, "batch nodes"]
+    edges: Bool[Array, "batch edges"]
 
 
 class HighLevelModel(ABC):
@@ -36,6 +52,15 @@ class HighLevelModel(ABC):
         """The components that can be interchanged, in forward order.
 
         Heads at `hook_result[head]`, MLPs at `hook_post`.
+        """
+
+    @property
+    @abstractmethod
+    def edges(self) -> tuple[Edge, ...]:
+        """What each component reads, by which input; the last is what the output is read from.
+
+        Each from the embedding, the positions, a head or an MLP's output, to an input of a head,
+        an MLP's input or the final residual stream of the program's own last layer.
         """
 
     @property
@@ -57,12 +82,7 @@ class HighLevelModel(ABC):
         """
 
     @abstractmethod
-    def outputs(
-        self,
-        tokens: Int[Array, "batch pos"],
-        source_tokens: Int[Array, "batch pos"] | None,
-        mask: Bool[Array, "batch nodes"] | None,
-    ) -> Outputs:
+    def outputs(self, tokens: Int[Array, "batch pos"], swap: Swap | None) -> Outputs:
         """Output rows of inputs of the right shape, as a call gives them."""
 
     def __call__(
@@ -70,15 +90,18 @@ class HighLevelModel(ABC):
         tokens: Inputs,
         source_tokens: Sources | None = None,
         node: Chosen | None = None,
+        edge: ChosenEdges | None = None,
     ) -> Outputs:
-        """Output rows, with the values of some components taken from the run on the sources.
+        """Output rows, with what some components wrote taken from the run on the sources.
 
         Args:
             tokens: ids; BOS first, PAD at the end only.
-            source_tokens: as many inputs of the same length; None for a plain run.
+            source_tokens: as many inputs of as many positions; None for a plain run.
             node: what to interchange: a component or its name, several of them, or per example
                 the index of one in `nodes` (int, `[batch]`; -1 for none) or any set of them
                 (bool, `[batch, nodes]`).
+            edge: along which edges to interchange, for the reader alone; as for `node`, out of
+                `edges`.
 
         Returns:
             float32 of shape `[batch, pos, classes]`, or `[batch, pos, 1]` for a regression. The
@@ -88,20 +111,21 @@ class HighLevelModel(ABC):
             ValueError: if shapes do not fit, or there is no such component; and, for NumPy
                 inputs, if there is an unknown id or no BOS.
         """
-        return self.outputs(*self._checked(tokens, source_tokens, node))
+        return self.outputs(*self._checked(tokens, source_tokens, node, edge))
 
     def targets(
         self,
         tokens: Inputs,
         source_tokens: Sources | None = None,
         node: Chosen | None = None,
+        edge: ChosenEdges | None = None,
     ) -> Targets:
         """What the trained model is to answer; arguments as for a call.
 
         Returns:
             int32 class ids of shape `[batch, pos]` (see `classify`), or float32 numbers.
         """
-        outputs = self(tokens, source_tokens, node)
+        outputs = self(tokens, source_tokens, node, edge)
         return classify(outputs) if self.is_categorical else outputs[..., 0]
 
     def interchange_mask(self, node: Chosen, batch: int) -> Bool[Array, "batch nodes"]:
@@ -113,42 +137,53 @@ class HighLevelModel(ABC):
         if isinstance(node, (Node, str)):
             node = (node,)
         if isinstance(node, (Array, np.ndarray)):
-            return self._mask_of_array(jnp.asarray(node), batch)
+            return _mask_of_array(jnp.asarray(node), "node", len(self.nodes), batch)
         chosen = {self._find(each) for each in node}
-        row = jnp.asarray([each in chosen for each in self.nodes])
-        return jnp.broadcast_to(row[None], (batch, len(self.nodes)))
+        return _same_row([each in chosen for each in self.nodes], batch)
+
+    def edge_mask(self, edge: ChosenEdges, batch: int) -> Bool[Array, "batch edges"]:
+        """Which edges `edge` means, per example, in the order of `edges`.
+
+        Raises:
+            ValueError: if there is no such edge, or a shape does not fit.
+        """
+        if isinstance(edge, (Edge, str)):
+            edge = (edge,)
+        if isinstance(edge, (Array, np.ndarray)):
+            return _mask_of_array(jnp.asarray(edge), "edge", len(self.edges), batch)
+        chosen = {parse_edge(each) if isinstance(each, str) else each for each in edge}
+        for each in chosen - set(self.edges):
+            raise ValueError(
+                f"Expected an edge of the program ({', '.join(map(str, self.edges))}), got {each}."
+            )
+        return _same_row([each in chosen for each in self.edges], batch)
 
     def _checked(
-        self, tokens: Inputs, source_tokens: Sources | None, node: Chosen | None
-    ) -> tuple[
-        Int[Array, "batch pos"],
-        Int[Array, "batch pos"] | None,
-        Bool[Array, "batch nodes"] | None,
-    ]:
+        self,
+        tokens: Inputs,
+        source_tokens: Sources | None,
+        node: Chosen | None,
+        edge: ChosenEdges | None,
+    ) -> tuple[Int[Array, "batch pos"], Swap | None]:
         for given in (tokens, source_tokens):
             if isinstance(given, np.ndarray):
                 self.check_ids(given)
-        if (source_tokens is None) != (node is None):
-            raise ValueError("Expected both source_tokens and node for an interchange, got one.")
-        if source_tokens is None or node is None:
-            return jnp.asarray(tokens), None, None
+        if (source_tokens is None) != (node is None and edge is None):
+            raise ValueError(
+                "Expected source_tokens and a node or an edge for an interchange, got only one of "
+                "them."
+            )
+        if source_tokens is None:
+            return jnp.asarray(tokens), None
         if source_tokens.shape != tokens.shape:
             raise ValueError(
                 f"Expected as many sources of the same length, got {source_tokens.shape} for "
                 f"inputs of shape {tokens.shape}."
             )
-        mask = self.interchange_mask(node, tokens.shape[0])
-        return jnp.asarray(tokens), jnp.asarray(source_tokens), mask
-
-    def _mask_of_array(self, node: Array, batch: int) -> Bool[Array, "batch nodes"]:
-        if node.dtype == jnp.bool_ and node.shape == (batch, len(self.nodes)):
-            return node
-        if jnp.issubdtype(node.dtype, jnp.integer) and node.shape == (batch,):
-            return node[:, None] == jnp.arange(len(self.nodes), dtype=node.dtype)[None]
-        raise ValueError(
-            f"Expected node as int of shape ({batch},) or bool of shape "
-            f"({batch}, {len(self.nodes)}), got {node.dtype} of shape {node.shape}."
-        )
+        batch = tokens.shape[0]
+        nodes = self.interchange_mask(() if node is None else node, batch)
+        edges = self.edge_mask(() if edge is None else edge, batch)
+        return jnp.asarray(tokens), Swap(jnp.asarray(source_tokens), nodes, edges)
 
     def _find(self, node: Node | str) -> Node:
         known = {**{str(each): each for each in self.nodes}, **self.names}
@@ -160,6 +195,21 @@ class HighLevelModel(ABC):
                 f"Expected a component of the program ({', '.join(known)}), got {node}."
             )
         return found
+
+
+def _mask_of_array(array: Array, name: str, n: int, batch: int) -> Bool[Array, "batch items"]:
+    if array.dtype == jnp.bool_ and array.shape == (batch, n):
+        return array
+    if jnp.issubdtype(array.dtype, jnp.integer) and array.shape == (batch,):
+        return array[:, None] == jnp.arange(n, dtype=array.dtype)[None]
+    raise ValueError(
+        f"Expected {name} as int of shape ({batch},) or bool of shape ({batch}, {n}), got "
+        f"{array.dtype} of shape {array.shape}."
+    )
+
+
+def _same_row(row: list[bool], batch: int) -> Bool[Array, "batch items"]:
+    return jnp.broadcast_to(jnp.asarray(row, bool)[None], (batch, len(row)))
 
 
 def classify(outputs: Outputs | Float[np.ndarray, "batch pos classes"]) -> Int[Array, "batch pos"]:

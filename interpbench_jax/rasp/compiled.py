@@ -31,11 +31,11 @@ from interpbench_jax.rasp.expressions import (
 )
 from interpbench_jax.rasp.expressions import Tokens as TokensVariable
 from interpbench_jax.rasp.functions import Value
-from interpbench_jax.rasp.lowering import Lowering, Step, WidthAttention
+from interpbench_jax.rasp.lowering import Lowering, Read, Step, WidthAttention
 from interpbench_jax.rasp.placement import lower
 from interpbench_jax.rasp.tables import NumberTable, Table, build_table
-from interpbench_jax.rasp.traversal import in_order
 from interpbench_jax.rasp.value_sets import sort_values, value_sets
+from interpbench_jax.sites import Edge, Kind
 
 Rows = Float[Array, "batch pos _"]
 
@@ -96,7 +96,7 @@ class Run(NamedTuple):
 
     Attributes:
         output: rows of the output; shape `[batch, pos, classes or 1]`.
-        values: rows of every computed variable, in the order of `Lowering.steps`.
+        values: rows of every variable, in the order of `Lowering.variables`.
     """
 
     output: Rows
@@ -104,15 +104,19 @@ class Run(NamedTuple):
 
 
 class Interchange(NamedTuple):
-    """Which components take their values from another run.
+    """What is taken from another run.
 
     Attributes:
         values: that run's `Run.values`.
-        mask: True for the components to replace, per example, in the order of `Lowering.nodes`.
+        nodes: True for the components to replace, for all that read them, per example, in the
+            order of `Lowering.nodes`; None for none.
+        edges: True for the edges to replace, for the one input that reads them, per example, in
+            the order of `Lowering.edges`; None for none.
     """
 
     values: tuple[Rows, ...]
-    mask: Bool[Array, "batch nodes"]
+    nodes: Bool[Array, "batch nodes"] | None
+    edges: Bool[Array, "batch edges"] | None
 
 
 @lru_cache(maxsize=256)
@@ -148,7 +152,8 @@ def evaluate(
     """Run a compiled program, with the values of some components taken from another run.
 
     Pure, and without effect on shapes: it may stand inside `jit`, `vmap` and `scan`, with
-    `program` static. A component's replaced values are what its later readers read.
+    `program` static. A component's replaced values are what its later readers read; along a
+    replaced edge one reader alone does. Where both are replaced, both read the other run's.
 
     Args:
         program: a compiled program.
@@ -163,71 +168,98 @@ def evaluate(
             f"Expected inputs of 1 to {program.n_positions + 1} positions (BOS counts), got "
             f"{tokens.shape[1]}; cut them, or compile the program for longer ones."
         )
-    inputs = _Inputs(program, tokens)
-    node_index = {node: i for i, node in enumerate(program.lowering.nodes)}
-    rows: dict[Variable, Rows] = dict(inputs.rows)
-    values = []
-    for i, step in enumerate(program.lowering.steps):
-        computed = _compute(program.tables[step.variable], step, rows, inputs)
-        if interchange is not None:
-            is_replaced = interchange.mask[:, node_index[step.node], None, None]
-            computed = jnp.where(is_replaced, interchange.values[i], computed)
-        rows[step.variable] = computed
-        values.append(computed)
-    return Run(rows[program.lowering.program], tuple(values))
+    reads = _Reads(program, tokens, interchange)
+    for step in program.lowering.steps:
+        reads.write(step, _compute(program.tables[step.variable], step, reads))
+    return reads.finish()
 
 
-class _Inputs:
-    """What heads and MLPs read besides variables."""
+class _Reads:
+    """What heads and MLPs read: the variables so far, and where BOS and PAD are."""
 
-    def __init__(self, program: CompiledProgram, tokens: Tokens) -> None:
+    def __init__(
+        self, program: CompiledProgram, tokens: Tokens, interchange: Interchange | None
+    ) -> None:
         n_pos = tokens.shape[1]
-        indices = np.eye(n_pos, program.n_positions, k=-1, dtype=np.float32)
-        self.is_bos = tokens == program.token_ids.bos
+        lowering = program.lowering
         is_pad = tokens == program.token_ids.pad
         is_earlier = np.tril(np.ones((n_pos, n_pos), bool))
         is_visible = jnp.asarray(is_earlier if program.is_causal else np.ones_like(is_earlier))
+        self.is_bos = tokens == program.token_ids.bos
         self.is_visible = is_visible[None] & ~is_pad[:, None, :]
+        self.lowering = lowering
+        self.interchange = interchange
         self.rows: dict[Variable, Rows] = {}
-        for part in in_order(program.lowering.program):
-            if isinstance(part, TokensVariable):
-                self.rows[part] = jnp.asarray(program.token_rows)[tokens]
-            elif isinstance(part, Indices):
+        self._index = {variable: i for i, variable in enumerate(lowering.variables)}
+        self._nodes = {node: i for i, node in enumerate(lowering.nodes)}
+        self._edges = {edge: i for i, edge in enumerate(lowering.edges)}
+        indices = np.eye(n_pos, program.n_positions, k=-1, dtype=np.float32)
+        for variable in lowering.variables:
+            if isinstance(variable, TokensVariable):
+                self.rows[variable] = jnp.asarray(program.token_rows)[tokens]
+            elif isinstance(variable, Indices):
                 shape = (tokens.shape[0], *indices.shape)
-                self.rows[part] = jnp.broadcast_to(jnp.asarray(indices), shape)
+                self.rows[variable] = jnp.broadcast_to(jnp.asarray(indices), shape)
+
+    def write(self, step: Step, rows: Rows) -> None:
+        """Keep what a step computed, or what takes its place."""
+        given = self.interchange
+        if given is not None and given.nodes is not None:
+            is_replaced = given.nodes[:, self._nodes[step.node], None, None]
+            rows = jnp.where(is_replaced, given.values[self._index[step.variable]], rows)
+        self.rows[step.variable] = rows
+
+    def read(self, step: Step, slot: Kind, variable: Variable) -> Rows:
+        """A variable as a step reads it by one of its inputs."""
+        return self._along(self.lowering.edge_of(step, Read(slot, variable)), variable)
+
+    def finish(self) -> Run:
+        """The output, as it is read, and every variable."""
+        output = self._along(self.lowering.output_edge, self.lowering.program)
+        return Run(output, tuple(self.rows[variable] for variable in self.lowering.variables))
 
     def bos_score(self, score: float) -> Float[Array, "batch k_pos"]:
         return jnp.where(self.is_bos, jnp.float32(score), jnp.float32(0))
 
+    def _along(self, edge: Edge, variable: Variable) -> Rows:
+        rows, given = self.rows[variable], self.interchange
+        if given is None or given.edges is None:
+            return rows
+        is_replaced = given.edges[:, self._edges[edge], None, None]
+        return jnp.where(is_replaced, given.values[self._index[variable]], rows)
 
-def _compute(table: Table, step: Step, rows: Mapping[Variable, Rows], inputs: _Inputs) -> Rows:
+
+def _compute(table: Table, step: Step, reads: _Reads) -> Rows:
     if isinstance(table, NumberTable):
-        return _look_up_number(table, step, rows, inputs)
+        return _look_up_number(table, step, reads)
     weights = jnp.asarray(table)
     variable, select = step.variable, step.select
     if select is not None:
-        keys, queries = rows[select.keys], rows[select.queries]
+        keys = reads.read(step, Kind.K_INPUT, select.keys)
+        queries = reads.read(step, Kind.Q_INPUT, select.queries)
         is_width = isinstance(variable, WidthAttention)
-        bos_score = inputs.bos_score(_BOS_ALWAYS if is_width else _BOS_IF_NOTHING_ELSE)
-        pattern = operations.attention_pattern(keys, queries, weights, bos_score, inputs.is_visible)
+        bos_score = reads.bos_score(_BOS_ALWAYS if is_width else _BOS_IF_NOTHING_ELSE)
+        pattern = operations.attention_pattern(keys, queries, weights, bos_score, reads.is_visible)
         if isinstance(variable, Aggregate):
-            return operations.attend(pattern, rows[variable.values])
-        return operations.attend(pattern, inputs.is_bos[..., None].astype(jnp.float32))
+            values = reads.read(step, Kind.V_INPUT, variable.values)
+            return operations.attend(pattern, values)
+        return operations.attend(pattern, reads.is_bos[..., None].astype(jnp.float32))
+    rows = [reads.read(step, read.slot, read.variable) for read in step.reads]
     match variable:
         case LinearSequenceMap():
-            return weights[0] * rows[variable.first] + weights[1] * rows[variable.second]
-        case SequenceMap() if variable.first != variable.second:
-            return operations.look_up_pair(rows[variable.first], rows[variable.second], weights)
-    (read,) = step.reads
-    return operations.look_up(rows[read.variable], weights)
+            # Of one variable twice there is one read.
+            return weights[0] * rows[0] + weights[1] * rows[-1]
+        case SequenceMap() if len(rows) > 1:
+            return operations.look_up_pair(rows[0], rows[1], weights)
+    return operations.look_up(rows[0], weights)
 
 
-def _look_up_number(
-    table: NumberTable, step: Step, rows: Mapping[Variable, Rows], inputs: _Inputs
-) -> Rows:
+def _look_up_number(table: NumberTable, step: Step, reads: _Reads) -> Rows:
     (read,) = step.reads
     found = operations.look_up_number(
-        rows[read.variable], jnp.asarray(table.thresholds), jnp.asarray(table.rows)
+        reads.read(step, read.slot, read.variable),
+        jnp.asarray(table.thresholds),
+        jnp.asarray(table.rows),
     )
     # At BOS a number is 0 without meaning it.
-    return jnp.where(inputs.is_bos[..., None], jnp.float32(0), found)
+    return jnp.where(reads.is_bos[..., None], jnp.float32(0), found)

@@ -6,11 +6,11 @@ from functools import partial
 import jax
 import numpy as np
 
-from interpbench_jax.axes import Array, Bool, Float, Int
-from interpbench_jax.high_level import HighLevelModel, Outputs, check_token_ids, in_chunks
+from interpbench_jax.axes import Array, Float, Int
+from interpbench_jax.high_level import HighLevelModel, Outputs, Swap, check_token_ids, in_chunks
 from interpbench_jax.rasp.compiled import CompiledProgram, Interchange, evaluate
 from interpbench_jax.rasp.functions import Value
-from interpbench_jax.sites import Node
+from interpbench_jax.sites import Edge, Node
 
 # On a CPU what fits its cache is fastest; elsewhere few large steps are.
 _CPU_CHUNK_BYTES = 1 << 20
@@ -32,6 +32,10 @@ class CompiledModel(HighLevelModel):
         return self.program.lowering.nodes
 
     @property
+    def edges(self) -> tuple[Edge, ...]:
+        return self.program.lowering.edges
+
+    @property
     def classes(self) -> tuple[Value, ...] | None:
         """The label of every output class, in order; None for a regression."""
         return self.program.classes
@@ -44,35 +48,24 @@ class CompiledModel(HighLevelModel):
         token_ids = self.program.token_ids
         check_token_ids(tokens, len(token_ids.ids) + 2, token_ids.bos)
 
-    def outputs(
-        self,
-        tokens: Int[Array, "batch pos"],
-        source_tokens: Int[Array, "batch pos"] | None,
-        mask: Bool[Array, "batch nodes"] | None,
-    ) -> Outputs:
-        return _outputs(self.program, tokens, source_tokens, mask)
+    def outputs(self, tokens: Int[Array, "batch pos"], swap: Swap | None) -> Outputs:
+        return _outputs(self.program, tokens, swap)
 
 
 @partial(jax.jit, static_argnums=0)
 def _outputs(
-    program: CompiledProgram,
-    tokens: Int[Array, "batch pos"],
-    source_tokens: Int[Array, "batch pos"] | None,
-    mask: Bool[Array, "batch nodes"] | None,
+    program: CompiledProgram, tokens: Int[Array, "batch pos"], swap: Swap | None
 ) -> Outputs:
     """Outputs of any number of inputs, so many at a time that intermediate arrays stay small."""
 
-    def run_chunk(
-        chunk: tuple[Array, Array | None, Array | None],
-    ) -> Float[Array, "rows pos classes"]:
-        inputs, sources, replaced = chunk
-        if sources is None or replaced is None:
+    def run_chunk(chunk: tuple[Array, Swap | None]) -> Float[Array, "rows pos classes"]:
+        inputs, given = chunk
+        if given is None:
             return evaluate(program, inputs).output
-        values = evaluate(program, sources).values
-        return evaluate(program, inputs, Interchange(values, replaced)).output
+        values = evaluate(program, given.tokens).values
+        return evaluate(program, inputs, Interchange(values, given.nodes, given.edges)).output
 
-    size = _rows_per_chunk(program, tokens.shape[1])
-    return in_chunks(run_chunk, (tokens, source_tokens, mask), size)
+    return in_chunks(run_chunk, (tokens, swap), _rows_per_chunk(program, tokens.shape[1]))
 
 
 def _rows_per_chunk(program: CompiledProgram, n_pos: int) -> int:

@@ -1,17 +1,19 @@
 """A program laid out on a transformer, and the circuit that follows from it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from interpbench_jax.circuit import Circuit
 from interpbench_jax.rasp.expressions import (
     Encoding,
+    Indices,
     Select,
     SelectorWidth,
     Tokens,
     Variable,
 )
+from interpbench_jax.rasp.traversal import in_order
 from interpbench_jax.sites import Edge, Kind, Node
 
 Alignment = Mapping[Node, tuple[Node, ...]]
@@ -97,6 +99,49 @@ class Lowering:
             raise ValueError(f"Expected a component of the program ({known}), got {node}.")
         return tuple(step.variable for step in self.steps if step.node == node)
 
+    @cached_property
+    def variables(self) -> tuple[Variable, ...]:
+        """Every variable that is embedded or computed: inputs first, then the order of `steps`."""
+        parts = in_order(self.program)
+        inputs = [part for part in parts if isinstance(part, Tokens | Indices)]
+        return (*inputs, *(step.variable for step in self.steps))
+
+    @cached_property
+    def edges(self) -> tuple[Edge, ...]:
+        """What each component reads, by which input, and last what the output is read from.
+
+        The nodes are the compiled program's own: the output is its last residual stream. What a
+        component computes for several readers, or several variables of one component that enter
+        the same input of another, are one edge for each such input.
+        """
+        reads = [self.edge_of(step, read) for step in self.steps for read in step.reads]
+        return (*dict.fromkeys(reads), self.output_edge)
+
+    @property
+    def output_edge(self) -> Edge:
+        """The edge by which the output is read."""
+        output = Node(Kind.RESID_POST, max(self.n_layers, 1) - 1)
+        return Edge(self._writer(self.program), output)
+
+    def edge_of(self, step: Step, read: Read) -> Edge:
+        """The edge by which a step reads a variable."""
+        reader = Node(read.slot, step.node.layer, step.node.head)
+        return Edge(self._writer(read.variable), reader)
+
+    def low_level_edges(
+        self, edge: Edge, n_layers: int, alignment: Alignment | None = None
+    ) -> tuple[Edge, ...]:
+        """The model's edges that stand for an edge of the program (see `edges`)."""
+        aligned = {node: (node,) for node in self.nodes} | dict(alignment or {})
+        target = edge.dst
+        if target.kind is Kind.RESID_POST:
+            target = Node(Kind.RESID_POST, n_layers - 1)
+        return tuple(
+            Edge(writer, reader)
+            for writer in _low_level_writers(edge.src, aligned)
+            for reader in _low_level_readers(target, aligned)
+        )
+
     def circuit(self, n_layers: int, n_heads: int, alignment: Alignment | None = None) -> Circuit:
         """Every edge that the program uses, each into the input that reads it.
 
@@ -106,12 +151,7 @@ class Lowering:
         Raises:
             ValueError: if the model is too small for the program.
         """
-        edges = [
-            (self._writer(read.variable), Node(read.slot, step.node.layer, step.node.head))
-            for step in self.steps
-            for read in step.reads
-        ]
-        return self._on_model(edges, n_layers, n_heads, alignment)
+        return self._on_model(self.edges, n_layers, n_heads, alignment)
 
     def scored_circuit(
         self, n_layers: int, n_heads: int, alignment: Alignment | None = None
@@ -129,18 +169,19 @@ class Lowering:
             ValueError: if the model is too small for the program.
         """
         moved: dict[Node, frozenset[Node]] = {}
-        edges: list[tuple[Node, Node]] = []
+        edges: list[Edge] = []
         for node in self.nodes:
             slots = self._writers_by_slot(node)
             kept = {slot: _without_moved(found, moved) for slot, found in slots.items()}
-            moved[node] = kept.get(Kind.V_INPUT, frozenset()) | kept.get(Kind.MLP_IN, frozenset())
+            read = kept.get(Kind.V_INPUT, frozenset()) | kept.get(Kind.MLP_IN, frozenset())
+            moved[_as_writer(node)] = read
             targets = _HEAD_INPUTS if node.kind is Kind.HEAD else (Kind.MLP_IN,)
             edges += [
-                (writer, Node(target, node.layer, node.head))
+                Edge(writer, Node(target, node.layer, node.head))
                 for writer in sorted(frozenset().union(*kept.values()), key=str)
                 for target in targets
             ]
-        return self._on_model(edges, n_layers, n_heads, alignment)
+        return self._on_model((*edges, self.output_edge), n_layers, n_heads, alignment)
 
     def _writers_by_slot(self, node: Node) -> dict[Kind, frozenset[Node]]:
         slots: dict[Kind, frozenset[Node]] = {}
@@ -153,30 +194,31 @@ class Lowering:
 
     def _on_model(
         self,
-        edges: list[tuple[Node, Node]],
+        edges: Sequence[Edge],
         n_layers: int,
         n_heads: int,
         alignment: Alignment | None,
     ) -> Circuit:
-        """High-level (writer, reader) pairs, and the output's, as edges of the low-level model."""
-        aligned = {node: (node,) for node in self.nodes} | dict(alignment or {})
-        output = Node(Kind.RESID_POST, n_layers - 1)
+        """Edges of the program as edges of the model."""
         placed: dict[Edge, None] = {}
-        for writer, reader in (*edges, (self._writer(self.program), output)):
-            for source in _low_level_writers(writer, aligned):
-                for target in _low_level_readers(reader, aligned):
-                    placed[Edge(source, target)] = None
+        for edge in edges:
+            placed |= dict.fromkeys(self.low_level_edges(edge, n_layers, alignment))
         return Circuit(n_layers, n_heads, tuple(placed))
 
     def _writer(self, variable: Variable) -> Node:
         """The component that computes a variable, or its embedding."""
         if not variable.children:
             return Node(Kind.EMBED if isinstance(variable, Tokens) else Kind.POS_EMBED)
-        return self._node_of[variable]
+        return _as_writer(self._node_of[variable])
 
     @cached_property
     def _node_of(self) -> dict[Variable, Node]:
         return {step.variable: step.node for step in self.steps}
+
+
+def _as_writer(node: Node) -> Node:
+    """A component by the node that it writes at: an MLP computes at one and writes at another."""
+    return Node(Kind.MLP_OUT, node.layer) if node.kind is Kind.MLP_POST else node
 
 
 def _without_moved(
@@ -188,10 +230,10 @@ def _without_moved(
 
 
 def _low_level_writers(writer: Node, aligned: Alignment) -> tuple[Node, ...]:
-    return tuple(
-        Node(Kind.MLP_OUT, node.layer) if node.kind is Kind.MLP_POST else node
-        for node in aligned.get(writer, (writer,))
-    )
+    if writer.kind is Kind.MLP_OUT:
+        component = Node(Kind.MLP_POST, writer.layer)
+        return tuple(Node(Kind.MLP_OUT, node.layer) for node in aligned[component])
+    return aligned.get(writer, (writer,))
 
 
 def _low_level_readers(reader: Node, aligned: Alignment) -> tuple[Node, ...]:

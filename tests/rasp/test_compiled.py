@@ -20,6 +20,8 @@ from interpbench_jax.rasp import (
     width,
 )
 from interpbench_jax.rasp.compiled import Interchange, TokenIds, compile_program, evaluate
+from interpbench_jax.rasp.high_level import CompiledModel
+from interpbench_jax.sites import Kind, Node
 
 VOCAB = ("a", "b")
 TOKEN_IDS = TokenIds(vocab=VOCAB, ids=(2, 3), bos=0, pad=1)
@@ -105,13 +107,60 @@ def test_interchange_laws(case_id: str) -> None:
     n_nodes = len(program.lowering.nodes)
     none, every = jnp.zeros((16, n_nodes), bool), jnp.ones((16, n_nodes), bool)
     for mask, expected in ((none, plain), (every, source)):
-        found = evaluate(program, inputs, Interchange(source.values, mask))
-        for value, wanted in zip(found.values, expected.values, strict=True):
+        found = evaluate(program, inputs, Interchange(source.values, mask, None))
+        # What is embedded is not replaced, only computed variables are.
+        first = len(found.values) - len(program.lowering.steps)
+        for value, wanted in zip(found.values[first:], expected.values[first:], strict=True):
             np.testing.assert_array_equal(value, wanted)
         np.testing.assert_array_equal(found.output, expected.output)
     last = none.at[:, -1].set(True)
-    found = evaluate(program, inputs, Interchange(source.values, last))
+    found = evaluate(program, inputs, Interchange(source.values, last, None))
     np.testing.assert_array_equal(found.output, source.output)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case_id", RASP_CASES)
+def test_edge_interchange_laws(case_id: str) -> None:
+    """All edges out of a component: the component. All edges: the source's run. None: the plain."""
+    task = RASP_CASES[case_id]
+    model, lowering = task.high_level, task.lowering
+    pairs = task.sample(64, seed=0)
+    both = pairs.input_ids, pairs.corrupted_input_ids
+    np.testing.assert_array_equal(model(*both, edge=()), model(both[0]))
+    np.testing.assert_array_equal(model(*both, edge=model.edges), model(both[1]))
+    np.testing.assert_array_equal(model(*both, edge=model.edges[-1]), model(both[1]))
+    for node in lowering.nodes:
+        writer = Node(Kind.MLP_OUT, node.layer) if node.kind is Kind.MLP_POST else node
+        out = [str(edge) for edge in model.edges if edge.src == writer]
+        np.testing.assert_array_equal(model(*both, edge=out), model(*both, node=node))
+        # An edge of a component that is replaced as a whole changes nothing more.
+        np.testing.assert_array_equal(model(*both, node=node, edge=out), model(*both, node=node))
+
+
+def test_an_edge_is_read_by_one_input_alone() -> None:
+    """The count of equal tokens, with the keys replaced, the queries, or both."""
+    program = numerical(width(tokens, tokens, Comparison.EQ))
+    model = CompiledModel(compile_program(program, TOKEN_IDS, 2, False))
+    inputs, sources = np.asarray([[BOS, A, A]]), np.asarray([[BOS, B, B]])
+    keys, queries = (
+        "hook_embed -> blocks.0.hook_k_input[0]",
+        "hook_embed -> blocks.0.hook_q_input[0]",
+    )
+    assert [str(edge) for edge in model.edges[:2]] == [queries, keys]
+    for edges, expected in ((keys, 0), (queries, 0), ((keys, queries), 2)):
+        assert model(inputs, sources, edge=edges)[0, 1:, 0].tolist() == [expected] * 2
+
+
+def test_wrong_edges_are_refused() -> None:
+    model = RASP_CASES["11"].high_level
+    pairs = RASP_CASES["11"].sample(4, seed=0)
+    both = pairs.input_ids, pairs.corrupted_input_ids
+    with pytest.raises(ValueError, match=r"Expected an edge of the program \(hook_embed"):
+        model(*both, edge="hook_embed -> blocks.1.hook_mlp_in")
+    with pytest.raises(ValueError, match=r"Expected edge as int of shape \(4,\) or bool"):
+        model(*both, edge=np.zeros((4, 99), bool))
+    with pytest.raises(ValueError, match="Expected source_tokens and a node or an edge"):
+        model(pairs.input_ids, edge=model.edges[0])
 
 
 def test_under_jit_vmap_and_scan() -> None:
@@ -124,7 +173,7 @@ def test_under_jit_vmap_and_scan() -> None:
     def interchange(inputs: jax.Array, sources: jax.Array, node: jax.Array) -> jax.Array:
         mask = (node[..., None] == jnp.arange(len(program.lowering.nodes)))[None]
         values = evaluate(program, sources[None]).values
-        return evaluate(program, inputs[None], Interchange(values, mask)).output[0]
+        return evaluate(program, inputs[None], Interchange(values, mask, None)).output[0]
 
     mapped = jax.jit(jax.vmap(interchange))(inputs, sources, nodes)
     _, scanned = jax.lax.scan(

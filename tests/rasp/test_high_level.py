@@ -123,7 +123,7 @@ def test_a_wrong_component(node: str | np.ndarray, message: str) -> None:
 
 
 def test_wrong_sources() -> None:
-    with pytest.raises(ValueError, match="Expected both source_tokens and node"):
+    with pytest.raises(ValueError, match="Expected source_tokens and a node or an edge"):
         MODEL(INPUTS, SOURCES)
     with pytest.raises(ValueError, match=r"as many sources of the same length, got \(19, 10\)"):
         MODEL(INPUTS, SOURCES[:19], MODEL.nodes[0])

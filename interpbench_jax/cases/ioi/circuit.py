@@ -1,24 +1,61 @@
 """The circuit of indirect object identification, from its alignment with the model's nodes."""
 
-from collections.abc import Iterator
+from typing import NamedTuple
 
 from interpbench_jax.cases.ioi.components import COMPONENTS
 from interpbench_jax.circuit import Circuit
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.sites import Edge, Kind, Node
 
-# What each component reads: (what, the input that reads it). "tokens" are the embedding or, where
-# the first MLP stands for them, that MLP, which knows each token's position too.
-_READS: tuple[tuple[str, str, Kind], ...] = (
-    ("tokens", "duplicate", Kind.Q_INPUT),
-    ("tokens", "duplicate", Kind.K_INPUT),
-    ("positions", "duplicate", Kind.V_INPUT),
-    ("duplicate", "s_inhibition", Kind.Q_INPUT),
-    ("positions", "s_inhibition", Kind.K_INPUT),
-    ("tokens", "s_inhibition", Kind.V_INPUT),
-    ("tokens", "name_mover", Kind.V_INPUT),
-    ("s_inhibition", "name_mover", Kind.V_INPUT),
+
+class Read(NamedTuple):
+    """One thing that a component reads.
+
+    Attributes:
+        source: what: a component; or `"tokens"` and `"positions"`, which are the embeddings or,
+            where the first MLP stands for them, that MLP, which knows each token's position too.
+        target: the component that reads.
+        slot: by which input.
+    """
+
+    source: str
+    target: str
+    slot: Kind
+
+
+_READS = (
+    Read("tokens", "duplicate", Kind.Q_INPUT),
+    Read("tokens", "duplicate", Kind.K_INPUT),
+    Read("positions", "duplicate", Kind.V_INPUT),
+    Read("duplicate", "s_inhibition", Kind.Q_INPUT),
+    Read("positions", "s_inhibition", Kind.K_INPUT),
+    Read("tokens", "s_inhibition", Kind.V_INPUT),
+    Read("tokens", "name_mover", Kind.V_INPUT),
+    Read("s_inhibition", "name_mover", Kind.V_INPUT),
 )
+_INTO_TOKENS = (
+    Read("tokens", "tokens", Kind.MLP_IN),
+    Read("positions", "tokens", Kind.MLP_IN),
+)
+
+
+def ioi_edges(has_tokens: bool) -> dict[Read, Edge]:
+    """What each component reads, as edges; what the output reads is `OUTPUT_EDGE`.
+
+    Args:
+        has_tokens: whether the first MLP stands for the tokens.
+    """
+    reads = (*_INTO_TOKENS, *_READS) if has_tokens else _READS
+    return {
+        read: Edge(
+            _writer(read.source, has_tokens and read.target != "tokens"),
+            _reader(read.target, read.slot),
+        )
+        for read in reads
+    }
+
+
+OUTPUT_EDGE = Edge(COMPONENTS["name_mover"], Node(Kind.RESID_POST, COMPONENTS["name_mover"].layer))
 
 
 def ioi_circuit(config: TransformerConfig, has_tokens: bool) -> Circuit:
@@ -28,11 +65,7 @@ def ioi_circuit(config: TransformerConfig, has_tokens: bool) -> Circuit:
         config: the model's shape.
         has_tokens: whether the first MLP stands for the tokens.
     """
-    edges = [
-        Edge(_writer(source, has_tokens), _reader(target, slot)) for source, target, slot in _READS
-    ]
-    first = (Kind.EMBED, Kind.POS_EMBED) if has_tokens else ()
-    return _circuit(config, [*_into_tokens(first), *edges])
+    return _circuit(config, list(ioi_edges(has_tokens).values()))
 
 
 def scored_ioi_circuit(config: TransformerConfig, has_tokens: bool) -> Circuit:
@@ -41,29 +74,25 @@ def scored_ioi_circuit(config: TransformerConfig, has_tokens: bool) -> Circuit:
     With the first MLP these are 7 of the 1,108 edges of a model whose embeddings are one input.
     Source: iit `ed44cbf`, `tasks/ioi`, as MIB uses it (Mueller et al. 2025, arXiv:2504.13151).
     """
-    pairs = dict.fromkeys((source, target) for source, target, _ in _READS)
+    pairs = dict.fromkeys((read.source, read.target) for read in _READS)
     edges = [
         Edge(_writer(source, has_tokens), _reader(target, Kind.V_INPUT))
         for source, target in pairs
         if source != "positions"
     ]
-    return _circuit(config, [*_into_tokens((Kind.EMBED,) if has_tokens else ()), *edges])
+    first = [Edge(Node(Kind.EMBED), Node(Kind.MLP_IN, 0))] if has_tokens else []
+    return _circuit(config, [*first, *edges])
 
 
 def _circuit(config: TransformerConfig, edges: list[Edge]) -> Circuit:
     output = Node(Kind.RESID_POST, config.n_layers - 1)
-    every = dict.fromkeys([*edges, Edge(COMPONENTS["name_mover"], output)])
+    every = dict.fromkeys([*edges, Edge(OUTPUT_EDGE.src, output)])
     return Circuit(config.n_layers, config.n_heads, tuple(every))
 
 
-def _into_tokens(embeddings: tuple[Kind, ...]) -> Iterator[Edge]:
-    for kind in embeddings:
-        yield Edge(Node(kind), Node(Kind.MLP_IN, 0))
-
-
-def _writer(name: str, has_tokens: bool) -> Node:
+def _writer(name: str, is_in_mlp: bool) -> Node:
     if name in ("tokens", "positions"):
-        if has_tokens:
+        if is_in_mlp:
             return Node(Kind.MLP_OUT, 0)
         return Node(Kind.EMBED if name == "tokens" else Kind.POS_EMBED)
     return COMPONENTS[name]

@@ -14,20 +14,23 @@ import jax.numpy as jnp
 import numpy as np
 
 from interpbench_jax.axes import Array, Bool, Int
+from interpbench_jax.cases.ioi.circuit import OUTPUT_EDGE, Read, ioi_edges
 from interpbench_jax.cases.ioi.components import components
 from interpbench_jax.cases.ioi.vocabulary import Vocabulary
 from interpbench_jax.high_level import (
     Chosen,
+    ChosenEdges,
     HighLevelModel,
     Inputs,
     Outputs,
     Sources,
+    Swap,
     Targets,
     check_token_ids,
     classify,
     in_chunks,
 )
-from interpbench_jax.sites import Node
+from interpbench_jax.sites import Edge, Kind, Node
 
 _FOR_A_NAME = 10
 _AGAINST_A_REPEATED = 15
@@ -78,6 +81,10 @@ class IoiModel(HighLevelModel):
         return tuple(self.names.values())
 
     @property
+    def edges(self) -> tuple[Edge, ...]:
+        return (*ioi_edges(self.has_tokens).values(), OUTPUT_EDGE)
+
+    @property
     def is_categorical(self) -> bool:
         return True
 
@@ -86,15 +93,10 @@ class IoiModel(HighLevelModel):
 
     def values(self, tokens: Inputs) -> IoiValues:
         """What every component computes in a plain run."""
-        return _evaluate(self.vocabulary, jnp.asarray(tokens), None, None)
+        return _evaluate(self, jnp.asarray(tokens), None)
 
-    def outputs(
-        self,
-        tokens: Int[Array, "batch pos"],
-        source_tokens: Int[Array, "batch pos"] | None,
-        mask: Bool[Array, "batch nodes"] | None,
-    ) -> Outputs:
-        scores = self._scores(tokens, source_tokens, mask).astype(jnp.float32)
+    def outputs(self, tokens: Int[Array, "batch pos"], swap: Swap | None) -> Outputs:
+        scores = self._scores(tokens, swap).astype(jnp.float32)
         if not self.vocabulary.is_whole:
             return scores
         rows = jnp.zeros((*scores.shape[:-1], self.vocabulary.size), jnp.float32)
@@ -105,17 +107,15 @@ class IoiModel(HighLevelModel):
         tokens: Inputs,
         source_tokens: Sources | None = None,
         node: Chosen | None = None,
+        edge: ChosenEdges | None = None,
     ) -> Targets:
-        arguments = self._checked(tokens, source_tokens, node)
+        arguments = self._checked(tokens, source_tokens, node, edge)
         return in_chunks(lambda chunk: self._answers(*chunk), arguments, _CHUNK)
 
     def _answers(
-        self,
-        tokens: Int[Array, "batch pos"],
-        source_tokens: Int[Array, "batch pos"] | None,
-        mask: Bool[Array, "batch nodes"] | None,
+        self, tokens: Int[Array, "batch pos"], swap: Swap | None
     ) -> Int[Array, "batch pos"]:
-        scores = self._scores(tokens, source_tokens, mask)
+        scores = self._scores(tokens, swap)
         if not self.vocabulary.is_whole:
             return classify(scores.astype(jnp.float32))
         # Tokens that are in no prompt score 0, and id 0 is one of them.
@@ -123,47 +123,63 @@ class IoiModel(HighLevelModel):
         return jnp.where(scores.max(axis=-1) > 0, ids[scores.argmax(axis=-1)], jnp.int32(0))
 
     def _scores(
-        self,
-        tokens: Int[Array, "batch pos"],
-        source_tokens: Int[Array, "batch pos"] | None,
-        mask: Bool[Array, "batch nodes"] | None,
+        self, tokens: Int[Array, "batch pos"], swap: Swap | None
     ) -> Int[Array, "batch pos known"]:
-        if source_tokens is None or mask is None:
-            return _evaluate(self.vocabulary, tokens, None, None).name_mover
-        if not self.has_tokens:
-            mask = jnp.pad(mask, ((0, 0), (1, 0)))
-        source = _evaluate(self.vocabulary, source_tokens, None, None)
-        return _evaluate(self.vocabulary, tokens, source, mask).name_mover
+        if swap is None:
+            return _evaluate(self, tokens, None).name_mover
+        return _evaluate(self, tokens, _Given(self.values(swap.tokens), swap)).name_mover
+
+
+class _Given(NamedTuple):
+    """Another run, and what is taken from it."""
+
+    values: IoiValues
+    swap: Swap
 
 
 @partial(jax.jit, static_argnums=0)
-def _evaluate(
-    vocabulary: Vocabulary,
-    tokens: Int[Array, "batch pos"],
-    source: IoiValues | None,
-    mask: Bool[Array, "batch components"] | None,
-) -> IoiValues:
-    """Every component in turn, replaced where the mask says so before the next reads it."""
+def _evaluate(model: IoiModel, tokens: Int[Array, "batch pos"], given: _Given | None) -> IoiValues:
+    """Every component in turn; what the others read of it, or one of them, may be replaced."""
+    names = tuple(model.names)
+    reads = tuple(ioi_edges(model.has_tokens))
 
-    def swap(field: str, value: Array) -> Array:
-        if source is None or mask is None:
+    def choose(mask: Bool[Array, " batch"], field: str, value: Array) -> Array:
+        assert given is not None
+        chosen = mask.reshape(-1, *[1] * (value.ndim - 1))
+        return jnp.where(chosen, getattr(given.values, field), value)
+
+    def write(field: str, value: Array) -> Array:
+        if given is None or field not in names:
             return value
-        chosen = mask[:, IoiValues._fields.index(field)]
-        chosen = chosen.reshape(-1, *[1] * (value.ndim - 1))
-        return jnp.where(chosen, getattr(source, field), value)
+        return choose(given.swap.nodes[:, names.index(field)], field, value)
 
-    tokens = swap("tokens", tokens.astype(jnp.int32))
+    def read(field: str, target: str, slot: Kind, value: Array) -> Array:
+        wanted = Read(field, target, slot)
+        # Positions are the same in every prompt, so that nothing is to be replaced.
+        if given is None or wanted not in reads:
+            return value
+        return choose(given.swap.edges[:, reads.index(wanted)], field, value)
+
+    tokens = tokens.astype(jnp.int32)
+    tokens = write("tokens", read("tokens", "tokens", Kind.MLP_IN, tokens))
     positions = jnp.arange(tokens.shape[1], dtype=jnp.int32)
     is_earlier = positions[None] < positions[:, None]
-    is_same = (tokens[:, None, :] == tokens[:, :, None]) & is_earlier[None]
+    keys = read("tokens", "duplicate", Kind.K_INPUT, tokens)[:, None, :]
+    queries = read("tokens", "duplicate", Kind.Q_INPUT, tokens)[:, :, None]
+    is_same = (keys == queries) & is_earlier[None]
     duplicate = jnp.where(is_same, positions[None, None], jnp.int32(-1)).max(axis=2)
-    duplicate = swap("duplicate", duplicate)
-    found = jnp.take_along_axis(tokens, jnp.maximum(duplicate, 0), axis=1)
-    s_inhibition = swap("s_inhibition", jnp.where(duplicate < 0, jnp.int32(-1), found))
-    known = jnp.asarray(vocabulary.ids, jnp.int32)[None, None]
-    is_name = jnp.asarray(vocabulary.is_name)[None, None]
-    names = ((tokens[..., None] == known) & is_name).astype(jnp.int32)
-    repeated = (s_inhibition[..., None] == known).astype(jnp.int32)
-    scores = _FOR_A_NAME * names - _AGAINST_A_REPEATED * repeated
-    name_mover = swap("name_mover", jnp.cumsum(scores, axis=1, dtype=jnp.int32))
+    duplicate = write("duplicate", duplicate)
+    asked = read("duplicate", "s_inhibition", Kind.Q_INPUT, duplicate)
+    values = read("tokens", "s_inhibition", Kind.V_INPUT, tokens)
+    found = jnp.take_along_axis(values, jnp.maximum(asked, 0), axis=1)
+    s_inhibition = write("s_inhibition", jnp.where(asked < 0, jnp.int32(-1), found))
+    known = jnp.asarray(model.vocabulary.ids, jnp.int32)[None, None]
+    is_name = jnp.asarray(model.vocabulary.is_name)[None, None]
+    named = read("tokens", "name_mover", Kind.V_INPUT, tokens)[..., None]
+    against = read("s_inhibition", "name_mover", Kind.V_INPUT, s_inhibition)[..., None]
+    scores = _FOR_A_NAME * ((named == known) & is_name).astype(jnp.int32)
+    scores -= _AGAINST_A_REPEATED * (against == known).astype(jnp.int32)
+    name_mover = write("name_mover", jnp.cumsum(scores, axis=1, dtype=jnp.int32))
+    if given is not None:
+        name_mover = choose(given.swap.edges[:, len(reads)], "name_mover", name_mover)
     return IoiValues(tokens, duplicate, s_inhibition, name_mover)

@@ -383,7 +383,7 @@ def test_a_wrong_component(node: Chosen, message: str) -> None:
 
 
 def test_wrong_inputs() -> None:
-    with pytest.raises(ValueError, match="Expected both source_tokens and node"):
+    with pytest.raises(ValueError, match="Expected source_tokens and a node or an edge"):
         MODEL.targets(INPUTS, SOURCES)
     with pytest.raises(ValueError, match=r"as many sources of the same length, got \(39, 16\)"):
         MODEL.targets(INPUTS, SOURCES[:39], "duplicate")
