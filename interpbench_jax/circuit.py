@@ -153,16 +153,23 @@ class Circuit:
         n_layers: layers of the model.
         n_heads: heads per layer.
         edges: the edges as they were given, in any of upstream's namings.
+        constant: those of them that carry a variable which is the same in both inputs of every
+            pair, positions for instance. Resampling them changes nothing, so that scores leave
+            them out: they are neither in the circuit nor outside it.
 
     Raises:
-        ValueError: if an edge does not exist in such a model.
+        ValueError: if an edge does not exist in such a model, or a constant edge is none of the
+            edges.
     """
 
     n_layers: int
     n_heads: int
     edges: tuple[Edge, ...]
+    constant: tuple[Edge, ...] = ()
 
     def __post_init__(self) -> None:
+        for edge in set(self.constant) - set(self.edges):
+            raise ValueError(f"Expected constant edges out of the circuit's own, got {edge}.")
         for edge in self.edges:
             for fine in self._expand(edge):
                 self._check_node(fine.src)
@@ -191,14 +198,30 @@ class Circuit:
         sinks = written - {edge.src for edge in given}
         return frozenset(given | {Edge(sink, output) for sink in sinks})
 
+    @cached_property
+    def varying_fine_edges(self) -> frozenset[Edge]:
+        """`fine_edges` without the constant ones."""
+        return self.fine_edges - {fine for edge in self.constant for fine in self._expand(edge)}
+
     def in_universe(self, name: UniverseName) -> frozenset[Edge]:
-        """The circuit in a universe: its edges that stand for at least one fine edge here."""
-        edges = universe(name, self.n_layers, self.n_heads).members.items()
-        return frozenset(edge for edge, fine in edges if not self.fine_edges.isdisjoint(fine))
+        """The circuit in a universe: the edges that stand for at least one of its fine edges."""
+        return self._gather(name, self.fine_edges)
+
+    def constant_in(self, name: UniverseName) -> frozenset[Edge]:
+        """The constant edges of a universe: those that stand for constant fine edges alone.
+
+        What such an edge gathers besides, and the circuit lacks, does not count.
+        """
+        return self.in_universe(name) - self._gather(name, self.varying_fine_edges)
 
     def nodes_in(self, name: UniverseName) -> frozenset[Node]:
         """Both ends of every circuit edge of a universe."""
-        return frozenset(node for edge in self.in_universe(name) for node in (edge.src, edge.dst))
+        return _ends(self.in_universe(name))
+
+    def constant_nodes_in(self, name: UniverseName) -> frozenset[Node]:
+        """The ends of constant edges of a universe that are an end of no other circuit edge."""
+        constant = self.constant_in(name)
+        return _ends(constant) - _ends(self.in_universe(name) - constant)
 
     def mask(self) -> np.ndarray:
         """1 on the circuit's fine edges, 0 elsewhere.
@@ -216,7 +239,8 @@ class Circuit:
                 "version": 1,
                 "n_layers": self.n_layers,
                 "n_heads": self.n_heads,
-                "edges": [[str(edge.src), str(edge.dst)] for edge in self.edges],
+                "edges": _names(self.edges),
+                "constant": _names(self.constant),
             },
             indent=1,
         )
@@ -230,34 +254,38 @@ class Circuit:
         """
         data = parse_json_object(text, "a circuit")
         check_format(data, _FORMAT)
-        fields = {"format", "version", "n_layers", "n_heads", "edges"}
+        fields = {"format", "version", "n_layers", "n_heads", "edges", "constant"}
         if set(data) != fields:
             raise ValueError(f"Expected the circuit fields {sorted(fields)}, got {sorted(data)}.")
-        layers, heads, edges = data["n_layers"], data["n_heads"], data["edges"]
+        layers, heads = data["n_layers"], data["n_heads"]
         for size in (layers, heads):
             if not isinstance(size, int) or isinstance(size, bool) or not 0 < size <= 1024:
                 raise ValueError(
                     f"Expected n_layers and n_heads from 1 to 1024, got {(layers, heads)}."
                 )
         assert isinstance(layers, int) and isinstance(heads, int)
-        if not isinstance(edges, list):
-            raise ValueError(f"Expected edges as a list, got {edges!r}.")
-        return cls.from_names(edges, layers, heads)
+        edges, constant = data["edges"], data["constant"]
+        if not isinstance(edges, list) or not isinstance(constant, list):
+            raise ValueError(
+                f"Expected edges and constant as lists, got {edges!r:.200} and {constant!r:.200}."
+            )
+        return cls.from_names(edges, layers, heads, constant)
 
     @classmethod
-    def from_names(cls, pairs: Iterable[Iterable[str]], n_layers: int, n_heads: int) -> "Circuit":
+    def from_names(
+        cls,
+        pairs: Iterable[Iterable[str]],
+        n_layers: int,
+        n_heads: int,
+        constant: Iterable[Iterable[str]] = (),
+    ) -> "Circuit":
         """A circuit from pairs of upstream's node names, as `edges.pkl` lists them.
 
         Raises:
             ValueError: if an entry is not a pair of hook names, or not an edge of the model.
         """
-        edges = []
-        for pair in pairs:
-            names = tuple(pair) if isinstance(pair, list | tuple) else ()
-            if len(names) != 2 or not all(isinstance(name, str) for name in names):
-                raise ValueError(f"Expected an edge as a pair of hook names, got {pair!r}.")
-            edges.append(Edge(parse_node(names[0]), parse_node(names[1])))
-        return cls(n_layers, n_heads, tuple(edges))
+        edges, marked = (tuple(map(_read_pair, given)) for given in (pairs, constant))
+        return cls(n_layers, n_heads, edges, marked)
 
     def to_networkx(self, name: UniverseName | None = None) -> "networkx.DiGraph":
         """The circuit as a directed graph whose nodes are upstream's names.
@@ -278,6 +306,10 @@ class Circuit:
                 graph.add_node(str(node), kind=node.kind.name, layer=node.layer, head=node.head)
             graph.add_edge(str(edge.src), str(edge.dst))
         return graph
+
+    def _gather(self, name: UniverseName, fine_edges: frozenset[Edge]) -> frozenset[Edge]:
+        edges = universe(name, self.n_layers, self.n_heads).members.items()
+        return frozenset(edge for edge, fine in edges if not fine_edges.isdisjoint(fine))
 
     def _expand(self, edge: Edge) -> tuple[Edge, ...]:
         """The fine edges that one given edge stands for; none for wiring inside a component."""
@@ -317,6 +349,21 @@ class Circuit:
                 f"Expected nodes of a model with {self.n_layers} layers of {self.n_heads} heads, "
                 f"got {node}; the circuit was probably made for another model."
             )
+
+
+def _ends(edges: Iterable[Edge]) -> frozenset[Node]:
+    return frozenset(node for edge in edges for node in (edge.src, edge.dst))
+
+
+def _names(edges: Iterable[Edge]) -> list[list[str]]:
+    return [[str(edge.src), str(edge.dst)] for edge in edges]
+
+
+def _read_pair(pair: Iterable[str]) -> Edge:
+    names = tuple(pair) if isinstance(pair, list | tuple) else ()
+    if len(names) != 2 or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"Expected an edge as a pair of hook names, got {pair!r}.")
+    return Edge(parse_node(names[0]), parse_node(names[1]))
 
 
 def _comes_before(writer: Node, reader: Node, n_heads: int) -> bool:

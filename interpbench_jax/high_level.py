@@ -73,6 +73,11 @@ class HighLevelModel(ABC):
     def is_categorical(self) -> bool:
         """Whether the output is a class rather than a number."""
 
+    @property
+    @abstractmethod
+    def n_classes(self) -> int:
+        """Output classes; 1 for a number."""
+
     @abstractmethod
     def check_ids(self, tokens: np.ndarray) -> None:
         """Refuse inputs that cannot be of the task.
@@ -127,6 +132,23 @@ class HighLevelModel(ABC):
         """
         outputs = self(tokens, source_tokens, node, edge)
         return classify(outputs) if self.is_categorical else outputs[..., 0]
+
+    def class_shares(
+        self,
+        tokens: Inputs,
+        source_tokens: Sources | None = None,
+        node: Chosen | None = None,
+        edge: ChosenEdges | None = None,
+    ) -> Outputs:
+        """What the trained model's logits are to be, but for their scale; arguments as for a call.
+
+        Returns:
+            float32 of shape `[batch, pos, classes]`: 1 for the class of `targets` and 0 for the
+            others. A program that reads its output off a mean of several values gives a mixture
+            under interchange; its shares are returned as they are.
+        """
+        classes = self.targets(tokens, source_tokens, node, edge)
+        return jax.nn.one_hot(classes, self.n_classes, dtype=jnp.float32)
 
     def interchange_mask(self, node: Chosen, batch: int) -> Bool[Array, "batch nodes"]:
         """Which components `node` means, per example, in the order of `nodes`.

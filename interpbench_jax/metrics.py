@@ -31,7 +31,15 @@ Answers = Int[Array, "pos batch"] | Float[Array, "pos batch"]
 ClassTargets = Answers | Int[Array, "2 pos batch"]
 ByClass = Callable[[ClassLogits, ClassLogits, ClassTargets], PerInput]
 MetricName = Literal[
-    "kl", "cross_entropy", "l2", "mae", "mse", "target_mae", "logit_diff", "accuracy"
+    "kl",
+    "cross_entropy",
+    "l2",
+    "centred_l2",
+    "mae",
+    "mse",
+    "target_mae",
+    "logit_diff",
+    "accuracy",
 ]
 
 
@@ -52,6 +60,15 @@ def cross_entropy_increase(logits: Logits, clean_logits: Logits, targets: Target
 def l2_distance(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
     """Euclidean distance over the outputs of a position, in their unit, mean over positions."""
     return _apply(_l2_distance, logits, clean_logits, targets)
+
+
+def centred_l2_distance(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
+    """Euclidean distance between centred logits, in logits, mean over positions.
+
+    Centred: less their mean over the classes, which no probability depends on. Where KL no longer
+    sees a class that is sure grow surer, this does. For a regression it is `l2_distance`.
+    """
+    return _apply(_centred_l2_distance, logits, clean_logits, targets)
 
 
 def mean_absolute_error(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
@@ -91,6 +108,7 @@ METRICS: Mapping[MetricName, Metric] = {
     "kl": kl_divergence,
     "cross_entropy": cross_entropy_increase,
     "l2": l2_distance,
+    "centred_l2": centred_l2_distance,
     "mae": mean_absolute_error,
     "mse": mean_squared_error,
     "target_mae": absolute_error_increase,
@@ -201,6 +219,14 @@ def _l2_distance(logits: ClassLogits, clean: ClassLogits, targets: ClassTargets)
     return distance.mean(axis=0)
 
 
+def _centred_l2_distance(
+    logits: ClassLogits, clean: ClassLogits, targets: ClassTargets
+) -> PerInput:
+    if logits.shape[0] > 1:
+        logits, clean = (each - each.mean(axis=0, keepdims=True) for each in (logits, clean))
+    return _l2_distance(logits, clean, targets)
+
+
 def _mean_absolute_error(
     logits: ClassLogits, clean: ClassLogits, targets: ClassTargets
 ) -> PerInput:
@@ -237,6 +263,7 @@ _BY_CLASS: Mapping[Metric, ByClass] = {
     kl_divergence: _kl_divergence,
     cross_entropy_increase: _cross_entropy_increase,
     l2_distance: _l2_distance,
+    centred_l2_distance: _centred_l2_distance,
     mean_absolute_error: _mean_absolute_error,
     mean_squared_error: _mean_squared_error,
     absolute_error_increase: _absolute_error_increase,

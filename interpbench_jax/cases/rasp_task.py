@@ -19,7 +19,7 @@ from interpbench_jax.rasp.lowering import Lowering
 from interpbench_jax.rasp.placement import lower
 from interpbench_jax.rasp.rendering import render
 from interpbench_jax.rasp.value_sets import value_sets
-from interpbench_jax.sites import Kind, Node
+from interpbench_jax.sites import Edge, Kind, Node
 
 if TYPE_CHECKING:
     from interpbench_jax.rasp.high_level import CompiledModel
@@ -139,20 +139,25 @@ class RaspTask(Task):
         }
 
     @cached_property
-    def circuit(self) -> Circuit:
-        """The ground truth as InterpBench scores it (`Lowering.scored_circuit`)."""
+    def upstream_circuit(self) -> Circuit:
+        """The circuit as InterpBench scores it (`Lowering.scored_circuit`).
+
+        In the `head` universe it has the edges of `complete_circuit`, constant ones among them,
+        except in the cases 8, 13, 19 and 38, where it lacks the edge from the embedding to the
+        first MLP.
+        """
         config = self.config
         return self.lowering.scored_circuit(config.n_layers, config.n_heads, self.alignment)
 
     @cached_property
-    def complete_circuit(self) -> Circuit:
-        """Every edge that the program uses, into the one input that reads it.
-
-        In the `head` universe it equals `circuit`, but for the cases 8, 13, 19 and 38, where
-        upstream's list lacks the edge from the embedding to the first MLP.
-        """
-        config = self.config
-        return self.lowering.circuit(config.n_layers, config.n_heads, self.alignment)
+    def edge_alignment(self) -> Mapping[Edge, tuple[Edge, ...]]:
+        n_layers = self.config.n_layers
+        return MappingProxyType(
+            {
+                edge: self.lowering.low_level_edges(edge, n_layers, self.alignment)
+                for edge in self.lowering.edges
+            }
+        )
 
     @cached_property
     def high_level(self) -> "CompiledModel":

@@ -37,6 +37,12 @@ class Recipe:
         iit_weight: of the interchange loss.
         behavior_weight: of the loss on plain outputs.
         strict_weight: of the loss on nodes outside the circuit.
+        edge_weight: of the loss on outputs of runs with edges cut: edges outside the circuit,
+            which may change nothing, and edges of the program, which are to do what they do in
+            the program (`training.arrays.draw_edges`). 0 for none.
+        margin: for classes, losses are mean squares of centred logits less those of a model in
+            which the right class is this much above the others, so that logits are bounded and
+            no node can move them unseen; None for cross-entropy.
         update: `"sum"`: one step on the weighted sum of the losses; `"alternate"`: a step on
             each in turn, interchange, strict, behaviour.
         sampling: which aligned variables and which nodes outside the circuit are interchanged:
@@ -89,6 +95,8 @@ class Recipe:
     iit_weight: float = 1.0
     behavior_weight: float = 1.0
     strict_weight: float = 1.0
+    edge_weight: float = 1.0
+    margin: float | None = 10.0
     update: Update = "sum"
     sampling: Sampling = "mixed"
     variable_odds: tuple[float, ...] = ()
@@ -168,6 +176,8 @@ class Recipe:
             iit_weight=arguments.iit_weight,
             behavior_weight=arguments.behavior_weight,
             strict_weight=arguments.strict_weight**2,
+            edge_weight=0.0,
+            margin=None,
             update="sum" if arguments.use_single_loss else "alternate",
             sampling="batch",
             initializer_range=arguments.initializer_range,
@@ -199,4 +209,4 @@ _CHOICES = {
 _COUNTS = ("epochs", "batch_size", "n_samples", "n_validation")
 _POSITIVE = ("learning_rate", "clip_grad_norm", "initializer_range", "atol")
 _SHARES = ("average_decay", "outside_scale", "target")
-_WEIGHTS = ("iit_weight", "behavior_weight", "strict_weight")
+_WEIGHTS = ("iit_weight", "behavior_weight", "strict_weight", "edge_weight")

@@ -14,10 +14,11 @@ from interpbench_jax.cases.pairs import Pairs, Seed
 from interpbench_jax.cases.recipe import Recipe
 from interpbench_jax.cases.sequences import Split
 from interpbench_jax.cases.training_arguments import TrainingArguments
+from interpbench_jax.cases.truth import TRUTHS, TruthName, find_circuit
 from interpbench_jax.circuit import Circuit
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.rasp import Value
-from interpbench_jax.sites import Node, components
+from interpbench_jax.sites import Edge, Node, components
 
 if TYPE_CHECKING:
     from interpbench_jax.high_level import HighLevelModel
@@ -100,13 +101,32 @@ class Task(ABC):
 
     @cached_property
     @abstractmethod
-    def circuit(self) -> Circuit:
-        """The ground truth as InterpBench scores it."""
+    def upstream_circuit(self) -> Circuit:
+        """The circuit as InterpBench lists and scores it; none of its edges counts as constant."""
 
     @cached_property
     @abstractmethod
+    def edge_alignment(self) -> Mapping[Edge, tuple[Edge, ...]]:
+        """For each edge of the high-level model, the model's fine edges that stand for it."""
+
+    @cached_property
     def complete_circuit(self) -> Circuit:
-        """Every edge that the high-level model uses, into the one input that reads it."""
+        """Every edge that the high-level model uses, into the one input that reads it.
+
+        Its `constant` edges carry a variable that does not differ between the two inputs of any
+        pair: patching the edge in the high-level model changes no output (`cases.truth`).
+        """
+        return find_circuit(self)
+
+    def truth(self, name: TruthName = "complete") -> Circuit:
+        """A circuit to score against: `complete_circuit`, or `upstream_circuit`.
+
+        Raises:
+            ValueError: if there is no truth of that name.
+        """
+        if name not in TRUTHS:
+            raise ValueError(f"Expected a truth out of {', '.join(TRUTHS)}, got {name!r}.")
+        return self.complete_circuit if name == "complete" else self.upstream_circuit
 
     @cached_property
     @abstractmethod

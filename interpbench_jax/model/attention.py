@@ -14,10 +14,10 @@ from interpbench_jax.model.contractions import attention_mix, attention_scores
 from interpbench_jax.model.layers import (
     Edit,
     center_and_scale,
-    einsum,
     emit,
     keep,
     linear,
+    linear_by_head,
 )
 from interpbench_jax.sites import Kind, Node
 
@@ -55,8 +55,11 @@ class Attention(nnx.Module):
         Each input is the residual stream as that head reads it, before layer norm.
         """
         z = self.attend(q_input, k_input, v_input, edit)
-        result = einsum("phdb,hdm->hpmb", z, self.W_O[...])
-        return emit(edit, Node(Kind.HEAD, self.layer), result)
+        return emit(edit, Node(Kind.HEAD, self.layer), self.results(z))
+
+    def results(self, z: HeadValues) -> HeadStreams:
+        """What each head writes to the residual stream, without `b_O`, given its mixture."""
+        return linear_by_head(z, self.W_O[...]).transpose(1, 0, 2, 3)
 
     def attend(
         self,
@@ -108,5 +111,6 @@ class Attention(nnx.Module):
             projected = linear(inputs[0], joined, bias.reshape(-1))
             projected = projected.reshape(pos, heads, d_head, batch)
         else:
-            projected = einsum("hpmb,hmd->phdb", inputs, weight) + bias[None, :, :, None]
+            projected = linear_by_head(inputs.transpose(1, 0, 2, 3), weight)
+            projected = projected + bias[None, :, :, None]
         return emit(edit, Node(kind, self.layer), projected)

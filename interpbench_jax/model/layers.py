@@ -79,6 +79,17 @@ def linear(
     return product if bias is None else product + bias[None, :, None]
 
 
+def linear_by_head(
+    x: Float[Array, "pos heads d_in batch"], weight: Float[Array, "heads d_in d_out"]
+) -> Float[Array, "pos heads d_out batch"]:
+    """A linear map of each head's own, at every position.
+
+    One product for each position and head, as in `linear`.
+    """
+    weights = jnp.broadcast_to(weight, (x.shape[0], *weight.shape))
+    return einsum("phmb,phmf->phfb", x, weights)
+
+
 def center_and_scale(
     x: Float[Array, "*streams d_model batch"],
     eps: float,

@@ -4,10 +4,23 @@ from dataclasses import dataclass
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from interpbench_jax.axes import Array, Float, Int
-from interpbench_jax.high_level import HighLevelModel, Outputs, Swap, check_token_ids, in_chunks
+from interpbench_jax.high_level import (
+    MARGIN,
+    Chosen,
+    ChosenEdges,
+    HighLevelModel,
+    Inputs,
+    Outputs,
+    Sources,
+    Swap,
+    check_token_ids,
+    classify,
+    in_chunks,
+)
 from interpbench_jax.rasp.compiled import CompiledProgram, Interchange, evaluate
 from interpbench_jax.rasp.functions import Value
 from interpbench_jax.sites import Edge, Node
@@ -44,12 +57,28 @@ class CompiledModel(HighLevelModel):
     def is_categorical(self) -> bool:
         return self.program.classes is not None
 
+    @property
+    def n_classes(self) -> int:
+        return 1 if self.classes is None else len(self.classes)
+
     def check_ids(self, tokens: np.ndarray) -> None:
         token_ids = self.program.token_ids
         check_token_ids(tokens, len(token_ids.ids) + 2, token_ids.bos)
 
     def outputs(self, tokens: Int[Array, "batch pos"], swap: Swap | None) -> Outputs:
         return _outputs(self.program, tokens, swap)
+
+    def class_shares(
+        self,
+        tokens: Inputs,
+        source_tokens: Sources | None = None,
+        node: Chosen | None = None,
+        edge: ChosenEdges | None = None,
+    ) -> Outputs:
+        rows = self(tokens, source_tokens, node, edge)
+        classes = jax.nn.one_hot(classify(rows), self.n_classes, dtype=rows.dtype)
+        # A row of zeros counts as class 0.
+        return jnp.where(rows.max(axis=-1, keepdims=True) > MARGIN, rows, classes)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -1,6 +1,7 @@
 """What training needs of a task, as arrays: its inputs, and which nodes may be interchanged."""
 
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -11,7 +12,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from interpbench_jax.cases import Recipe, Task
-from interpbench_jax.training.interchange import NodeMask, node_mask
+from interpbench_jax.circuit import universe
+from interpbench_jax.training.interchange import CutEdges, NodeMask, edge_table, node_mask
 from interpbench_jax.weights import weight_shapes
 
 _TRAIN_SHARE = 0.8
@@ -19,79 +21,140 @@ _TRAIN_SHARE = 0.8
 _FEWEST = 16_000
 
 HighLevelMask = Bool[Array, "batch variables"]
+HighLevelEdges = Bool[Array, "batch edges"]
 
 
-class Nodes(NamedTuple):
-    """The nodes that training interchanges.
+class Interchanges(NamedTuple):
+    """What of a task's model training may take from another run.
+
+    Rows that stacked tasks add to one another are padding.
 
     Attributes:
         aligned: for each component of the program, the low-level nodes that stand for it.
         outside: for each node outside the circuit, itself.
-        n_aligned: how many components there are; further rows are padding.
-        n_outside: how many nodes outside there are; further rows are padding.
+        program_edges: for each edge of the program, the fine edges that stand for it.
+        outside_edges: the fine edges that are outside the circuit.
+        n_aligned: how many components there are.
+        n_outside: how many nodes outside there are.
+        n_program_edges: how many edges the program has.
     """
 
     aligned: Bool[Array, "*tasks variables layers nodes"]
     outside: Bool[Array, "*tasks others layers nodes"]
+    program_edges: Bool[Array, "*tasks edges dst src"]
+    outside_edges: Bool[Array, "*tasks dst src"]
     n_aligned: Int[Array, "*tasks"]
     n_outside: Int[Array, "*tasks"]
+    n_program_edges: Int[Array, "*tasks"]
 
 
 class Draw(NamedTuple):
-    """Which nodes one batch interchanges.
+    """What one batch interchanges, per example.
 
     Attributes:
-        variables: per example, the components whose values are interchanged.
+        variables: the components whose values are interchanged.
         aligned: the low-level nodes that stand for them.
-        outside: per example, the nodes outside the circuit that are replaced.
+        outside: the nodes outside the circuit that are replaced.
+        program_edges: in another run, the edges of the program that are interchanged.
+        cut: the fine edges that stand for these, and those outside the circuit that are cut too.
     """
 
     variables: HighLevelMask
     aligned: NodeMask
     outside: NodeMask
+    program_edges: HighLevelEdges
+    cut: CutEdges
 
 
-def task_nodes(task: Task, n_aligned: int | None = None, n_outside: int | None = None) -> Nodes:
-    """The nodes of a task, padded to a number of rows that stacked tasks share.
+def task_interchanges(task: Task, like: Sequence[Task] = ()) -> Interchanges:
+    """What of a task's model training may interchange.
+
+    Args:
+        task: the task.
+        like: the tasks that it is stacked with, to whose sizes it is padded.
 
     Raises:
         ValueError: if the task's model is too small for its program.
     """
-    aligned = [node_mask(task.config, nodes) for nodes in task.alignment.values()]
-    outside = [node_mask(task.config, (node,)) for node in task.nodes_not_in_circuit]
-    blank = np.zeros((task.config.n_layers, task.config.n_heads + 1), bool)
+    config = task.config
+    aligned = [node_mask(config, nodes) for nodes in task.alignment.values()]
+    outside = [node_mask(config, (node,)) for node in task.nodes_not_in_circuit]
+    edges = [edge_table(config, fine) for fine in task.edge_alignment.values()]
+    every = edge_table(config, universe("qkv", config.n_layers, config.n_heads).edges)
+    used = np.logical_or.reduce(edges)
+    tasks = (task, *like)
 
-    def stack(rows: list[np.ndarray], size: int | None) -> Array:
-        size = max(1, len(rows) if size is None else size)
-        return jnp.asarray(np.stack(rows + [blank] * (size - len(rows))))
+    def stack(rows: list[np.ndarray], blank: np.ndarray, size: int) -> Array:
+        return jnp.asarray(np.stack(rows + [blank] * (max(1, size) - len(rows))))
 
-    return Nodes(
-        stack(aligned, n_aligned),
-        stack(outside, n_outside),
+    no_nodes, no_edges = node_mask(config, ()), np.zeros_like(every)
+    return Interchanges(
+        stack(aligned, no_nodes, max(len(each.alignment) for each in tasks)),
+        stack(outside, no_nodes, max(len(each.nodes_not_in_circuit) for each in tasks)),
+        stack(edges, no_edges, max(len(each.edge_alignment) for each in tasks)),
+        jnp.asarray(every & ~used),
         jnp.int32(len(aligned)),
         jnp.int32(len(outside)),
+        jnp.int32(len(edges)),
     )
 
 
-def draw_nodes(
-    key: Array, nodes: Nodes, batch: int, sampling: str, odds: tuple[float, ...] = ()
-) -> Draw:
-    """Choose nodes for a batch, as `Recipe.sampling` and `Recipe.variable_odds` say.
+def draw_interchanges(key: Array, given: Interchanges, batch: int, recipe: Recipe) -> Draw:
+    """Choose what to interchange in a batch, as a recipe says.
+
+    Nodes as `Recipe.sampling` and `Recipe.variable_odds` say; edges as `draw_edges` does.
 
     Raises:
         ValueError: if there are odds, but not one for each variable.
     """
-    if odds and len(odds) != nodes.aligned.shape[0]:
+    odds, sampling = recipe.variable_odds, recipe.sampling
+    if odds and len(odds) != given.aligned.shape[0]:
         raise ValueError(
-            f"Expected one of variable_odds for each of {nodes.aligned.shape[0]} variables, got "
+            f"Expected one of variable_odds for each of {given.aligned.shape[0]} variables, got "
             f"{odds}."
         )
-    key_aligned, key_outside = jax.random.split(key)
-    of_variables = "example" if sampling == "mixed" else sampling
-    n_variables = nodes.aligned.shape[0]
-    variables = _choose(key_aligned, n_variables, nodes.n_aligned, batch, of_variables, odds)
-    outside = _choose(key_outside, nodes.outside.shape[0], nodes.n_outside, batch, sampling)
-    return Draw(variables, _nodes_of(variables, nodes.aligned), _nodes_of(outside, nodes.outside))
+    key_aligned, key_outside, key_edges = jax.random.split(key, 3)
+    n_variables = given.aligned.shape[0]
+    variables = _choose(key_aligned, n_variables, given.n_aligned, batch, sampling, odds)
+    outside = _choose(key_outside, given.outside.shape[0], given.n_outside, batch, sampling)
+    return Draw(
+        variables,
+        _nodes_of(variables, given.aligned),
+        _nodes_of(outside, given.outside),
+        *draw_edges(key_edges, given, batch),
+    )
+
+
+def draw_edges(key: Array, given: Interchanges, batch: int) -> tuple[HighLevelEdges, CutEdges]:
+    """Choose edges to cut in a batch.
+
+    Of those outside the circuit, one in every example; in a quarter of them each other one too
+    with probability 1/10, and in another quarter with probability 1/2. Of those of the program, in
+    half of the examples none, in a quarter one, and in a quarter each with probability 1/2.
+    """
+    keys = jax.random.split(key, 6)
+    n_edges, dst, src = given.program_edges.shape
+    flat = given.outside_edges.reshape(-1)
+    one = jax.random.categorical(keys[0], jnp.where(flat, 0.0, -jnp.inf), shape=(batch,))
+    more = jax.random.uniform(keys[1], (batch, dst * src))
+    odds = jnp.asarray([0.0, 0.0, 0.1, 0.5])[jax.random.randint(keys[2], (batch,), 0, 4)]
+    outside = ((jnp.arange(dst * src)[None] == one[:, None]) | (more < odds[:, None])) & flat
+    rows = jnp.arange(n_edges)
+    kind = jax.random.randint(keys[3], (batch, 1), 0, 4)
+    one = jax.random.randint(keys[4], (batch, 1), 0, given.n_program_edges)
+    # A key for each row: what a task draws does not depend on the rows that stacking adds.
+    several = jax.vmap(
+        lambda row: jax.random.bernoulli(jax.random.fold_in(keys[5], row), 0.5, (batch,))
+    )(rows).T
+    chosen = ((rows[None] == one) & (kind == 2)) | (several & (kind == 3))
+    chosen &= rows < given.n_program_edges
+    inside = (
+        jnp.einsum(
+            "be,eds->bds", chosen.astype(jnp.float32), given.program_edges.astype(jnp.float32)
+        )
+        > 0
+    )
+    return chosen, outside.reshape(batch, dst, src) | inside
 
 
 def _choose(
@@ -171,7 +234,9 @@ def initial_weights(
         d_mlp: hidden units of an MLP; by default the task's.
     """
     config = replace(task.config, d_mlp=d_mlp or task.config.d_mlp)
-    weights = _normal_weights(weight_shapes(config), recipe.initializer_range, seed)
+    # Two tasks never begin, and so never end, with the same weights.
+    key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(task.case_id.encode()))
+    weights = _normal_weights(weight_shapes(config), recipe.initializer_range, key)
     if recipe.outside_scale == 1:
         return weights
     for node in task.nodes_not_in_circuit:
@@ -201,9 +266,8 @@ def widen_mlps(
 
 
 def _normal_weights(
-    shapes: dict[str, tuple[int, ...]], std: float, seed: int
+    shapes: dict[str, tuple[int, ...]], std: float, key: Array
 ) -> dict[str, Float[Array, "..."]]:
-    key = jax.random.key(seed)
     weights = {}
     for index, (name, shape) in enumerate(shapes.items()):
         drawn = jax.random.normal(jax.random.fold_in(key, index), shape, jnp.float32)

@@ -19,20 +19,17 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 from interpbench_jax.cases import Recipe, Task
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.model import Transformer
-from interpbench_jax.training.arrays import Draw, Nodes, draw_nodes
+from interpbench_jax.training.arrays import Draw, Interchanges, draw_interchanges
 from interpbench_jax.training.devices import over_models
 from interpbench_jax.training.interchange import (
-    LayerValues,
+    Run,
     first_position_used,
     run,
     run_interchanged,
+    run_with_cut_edges,
+    written,
 )
-from interpbench_jax.training.losses import (
-    behavior_loss,
-    interchange_loss,
-    output_loss,
-    strict_loss,
-)
+from interpbench_jax.training.losses import Loss, output_loss
 from interpbench_jax.training.optimizer import make_optimizer
 
 Weights = Mapping[str, Float[Array, "..."]]
@@ -70,13 +67,15 @@ class TaskData(NamedTuple):
 
     Attributes:
         inputs: `[n, pos]`, to train on.
-        nodes: what is interchanged.
+        given: what may be interchanged.
         has_class: which outputs the task has; False for those that only stacking adds.
+        code: for each class the logits that the model is to have (`codes.class_code`).
     """
 
     inputs: Int[Array, "*tasks n pos"]
-    nodes: Nodes
+    given: Interchanges
     has_class: Bool[Array, "*tasks vocab_out"]
+    code: Float[Array, "*tasks vocab_out vocab_out"]
 
 
 class Batch(NamedTuple):
@@ -84,16 +83,20 @@ class Batch(NamedTuple):
 
     Attributes:
         tokens: `[batch, pos]`; each example's source is the one before it.
-        targets: the program's outputs.
+        targets: the program's outputs: classes or numbers; with a margin, logits.
         labels: what plain outputs are trained on.
-        interchanged: the program's outputs under the interchange that is drawn.
-        draw: the nodes.
+        interchanged: the program's outputs under the interchange of variables that is drawn.
+        patched: its outputs under the interchange of edges that is drawn.
+        is_real: False at padding.
+        draw: what is interchanged.
     """
 
     tokens: Int[Array, "batch pos"]
-    targets: Shaped[Array, "batch pos"]
-    labels: Shaped[Array, "batch pos"]
-    interchanged: Shaped[Array, "batch pos"]
+    targets: Shaped[Array, "batch pos *classes"]
+    labels: Shaped[Array, "batch pos *classes"]
+    interchanged: Shaped[Array, "batch pos *classes"]
+    patched: Shaped[Array, "batch pos *classes"]
+    is_real: Bool[Array, "batch pos"]
     draw: Draw
 
 
@@ -103,6 +106,7 @@ class Losses(NamedTuple):
     interchange: Float[Array, "..."]
     strict: Float[Array, "..."]
     behavior: Float[Array, "..."]
+    edges: Float[Array, "..."]
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +138,7 @@ class Epoch:
     @cached_property
     def optimizer(self) -> optax.GradientTransformationExtraArgs:
         """Of one model."""
-        per_batch = 3 if self.recipe.update == "alternate" else 1
+        per_batch = len(self._used) if self.recipe.update == "alternate" else 1
         return make_optimizer(self.recipe, per_batch * self.n_batches)
 
     def start(self, weights: Weights) -> State:
@@ -175,35 +179,57 @@ class Epoch:
             keys = jax.random.split(key_nodes, self.n_batches)
 
             def step(state: State, given: tuple[Array, Array]) -> tuple[State, Losses]:
-                batch = self._answer(*given, data.nodes, model.task)
+                batch = self._answer(*given, data, model.task)
                 return self._update(state, batch, data.has_class)
 
             return jax.lax.scan(step, state, (batches, keys))
 
         def rest(state: State) -> tuple[State, Losses]:
             zeros = jnp.zeros(self.n_batches)
-            return state, Losses(zeros, zeros, zeros)
+            return state, Losses(zeros, zeros, zeros, zeros)
 
         return jax.lax.cond(model.is_active, train, rest, state)
 
     def _answer(
-        self, tokens: Int[Array, "batch pos"], key: Array, nodes: Nodes, task: Int[Array, ""]
+        self, tokens: Int[Array, "batch pos"], key: Array, data: TaskData, task: Int[Array, ""]
     ) -> Batch:
         """A batch with the answers of its task's program."""
-        recipe = self.recipe
-        draw = draw_nodes(key, nodes, tokens.shape[0], recipe.sampling, recipe.variable_odds)
+        draw = draw_interchanges(key, data.given, tokens.shape[0], self.recipe)
+        branches = [partial(self._answer_of, each, tokens, draw) for each in self.tasks]
+        *answers, is_real = jax.lax.switch(task, branches)
+        if self.recipe.margin is not None and self._wants_logits:
+            code = self.recipe.margin * data.code
+            answers = [jnp.einsum("bpc,ck->bpk", shares, code) for shares in answers]
+        return Batch(tokens, *answers, is_real=is_real, draw=draw)
 
-        def answer(task: Task) -> tuple[Array, Array, Array]:
-            high_level = task.high_level
-            variables = draw.variables[:, : len(high_level.nodes)]
-            source = jnp.roll(tokens, 1, axis=0)
-            targets = high_level.targets(tokens)
-            interchanged = high_level.targets(tokens, source, variables)
-            return targets, task.labels(tokens, targets), interchanged
+    def _answer_of(self, task: Task, tokens: Array, draw: Draw) -> tuple[Array, ...]:
+        """Targets, labels, answers under both interchanges, and where padding is not."""
+        model, source = task.high_level, jnp.roll(tokens, 1, axis=0)
+        plain = model.targets(tokens)
+        labels = task.labels(tokens, plain)
+        is_real = jnp.ones_like(tokens, bool) if task.pad_id is None else tokens != task.pad_id
+        answers = model.class_shares if self._wants_logits else model.targets
+        interchanged = answers(tokens, source, draw.variables[:, : len(model.nodes)])
+        patched = interchanged
+        if "edges" in self._used:
+            edges = draw.program_edges[:, : len(model.edges)]
+            patched = answers(tokens, source, edge=edges)
+        if not self._wants_logits:
+            return plain, labels, interchanged, patched, is_real
+        n_classes = self.config.d_vocab_out
+        missing = ((0, 0), (0, 0), (0, n_classes - model.n_classes))
+        return (
+            jax.nn.one_hot(plain, n_classes, dtype=jnp.float32),
+            jax.nn.one_hot(labels, n_classes, dtype=jnp.float32),
+            jnp.pad(interchanged, missing),
+            jnp.pad(patched, missing),
+            is_real,
+        )
 
-        branches = [partial(answer, each) for each in self.tasks]
-        targets, labels, interchanged = jax.lax.switch(task, branches)
-        return Batch(tokens, targets, labels, interchanged, draw)
+    @property
+    def _wants_logits(self) -> bool:
+        """Whether models are trained on logits rather than on classes or numbers."""
+        return self.recipe.margin is not None and not self.config.is_regression
 
     def _update(self, state: State, batch: Batch, has_class: Array) -> tuple[State, Losses]:
         """One model's steps on one batch."""
@@ -211,12 +237,11 @@ class Epoch:
             objective = partial(self._sum, batch=batch, has_class=has_class)
             state, losses = self._descend(state, objective)
         else:
-            found = []
-            for which in Losses._fields:
+            found = dict.fromkeys(Losses._fields, jnp.zeros(()))
+            for which in self._used:
                 objective = partial(self._one, which, batch=batch, has_class=has_class)
-                state, loss = self._descend(state, objective)
-                found.append(loss)
-            losses = Losses(*found)
+                state, found[which] = self._descend(state, objective)
+            losses = Losses(**found)
         decay = self.recipe.average_decay
         average = jax.tree.map(
             lambda mean, new: decay * mean + (1 - decay) * new, state.average, state.weights
@@ -240,9 +265,9 @@ class Epoch:
         return Transformer(self.config, {**weights, "unembed.b_U": bias})
 
     def _sum(self, weights: Weights, batch: Batch, has_class: Array) -> tuple[Array, Losses]:
-        """The weighted sum of the losses, from one plain run and one interchanged one."""
+        """The weighted sum of the losses, from one plain run and those that start from it."""
         model = self._model(weights, has_class)
-        clean = run(model, batch.tokens, self._first_used)
+        clean = self._run_plainly(model, batch)
         values, stream = self._sources(clean.values), clean.streams[0]
         if self.recipe.replaced == "both":
             twice = partial(jnp.concatenate, axis=-1)
@@ -254,9 +279,10 @@ class Epoch:
         replaced = jnp.concatenate([batch.draw.aligned[first], batch.draw.outside[last]])
         logits = run_interchanged(model, stream, values, replaced)
         losses = Losses(
-            output_loss(logits[first], batch.interchanged[first], self.tasks[0].scored_weights),
-            output_loss(logits[last], batch.targets[last], self.tasks[0].scored_weights),
-            output_loss(clean.logits, batch.labels, self.tasks[0].loss_weights),
+            self._loss(logits[first], batch.interchanged[first], batch.is_real[first]),
+            self._loss(logits[last], batch.targets[last], batch.is_real[last]),
+            self._behavior_loss(clean, batch),
+            self._edge_loss(model, clean, batch) if "edges" in self._used else jnp.zeros(()),
         )
         weighted = [weight * loss for weight, loss in zip(self._weights(), losses, strict=True)]
         return reduce(operator.add, weighted), losses
@@ -266,34 +292,64 @@ class Epoch:
     ) -> tuple[Array, Array]:
         """One of the losses, weighted, and as it is."""
         model = self._model(weights, has_class)
-        if which == "behavior":
-            counts = self.tasks[0].loss_weights
-            loss = behavior_loss(model, batch.tokens, batch.labels, counts)
-        else:
-            clean = run(model, batch.tokens, self._first_used)
-            values = self._sources(clean.values)
-            if which == "interchange":
-                nodes, wanted = batch.draw.aligned, batch.interchanged
-                loss = interchange_loss(
-                    model, batch.tokens, values, nodes, wanted, self.tasks[0].scored_weights
-                )
-            else:
-                nodes, wanted = batch.draw.outside, batch.targets
-                loss = strict_loss(
-                    model, batch.tokens, values, nodes, wanted, self.tasks[0].scored_weights
-                )
+        clean = self._run_plainly(model, batch)
+        values, stream = self._sources(clean.values), clean.streams[0]
+        match which:
+            case "interchange":
+                logits = run_interchanged(model, stream, values, batch.draw.aligned)
+                loss = self._loss(logits, batch.interchanged, batch.is_real)
+            case "strict":
+                logits = run_interchanged(model, stream, values, batch.draw.outside)
+                loss = self._loss(logits, batch.targets, batch.is_real)
+            case "behavior":
+                loss = self._behavior_loss(clean, batch)
+            case _:
+                loss = self._edge_loss(model, clean, batch)
         weight = dict(zip(Losses._fields, self._weights(), strict=True))[which]
         return weight * loss, loss
 
-    def _sources(self, values: tuple[LayerValues, ...]) -> tuple[LayerValues, ...]:
+    def _run_plainly(self, model: Transformer, batch: Batch) -> Run:
+        # Edges are cut at every position, so that what all nodes wrote is needed there.
+        first_used = 0 if "edges" in self._used else self._first_used
+        return run(model, batch.tokens, first_used)
+
+    def _behavior_loss(self, clean: Run, batch: Batch) -> Loss:
+        counts = self.tasks[0].loss_weights
+        return self._loss(clean.logits, batch.labels, batch.is_real, counts)
+
+    def _edge_loss(self, model: Transformer, clean: Run, batch: Batch) -> Loss:
+        others = written(model, batch.tokens, clean.values)
+        others = self._sources(others)
+        logits = run_with_cut_edges(model, batch.tokens, others, batch.draw.cut)
+        return self._loss(logits, batch.patched, batch.is_real)
+
+    def _loss(
+        self,
+        logits: Array,
+        targets: Array,
+        is_real: Array,
+        weights: tuple[float, ...] | None = None,
+    ) -> Loss:
+        weights = self.tasks[0].scored_weights if weights is None else weights
+        return output_loss(logits, targets, weights, is_real=is_real)
+
+    def _sources(self, values: Found) -> Found:
         """For each example what the nodes computed on its source."""
         values = jax.tree.map(partial(jnp.roll, shift=1, axis=-1), values)
         return values if self.recipe.source_gradient else jax.lax.stop_gradient(values)
 
-    def _weights(self) -> tuple[float, float, float]:
+    def _weights(self) -> tuple[float, ...]:
         """Of the losses, in the order of `Losses`."""
         recipe = self.recipe
-        return recipe.iit_weight, recipe.strict_weight, recipe.behavior_weight
+        return (
+            *(recipe.iit_weight, recipe.strict_weight),
+            *(recipe.behavior_weight, recipe.edge_weight),
+        )
+
+    @cached_property
+    def _used(self) -> tuple[str, ...]:
+        """The losses that are trained on; that of edges only where it weighs anything."""
+        return Losses._fields if self.recipe.edge_weight else Losses._fields[:-1]
 
 
 def hide_classes(

@@ -2,23 +2,38 @@
 
 A node is a head or an MLP. A head is replaced at `hook_z` and an MLP at `hook_post`: what a node
 writes is a fixed linear map of these, so that replacing one is replacing the other.
-Source: interchange interventions (Geiger et al. 2021, arXiv:2106.02997, section 3).
+Edges are cut one reader at a time: what the reader gets of a writer is the other run's.
+Sources: interchange interventions (Geiger et al. 2021, arXiv:2106.02997, section 3); path patching
+(Goldowsky-Dill et al. 2023, arXiv:2304.05969, section 2).
 """
 
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from interpbench_jax.axes import HeadValues, HiddenStream, Logits, Stream, Tokens
+from interpbench_jax.axes import (
+    HeadStreams,
+    HeadValues,
+    HiddenStream,
+    Logits,
+    Stream,
+    Tokens,
+    WriterOutputs,
+)
 from interpbench_jax.config import TransformerConfig
+from interpbench_jax.masks import edge_mask
 from interpbench_jax.model import Transformer
-from interpbench_jax.sites import Node
+from interpbench_jax.model.contractions import attention_mix
+from interpbench_jax.sites import Edge, Node
 
 # Per example, which nodes are replaced; the last node of a layer is its MLP.
 NodeMask = Bool[Array, "batch layers nodes"]
+# Per example, which edges carry what their writer wrote in the other run.
+CutEdges = Bool[Array, "batch dst src"]
 
 
 class LayerValues(NamedTuple):
@@ -107,6 +122,73 @@ def run_interchanged(
         hidden = jnp.where(replaced[None, -1, None, :], given.hidden, hidden)
         stream = stream + block.mlp.write(hidden)
     return model.read_output(stream)
+
+
+def written(model: Transformer, tokens: Tokens, values: tuple[LayerValues, ...]) -> WriterOutputs:
+    """What every writer wrote in a run, in the order of `sites.writers`.
+
+    Args:
+        model: the model.
+        tokens: the run's inputs.
+        values: what its nodes computed, at every position.
+    """
+    outputs = [*(each[None] for each in model.embed_tokens(tokens))]
+    for block, given in zip(model.blocks, values, strict=True):
+        outputs += [block.attn.results(given.heads), block.mlp.write(given.hidden)[None]]
+    return jnp.concatenate(outputs)
+
+
+def run_with_cut_edges(
+    model: Transformer, tokens: Tokens, others: WriterOutputs, cut: CutEdges
+) -> Logits:
+    """Logits of a run in which chosen edges carry what their writers wrote in another run.
+
+    The same as `interventions.masked_forward`, which takes one mask for all examples.
+
+    Args:
+        model: the model.
+        tokens: `[batch, pos]`.
+        others: what every writer wrote in the other run.
+        cut: per example, the edges that are cut, in the orders of `sites.readers` and
+            `sites.writers`.
+    """
+    heads = model.config.n_heads
+    chosen = cut.transpose(1, 2, 0).astype(others.dtype)
+    embedded = jnp.stack(model.embed_tokens(tokens))
+    stream = embedded.sum(axis=0)
+    gaps = [others[:2] - embedded]
+
+    def read(first: int, count: int) -> HeadStreams:
+        """What `count` readers get: the stream, and the gaps of the edges that are cut."""
+        inputs, writer = stream[None], 0
+        for gap in gaps:
+            cuts = chosen[first : first + count, writer : writer + len(gap), None]
+            shape = (*cuts.shape[:2], gap.shape[1], cuts.shape[-1])
+            # The sum over writers is what attention does over keys; positions stand for its heads.
+            inputs = inputs + attention_mix(jnp.broadcast_to(cuts, shape), gap)
+            writer += len(gap)
+        # By itself XLA computes it anew for each use.
+        return jax.lax.optimization_barrier(inputs)
+
+    for layer, block in enumerate(model.blocks):
+        reader, writer = layer * (3 * heads + 1), 2 + layer * (heads + 1)
+        q_input, k_input, v_input = jnp.split(read(reader, 3 * heads), 3)
+        results = block.attn(q_input, k_input, v_input)
+        stream = stream + results.sum(axis=0) + block.attn.b_O[...][None, :, None]
+        gaps.append(others[writer : writer + heads] - results)
+        output = block.mlp(read(reader + 3 * heads, 1)[0])
+        stream = stream + output
+        gaps.append(others[writer + heads : writer + heads + 1] - output[None])
+    return model.read_output(read(cut.shape[1] - 1, 1)[0])
+
+
+def edge_table(config: TransformerConfig, edges: Iterable[Edge]) -> np.ndarray:
+    """Which fine edges of a model are meant: bool of shape `[dst, src]`.
+
+    Raises:
+        ValueError: if the model has no such edge.
+    """
+    return edge_mask(edges, config.n_layers, config.n_heads).astype(bool)
 
 
 def node_mask(config: TransformerConfig, nodes: Iterable[Node]) -> np.ndarray:

@@ -19,10 +19,11 @@ from interpbench_jax.model import Transformer
 from interpbench_jax.training.arrays import (
     initial_weights,
     n_training_inputs,
-    task_nodes,
+    task_interchanges,
     training_inputs,
     widen_mlps,
 )
+from interpbench_jax.training.codes import class_code
 from interpbench_jax.training.devices import over_models, place_models
 from interpbench_jax.training.epoch import Epoch, Models, State, TaskData, hide_classes
 from interpbench_jax.training.evaluation import (
@@ -132,15 +133,14 @@ class Stack:
     @cached_property
     def data(self) -> TaskData:
         """The tasks' data, on the device."""
-        n_aligned = max(len(task.alignment) for task in self.tasks)
-        n_outside = max(len(task.nodes_not_in_circuit) for task in self.tasks)
-        nodes = [task_nodes(task, n_aligned, n_outside) for task in self.tasks]
+        given = [task_interchanges(task, self.tasks) for task in self.tasks]
         classes = np.arange(self.config.d_vocab_out)[None]
         sizes = np.asarray([task.config.d_vocab_out for task in self.tasks])[:, None]
         return TaskData(
             jnp.asarray(self.inputs),
-            jax.tree.map(lambda *rows: jnp.stack(rows), *nodes),
+            jax.tree.map(lambda *rows: jnp.stack(rows), *given),
             jnp.asarray(classes < sizes),
+            jnp.asarray(np.stack([self._padded_code(task) for task in self.tasks])),
         )
 
     def start(self, before: Mapping[str, Float[Array, "..."]] | None = None) -> State:
@@ -182,6 +182,13 @@ class Stack:
         own = {name: array[model][None] for name, array in weights.items()}
         cut = self._cut(own, self.tasks[self.jobs[model].task])
         return {name: np.asarray(array[0]) for name, array in cut.items()}
+
+    def _padded_code(self, task: Task) -> np.ndarray:
+        code = np.zeros((self.config.d_vocab_out,) * 2, np.float32)
+        if self.recipe.margin is not None:
+            own = class_code(task)
+            code[: len(own), : len(own)] = own
+        return code
 
     def _pad(self, weights: dict[str, Array]) -> dict[str, Array]:
         shapes = weight_shapes(self.config)

@@ -321,7 +321,7 @@ def _best_of(
         case_id=task.case_id,
         config=task.config,
         weights=weights,
-        circuit=task.circuit,
+        circuit=task.complete_circuit,
         vocab=task.tokens,
         task_description=task.description,
         provenance=provenance,

@@ -58,16 +58,6 @@ def ioi_edges(has_tokens: bool) -> dict[Read, Edge]:
 OUTPUT_EDGE = Edge(COMPONENTS["name_mover"], Node(Kind.RESID_POST, COMPONENTS["name_mover"].layer))
 
 
-def ioi_circuit(config: TransformerConfig, has_tokens: bool) -> Circuit:
-    """Every edge that the rule of the task uses, into the one input that reads it.
-
-    Args:
-        config: the model's shape.
-        has_tokens: whether the first MLP stands for the tokens.
-    """
-    return _circuit(config, list(ioi_edges(has_tokens).values()))
-
-
 def scored_ioi_circuit(config: TransformerConfig, has_tokens: bool) -> Circuit:
     """The edges as InterpBench lists them: what a head reads enters its values alone.
 
@@ -81,13 +71,9 @@ def scored_ioi_circuit(config: TransformerConfig, has_tokens: bool) -> Circuit:
         if source != "positions"
     ]
     first = [Edge(Node(Kind.EMBED), Node(Kind.MLP_IN, 0))] if has_tokens else []
-    return _circuit(config, [*first, *edges])
-
-
-def _circuit(config: TransformerConfig, edges: list[Edge]) -> Circuit:
     output = Node(Kind.RESID_POST, config.n_layers - 1)
-    every = dict.fromkeys([*edges, Edge(OUTPUT_EDGE.src, output)])
-    return Circuit(config.n_layers, config.n_heads, tuple(every))
+    every = (*first, *edges, Edge(OUTPUT_EDGE.src, output))
+    return Circuit(config.n_layers, config.n_heads, every)
 
 
 def _writer(name: str, is_in_mlp: bool) -> Node:

@@ -88,6 +88,10 @@ class IoiModel(HighLevelModel):
     def is_categorical(self) -> bool:
         return True
 
+    @property
+    def n_classes(self) -> int:
+        return self.vocabulary.size
+
     def check_ids(self, tokens: np.ndarray) -> None:
         check_token_ids(tokens, self.vocabulary.size, self.vocabulary.bos)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from interpbench_jax.cases.ioi.circuit import ioi_circuit, scored_ioi_circuit
+from interpbench_jax.cases.ioi.circuit import OUTPUT_EDGE, ioi_edges, scored_ioi_circuit
 from interpbench_jax.cases.ioi.components import components
 from interpbench_jax.cases.ioi.counterfactuals import COUNTERFACTUALS, Counterfactual, corrupt
 from interpbench_jax.cases.ioi.prompts import N_POSITIONS, PromptSpace
@@ -25,7 +25,7 @@ from interpbench_jax.cases.task import Task, Tier
 from interpbench_jax.circuit import Circuit
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.rasp import Value
-from interpbench_jax.sites import Node
+from interpbench_jax.sites import Edge, Kind, Node
 
 if TYPE_CHECKING:
     from interpbench_jax.cases.ioi.high_level import IoiModel
@@ -131,17 +131,18 @@ class IoiTask(Task):
         return {node: name for name, node in components(self.has_tokens).items()}
 
     @cached_property
-    def circuit(self) -> Circuit:
-        """The edges that InterpBench lists, into the values of heads alone."""
+    def upstream_circuit(self) -> Circuit:
+        """The edges that InterpBench lists, into the values of heads alone.
+
+        In the `head` universe they are those of `complete_circuit`.
+        """
         return scored_ioi_circuit(self.config, self.has_tokens)
 
     @cached_property
-    def complete_circuit(self) -> Circuit:
-        """What each component reads, into the query, key or value that reads it.
-
-        In the `head` universe it equals `circuit`.
-        """
-        return ioi_circuit(self.config, self.has_tokens)
+    def edge_alignment(self) -> Mapping[Edge, tuple[Edge, ...]]:
+        into_output = Edge(OUTPUT_EDGE.src, Node(Kind.RESID_POST, self.config.n_layers - 1))
+        reads = {edge: (edge,) for edge in ioi_edges(self.has_tokens).values()}
+        return MappingProxyType({**reads, OUTPUT_EDGE: (into_output,)})
 
     @cached_property
     def high_level(self) -> "IoiModel":
