@@ -35,6 +35,8 @@ Stream = Float[Array, "pos d_model batch"]
 HeadStreams = Float[Array, "heads pos d_model batch"]
 SharedHeadStreams = Float[Array, "#heads pos d_model batch"]
 HeadValues = Float[Array, "pos heads d_head batch"]
+# False at padding, where nobody attends.
+RealPositions = Bool[Array, "pos batch"]
 HiddenStream = Float[Array, "pos d_mlp batch"]
 WriterOutputs = Float[Array, "src pos d_model batch"]
 Replacement = Float[Array, "src #pos d_model #batch"]
@@ -55,6 +57,7 @@ __all__ = [
     "LayerNormScales",
     "Logits",
     "OtherTokens",
+    "RealPositions",
     "Replacement",
     "SharedHeadStreams",
     "Stream",

@@ -130,7 +130,7 @@ class Case:
         *,
         split: "Split | None" = None,
         unique: bool = False,
-        variable_length: bool = False,
+        variable_length: bool | None = None,
         counterfactual: str | None = None,
     ) -> "Pairs":
         """`task.sample`: pairs of inputs with the targets of both."""

@@ -34,6 +34,9 @@ class TransformerConfig:
         attention_dir: `"causal"` or `"bidirectional"`.
         use_attn_scale: whether scores are divided by the square root of `d_head`.
         eps: added to the variance inside a layer norm's square root.
+        pad_token: the id of padding, to which no position attends; None where padding is read
+            like any other token, as TransformerLens does. A padded row then gives, at its real
+            positions, what the row gives alone.
 
     Raises:
         ValueError: if a value is outside its range.
@@ -52,6 +55,7 @@ class TransformerConfig:
     attention_dir: AttentionDirection = "causal"
     use_attn_scale: bool = True
     eps: float = 1e-5
+    pad_token: int | None = None
 
     def __post_init__(self) -> None:
         for name in _SIZES:
@@ -70,6 +74,11 @@ class TransformerConfig:
             )
         if type(self.eps) not in (int, float) or not 0 <= self.eps < math.inf:
             raise ValueError(f"Expected eps as a finite number from 0, got {self.eps!r}.")
+        pad = self.pad_token
+        if pad is not None and (type(pad) is not int or not 0 <= pad < self.d_vocab):
+            raise ValueError(
+                f"Expected pad_token as an id from 0 to {self.d_vocab - 1} or null, got {pad!r}."
+            )
 
     @property
     def is_causal(self) -> bool:

@@ -133,6 +133,21 @@ class HighLevelModel(ABC):
         outputs = self(tokens, source_tokens, node, edge)
         return classify(outputs) if self.is_categorical else outputs[..., 0]
 
+    def has_tie(
+        self,
+        tokens: Inputs,
+        source_tokens: Sources | None = None,
+        node: Chosen | None = None,
+        edge: ChosenEdges | None = None,
+    ) -> Bool[Array, "batch pos"]:
+        """Whether several classes have the largest entry; arguments as for a call.
+
+        `targets` gives the smallest of them, by convention. A row of zeros is no tie.
+        """
+        rows = self(tokens, source_tokens, node, edge)
+        largest = rows.max(axis=-1, keepdims=True)
+        return ((rows >= largest - MARGIN).sum(axis=-1) > 1) & (largest[..., 0] > MARGIN)
+
     def class_shares(
         self,
         tokens: Inputs,

@@ -160,13 +160,14 @@ def _masked_forward(
     scales: LayerNormScales | None,
 ) -> Logits:
     edit = keep if scales is None else _divide_by(model.config, scales)
-    reader = _Reader(model, tokens, mask, replacement)
+    reader, is_real = _Reader(model, tokens, mask, replacement), model.real_positions(tokens)
     heads = model.config.n_heads
     for layer, block in enumerate(model.blocks):
         first = layer * (3 * heads + 1)
         inputs = reader.read(slice(first, first + 3 * heads))
         q_input, k_input, v_input = jnp.split(inputs, 3)
-        reader.write(block.attn(q_input, k_input, v_input, edit), block.attn.b_O[...])
+        results = block.attn(q_input, k_input, v_input, is_real, edit)
+        reader.write(results, block.attn.b_O[...])
         mlp_in = reader.read(slice(first + 3 * heads, first + 3 * heads + 1))
         reader.write(block.mlp(mlp_in[0], edit)[None])
     return model.read_output(reader.read(slice(mask.shape[0] - 1, None))[0], edit)

@@ -195,7 +195,7 @@ def _complete(case: Case, task: "IoiTask") -> Case:
     is_short = case.config.d_vocab == len(task.tokens)
     return dataclasses.replace(
         case,
-        circuit=task.circuit if case.circuit is None else case.circuit,
+        circuit=task.upstream_circuit if case.circuit is None else case.circuit,
         vocab=task.tokens if case.vocab is None and is_short else case.vocab,
     )
 

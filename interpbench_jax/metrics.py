@@ -6,15 +6,18 @@ one number per input: positive where the patched run is worse, 0 where it equals
 Targets are `[batch, pos]`: the right class, or number, at each position; or `[batch, pos, 2]`: the
 right class (the answer), and the class to compare it with (the distractor). Only `logit_diff`
 looks at the distractor; every other metric here gives for pairs what it gives for their answers.
+A target that is `unscored` (-1 for a class, nan for a number) marks a position that does not
+count, padding for instance; every metric is a mean over the positions of an input that do.
 """
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from interpbench_jax.axes import Logits
 from interpbench_jax.config import TransformerConfig
@@ -41,6 +44,23 @@ MetricName = Literal[
     "logit_diff",
     "accuracy",
 ]
+
+
+UNSCORED = -1
+
+
+def unscored(dtype: np.dtype) -> int | float:
+    """The target that marks a position that does not count, among targets of this type."""
+    return np.nan if np.issubdtype(dtype, np.floating) else UNSCORED
+
+
+def is_scored(
+    targets: Targets | Int[Array, "pos batch"] | Float[Array, "pos batch"],
+) -> Bool[Array, "*axes"]:
+    """Where positions count, by their targets (of one class or number each)."""
+    given = jnp.asarray(targets)
+    is_float = jnp.issubdtype(given.dtype, jnp.floating)
+    return ~jnp.isnan(given) if is_float else given != UNSCORED
 
 
 def kl_divergence(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
@@ -180,7 +200,8 @@ def by_class(metric: Metric) -> ByClass:
     """A metric of logits and targets whose axes are in the reverse order, inputs last.
 
     The metrics of this module work that way, which is faster where there are many inputs; any
-    other is given logits and targets in their own order.
+    other is given logits and targets in their own order. It has to be one of `per_position`'s if
+    targets mark positions that do not count.
     """
     if metric in _BY_CLASS:
         return _BY_CLASS[metric]
@@ -191,37 +212,62 @@ def by_class(metric: Metric) -> ByClass:
     return transposed
 
 
+@lru_cache(maxsize=32)
+def per_position(metric: Metric) -> Metric:
+    """A metric that is taken at each position alone, then averaged over those that count.
+
+    The metrics of this module are that already, and are returned as they are.
+    """
+    if metric in _BY_CLASS:
+        return metric
+
+    def averaged(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
+        def at(position: Array) -> PerInput:
+            def only(x: Array) -> Array:
+                return jax.lax.dynamic_slice_in_dim(x, position, 1, axis=1)
+
+            return metric(only(logits), only(clean_logits), only(jnp.asarray(targets)))
+
+        answers = _answers(jnp.asarray(targets).T)
+        return _mean_scored(jax.vmap(at)(jnp.arange(logits.shape[1])), answers)
+
+    return averaged
+
+
 def _apply(function: ByClass, logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
     targets = jnp.asarray(targets)
     check_targets(targets, logits.shape[:2])
     return function(logits.transpose(2, 1, 0), clean_logits.transpose(2, 1, 0), targets.T)
 
 
-def _kl_divergence(logits: ClassLogits, clean: ClassLogits, targets: ClassTargets) -> PerInput:
+# What a metric is at every position: `[pos, batch]`.
+Everywhere = Float[Array, "pos batch"]
+
+
+def _kl_divergence(logits: ClassLogits, clean: ClassLogits, targets: ClassTargets) -> Everywhere:
     clean = jax.nn.log_softmax(clean, axis=0)
     patched = jax.nn.log_softmax(logits, axis=0)
-    return (jnp.exp(clean) * (clean - patched)).sum(axis=0).mean(axis=0)
+    return (jnp.exp(clean) * (clean - patched)).sum(axis=0)
 
 
 def _cross_entropy_increase(
     logits: ClassLogits, clean: ClassLogits, targets: ClassTargets
-) -> PerInput:
+) -> Everywhere:
     answers = _answers(targets)
     patched = _take(jax.nn.log_softmax(logits, axis=0), answers)
-    return (_take(jax.nn.log_softmax(clean, axis=0), answers) - patched).mean(axis=0)
+    return _take(jax.nn.log_softmax(clean, axis=0), answers) - patched
 
 
-def _l2_distance(logits: ClassLogits, clean: ClassLogits, targets: ClassTargets) -> PerInput:
+def _l2_distance(logits: ClassLogits, clean: ClassLogits, targets: ClassTargets) -> Everywhere:
     # The double where keeps the gradient at equal outputs at 0 instead of nan.
     squared = ((logits - clean) ** 2).sum(axis=0)
     positive = squared > 0
-    distance = jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1)), 0)
-    return distance.mean(axis=0)
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1)), 0)
 
 
 def _centred_l2_distance(
     logits: ClassLogits, clean: ClassLogits, targets: ClassTargets
-) -> PerInput:
+) -> Everywhere:
     if logits.shape[0] > 1:
         logits, clean = (each - each.mean(axis=0, keepdims=True) for each in (logits, clean))
     return _l2_distance(logits, clean, targets)
@@ -229,46 +275,68 @@ def _centred_l2_distance(
 
 def _mean_absolute_error(
     logits: ClassLogits, clean: ClassLogits, targets: ClassTargets
-) -> PerInput:
+) -> Everywhere:
     difference = logits - clean
     # Unlike that of abs, the gradient of this is 0 at equal outputs.
-    return (difference * jnp.sign(difference)).mean(axis=(0, 1))
+    return (difference * jnp.sign(difference)).mean(axis=0)
 
 
-def _mean_squared_error(logits: ClassLogits, clean: ClassLogits, targets: ClassTargets) -> PerInput:
-    return ((logits - clean) ** 2).mean(axis=(0, 1))
+def _mean_squared_error(
+    logits: ClassLogits, clean: ClassLogits, targets: ClassTargets
+) -> Everywhere:
+    return ((logits - clean) ** 2).mean(axis=0)
 
 
 def _absolute_error_increase(
     logits: ClassLogits, clean: ClassLogits, targets: ClassTargets
-) -> PerInput:
+) -> Everywhere:
     wanted = _answers(targets).astype(logits.dtype)
-    return (abs(logits[0] - wanted) - abs(clean[0] - wanted)).mean(axis=0)
+    return abs(logits[0] - wanted) - abs(clean[0] - wanted)
 
 
 def _logit_difference_drop(
     logits: ClassLogits, clean: ClassLogits, targets: ClassTargets
-) -> PerInput:
-    return (_margin(clean, targets) - _margin(logits, targets)).mean(axis=0)
+) -> Everywhere:
+    return _margin(clean, targets) - _margin(logits, targets)
 
 
-def _accuracy_drop(logits: ClassLogits, clean: ClassLogits, targets: ClassTargets) -> PerInput:
+def _accuracy_drop(logits: ClassLogits, clean: ClassLogits, targets: ClassTargets) -> Everywhere:
     answers = _answers(targets)
     right = (_classes(logits, answers) == answers).astype(logits.dtype)
     clean_right = (_classes(clean, answers) == answers).astype(logits.dtype)
-    return (clean_right - right).mean(axis=0)
+    return clean_right - right
+
+
+def _averaged(
+    function: Callable[[ClassLogits, ClassLogits, ClassTargets], Everywhere],
+) -> ByClass:
+    """The mean over the positions of an input that count."""
+
+    def mean(logits: ClassLogits, clean: ClassLogits, targets: ClassTargets) -> PerInput:
+        answers = _answers(targets)
+        # What is not scored would make gradients nan all the same.
+        known = jnp.where(is_scored(targets), targets, jnp.zeros((), targets.dtype))
+        return _mean_scored(function(logits, clean, known), answers)
+
+    return mean
+
+
+def _mean_scored(values: Everywhere, answers: Answers) -> PerInput:
+    counts = is_scored(answers)
+    total = jnp.where(counts, values, 0).sum(axis=0)
+    return total / jnp.maximum(counts.sum(axis=0), 1).astype(values.dtype)
 
 
 _BY_CLASS: Mapping[Metric, ByClass] = {
-    kl_divergence: _kl_divergence,
-    cross_entropy_increase: _cross_entropy_increase,
-    l2_distance: _l2_distance,
-    centred_l2_distance: _centred_l2_distance,
-    mean_absolute_error: _mean_absolute_error,
-    mean_squared_error: _mean_squared_error,
-    absolute_error_increase: _absolute_error_increase,
-    logit_difference_drop: _logit_difference_drop,
-    accuracy_drop: _accuracy_drop,
+    kl_divergence: _averaged(_kl_divergence),
+    cross_entropy_increase: _averaged(_cross_entropy_increase),
+    l2_distance: _averaged(_l2_distance),
+    centred_l2_distance: _averaged(_centred_l2_distance),
+    mean_absolute_error: _averaged(_mean_absolute_error),
+    mean_squared_error: _averaged(_mean_squared_error),
+    absolute_error_increase: _averaged(_absolute_error_increase),
+    logit_difference_drop: _averaged(_logit_difference_drop),
+    accuracy_drop: _averaged(_accuracy_drop),
 }
 
 

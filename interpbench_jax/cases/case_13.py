@@ -46,7 +46,7 @@ TASK = RaspTask(
     attention="bidirectional",
     training=replace(QUICK, compiled_width=30),
     recipe=Recipe(
-        epochs=30,
+        epochs=60,
         note="More epochs, because there are only 19,683 inputs and an epoch has few steps.",
     ),
     note=(

@@ -27,12 +27,10 @@ TASK = RaspTask(
     max_seq_len=10,
     d_model=12,
     attention="bidirectional",
+    varies_length=True,
     training=TrainingArguments(compiled_width=42),
     recipe=Recipe(
         epochs=20,
-        note=(
-            "More epochs: a head of three dimensions has to count five tokens, and the released "
-            "recipe stood at 92 % accuracy and 80 % IIA after 18."
-        ),
+        note="More epochs: a head of three dimensions has to count five tokens at any length.",
     ),
 )

@@ -16,7 +16,7 @@ TASK = RaspTask(
     d_model=20,
     training=replace(QUICK, compiled_width=18),
     recipe=Recipe(
-        epochs=30,
+        epochs=60,
         note="More epochs, because there are only 19,683 inputs and an epoch has few steps.",
     ),
     note=(

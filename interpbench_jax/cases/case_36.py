@@ -1,6 +1,7 @@
 """Case 36: the mood of an emoji."""
 
 from interpbench_jax.cases.rasp_task import RaspTask
+from interpbench_jax.cases.recipe import Recipe
 from interpbench_jax.cases.training_arguments import TrainingArguments
 from interpbench_jax.rasp import Map, lookup, tokens
 
@@ -14,4 +15,8 @@ TASK = RaspTask(
     max_seq_len=10,
     d_model=4,
     training=TrainingArguments(compiled_width=17, strict_weight=10.0),
+    recipe=Recipe(
+        epochs=60,
+        note="More epochs, because there are only 19,683 inputs and an epoch has few steps.",
+    ),
 )

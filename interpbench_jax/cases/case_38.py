@@ -18,7 +18,7 @@ TASK = RaspTask(
     attention="bidirectional",
     training=TrainingArguments(compiled_width=27),
     recipe=Recipe(
-        epochs=30,
+        epochs=60,
         note="More epochs, because there are only 19,683 inputs and an epoch has few steps.",
     ),
     note=(

@@ -21,6 +21,7 @@ TASK = RaspTask(
     max_seq_len=10,
     d_model=20,
     attention="bidirectional",
+    varies_length=True,
     training=replace(QUICK, compiled_width=36),
     note=(
         "Release 1.0.0 masked this case causally although its program looks one token ahead, so "

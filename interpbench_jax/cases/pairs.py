@@ -21,7 +21,8 @@ class Pairs:
 
     Attributes:
         input_ids: int32 `[rows, pos]`; BOS first, PAD at the end where inputs are shorter.
-        corrupted_input_ids: int32 `[rows, pos]`; of the same lengths, and different.
+        corrupted_input_ids: int32 `[rows, pos]`; different, and of the same lengths unless the
+            task's inputs vary in length.
         target: what is right for `input_ids`: int32 class ids or float32 numbers, `[rows, pos]`.
             What stands where nothing is scored does not count: 0, or in a language task the
             next token.
@@ -49,11 +50,17 @@ class Pairs:
 
     @property
     def metric_targets(self) -> np.ndarray:
-        """What metrics compare with: `target`, or `[rows, pos, 2]` with the distractor after it."""
+        """What metrics compare with: `target`, or `[rows, pos, 2]` with the distractor after it.
+
+        Where nothing is scored they are -1, or nan for numbers, which metrics leave out.
+        """
+        is_float = np.issubdtype(self.target.dtype, np.floating)
+        nothing = np.asarray(np.nan if is_float else -1, self.target.dtype)
+        targets = np.where(self.is_scored, self.target, nothing)
         if self.distractor is None:
-            return self.target
-        distractor = np.broadcast_to(self.distractor[:, None], self.target.shape)
-        return np.stack([self.target, distractor], axis=-1)
+            return targets
+        distractor = np.where(self.is_scored, self.distractor[:, None], nothing)
+        return np.stack([targets, distractor], axis=-1)
 
 
 def sample_pairs(
@@ -66,6 +73,7 @@ def sample_pairs(
     split: Split | None,
     is_unique: bool,
     is_variable: bool,
+    pairs_lengths: bool = True,
 ) -> Pairs:
     """Draw `n` pairs; `Task.sample` says how.
 
@@ -78,6 +86,7 @@ def sample_pairs(
         split: which sequences, by their hash; None for all.
         is_unique: whether no two `input_ids` may be equal.
         is_variable: whether lengths vary.
+        pairs_lengths: whether the two inputs of a pair are equally long.
 
     Raises:
         TypeError: if the seed or `n` is of another type.
@@ -87,7 +96,10 @@ def sample_pairs(
     rng = make_generator(seed)
     draw = space.draw_unique if is_unique else space.draw
     inputs = draw(n, rng, split, is_variable=is_variable)
-    corrupted = space.draw_others(inputs, rng, split)
+    if is_variable and not pairs_lengths:
+        corrupted = space.draw_unlike(inputs, rng, split)
+    else:
+        corrupted = space.draw_others(inputs, rng, split)
     is_scored = (inputs != space.bos) & (inputs != space.pad)
     return Pairs(
         input_ids=inputs,

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 class RaspTask(Task):
     """A RASP program, its vocabulary and lengths, and the model that is to learn it.
 
-    Inputs are uniform over the vocabulary at every position, `max_seq_len` long. The corrupted
-    input of a pair is drawn like the input, from the same split, until it differs.
+    Inputs are uniform over the vocabulary at every position, `max_seq_len` long unless the task
+    says that they vary in length. The corrupted input of a pair is drawn like the input, from the
+    same split, until it differs.
 
     Attributes:
         program: the RASP program; its output is the model's output.
@@ -39,6 +40,9 @@ class RaspTask(Task):
         n_layers: the model's layers.
         n_heads: its heads per layer.
         attention: whether a position attends to later ones.
+        varies_length: whether inputs have every length from `min_seq_len` up, uniformly, and the
+            two of a pair any two of them: for a program that looks at the length, which would not
+            vary otherwise.
 
     Raises:
         ValueError: if the vocabulary or the lengths make no input.
@@ -50,6 +54,7 @@ class RaspTask(Task):
     n_layers: int = 2
     n_heads: int = 4
     attention: AttentionDirection = "causal"
+    varies_length: bool = False
 
     def __post_init__(self) -> None:
         texts = {str(token) for token in self.vocab}
@@ -88,6 +93,10 @@ class RaspTask(Task):
     def pad_id(self) -> int:
         return self.token_ids[PAD]
 
+    @property
+    def has_padding(self) -> bool:
+        return self.varies_length
+
     @cached_property
     def classes(self) -> tuple[Value, ...] | None:
         if not self.program.is_categorical:
@@ -107,6 +116,8 @@ class RaspTask(Task):
             n_ctx=self.max_seq_len,
             act_fn="gelu",
             attention_dir=self.attention,
+            # A causal model does not see what comes after the end anyway.
+            pad_token=None if self.is_causal else self.pad_id,
         )
 
     @cached_property
@@ -197,7 +208,7 @@ class RaspTask(Task):
         return self.space.size(self.max_seq_len)
 
     def draw(self, n: int, rng: np.random.Generator, split: Split | None = None) -> np.ndarray:
-        return self.space.draw(n, rng, split, is_variable=False)
+        return self.space.draw(n, rng, split, is_variable=self.varies_length)
 
     def all_inputs(self, split: Split | None = None) -> np.ndarray:
         return self.space.list_all(split)
@@ -209,7 +220,7 @@ class RaspTask(Task):
         *,
         split: Split | None = None,
         unique: bool = False,
-        variable_length: bool = False,
+        variable_length: bool | None = None,
         counterfactual: str | None = None,
     ) -> Pairs:
         check_counterfactual(counterfactual, self.counterfactuals)
@@ -221,7 +232,8 @@ class RaspTask(Task):
             seed,
             split=split,
             is_unique=unique,
-            is_variable=variable_length,
+            is_variable=self.varies_length if variable_length is None else variable_length,
+            pairs_lengths=not self.varies_length,
         )
 
     @cached_property

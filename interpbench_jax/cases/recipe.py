@@ -84,12 +84,12 @@ class Recipe:
         ValueError: if a value is outside its range.
     """
 
-    learning_rate: float = 1e-2
+    learning_rate: float = 4e-3
     schedule: Schedule = "linear"
     betas: tuple[float, float] = (0.9, 0.99)
     clip_grad_norm: float = 1.0
     epochs: int = 10
-    batch_size: int = 256
+    batch_size: int = 128
     n_samples: int = 120_000
     n_validation: int = 10_000
     iit_weight: float = 1.0
@@ -100,8 +100,8 @@ class Recipe:
     update: Update = "sum"
     sampling: Sampling = "mixed"
     variable_odds: tuple[float, ...] = ()
-    replaced: Replaced = "both"
-    source_gradient: bool = False
+    replaced: Replaced = "either"
+    source_gradient: bool = True
     average_decay: float = 0.0
     initializer_range: float = 0.2
     outside_scale: float = 1.0
@@ -109,7 +109,7 @@ class Recipe:
     labels: Labels = "own"
     before: "Recipe | None" = None
     target: float = 0.9999
-    target_loss: float | None = 1e-4
+    target_loss: float | None = 1e-6
     atol: float = 0.05
     note: str = ""
 
@@ -172,6 +172,7 @@ class Recipe:
             betas=(0.9, 0.9),
             clip_grad_norm=arguments.clip_grad_norm,
             epochs=arguments.epochs,
+            batch_size=256,
             n_validation=24_000,
             iit_weight=arguments.iit_weight,
             behavior_weight=arguments.behavior_weight,
@@ -180,6 +181,8 @@ class Recipe:
             margin=None,
             update="sum" if arguments.use_single_loss else "alternate",
             sampling="batch",
+            replaced="both",
+            source_gradient=False,
             initializer_range=arguments.initializer_range,
             target=0.995,
             target_loss=None,

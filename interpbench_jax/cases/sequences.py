@@ -10,6 +10,7 @@ Split = Literal["train", "validation", "test"]
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 LISTABLE = 1_000_000
+_MOST_REDRAWS = 1_000
 
 # Shares of the sequences: 80 % train, then 10 % each.
 _UPPER_ENDS: Mapping[Split, float] = {"train": 0.8, "validation": 0.9, "test": 1.0}
@@ -150,6 +151,28 @@ class SequenceSpace:
                 steps = 1 + rng.integers(0, max(1, len(pool) - 1), len(here))
                 rows[here] = pool[(own + steps) % len(pool)]
         return rows
+
+    def draw_unlike(
+        self, inputs: np.ndarray, rng: np.random.Generator, split: Split | None
+    ) -> np.ndarray:
+        """For each input another one, of any length.
+
+        Returns:
+            int32 of shape `[inputs, max_seq_len]`.
+
+        Raises:
+            ValueError: if the split holds fewer than two inputs.
+        """
+        others = self.draw(len(inputs), rng, split, is_variable=True)
+        for _ in range(_MOST_REDRAWS):
+            same = np.flatnonzero((others == inputs).all(axis=1))
+            if not len(same):
+                return others
+            others[same] = self.draw(len(same), rng, split, is_variable=True)
+        raise ValueError(
+            f"Expected at least two inputs in split {split!r}, so that the two of a pair can "
+            "differ; there seems to be one. Draw from another split, or give the task more tokens."
+        )
 
     def _pools(self, split: Split | None, lengths: tuple[int, ...]) -> dict[int, np.ndarray | None]:
         """Every input of each length, or None where they are too many."""

@@ -167,7 +167,7 @@ class Task(ABC):
         *,
         split: Split | None = None,
         unique: bool = False,
-        variable_length: bool = False,
+        variable_length: bool | None = None,
         counterfactual: str | None = None,
     ) -> Pairs:
         """Draw `n` pairs of inputs with their targets.
@@ -179,9 +179,10 @@ class Task(ABC):
                 decided by a hash of the input, so that splits never share one; None for all.
             unique: whether no two `input_ids` may be equal.
             variable_length: whether lengths are drawn too, uniformly from `min_seq_len` to
-                `max_seq_len`, and rows filled up with PAD. Both inputs of a pair are equally
-                long. The program is then evaluated as if PAD were not there; targets at PAD
-                are 0 and `is_scored` is False.
+                `max_seq_len`, and rows are padded with PAD; by default as the task says
+                (`RaspTask.varies_length`). Both inputs of a pair are equally long, except where
+                the task varies lengths. The program is evaluated as if PAD were not there;
+                targets at PAD are 0 and `is_scored` is False.
             counterfactual: what the corrupted inputs are, out of `counterfactuals`; by default
                 the first of these.
 
@@ -190,6 +191,11 @@ class Task(ABC):
             ValueError: if there is no such split or counterfactual, `n` or the seed is negative,
                 lengths do not vary, or more different inputs are asked for than exist.
         """
+
+    @property
+    def has_padding(self) -> bool:
+        """Whether inputs, as `draw` and `sample` give them, hold padding."""
+        return False
 
     @property
     def counterfactuals(self) -> tuple[str, ...]:
@@ -241,6 +247,18 @@ class Task(ABC):
         used = {node for nodes in self.alignment.values() for node in nodes}
         every = components(self.config.n_layers, self.config.n_heads)
         return tuple(node for node in every if node not in used)
+
+    def scored_positions(self, tokens: np.ndarray) -> np.ndarray:
+        """Where outputs count: from `first_scored` on, where there is no padding.
+
+        Args:
+            tokens: `[batch, pos]`.
+
+        Returns:
+            bool of the same shape.
+        """
+        is_scored = np.broadcast_to(np.arange(tokens.shape[1]) >= self.first_scored, tokens.shape)
+        return is_scored if self.pad_id is None else is_scored & (tokens != self.pad_id)
 
     @property
     def scored_weights(self) -> tuple[float, ...]:

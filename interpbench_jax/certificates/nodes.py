@@ -63,7 +63,8 @@ def _resample(
 
     def resample_one(mask: Bool[Array, "layers layer_nodes"]) -> Float[Array, "2 batch"]:
         chosen = jnp.broadcast_to(mask, (base.shape[0], *mask.shape))
-        logits = run_interchanged(model, clean.streams[0], other.values, chosen)
+        stream, is_real = clean.streams[0], clean.is_real
+        logits = run_interchanged(model, stream, other.values, chosen, is_real=is_real)
         parts = (logits[:, scored], clean.logits[:, scored], targets[:, scored])
         return jnp.stack([metric(*parts) for metric in metrics])
 

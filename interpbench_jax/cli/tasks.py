@@ -78,7 +78,7 @@ def _row(task: "Task", is_packaged: bool) -> dict[str, object]:
         "d_model": config.d_model,
         "attention": config.attention_dir,
         "outputs": "a number" if task.classes is None else f"{len(task.classes)} classes",
-        "circuit_edges": len(task.circuit.in_universe("head")),
+        "circuit_edges": len(task.upstream_circuit.in_universe("head")),
         "tier": task.tier,
         "is_packaged": is_packaged,
     }

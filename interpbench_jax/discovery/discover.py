@@ -17,7 +17,15 @@ from interpbench_jax.discovery.method import (
     default_objective,
 )
 from interpbench_jax.discovery.table import METHODS
-from interpbench_jax.metrics import Metric, MetricName, Targets, check_targets, resolve_metric
+from interpbench_jax.metrics import (
+    Metric,
+    MetricName,
+    Targets,
+    check_targets,
+    is_scored,
+    per_position,
+    resolve_metric,
+)
 from interpbench_jax.model import Transformer
 
 
@@ -77,6 +85,8 @@ def discover(
     wanted = default_objective(chosen.objective, model.config) if metric is None else metric
     resolved = resolve_metric(wanted, model.config)
     _check_inputs(clean, corrupted, targets, first_scored)
+    if targets is not None and not is_scored(targets).all():
+        resolved = per_position(resolved)
     key = jax.random.key(seed)
     data = data_for(
         model,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from interpbench_jax.axes import Tokens
 from interpbench_jax.metrics import ByClass, Targets
@@ -25,9 +25,11 @@ from interpbench_jax.sweeps.forward import (
     Weights,
     attend,
     clean_scales,
+    hide_padding,
     layer_of,
     matmul,
     normalize,
+    real_positions,
     scale_at,
     unembed,
 )
@@ -69,15 +71,19 @@ class PlainRun(NamedTuple):
         outputs: what every writer wrote.
         logits: the output.
         scales: what every layer norm divided by; None unless other runs divide by it.
+        is_real: where padding is not; None for a model that knows of none.
     """
 
     outputs: Outputs
     logits: Float[Array, "vocab_out pos batch"]
     scales: Scales | None
+    is_real: Bool[Array, "pos batch"] | None
 
 
 def plain_run(form: Form, weights: Weights, tokens: Tokens) -> PlainRun:
     """A run with nothing cut."""
+    is_real = real_positions(form, tokens)
+    weights = hide_padding(weights, is_real)
     embed = weights.embed[tokens].transpose(2, 1, 0)
     positions = jnp.broadcast_to(weights.pos_embed.T[:, :, None], embed.shape)
     x = _keep(embed + positions)
@@ -92,7 +98,7 @@ def plain_run(form: Form, weights: Weights, tokens: Tokens) -> PlainRun:
         x = _keep(x + written[0])
         outputs += [results, written]
     scales = clean_scales(form, before, between, x)
-    return PlainRun(join(outputs), unembed(form, weights, x), scales)
+    return PlainRun(join(outputs), unembed(form, weights, x), scales, is_real)
 
 
 def scored(

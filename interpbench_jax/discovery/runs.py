@@ -25,7 +25,7 @@ from interpbench_jax.discovery.method import DiscoveryData
 from interpbench_jax.metrics import Metric, Targets, by_class, check_targets
 from interpbench_jax.model import Transformer, check_tokens
 from interpbench_jax.sweeps.devices import Placement, compile_all
-from interpbench_jax.sweeps.forward import Form, Weights, stack_weights
+from interpbench_jax.sweeps.forward import Form, Weights, hide_padding, stack_weights
 from interpbench_jax.sweeps.run import default_workers, worker_pool
 
 _MOST_INPUTS = 1024
@@ -117,8 +117,9 @@ class Runs:
         self, function: Program, static: tuple[Hashable, ...], variants: Sequence[tuple[Any, ...]]
     ) -> list[list[Any]]:
         """`each`, for several sets of arrays of the same shapes."""
+        seen = [hide_padding(self.weights, chunk.run.is_real) for chunk in self.chunks]
         calls = [
-            (self.weights, chunk, *(_on_device(x[i] if isinstance(x, list) else x) for x in arrays))
+            (seen[i], chunk, *(_on_device(x[i] if isinstance(x, list) else x) for x in arrays))
             for arrays in variants
             for i, chunk in enumerate(self.chunks)
         ]

@@ -8,7 +8,13 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from interpbench_jax.axes import HeadStreams, HeadValues, SharedHeadStreams, Stream
+from interpbench_jax.axes import (
+    HeadStreams,
+    HeadValues,
+    RealPositions,
+    SharedHeadStreams,
+    Stream,
+)
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.model.contractions import attention_mix, attention_scores
 from interpbench_jax.model.layers import (
@@ -48,13 +54,14 @@ class Attention(nnx.Module):
         q_input: HeadStreams,
         k_input: HeadStreams,
         v_input: HeadStreams,
+        is_real: RealPositions | None = None,
         edit: Edit = keep,
     ) -> HeadStreams:
         """What each head writes to the residual stream, without `b_O`.
 
-        Each input is the residual stream as that head reads it, before layer norm.
+        Each input is the residual stream as that head reads it, before layer norm; see `attend`.
         """
-        z = self.attend(q_input, k_input, v_input, edit)
+        z = self.attend(q_input, k_input, v_input, is_real, edit)
         return emit(edit, Node(Kind.HEAD, self.layer), self.results(z))
 
     def results(self, z: HeadValues) -> HeadStreams:
@@ -66,11 +73,13 @@ class Attention(nnx.Module):
         q_input: Float[Array, "#heads q_pos d_model batch"],
         k_input: Float[Array, "#heads k_pos d_model batch"],
         v_input: Float[Array, "#heads k_pos d_model batch"],
+        is_real: RealPositions | None = None,
         edit: Edit = keep,
     ) -> Float[Array, "q_pos heads d_head batch"]:
         """Each head's mixture of values, before `W_O`; an input of one head is every head's.
 
-        Where q's input has fewer positions than the others', they are the last ones.
+        Where q's input has fewer positions than the others', they are the last ones. Positions
+        that are not real are attended to by none; by default all are real.
         """
         q = self._project(Kind.Q, q_input, self.W_Q[...], self.b_Q[...], edit)
         k = self._project(Kind.K, k_input, self.W_K[...], self.b_K[...], edit)
@@ -82,6 +91,8 @@ class Attention(nnx.Module):
             queries, keys = q.shape[0], k.shape[0]
             seen = jnp.tril(jnp.ones((queries, keys), bool), keys - queries)[:, :, None, None]
             scores = jnp.where(seen, scores, -jnp.inf)
+        if is_real is not None:
+            scores = jnp.where(is_real[None, :, None, :], scores, -jnp.inf)
         scores = emit(edit, Node(Kind.ATTN_SCORES, self.layer), scores)
         pattern = emit(edit, Node(Kind.PATTERN, self.layer), jax.nn.softmax(scores, axis=1))
         return emit(edit, Node(Kind.Z, self.layer), attention_mix(pattern, v))

@@ -10,7 +10,7 @@ from flax import nnx
 from jax.core import Tracer
 from jaxtyping import Array, Int
 
-from interpbench_jax.axes import Logits, Stream, Tokens
+from interpbench_jax.axes import Logits, RealPositions, Stream, Tokens
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.model.attention import Attention
 from interpbench_jax.model.layers import Edit, center_and_scale, emit, keep, linear
@@ -51,14 +51,16 @@ class Block(nnx.Module):
         self.mlp = MLP(config, layer, weights)
         self.layer = layer
 
-    def __call__(self, resid: Stream, edit: Edit = keep) -> Stream:
+    def __call__(
+        self, resid: Stream, is_real: RealPositions | None = None, edit: Edit = keep
+    ) -> Stream:
         """The residual stream after the layer, given that before it."""
         resid = emit(edit, Node(Kind.RESID_PRE, self.layer), resid)
         copies = jnp.broadcast_to(resid[None], (self.attn.config.n_heads, *resid.shape))
         q_input = emit(edit, Node(Kind.Q_INPUT, self.layer), copies)
         k_input = emit(edit, Node(Kind.K_INPUT, self.layer), copies)
         v_input = emit(edit, Node(Kind.V_INPUT, self.layer), copies)
-        results = self.attn(q_input, k_input, v_input, edit)
+        results = self.attn(q_input, k_input, v_input, is_real, edit)
         attn_out = results.sum(axis=0) + self.attn.b_O[...][None, :, None]
         attn_out = emit(edit, Node(Kind.ATTN_OUT, self.layer), attn_out)
         resid = emit(edit, Node(Kind.RESID_MID, self.layer), resid + attn_out)
@@ -98,9 +100,15 @@ class Transformer(nnx.Module):
         embed, pos_embed = self.embed_tokens(tokens)
         embed = emit(edit, Node(Kind.EMBED), embed)
         resid = embed + emit(edit, Node(Kind.POS_EMBED), pos_embed)
+        is_real = self.real_positions(tokens)
         for block in self.blocks:
-            resid = block(resid, edit)
+            resid = block(resid, is_real, edit)
         return self.read_output(resid, edit)
+
+    def real_positions(self, tokens: Tokens) -> RealPositions | None:
+        """Where padding is not; None for a model that knows of none."""
+        pad = self.config.pad_token
+        return None if pad is None else jnp.asarray(tokens != pad).T
 
     def embed_tokens(self, tokens: Tokens) -> tuple[Stream, Stream]:
         """What the token embedding and the positional embedding write."""

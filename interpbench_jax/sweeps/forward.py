@@ -46,25 +46,28 @@ class Form:
         eps: of the layer norm.
         freeze_layer_norm: whether patched runs divide by what the clean run divided by; never
             where there is no layer norm, so that it makes no difference there.
+        pad_token: the token that nobody attends to, if there is one.
     """
 
     act_fn: Activation
     normalization_type: Normalization | None
     eps: float
     freeze_layer_norm: bool = False
+    pad_token: int | None = None
 
     @classmethod
     def of(cls, config: TransformerConfig, freeze_layer_norm: bool = False) -> "Form":
         """The form of a model."""
         freezes = freeze_layer_norm and config.normalization_type is not None
-        return cls(config.act_fn, config.normalization_type, config.eps, freezes)
+        norm = config.normalization_type
+        return cls(config.act_fn, norm, config.eps, freezes, config.pad_token)
 
 
 class Weights(NamedTuple):
     """A model's weights, each transposed to multiply from the left, layers stacked.
 
     Which positions are seen and the scale of the scores are data, so that causal and
-    bidirectional models share a program.
+    bidirectional models share a program. `hide_padding` adds what some inputs do not see.
     """
 
     embed: Float[Array | np.ndarray, "vocab d_model"]
@@ -79,7 +82,7 @@ class Weights(NamedTuple):
     mlp_out_bias: Float[Array | np.ndarray, "layers d_model"]
     unembed: Float[Array | np.ndarray, "vocab_out d_model"]
     unembed_bias: Float[Array | np.ndarray, " vocab_out"]
-    is_seen: Bool[Array | np.ndarray, "pos pos"]
+    is_seen: Bool[Array | np.ndarray, "pos pos #batch"]
     score_scale: Float[Array | np.ndarray, ""]
 
 
@@ -92,7 +95,7 @@ def stack_weights(model: Transformer, n_pos: int) -> Weights:
         return np.ascontiguousarray(layers.transpose(0, *axes) if axes else layers)
 
     embed, unembed = np.asarray(model.embed.W_E[...]), np.asarray(model.unembed.W_U[...])
-    is_seen = np.ones((n_pos, n_pos), bool)
+    is_seen = np.ones((n_pos, n_pos, 1), bool)
     scale = 1 / math.sqrt(config.d_head) if config.use_attn_scale else 1.0
     projections = [
         stack(pick, 1, 3, 2)
@@ -114,7 +117,7 @@ def stack_weights(model: Transformer, n_pos: int) -> Weights:
         mlp_out_bias=stack(lambda b: b.mlp.b_out),
         unembed=np.ascontiguousarray(unembed.T),
         unembed_bias=np.asarray(model.unembed.b_U[...]),
-        is_seen=np.tril(is_seen) if config.is_causal else is_seen,
+        is_seen=np.tril(is_seen[..., 0])[..., None] if config.is_causal else is_seen,
         score_scale=np.asarray(scale, embed.dtype),
     )
 
@@ -132,6 +135,7 @@ class Run(NamedTuple):
         hidden: each MLP's hidden units; none of them unless they were asked for.
         logits: the output.
         scales: what every layer norm divided by; None unless patched runs divide by it.
+        is_real: where padding is not; None for a model that knows of none.
     """
 
     outputs: Float[Array, "src d_model pos batch"]
@@ -143,6 +147,7 @@ class Run(NamedTuple):
     hidden: Float[Array, "layers kept pos batch"]
     logits: Float[Array, "vocab_out pos batch"]
     scales: Float[Array, "norms pos batch"] | None
+    is_real: Bool[Array, "pos batch"] | None
 
 
 class Layer(NamedTuple):
@@ -165,6 +170,8 @@ def layer_of(weights: Weights, layer: int | Int[Array, ""]) -> Layer:
 
 def run_clean(form: Form, keep_hidden: bool, weights: Weights, tokens: Tokens) -> Run:
     """A plain run, kept."""
+    is_real = real_positions(form, tokens)
+    weights = hide_padding(weights, is_real)
     embed = weights.embed[tokens].transpose(2, 1, 0)
     positions = weights.pos_embed.T[:, :, None]
     pos_embed = jnp.broadcast_to(positions, embed.shape)
@@ -188,7 +195,19 @@ def run_clean(form: Form, keep_hidden: bool, weights: Weights, tokens: Tokens) -
     outputs = jnp.concatenate([embed[None], pos_embed[None], outputs])
     logits = unembed(form, weights, after)
     scales = clean_scales(form, before, between, after)
-    return Run(outputs, before, between, after, qkv, z, hidden, logits, scales)
+    return Run(outputs, before, between, after, qkv, z, hidden, logits, scales, is_real)
+
+
+def real_positions(form: Form, tokens: Tokens) -> Bool[Array, "pos batch"] | None:
+    """Where padding is not; None for a model that knows of none."""
+    return None if form.pad_token is None else jnp.asarray(tokens != form.pad_token).T
+
+
+def hide_padding(weights: Weights, is_real: Bool[Array, "pos batch"] | None) -> Weights:
+    """A model's weights, for runs of inputs whose padding nobody attends to."""
+    if is_real is None:
+        return weights
+    return weights._replace(is_seen=jnp.asarray(weights.is_seen) & is_real[None])
 
 
 def clean_scales(
@@ -226,8 +245,14 @@ def attend(
     v: Float[Array, "groups d_head pos rows"],
     weights: Weights,
 ) -> Float[Array, "groups d_head pos rows"]:
-    """The mean of the values under each query's pattern; a head of one edit is a group."""
-    return _attend(q, k, v, jnp.asarray(weights.is_seen), jnp.asarray(weights.score_scale))
+    """The mean of the values under each query's pattern; a head of one edit is a group.
+
+    Rows are inputs, or edits and then inputs.
+    """
+    is_seen = jnp.asarray(weights.is_seen)
+    if 1 < is_seen.shape[2] < q.shape[3]:
+        is_seen = repeat_rows(is_seen, q.shape[3] // is_seen.shape[2])
+    return _attend(q, k, v, is_seen, jnp.asarray(weights.score_scale))
 
 
 # JAX's own derivative of the written-out sums takes five times as long.
@@ -268,7 +293,7 @@ def _mix(q: Array, k: Array, v: Array, is_seen: Array, scale: Array) -> tuple[Ar
     """The values' sum under exponentials of the scores, and the exponentials."""
     scores = _sum_of_terms(_score, q, k, (1, 1)) * scale
     # Without the barriers XLA computes scores and exponentials anew for each use.
-    seen = jnp.where(is_seen[None, :, :, None], scores, -jnp.inf)
+    seen = jnp.where(is_seen[None], scores, -jnp.inf)
     scores = jax.lax.optimization_barrier(seen)
     largest = jax.lax.optimization_barrier(scores.max(axis=2, keepdims=True))
     grown = jax.lax.optimization_barrier(jnp.exp(scores - largest))

@@ -14,6 +14,7 @@ from interpbench_jax.sweeps.forward import (
     Form,
     Run,
     Weights,
+    hide_padding,
     repeat_rows,
     scale_at,
     unembed,
@@ -100,7 +101,7 @@ def patch_edits(
         blocks: the edits; all blocks of one call have the same shape.
         count: how many blocks are in use: the first ones.
     """
-    run = given.run
+    run, weights = given.run, hide_padding(weights, given.run.is_real)
     of_neurons = run.hidden.shape[1] > 0
     if of_neurons:
         gaps = jnp.concatenate([hidden - run.hidden for hidden in given.hidden])
@@ -130,6 +131,8 @@ def patch_masks(
     count: Int[Array, " 1"],
 ) -> Found:
     """Patched runs of masks; the arguments are `patch_edits`'s."""
+
+    weights = hide_padding(weights, given.run.is_real)
 
     def streams(block: MaskBlock) -> Activations:
         return masked_streams(form, weights, given.run, given.outputs[0], block)

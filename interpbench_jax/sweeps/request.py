@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from interpbench_jax.axes import Constants, OtherTokens, Tokens
+from interpbench_jax.config import TransformerConfig
 from interpbench_jax.interventions import ABLATIONS, Ablation
 from interpbench_jax.metrics import (
     Metric,
@@ -17,6 +18,8 @@ from interpbench_jax.metrics import (
     Targets,
     check_targets,
     default_metric,
+    is_scored,
+    per_position,
     resolve_metric,
 )
 from interpbench_jax.model import Transformer, check_tokens
@@ -108,7 +111,7 @@ def check_request(request: Request) -> Checked:
         several=constants is None and not isinstance(request.ablation, str),
         positions=positions,
         scoring=Scoring(
-            resolve_metric(metric, config),
+            _resolve(metric, config, inputs.targets),
             request.first_scored,
             positions is not None,
             request.return_logits,
@@ -116,6 +119,14 @@ def check_request(request: Request) -> Checked:
         metric=metric if isinstance(metric, str) else getattr(metric, "__name__", "custom"),
         placement=placement,
     )
+
+
+def _resolve(
+    metric: MetricName | Metric, config: TransformerConfig, targets: np.ndarray | None
+) -> Metric:
+    found = resolve_metric(metric, config)
+    marks_positions = targets is not None and not is_scored(targets).all()
+    return per_position(found) if marks_positions else found
 
 
 def _check_inputs(request: Request, ablations: tuple[Source, ...]) -> Inputs:

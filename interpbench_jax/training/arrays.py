@@ -216,6 +216,8 @@ def n_training_inputs(task: Task, recipe: Recipe) -> int:
 
 
 def _has_all_used(task: Task, recipe: Recipe) -> bool:
+    if task.has_padding:
+        return False
     size = task.n_inputs
     return min(_FEWEST, recipe.n_samples) <= size <= recipe.n_samples
 

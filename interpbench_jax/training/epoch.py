@@ -269,15 +269,16 @@ class Epoch:
         model = self._model(weights, has_class)
         clean = self._run_plainly(model, batch)
         values, stream = self._sources(clean.values), clean.streams[0]
+        is_real = clean.is_real
         if self.recipe.replaced == "both":
-            twice = partial(jnp.concatenate, axis=-1)
-            stream = twice([stream] * 2)
-            values = jax.tree.map(lambda value: twice([value, value]), values)
+            stream, values, is_real = jax.tree.map(
+                lambda each: jnp.concatenate([each, each], axis=-1), (stream, values, is_real)
+            )
         # What comes first has variables interchanged, what comes last other nodes replaced.
         n_first = stream.shape[-1] // 2
         first, last = slice(n_first), slice(-n_first, None)
         replaced = jnp.concatenate([batch.draw.aligned[first], batch.draw.outside[last]])
-        logits = run_interchanged(model, stream, values, replaced)
+        logits = run_interchanged(model, stream, values, replaced, is_real=is_real)
         losses = Losses(
             self._loss(logits[first], batch.interchanged[first], batch.is_real[first]),
             self._loss(logits[last], batch.targets[last], batch.is_real[last]),
@@ -296,10 +297,12 @@ class Epoch:
         values, stream = self._sources(clean.values), clean.streams[0]
         match which:
             case "interchange":
-                logits = run_interchanged(model, stream, values, batch.draw.aligned)
+                nodes = batch.draw.aligned
+                logits = run_interchanged(model, stream, values, nodes, is_real=clean.is_real)
                 loss = self._loss(logits, batch.interchanged, batch.is_real)
             case "strict":
-                logits = run_interchanged(model, stream, values, batch.draw.outside)
+                nodes = batch.draw.outside
+                logits = run_interchanged(model, stream, values, nodes, is_real=clean.is_real)
                 loss = self._loss(logits, batch.targets, batch.is_real)
             case "behavior":
                 loss = self._behavior_loss(clean, batch)
@@ -318,10 +321,11 @@ class Epoch:
         return self._loss(clean.logits, batch.labels, batch.is_real, counts)
 
     def _edge_loss(self, model: Transformer, clean: Run, batch: Batch) -> Loss:
-        others = written(model, batch.tokens, clean.values)
-        others = self._sources(others)
-        logits = run_with_cut_edges(model, batch.tokens, others, batch.draw.cut)
-        return self._loss(logits, batch.patched, batch.is_real)
+        """On the first half of the batch: such runs are dear."""
+        half = slice(-(-batch.tokens.shape[0] // 2))
+        others = self._sources(written(model, batch.tokens, clean.values))[..., half]
+        logits = run_with_cut_edges(model, batch.tokens[half], others, batch.draw.cut[half])
+        return self._loss(logits, batch.patched[half], batch.is_real[half])
 
     def _loss(
         self,

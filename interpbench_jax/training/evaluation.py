@@ -1,16 +1,18 @@
 """How well a model does what its program says: accuracy, IIA, strict accuracy.
 
 Each is a share of scored positions over pairs of a base and a source input. An
-output is right where its class is the program's, or its number within `atol` of it.
+output is right where its class is the program's, or its number within `atol` of it. Where several
+classes tie in the program under an interchange (a mean of several values), no answer counts.
 
 Sources: interchange intervention accuracy, Geiger et al. 2022 (arXiv:2112.00826, section 3);
 strict accuracy, Gupta et al. 2024 (arXiv:2407.14494, section 3).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import NamedTuple
+from functools import cached_property, partial
+from itertools import combinations, compress, islice
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -19,18 +21,25 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from interpbench_jax.axes import Logits
 from interpbench_jax.cases import Split, Task
-from interpbench_jax.metrics import Targets
+from interpbench_jax.metrics import Targets, is_scored, unscored
 from interpbench_jax.model import Transformer
-from interpbench_jax.sites import Node
+from interpbench_jax.sites import Edge, Node
+from interpbench_jax.training.arrays import task_interchanges
 from interpbench_jax.training.interchange import (
     first_position_used,
     node_mask,
     run,
     run_interchanged,
+    run_with_cut_edges,
+    written,
 )
+
+Named = TypeVar("Named")
 
 # Examples at a time: what fits a processor's cache is fastest there.
 CHUNK = 512
+# Up to so many sets of components, all are interchanged jointly; of more, so many.
+MOST_JOINT = 64
 
 
 @dataclass(frozen=True)
@@ -41,18 +50,37 @@ class Accuracies:
         accuracy: of plain runs.
         iia: by component of the program, of runs in which its aligned nodes carry the source's
             values, against the program under the same interchange.
+        joint: by set of two or more components, the same of runs in which all of them are
+            interchanged: every set where there are at most `MOST_JOINT`, else as many at random.
+        edges: by edge of the program, of runs in which it alone carries what its writer wrote on
+            the source, against the program under the same interchange.
         strict: by node outside the circuit, of runs in which it carries the source's value,
             against the program's unchanged output.
+        outside_edges: of runs in which every edge outside the circuit carries the source's value
+            at once, against the program's unchanged output.
     """
 
     accuracy: float
     iia: Mapping[Node, float]
+    joint: Mapping[tuple[Node, ...], float]
+    edges: Mapping[Edge, float]
     strict: Mapping[Node, float]
+    outside_edges: float
 
     @property
     def lowest_iia(self) -> float:
         """The lowest over the components; 1 where the program has none."""
         return min(self.iia.values(), default=1.0)
+
+    @property
+    def lowest_joint(self) -> float:
+        """The lowest over the sets of components; 1 where the program has no two."""
+        return min(self.joint.values(), default=1.0)
+
+    @property
+    def lowest_edge(self) -> float:
+        """The lowest over the edges of the program."""
+        return min(self.edges.values(), default=1.0)
 
     @property
     def lowest_strict(self) -> float:
@@ -62,25 +90,35 @@ class Accuracies:
     @property
     def lowest(self) -> float:
         """The lowest of all."""
-        return min(self.accuracy, self.lowest_iia, self.lowest_strict)
+        return min(
+            self.accuracy,
+            self.lowest_iia,
+            self.lowest_joint,
+            self.lowest_edge,
+            self.lowest_strict,
+            self.outside_edges,
+        )
 
 
 class Questions(NamedTuple):
     """Pairs of inputs and the right answers, in chunks.
 
+    Runs are: the plain one; those with nodes interchanged, `len(nodes)` of them; those with edges
+    cut, `len(cuts)`.
+
     Attributes:
         base: `[chunks, batch, pos]`.
         source: `[chunks, batch, pos]`.
-        targets: of the plain runs, then under interchange of each component.
-        masks: the nodes that each component, then each node outside, replaces.
-        is_real: False for the rows that fill up the last chunk.
+        targets: the right answers; `metrics.UNSCORED` where none counts.
+        nodes: the nodes that each run replaces.
+        cuts: the edges that each run cuts.
     """
 
     base: Int[Array, "chunks batch pos"]
     source: Int[Array, "chunks batch pos"]
     targets: Shaped[Array, "chunks runs batch pos"]
-    masks: Bool[Array, "interchanges layers nodes"]
-    is_real: Bool[Array, "chunks batch"]
+    nodes: Bool[Array, "interchanges layers nodes"]
+    cuts: Bool[Array, "cut_runs dst src"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,32 +127,39 @@ class Examination:
 
     Attributes:
         components: of the program, in the order of `Task.alignment`.
+        joint: the sets of components that are interchanged together.
         outside: the nodes outside the circuit.
+        edges: of the program, in the order of `Task.edge_alignment`.
         questions: as arrays.
         atol: a regression output this close to its target counts as right.
         first_scored: the first position that counts.
     """
 
     components: tuple[Node, ...]
+    joint: tuple[tuple[Node, ...], ...]
     outside: tuple[Node, ...]
+    edges: tuple[Edge, ...]
     questions: Questions
     atol: float
     first_scored: int = 1
 
     @cached_property
     def layers(self) -> tuple[int, ...]:
-        """For each interchange the first layer that it changes."""
-        touched = np.asarray(self.questions.masks).any(axis=2)
+        """For each run with nodes interchanged the first layer that it changes."""
+        touched = np.asarray(self.questions.nodes).any(axis=2)
         return tuple(int(layer) for layer in touched.argmax(axis=1))
 
     def read(self, shares: np.ndarray) -> Accuracies:
         """Shares by name."""
-        values = [float(share) for share in shares]
-        n = 1 + len(self.components)
+        values = iter([float(share) for share in shares])
+        # In the order of the questions' runs.
         return Accuracies(
-            accuracy=values[0],
-            iia=dict(zip(self.components, values[1:n], strict=True)),
-            strict=dict(zip(self.outside, values[n:], strict=True)),
+            accuracy=next(values),
+            iia=_named(self.components, values),
+            joint=_named(self.joint, values),
+            strict=_named(self.outside, values),
+            edges=_named(self.edges, values),
+            outside_edges=next(values),
         )
 
     def __call__(self, model: Transformer) -> Accuracies:
@@ -130,7 +175,7 @@ def prepare_examination(
 
     Args:
         task: the task.
-        base: int32 `[n, pos]`, of the task's full length.
+        base: int32 `[n, pos]`.
         source: as many others.
         atol: a regression output this close to its target counts as right; by default the
             recipe's.
@@ -144,22 +189,73 @@ def prepare_examination(
             f"Expected pairs of inputs of one shape, got {base.shape} and {source.shape}."
         )
     components, outside = tuple(task.alignment), task.nodes_not_in_circuit
-    high_level = task.high_level
-    answers = [high_level.targets(base)]
-    answers += [high_level.targets(base, source, node) for node in components]
-    replaced = [*task.alignment.values(), *((node,) for node in outside)]
-    masks = np.stack([node_mask(task.config, nodes) for nodes in replaced])
+    joint, edges = joint_sets(components), tuple(task.edge_alignment)
+    is_scored = task.scored_positions(base)
+    plain = _answers(task, is_scored, base)
+    swapped = partial(_answers, task, is_scored, base, source)
+    answers = [plain]
+    answers += [swapped(node) for node in components]
+    answers += [swapped(nodes) for nodes in joint]
+    answers += [plain] * len(outside)
+    answers += [swapped(None, edge) for edge in edges]
+    answers += [plain]
+    together = [tuple(n for each in nodes for n in task.alignment[each]) for nodes in joint]
+    replaced = [*task.alignment.values(), *together, *((node,) for node in outside)]
+    interchanges = task_interchanges(task)
+    cuts = [*interchanges.program_edges, interchanges.outside_edges]
     rows = np.arange(-(-len(base) // CHUNK) * CHUNK)
-    chosen = jnp.asarray(np.minimum(rows, len(base) - 1).reshape(-1, min(CHUNK, len(rows))))
+    chosen = np.minimum(rows, len(base) - 1).reshape(-1, min(CHUNK, len(rows)))
+    targets = np.stack(answers)[:, chosen]
+    targets[:, (rows >= len(base)).reshape(chosen.shape)] = unscored(targets.dtype)
     questions = Questions(
-        base=jnp.asarray(base)[chosen],
-        source=jnp.asarray(source)[chosen],
-        targets=jnp.stack(answers)[:, chosen].transpose(1, 0, 2, 3),
-        masks=jnp.asarray(masks),
-        is_real=jnp.asarray(rows < len(base)).reshape(chosen.shape),
+        base=jnp.asarray(base[chosen]),
+        source=jnp.asarray(source[chosen]),
+        targets=jnp.asarray(targets.transpose(1, 0, 2, 3)),
+        nodes=jnp.asarray(np.stack([node_mask(task.config, nodes) for nodes in replaced])),
+        cuts=jnp.stack(cuts),
     )
     atol = task.recipe.atol if atol is None else atol
-    return Examination(components, outside, questions, atol, task.first_scored)
+    first = task.first_scored
+    return Examination(components, joint, outside, edges, questions, atol, first)
+
+
+def joint_sets(components: Sequence[Node]) -> tuple[tuple[Node, ...], ...]:
+    """The sets of two or more components to interchange together.
+
+    All of them where there are at most `MOST_JOINT`; else as many different ones, drawn uniformly
+    and always the same.
+    """
+    n = len(components)
+    if 2**n - 1 - n <= MOST_JOINT:
+        sizes = range(2, n + 1)
+        return tuple(each for size in sizes for each in combinations(components, size))
+    rng, found = np.random.default_rng(0), {}
+    while len(found) < MOST_JOINT:
+        chosen = rng.random(n) < 0.5
+        if chosen.sum() > 1:
+            found[tuple(compress(components, chosen))] = None
+    return tuple(found)
+
+
+def _named(names: Sequence[Named], values: Iterator[float]) -> dict[Named, float]:
+    return dict(zip(names, islice(values, len(names)), strict=True))
+
+
+def _answers(
+    task: Task,
+    is_scored: np.ndarray,
+    base: np.ndarray,
+    source: np.ndarray | None = None,
+    node: Node | tuple[Node, ...] | None = None,
+    edge: Edge | None = None,
+) -> np.ndarray:
+    """The program's answers, where it gives one: a tie of several classes is none."""
+    model = task.high_level
+    answers = np.array(model.targets(base, source, node, edge))
+    if model.is_categorical:
+        is_scored = is_scored & ~np.asarray(model.has_tie(base, source, node, edge))
+    answers[~is_scored] = unscored(answers.dtype)
+    return answers
 
 
 def held_out_pairs(
@@ -186,45 +282,58 @@ def shares_right(
     atol: float,
     first_scored: int = 1,
 ) -> Float[Array, " runs"]:
-    """Shares of right outputs: the plain run's, then each interchange's. May be traced.
+    """Shares of right outputs, run by run. May be traced.
 
     Args:
         model: the model.
         questions: what it is asked.
-        layers: for each interchange the first layer that it changes (`Examination.layers`).
+        layers: for each run with nodes interchanged the first layer that it changes
+            (`Examination.layers`).
         atol: a regression output this close to its target counts as right.
         first_scored: the first position that counts.
     """
-    n_components = questions.targets.shape[1] - 1
-    batch, n_pos = questions.base.shape[1:]
-    first_used = first_position_used(first_scored)
+    batch = questions.base.shape[1]
+    # Edges are cut at every position.
+    first_used = 0 if len(questions.cuts) else first_position_used(first_scored)
 
-    def count(logits: Array, targets: Array, is_real: Array) -> Array:
-        right = is_right(logits, targets[:, first_used:], atol)[:, first_scored - n_pos :]
-        return (right & is_real[:, None]).sum()
+    def count(logits: Array, targets: Array) -> Array:
+        right = is_right(logits, targets[:, first_used:], atol)
+        return (right & is_scored(targets)[:, first_used:]).sum()
 
-    def count_chunk(chunk: tuple[Array, ...]) -> Array:
-        base, source, targets, is_real = chunk
+    def count_chunk(chunk: tuple[Array, ...]) -> tuple[Array, Array]:
+        base, source, targets = chunk
         clean, other = run(model, base, first_used), run(model, source, first_used)
-        counts = [count(clean.logits, targets[0], is_real)]
+        counts = [count(clean.logits, targets[0])]
         counts += [counts[0]] * len(layers)
         for layer in sorted(set(layers)):
             here = [i for i, first in enumerate(layers) if first == layer]
 
-            def count_one(i: Array, layer: int = layer) -> Array:
-                mask = jnp.broadcast_to(questions.masks[i], (batch, *questions.masks.shape[1:]))
-                logits = run_interchanged(model, clean.streams[layer], other.values, mask, layer)
-                wanted = targets[jnp.where(i < n_components, i + 1, 0)]
-                return count(logits, wanted, is_real)
+            def count_nodes(i: Array, layer: int = layer) -> Array:
+                mask = jnp.broadcast_to(questions.nodes[i], (batch, *questions.nodes.shape[1:]))
+                stream, is_real = clean.streams[layer], clean.is_real
+                logits = run_interchanged(model, stream, other.values, mask, layer, is_real)
+                return count(logits, targets[1 + i])
 
-            for i, found in zip(here, jax.lax.map(count_one, jnp.asarray(here)), strict=True):
+            for i, found in zip(here, jax.lax.map(count_nodes, jnp.asarray(here)), strict=True):
                 counts[1 + i] = found
-        return jnp.stack(counts)
+        counts = jnp.stack(counts)
+        if len(questions.cuts):
+            others = written(model, source, other.values)
 
-    parts = (questions.base, questions.source, questions.targets, questions.is_real)
-    counts = jax.lax.map(count_chunk, parts).sum(axis=0)
-    scored = questions.is_real.sum() * (n_pos - first_scored)
-    return counts.astype(jnp.float32) / scored.astype(jnp.float32)
+            def count_edges(given: tuple[Array, Array]) -> Array:
+                cut, wanted = given
+                cuts = jnp.broadcast_to(cut, (batch, *cut.shape))
+                return count(run_with_cut_edges(model, base, others, cuts), wanted)
+
+            runs = (questions.cuts, targets[len(counts) :])
+            counts = jnp.concatenate([counts, jax.lax.map(count_edges, runs)])
+        return counts, is_scored(targets).sum(axis=(1, 2))
+
+    parts = (questions.base, questions.source, questions.targets)
+    counts, scored = jax.lax.map(count_chunk, parts)
+    shares = counts.sum(axis=0).astype(jnp.float32) / scored.sum(axis=0).astype(jnp.float32)
+    # Where no answer counts, none is wrong.
+    return jnp.where(scored.sum(axis=0) > 0, shares, 1.0)
 
 
 _jitted_shares = jax.jit(shares_right, static_argnames=("layers", "atol", "first_scored"))

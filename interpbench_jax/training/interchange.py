@@ -20,6 +20,7 @@ from interpbench_jax.axes import (
     HeadValues,
     HiddenStream,
     Logits,
+    RealPositions,
     Stream,
     Tokens,
     WriterOutputs,
@@ -55,11 +56,13 @@ class Run(NamedTuple):
         logits: `[batch, pos, vocab_out]`, at the positions that are used.
         values: what every layer's nodes computed; the last layer's at those positions.
         streams: the residual stream before every layer.
+        is_real: where padding is not; None for a model that knows of none.
     """
 
     logits: Logits
     values: tuple[LayerValues, ...]
     streams: tuple[Stream, ...]
+    is_real: RealPositions | None
 
 
 def first_position_used(first_scored: int) -> int:
@@ -80,17 +83,17 @@ def run(model: Transformer, tokens: Tokens, first_used: int = 0) -> Run:
             logits are computed from there on.
     """
     embed, pos_embed = model.embed_tokens(tokens)
-    stream = embed + pos_embed
+    stream, is_real = embed + pos_embed, model.real_positions(tokens)
     values, streams = [], []
     for layer, block in enumerate(model.blocks):
         streams.append(stream)
         used = stream[first_used:] if layer == len(model.blocks) - 1 else stream
-        heads = block.attn.attend(used[None], stream[None], stream[None])
+        heads = block.attn.attend(used[None], stream[None], stream[None], is_real)
         stream = used + block.attn.write(heads)
         hidden = block.mlp.hidden(stream)
         stream = stream + block.mlp.write(hidden)
         values.append(LayerValues(heads, hidden))
-    return Run(model.read_output(stream), tuple(values), tuple(streams))
+    return Run(model.read_output(stream), tuple(values), tuple(streams), is_real)
 
 
 def run_interchanged(
@@ -99,6 +102,7 @@ def run_interchanged(
     values: tuple[LayerValues, ...],
     mask: NodeMask,
     first_layer: int = 0,
+    is_real: RealPositions | None = None,
 ) -> Float[Array, "batch used_pos vocab_out"]:
     """Logits of a run in which the chosen nodes have the given values.
 
@@ -109,13 +113,14 @@ def run_interchanged(
             computed at the positions that it has there.
         mask: per example, the nodes that take those values.
         first_layer: layers before it are not run; nothing may be chosen in them.
+        is_real: where the base inputs are not padding, as `Run.is_real`.
     """
     chosen = mask.transpose(1, 2, 0)
     first_used = stream.shape[0] - values[-1].heads.shape[0]
     for layer in range(first_layer, len(values)):
         block, given, replaced = model.blocks[layer], values[layer], chosen[layer]
         used = stream[first_used:] if layer == len(values) - 1 else stream
-        heads = block.attn.attend(used[None], stream[None], stream[None])
+        heads = block.attn.attend(used[None], stream[None], stream[None], is_real)
         heads = jnp.where(replaced[None, :-1, None, :], given.heads, heads)
         stream = used + block.attn.write(heads)
         hidden = block.mlp.hidden(stream)
@@ -155,7 +160,7 @@ def run_with_cut_edges(
     heads = model.config.n_heads
     chosen = cut.transpose(1, 2, 0).astype(others.dtype)
     embedded = jnp.stack(model.embed_tokens(tokens))
-    stream = embedded.sum(axis=0)
+    stream, is_real = embedded.sum(axis=0), model.real_positions(tokens)
     gaps = [others[:2] - embedded]
 
     def read(first: int, count: int) -> HeadStreams:
@@ -173,7 +178,7 @@ def run_with_cut_edges(
     for layer, block in enumerate(model.blocks):
         reader, writer = layer * (3 * heads + 1), 2 + layer * (heads + 1)
         q_input, k_input, v_input = jnp.split(read(reader, 3 * heads), 3)
-        results = block.attn(q_input, k_input, v_input)
+        results = block.attn(q_input, k_input, v_input, is_real)
         stream = stream + results.sum(axis=0) + block.attn.b_O[...][None, :, None]
         gaps.append(others[writer : writer + heads] - results)
         output = block.mlp(read(reader + 3 * heads, 1)[0])

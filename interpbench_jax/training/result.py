@@ -23,10 +23,13 @@ class EpochRecord:
         seed: the model's.
         epoch: counted from 1.
         losses: mean over the epoch's steps, each before its step: `interchange`, `strict`,
-            `behavior`.
+            `behavior`, `edges`.
         accuracy: share of right outputs on held-out inputs.
         iia: the lowest interchange intervention accuracy of a component.
+        joint: the lowest of a set of components that are interchanged together.
         strict: the lowest strict accuracy of a node outside the circuit.
+        edges: the lowest accuracy with an edge of the program, or all edges outside the circuit,
+            taken from the source.
         training_seconds: of the epoch, for all models that were trained together.
         validation_seconds: of judging them.
     """
@@ -37,14 +40,16 @@ class EpochRecord:
     losses: Mapping[str, float]
     accuracy: float
     iia: float
+    joint: float
     strict: float
+    edges: float
     training_seconds: float
     validation_seconds: float
 
     @property
     def lowest(self) -> float:
-        """The lowest of the three accuracies."""
-        return min(self.accuracy, self.iia, self.strict)
+        """The lowest of the accuracies."""
+        return min(self.accuracy, self.iia, self.joint, self.strict, self.edges)
 
     def to_json(self) -> str:
         """One line of JSON; a loss that left the numbers is null."""

@@ -253,7 +253,8 @@ def stack_tasks(
     for task in tasks:
         # A regression has one output and another loss, so it never shares a stack with classes.
         classes = 1 if task.config.is_regression else 2
-        shape = dataclasses.replace(task.config, d_vocab=1, d_vocab_out=classes)
+        shape = dataclasses.replace(task.config, d_vocab=1, d_vocab_out=classes, pad_token=None)
+        padding = (task.has_padding, task.config.pad_token)
         chosen = recipe or task.recipe
         if chosen.d_mlp is not None:
             raise ValueError(
@@ -263,7 +264,7 @@ def stack_tasks(
         # Stacked tasks are trained on equally many inputs: an epoch is as long as it is alone.
         n_inputs = tuple(n_training_inputs(task, stage) for stage in chosen.stages)
         scored = (task.first_scored, task.loss_weights)
-        groups.setdefault((shape, chosen, n_inputs, scored), []).append(task)
+        groups.setdefault((shape, padding, chosen, n_inputs, scored), []).append(task)
     return tuple(
         Stack(tuple(group), tuple(seeds), recipe or group[0].recipe) for group in groups.values()
     )

@@ -290,7 +290,9 @@ def _record(
         losses={name: float(loss[model].mean()) for name, loss in losses._asdict().items()},
         accuracy=found.accuracy,
         iia=found.lowest_iia,
+        joint=found.lowest_joint,
         strict=found.lowest_strict,
+        edges=min(found.lowest_edge, found.outside_edges),
         training_seconds=seconds[0],
         validation_seconds=seconds[1],
     )

@@ -208,7 +208,7 @@ class IoiTask(Task):
         *,
         split: Split | None = None,
         unique: bool = False,
-        variable_length: bool = False,
+        variable_length: bool | None = None,
         counterfactual: str | None = None,
     ) -> Pairs:
         check_count(n)
