@@ -9,9 +9,9 @@ one head of the second layer, and that head feeds the output. The other seven he
 MLP must have no effect. Training makes a transformer that computes the task just so.
 
 Then every edge of the model is patched alone, and the effects are scored against the circuit: an
-area of 1 means that every edge of the circuit has a larger effect than every other edge. That is
-what `head-no-embed` shows. The other universes contain the edges by which the head reads its
-position, and resampling cannot see those: both inputs of a pair have the same positions.
+area of 1 means that every edge of the circuit has a larger effect than every other edge. The edges
+by which the head reads its position are left out: both inputs of a pair have the same positions,
+so that resampling cannot see them.
 """
 
 import interpbench_jax as ib
@@ -39,7 +39,7 @@ TASK = RaspTask(
 def main() -> None:
     """Train, sweep, score, print."""
     print(f"{TASK.description}\n\n{TASK.program}\n\nThe circuit:")
-    for edge in sorted(map(str, TASK.circuit.in_universe("head"))):
+    for edge in sorted(map(str, TASK.complete_circuit.in_universe("head"))):
         print(f"  {edge}")
 
     trained = train(TASK, seeds=2, progress=report)
@@ -53,7 +53,7 @@ def main() -> None:
     pairs = TASK.sample(1_000, seed=0, split="test")
     result = ib.sweep_edges(case.model, pairs.input_ids, pairs.corrupted_input_ids)
     print(f"\nROC-AUC of the effects of {len(result.effects)} edges against the circuit:")
-    for universe, area in ib.edge_auc_by_universe(result.effects, TASK.circuit).items():
+    for universe, area in ib.edge_auc_by_universe(result.effects, TASK.complete_circuit).items():
         print(f"  {universe:<14} {area:.3f}")
 
 

@@ -18,10 +18,7 @@ if TYPE_CHECKING:
     from interpbench_jax.certificates import Certificate as Certificate
     from interpbench_jax.certificates import read_certificate as read_certificate
     from interpbench_jax.certificates.measure import certify as certify
-    from interpbench_jax.circuit import UNIVERSES as UNIVERSES
     from interpbench_jax.circuit import Circuit as Circuit
-    from interpbench_jax.circuit import Universe as Universe
-    from interpbench_jax.circuit import universe as universe
     from interpbench_jax.config import TransformerConfig as TransformerConfig
     from interpbench_jax.discovery import METHODS as METHODS
     from interpbench_jax.discovery import DiscoveryData as DiscoveryData
@@ -76,6 +73,9 @@ if TYPE_CHECKING:
     from interpbench_jax.sweeps import sweep_mesh as sweep_mesh
     from interpbench_jax.sweeps import sweep_neurons as sweep_neurons
     from interpbench_jax.sweeps import sweep_nodes as sweep_nodes
+    from interpbench_jax.universes import UNIVERSES as UNIVERSES
+    from interpbench_jax.universes import Universe as Universe
+    from interpbench_jax.universes import universe as universe
 
 _HOMES = {
     "interpbench_dataset.arrays": ("to_jax",),

@@ -21,7 +21,7 @@ from interpbench_jax.weights import (
 )
 
 if TYPE_CHECKING:
-    from interpbench_jax.cases import Pairs, Seed, Split, Task
+    from interpbench_jax.cases import Pairs, Seed, Split, Task, TruthName
     from interpbench_jax.high_level import HighLevelModel
     from interpbench_jax.model import Transformer
     from interpbench_jax.rasp import Value
@@ -117,6 +117,22 @@ class Case:
                 f"{sorted(task.token_ids)}, got {sorted(self.vocab)}."
             )
         return task
+
+    def truth(self, name: "TruthName" = "complete") -> Circuit:
+        """A circuit to score against.
+
+        Args:
+            name: `"complete"`: the circuit of the case's files, which for our models is
+                `task.complete_circuit`; `"upstream"`: the one that InterpBench lists.
+
+        Raises:
+            ValueError: if it is not known, or there is no truth of that name.
+        """
+        if name != "complete":
+            return self.task.truth(name)
+        if self.circuit is None:
+            raise ValueError(f"Expected a case whose circuit is known, got {self.case_id!r}.")
+        return self.circuit
 
     @property
     def high_level(self) -> "HighLevelModel":

@@ -1,41 +1,26 @@
-"""Circuits and the edge universes they are scored in.
-
-A *fine* edge goes from one writer to one reader of the residual stream (`sites.writers`,
-`sites.readers`). Every universe is a grouping of the fine edges, so a score, a mask or a
-circuit moves to a coarser universe by one rule.
-"""
+"""Circuits: the edges that matter in a model, and what scores may see of them."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal, get_args
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from interpbench_jax.extras import needs_extra
 from interpbench_jax.jsontext import check_format, parse_json_object
 from interpbench_jax.masks import edge_mask
-from interpbench_jax.sites import (
-    Edge,
-    Kind,
-    Node,
-    n_writers_before,
-    parse_node,
-    readers,
-    writers,
-)
+from interpbench_jax.sites import Edge, Kind, Node, n_writers_before, parse_node
+from interpbench_jax.universes import HEAD_INPUTS, UniverseName, promote_reader, universe
 
 if TYPE_CHECKING:
     import networkx
 
-UniverseName = Literal["qkv", "qkv-merged", "head", "head-no-embed"]
-UNIVERSES: tuple[UniverseName, ...] = get_args(UniverseName)
+TruthValue = Literal["in", "out", "constant"]
 
 _FORMAT = "interpbench-circuit"
 _EMBEDDINGS = (Kind.EMBED, Kind.POS_EMBED)
-_HEAD_INPUTS = (Kind.Q_INPUT, Kind.K_INPUT, Kind.V_INPUT)
 # Upstream's naming also lists the wiring inside a component; it carries no choice.
 _INSIDE = {
     (Kind.Q_INPUT, Kind.Q),
@@ -46,103 +31,6 @@ _INSIDE = {
     (Kind.V, Kind.HEAD),
     (Kind.MLP_IN, Kind.MLP_OUT),
 }
-
-
-@dataclass(frozen=True)
-class Universe:
-    """The edges that a method may choose among, for one model shape.
-
-    Attributes:
-        name: `"qkv"`: fine edges. `"qkv-merged"`: the two embeddings are one writer, as in
-            auto-circuit. `"head"`: also, the q, k and v readers are their head and an MLP's
-            input is the MLP; no edge from the embedding to the output; this is what
-            InterpBench's own evaluation scores. `"head-no-embed"`: `"head"` less every edge
-            from the embedding.
-        n_layers: layers of the model.
-        n_heads: heads per layer.
-        members: each edge of the universe, in order (by reader, then writer), with the fine
-            edges that it stands for.
-    """
-
-    name: UniverseName
-    n_layers: int
-    n_heads: int
-    members: Mapping[Edge, tuple[Edge, ...]] = field(repr=False, compare=False)
-
-    @cached_property
-    def edges(self) -> tuple[Edge, ...]:
-        """Every edge, ordered by reader, then writer."""
-        return tuple(self.members)
-
-    @cached_property
-    def sources(self) -> tuple[Node, ...]:
-        """The nodes that can be replaced: every source of an edge, in forward order."""
-        order = {
-            _promote_writer(self.name, writer): None
-            for writer in writers(self.n_layers, self.n_heads)
-        }
-        present = {edge.src for edge in self.edges}
-        return tuple(node for node in order if node in present)
-
-    @cached_property
-    def nodes(self) -> tuple[Node, ...]:
-        """Every end of an edge: the sources first, then what only reads."""
-        ends = (edge.dst for edge in self.edges)
-        return tuple(dict.fromkeys((*self.sources, *ends)))
-
-    def fine_edges_of(self, source: Node) -> tuple[Edge, ...]:
-        """The fine edges by which `source` acts: cutting them all replaces the node.
-
-        Raises:
-            ValueError: if `source` is not a source of this universe.
-        """
-        if source not in self.sources:
-            raise ValueError(
-                f"Expected one of the {len(self.sources)} sources of universe "
-                f"{self.name!r}, got {source}; see `Universe.sources`."
-            )
-        return tuple(
-            edge
-            for edge in universe("qkv", self.n_layers, self.n_heads).edges
-            if _promote_writer(self.name, edge.src) == source
-        )
-
-    def groups_of(self, finer: "Universe") -> tuple[tuple[int, ...], ...]:
-        """For each edge here, the indices into `finer.edges` that it gathers.
-
-        Raises:
-            ValueError: if `finer` is not a refinement of this universe.
-        """
-        index = {fine: i for i, edge in enumerate(finer.edges) for fine in finer.members[edge]}
-        groups = []
-        for edge, fine_edges in self.members.items():
-            group = sorted({index[fine] for fine in fine_edges if fine in index})
-            gathered = {fine for i in group for fine in finer.members[finer.edges[i]]}
-            if gathered != set(fine_edges):
-                raise ValueError(
-                    f"Expected a universe finer than {self.name!r}, got {finer.name!r}: "
-                    f"it does not resolve {edge}."
-                )
-            groups.append(tuple(group))
-        return tuple(groups)
-
-
-@lru_cache(maxsize=256)
-def universe(name: UniverseName, n_layers: int, n_heads: int) -> Universe:
-    """The universe `name` of a model with `n_layers` layers of `n_heads` heads.
-
-    Raises:
-        ValueError: if there is no universe of that name.
-    """
-    if name not in UNIVERSES:
-        raise ValueError(f"Expected a universe out of {', '.join(UNIVERSES)}; got {name!r}.")
-    members: dict[Edge, list[Edge]] = {}
-    for fine in _fine_edges(n_layers, n_heads):
-        edge = _promote(name, fine)
-        if edge is not None:
-            members.setdefault(edge, []).append(fine)
-    frozen = MappingProxyType({edge: tuple(fine) for edge, fine in members.items()})
-    return Universe(name, n_layers, n_heads, frozen)
 
 
 @dataclass(frozen=True)
@@ -194,7 +82,7 @@ class Circuit:
         output = Node(Kind.RESID_POST, self.n_layers - 1)
         if not given or any(edge.dst == output for edge in given):
             return frozenset(given)
-        written = {_promote_reader("head", edge.dst) for edge in given}
+        written = {promote_reader("head", edge.dst) for edge in given}
         sinks = written - {edge.src for edge in given}
         return frozenset(given | {Edge(sink, output) for sink in sinks})
 
@@ -213,6 +101,22 @@ class Circuit:
         What such an edge gathers besides, and the circuit lacks, does not count.
         """
         return self.in_universe(name) - self._gather(name, self.varying_fine_edges)
+
+    def edge_truths(self, name: UniverseName) -> dict[Edge, TruthValue]:
+        """What the circuit says of every edge of a universe, in its order.
+
+        `"in"`: it matters. `"out"`: it does not. `"constant"`: the circuit has it, but it carries
+        nothing that differs between the two inputs of a pair, so that no score can see it.
+        """
+        own, constant = self.in_universe(name), self.constant_in(name)
+        edges = universe(name, self.n_layers, self.n_heads).edges
+        return {edge: _truth(edge in own, edge in constant) for edge in edges}
+
+    def node_truths(self, name: UniverseName) -> dict[Node, TruthValue]:
+        """What the circuit says of every source of a universe, in its order; as `edge_truths`."""
+        own, constant = self.nodes_in(name), self.constant_nodes_in(name)
+        nodes = universe(name, self.n_layers, self.n_heads).sources
+        return {node: _truth(node in own, node in constant) for node in nodes}
 
     def nodes_in(self, name: UniverseName) -> frozenset[Node]:
         """Both ends of every circuit edge of a universe."""
@@ -328,7 +232,7 @@ class Circuit:
             case Kind.Q_INPUT | Kind.K_INPUT | Kind.V_INPUT | Kind.MLP_IN:
                 return (node,)
             case Kind.HEAD:
-                return tuple(Node(kind, node.layer, node.head) for kind in _HEAD_INPUTS)
+                return tuple(Node(kind, node.layer, node.head) for kind in HEAD_INPUTS)
             case Kind.MLP_OUT:
                 return (Node(Kind.MLP_IN, node.layer),)
             case Kind.RESID_POST:
@@ -349,6 +253,12 @@ class Circuit:
                 f"Expected nodes of a model with {self.n_layers} layers of {self.n_heads} heads, "
                 f"got {node}; the circuit was probably made for another model."
             )
+
+
+def _truth(is_own: bool, is_constant: bool) -> TruthValue:
+    if is_constant:
+        return "constant"
+    return "in" if is_own else "out"
 
 
 def _ends(edges: Iterable[Edge]) -> frozenset[Node]:
@@ -373,38 +283,6 @@ def _comes_before(writer: Node, reader: Node, n_heads: int) -> bool:
     position = 2 + (writer.layer or 0) * (n_heads + 1)
     position += n_heads if writer.head is None else writer.head
     return position < n_writers_before(reader, n_heads)
-
-
-def _fine_edges(n_layers: int, n_heads: int) -> Iterator[Edge]:
-    sources = writers(n_layers, n_heads)
-    for reader in readers(n_layers, n_heads):
-        for writer in sources[: n_writers_before(reader, n_heads)]:
-            yield Edge(writer, reader)
-
-
-def _promote(name: UniverseName, fine: Edge) -> Edge | None:
-    """The edge of a universe that a fine edge belongs to, or None where it has none."""
-    coarse = name in ("head", "head-no-embed")
-    if coarse and fine.src.kind in _EMBEDDINGS:
-        if name == "head-no-embed" or fine.dst.kind is Kind.RESID_POST:
-            return None
-    return Edge(_promote_writer(name, fine.src), _promote_reader(name, fine.dst))
-
-
-def _promote_writer(name: UniverseName, writer: Node) -> Node:
-    if name != "qkv" and writer.kind in _EMBEDDINGS:
-        return Node(Kind.RESID_PRE, 0)
-    return writer
-
-
-def _promote_reader(name: UniverseName, reader: Node) -> Node:
-    if name not in ("head", "head-no-embed"):
-        return reader
-    if reader.kind in _HEAD_INPUTS:
-        return Node(Kind.HEAD, reader.layer, reader.head)
-    if reader.kind is Kind.MLP_IN:
-        return Node(Kind.MLP_OUT, reader.layer)
-    return reader
 
 
 def _expand_writer(node: Node, edge: Edge) -> tuple[Node, ...]:

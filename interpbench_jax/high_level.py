@@ -133,20 +133,20 @@ class HighLevelModel(ABC):
         outputs = self(tokens, source_tokens, node, edge)
         return classify(outputs) if self.is_categorical else outputs[..., 0]
 
-    def has_tie(
+    def is_mixed(
         self,
         tokens: Inputs,
         source_tokens: Sources | None = None,
         node: Chosen | None = None,
         edge: ChosenEdges | None = None,
     ) -> Bool[Array, "batch pos"]:
-        """Whether several classes have the largest entry; arguments as for a call.
+        """Where the output is several classes at once, so that none of them is right.
 
-        `targets` gives the smallest of them, by convention. A row of zeros is no tie.
+        By default where several have the largest entry, of which `targets` gives the smallest.
+        Arguments as for a call.
         """
         rows = self(tokens, source_tokens, node, edge)
-        largest = rows.max(axis=-1, keepdims=True)
-        return ((rows >= largest - MARGIN).sum(axis=-1) > 1) & (largest[..., 0] > MARGIN)
+        return (rows >= rows.max(axis=-1, keepdims=True) - MARGIN).sum(axis=-1) > 1
 
     def class_shares(
         self,

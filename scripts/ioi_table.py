@@ -13,8 +13,9 @@ from collections.abc import Iterator
 
 import interpbench_jax as ib
 from interpbench_jax.cases import IoiTask
-from interpbench_jax.circuit import UNIVERSES, Circuit
+from interpbench_jax.circuit import Circuit
 from interpbench_jax.discovery import Scores
+from interpbench_jax.universes import UNIVERSES
 
 UNIVERSE = "qkv-merged"
 # Mueller et al. 2025 (arXiv:2504.13151): AUROC of edges, IOI of InterpBench.

@@ -27,7 +27,7 @@ from interpbench_jax.bench.paper import (
     published_areas,
 )
 from interpbench_jax.cases import RASP_CASES
-from interpbench_jax.certificates import read_certificate
+from interpbench_jax.certificates import BARS, read_certificate
 from interpbench_jax.loading import load_case
 from interpbench_jax.report.grids import number
 from interpbench_jax.scores import PAPER_THRESHOLDS
@@ -73,7 +73,10 @@ def measure(
         if far:
             edges = read_certificate(packaged_folder() / model_path(case_id)).edges
             exact = exact_patching(case, pairs)
-            counts = len(edges.silent), len(edges.unexpected)
+            counts = (
+                len(edges.silent("head", "effect", BARS.outside)),
+                len(edges.unexpected("head", "effect", BARS.outside)),
+            )
             explained += [Explanation(cell, *exact, *counts) for cell in far]
         cells += own
     return cells, explained

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interpbench_jax.circuit import UNIVERSES, Circuit, Universe, UniverseName, universe
+from interpbench_jax.circuit import Circuit
 from interpbench_jax.masks import edge_indices, edge_mask
 from interpbench_jax.sites import Edge, Kind, Node, parse_edge, parse_node, readers, writers
+from interpbench_jax.universes import UNIVERSES, Universe, UniverseName, universe
 from tests.fixtures import CASE_IDS, ORACLES, UPSTREAM, read_upstream_case, requires_upstream
 
 SHAPES = [(1, 1), (1, 3), (2, 2), (2, 4), (3, 2)]

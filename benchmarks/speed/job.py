@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from interpbench_jax.circuit import UniverseName
+    from interpbench_jax.universes import UniverseName
 
 ConfigValue = str | int | float | bool | None
 

@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 
 from benchmarks.speed.job import Job
-from interpbench_jax.circuit import UniverseName, universe
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.inputs import uniform_pairs
 from interpbench_jax.loading import load_case
+from interpbench_jax.universes import UniverseName, universe
 from interpbench_jax.weights import weight_shapes
 
 _POSITIONS = 10

@@ -172,10 +172,9 @@ def _case_table(rows: Sequence[Mapping[str, object]]) -> str:
     lines = []
     for row in rows:
         output = f"{row['d_vocab_out']} classes" if row["is_categorical"] else "a number"
-        circuit, complete = row["n_circuit_edges"], row["n_complete_circuit_edges"]
-        edges = f"{circuit} / {row['n_edges']}"
-        if complete != circuit:
-            edges = f"{circuit} ({complete}) / {row['n_edges']}"
+        edges = f"{row['n_complete_circuit_edges']} / {row['n_edges']}"
+        if row["n_constant_edges"]:
+            edges += f" ({row['n_constant_edges']} constant)"
         cells = [row["case_id"], row["task_description"], row["tier"], output, row["attention"]]
         cells += [row["max_seq_len"], row["d_vocab"], edges, row["n_rows"]]
         lines.append([str(cell) for cell in (*cells, row["n_distinct_inputs"])])

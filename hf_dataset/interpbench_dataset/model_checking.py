@@ -74,11 +74,15 @@ def _differences(case: Case, task: Task) -> Iterator[str]:
             yield f"Expected {field.name} to be {declared!r} as the task declares, got {found!r}"
     if case.vocab != task.tokens:
         yield f"Expected the task's tokens {task.tokens}, got {case.vocab}"
-    right = set(task.circuit.edges)
-    given = set(() if case.circuit is None else case.circuit.edges)
-    if right != given:
-        lacking, more = (sorted(map(str, edges)) for edges in (right - given, given - right))
-        yield f"Expected the task's circuit as the task lists it; lacking: {lacking}, more: {more}"
+    for what in ("edges", "constant"):
+        right = set(getattr(task.complete_circuit, what))
+        given = set(() if case.circuit is None else getattr(case.circuit, what))
+        if right != given:
+            lacking, more = (sorted(map(str, edges)) for edges in (right - given, given - right))
+            yield (
+                f"Expected the task's complete circuit; of its {what}, lacking: {lacking}, more: "
+                f"{more}"
+            )
 
 
 def _check_certificate(folder: Path, case_id: str) -> Iterator[Problem]:

@@ -103,6 +103,7 @@ CASES = TableSchema(
         Column("attention", "string", "'causal' or 'bidirectional'"),
         Column("min_seq_len", "int32", "positions of the shortest input, BOS counted"),
         Column("max_seq_len", "int32", "positions of the longest input, BOS counted"),
+        Column("varies_length", "bool", "whether rows have every length, and are padded"),
         Column("n_layers", "int32", "layers of the model"),
         Column("n_heads", "int32", "attention heads per layer"),
         Column("d_model", "int32", "width of the residual stream"),
@@ -111,11 +112,20 @@ CASES = TableSchema(
         Column("d_vocab", "int32", "tokens, BOS and PAD included"),
         Column("d_vocab_out", "int32", "outputs per position: classes, or 1 for a regression"),
         Column("n_edges", "int32", "edges of the universe 'head'"),
-        Column("n_circuit_edges", "int32", "edges of the scored circuit in the universe 'head'"),
         Column(
             "n_complete_circuit_edges",
             "int32",
-            "edges of the complete circuit in the universe 'head'",
+            "edges of the complete circuit in the universe 'head', constant ones among them",
+        ),
+        Column(
+            "n_constant_edges",
+            "int32",
+            "those that carry the same in both inputs of every pair, which scores leave out",
+        ),
+        Column(
+            "n_upstream_circuit_edges",
+            "int32",
+            "edges of the circuit that InterpBench scores in the universe 'head'",
         ),
         Column("nodes_not_in_circuit", "string", "nodes that must have no effect", is_list=True),
         Column(
@@ -134,14 +144,20 @@ CASES = TableSchema(
 CIRCUITS = TableSchema(
     CIRCUITS_CONFIG,
     "circuits.parquet",
-    "One row per case, edge universe and edge: whether the edge is in the circuit.",
+    "One row per case, edge universe and edge: what the truth says of the edge.",
     (
         Column("case_id", "string", "the case"),
         Column("universe", "string", "'qkv', 'qkv-merged', 'head' or 'head-no-embed'"),
         Column("src", "string", "node that writes, by its TransformerLens hook name"),
         Column("dst", "string", "node that reads, by its TransformerLens hook name"),
-        Column("in_circuit", "bool", "whether InterpBench's evaluation counts the edge as true"),
-        Column("in_complete_circuit", "bool", "whether the program needs the edge"),
+        Column(
+            "truth",
+            "string",
+            "'in': the program uses the edge; 'out': it does not; 'constant': it does, for what is "
+            "the same in both inputs of every pair, so that scores leave the edge out",
+        ),
+        Column("in_complete_circuit", "bool", "whether the program uses the edge at all"),
+        Column("in_upstream_circuit", "bool", "whether InterpBench counts the edge as true"),
     ),
 )
 

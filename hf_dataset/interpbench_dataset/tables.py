@@ -21,7 +21,7 @@ from interpbench_dataset.schema import (
 )
 from interpbench_jax.cases import CASES as TASKS
 from interpbench_jax.cases import IoiTask, Pairs, Task
-from interpbench_jax.circuit import UNIVERSES, Circuit, universe
+from interpbench_jax.universes import UNIVERSES, universe
 
 Progress = Callable[[str], None]
 
@@ -127,10 +127,12 @@ def describe_task(task: Task, pairs: Pairs) -> dict[str, object]:
         "attention": config.attention_dir,
         "min_seq_len": task.min_seq_len,
         "max_seq_len": task.max_seq_len,
+        "varies_length": task.has_padding,
         **shape,
         "n_edges": len(edges),
-        "n_circuit_edges": len(task.circuit.in_universe("head")),
         "n_complete_circuit_edges": len(task.complete_circuit.in_universe("head")),
+        "n_constant_edges": len(task.complete_circuit.constant_in("head")),
+        "n_upstream_circuit_edges": len(task.upstream_circuit.in_universe("head")),
         "nodes_not_in_circuit": [str(node) for node in task.nodes_not_in_circuit],
         "alignment": json.dumps(alignment),
         "transformer_config": json.dumps(json.loads(config.to_json())),
@@ -144,16 +146,13 @@ def describe_task(task: Task, pairs: Pairs) -> dict[str, object]:
 def list_edges(task: Task) -> list[dict[str, object]]:
     """The rows of a case in `circuits`: every edge of every universe, in the universe's order."""
     rows: list[dict[str, object]] = []
-    circuits: dict[str, Circuit] = {
-        "in_circuit": task.circuit,
-        "in_complete_circuit": task.complete_circuit,
-    }
     for name in UNIVERSES:
-        true = {column: circuit.in_universe(name) for column, circuit in circuits.items()}
-        for edge in universe(name, task.config.n_layers, task.config.n_heads).edges:
+        listed = task.upstream_circuit.in_universe(name)
+        for edge, truth in task.complete_circuit.edge_truths(name).items():
             row: dict[str, object] = {"case_id": task.case_id, "universe": name}
             row |= {"src": str(edge.src), "dst": str(edge.dst)}
-            rows.append(row | {column: edge in edges for column, edges in true.items()})
+            row |= {"truth": truth, "in_complete_circuit": truth != "out"}
+            rows.append(row | {"in_upstream_circuit": edge in listed})
     return rows
 
 

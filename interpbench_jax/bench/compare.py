@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from interpbench_jax.bench.problems import list_some
-from interpbench_jax.circuit import UniverseName
 from interpbench_jax.report.bench import RANKED, comparisons_grid
 from interpbench_jax.report.grids import Grid, number
 from interpbench_jax.report.rows import Level, ResultRow, case_order
 from interpbench_jax.statistics import Comparison, adjust, compare
+from interpbench_jax.universes import UniverseName
 
 # What should be the same where only the code under test changed.
 _FACTS = (

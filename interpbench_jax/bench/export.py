@@ -7,8 +7,8 @@ from pathlib import Path
 
 from interpbench_jax.bench.submission import FORMAT
 from interpbench_jax.bench.table import read_results, read_scores
-from interpbench_jax.circuit import UniverseName
 from interpbench_jax.report.rows import Level, ResultRow, ScoreRow
+from interpbench_jax.universes import UniverseName
 
 # What `scores.parquet` has the items of.
 _UNIVERSE: UniverseName = "qkv"

@@ -9,11 +9,9 @@ from interpbench_jax.bench.submission import (
     CaseScores,
     CaseTruth,
     Submission,
-    item_names,
     read_submission,
 )
 from interpbench_jax.bench.table import RESULTS_FILE, read_results
-from interpbench_jax.circuit import UniverseName, universe
 from interpbench_jax.report.bench import (
     RANKED,
     Entry,
@@ -25,7 +23,8 @@ from interpbench_jax.report.bench import (
 )
 from interpbench_jax.report.grids import Grid, as_markdown
 from interpbench_jax.report.rows import LEVELS, Level, ResultRow
-from interpbench_jax.scores import edge_auc_by_universe, node_auc
+from interpbench_jax.scores import counted_in, edge_auc_by_universe, node_auc, truth_of
+from interpbench_jax.universes import UniverseName, universe
 
 _SHOWN = 3
 
@@ -220,19 +219,17 @@ def _score(method: str, case: CaseScores, truths: Mapping[str, CaseTruth]) -> li
     truth = truths[case.case]
     circuit = truth.circuit
     areas: Mapping[UniverseName, float | None]
-    shape = (circuit.n_layers, circuit.n_heads)
+    nodes = universe(case.universe, circuit.n_layers, circuit.n_heads).sources
     if case.level == "edge":
         areas = edge_auc_by_universe(case.scores, circuit, case.universe)
     else:
-        nodes = universe(case.universe, *shape).sources
-        inside = len(circuit.nodes_in(case.universe) & set(nodes))
-        is_defined = 0 < inside < len(nodes)
+        inside = truth_of(circuit, case.universe, "node").sum()
+        is_defined = 0 < inside < counted_in(circuit, case.universe, "node").sum()
         area = node_auc(nodes, case.scores, circuit, case.universe) if is_defined else None
         areas = {case.universe: area}
     rows = []
     for name, area in areas.items():
-        items = circuit.in_universe(name) if case.level == "edge" else circuit.nodes_in(name)
-        names = item_names(name, case.level, *shape)
+        counts = counted_in(circuit, name, case.level)
         rows.append(
             ResultRow(
                 case=case.case,
@@ -242,8 +239,10 @@ def _score(method: str, case: CaseScores, truths: Mapping[str, CaseTruth]) -> li
                 seed=0,
                 universe=name,
                 level=case.level,
-                n_items=len(names),
-                n_true=len(set(map(str, items)) & set(names)),
+                truth=truth.name,
+                n_items=int(counts.sum()),
+                n_true=int(truth_of(circuit, name, case.level).sum()),
+                n_constant=int((~counts).sum()),
                 roc_auc=area,
                 model_digest=case.model_digest,
             )

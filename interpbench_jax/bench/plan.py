@@ -13,7 +13,7 @@ import numpy as np
 
 from interpbench_jax.bench.tiers import tier_of
 from interpbench_jax.case import Case
-from interpbench_jax.cases import Pairs
+from interpbench_jax.cases import TRUTHS, Pairs, TruthName
 from interpbench_jax.circuit import Circuit
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.discovery import METHODS, AblationName, Method
@@ -33,9 +33,10 @@ class BenchSettings:
     Attributes:
         methods: by name, with their settings.
         ablations: what takes the place of what is cut.
-        seeds: each gives the inputs, `case.sample(n_inputs, seed)`, and, with the case, the seed
-            of whatever a method draws at random.
+        seeds: each gives the inputs, `case.sample(n_inputs, seed, split="test")`, on which no
+            model was trained, and, with the case, the seed of whatever a method draws at random.
         n_inputs: pairs of inputs; None for `Task.bench_inputs`.
+        truth: the circuit that scores are compared with (`Case.truth`).
 
     Raises:
         ValueError: if there is nothing to run, or something is asked for twice or not known.
@@ -45,8 +46,11 @@ class BenchSettings:
     ablations: tuple[AblationName, ...] = ("resample",)
     seeds: tuple[int, ...] = (0,)
     n_inputs: int | None = None
+    truth: TruthName = "complete"
 
     def __post_init__(self) -> None:
+        if self.truth not in TRUTHS:
+            raise ValueError(f"Expected a truth out of {', '.join(TRUTHS)}, got {self.truth!r}.")
         unknown = [name for name in self.ablations if name not in ABLATION_NAMES]
         if unknown:
             raise ValueError(
@@ -150,30 +154,30 @@ class Subject:
 
     Attributes:
         case: the case.
-        circuit: its truth.
+        truth: the name of the truth that it is scored against.
+        circuit: that truth.
         tier: how much its model has to do; empty where its task is not declared.
         model_digest: of the weights.
         circuit_digest: of the truth.
     """
 
     case: Case
+    truth: TruthName
     circuit: Circuit
     tier: str
     model_digest: str
     circuit_digest: str
 
     @classmethod
-    def of(cls, case: Case) -> "Subject":
-        """A loaded case.
+    def of(cls, case: Case, truth: TruthName = "complete") -> "Subject":
+        """A loaded case, to be scored against one of its truths.
 
         Raises:
             ValueError: if its circuit or its task is not known.
         """
-        if case.circuit is None:
-            raise ValueError(f"Expected a case whose circuit is known, got {case.case_id!r}.")
-        truth = case.circuit.to_json().encode()
-        digests = digest_weights(case.weights), _digest(truth)
-        return cls(case, case.circuit, tier_of(case.task), *digests)
+        circuit = case.truth(truth)
+        digests = digest_weights(case.weights), _digest(circuit.to_json().encode())
+        return cls(case, truth, circuit, tier_of(case.task), *digests)
 
 
 def plan_runs(subjects: Sequence[Subject], settings: BenchSettings) -> list[Run]:

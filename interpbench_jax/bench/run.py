@@ -115,7 +115,7 @@ class _Bench:
     """A benchmark under way."""
 
     def __init__(self, cases: Sequence[Case], settings: BenchSettings, folder: Path):
-        self._subjects = {case.case_id: Subject.of(case) for case in cases}
+        self._subjects = {case.case_id: Subject.of(case, settings.truth) for case in cases}
         self._settings = settings
         self._folder = folder
         self.runs = plan_runs(list(self._subjects.values()), settings)
@@ -222,7 +222,7 @@ class _Bench:
                     del self._pairs[other]
             case = self._subjects[run.case].case
             n_inputs = self._settings.n_inputs or case.task.bench_inputs
-            self._pairs[key] = case.sample(n_inputs, seed=run.seed)
+            self._pairs[key] = case.sample(n_inputs, seed=run.seed, split="test")
         return self._pairs[key]
 
     def _estimate(self) -> float | None:

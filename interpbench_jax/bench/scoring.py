@@ -10,11 +10,12 @@ from jaxtyping import Float
 from interpbench_jax.bench.plan import Facts, Subject
 from interpbench_jax.bench.submission import item_names
 from interpbench_jax.cases import Pairs
-from interpbench_jax.circuit import UNIVERSES, Circuit, UniverseName
+from interpbench_jax.circuit import Circuit
 from interpbench_jax.discovery import Scores
 from interpbench_jax.report.rows import LEVELS, Level, ResultRow, ScoreRow
 from interpbench_jax.scores import (
     Curve,
+    counted_in,
     edges_from_nodes,
     kept_curve,
     nodes_from_edges,
@@ -28,6 +29,7 @@ from interpbench_jax.scores import (
     truth_of,
 )
 from interpbench_jax.scores.faithfulness import faithfulness_curve
+from interpbench_jax.universes import UNIVERSES, UniverseName
 
 PAPER_UNIVERSE: UniverseName = "head"
 
@@ -74,8 +76,10 @@ def score_run(facts: Facts, subject: Subject, pairs: Pairs, scores: Scores) -> l
                 seed=facts.run.seed,
                 universe=name,
                 level=level,
+                truth=subject.truth,
                 n_items=rank.n_items,
                 n_true=rank.n_true,
+                n_constant=rank.n_constant,
                 roc_auc=rank.roc_auc,
                 average_precision=rank.average_precision,
                 null_mean=rank.null_mean,
@@ -137,6 +141,10 @@ def score_rows(
 ) -> list[ScoreRow]:
     """The importance of every edge and every node of the finest universe, as rows."""
     run, shape = facts.run, (circuit.n_layers, circuit.n_heads)
+    truths = {
+        "edge": circuit.edge_truths(facts.universe).values(),
+        "node": circuit.node_truths(facts.universe).values(),
+    }
     return [
         ScoreRow(
             case=run.case,
@@ -146,14 +154,11 @@ def score_rows(
             level=level,
             item=item,
             value=float(value),
-            in_circuit=bool(inside),
+            truth=truth,
         )
         for level in LEVELS
-        for item, value, inside in zip(
-            item_names(facts.universe, level, *shape),
-            values[level],
-            truth_of(circuit, facts.universe, level),
-            strict=True,
+        for item, value, truth in zip(
+            item_names(facts.universe, level, *shape), values[level], truths[level], strict=True
         )
     ]
 
@@ -162,7 +167,8 @@ def _choose(
     values: Float[np.ndarray, " items"], circuit: Circuit, name: UniverseName, level: Level
 ) -> _Choice:
     if level == "node":
-        nodes = score_largest(values, truth_of(circuit, name, level))
+        counts = counted_in(circuit, name, level)
+        nodes = score_largest(values[counts], truth_of(circuit, name, level)[counts])
         return _Choice(nodes.precision, nodes.recall, nodes.f1)
     found = structure_scores(values, circuit, name)
     edges = found.edges
@@ -187,7 +193,7 @@ def _faithfulness(
         universe=facts.universe,
         ablation=ablation,
         metric=task.own_metric,
-        targets=pairs.metric_targets if task.own_metric else None,
+        targets=pairs.metric_targets,
         first_scored=task.first_scored,
     )
     return _finite(curve.cpr), _finite(curve.cmd)

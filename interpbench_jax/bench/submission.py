@@ -17,10 +17,11 @@ from jaxtyping import Float64
 
 from interpbench_jax.bench.problems import Problem, at, check_schema, list_some, show
 from interpbench_jax.bench.tiers import tier_of
-from interpbench_jax.cases import CASES
-from interpbench_jax.circuit import UNIVERSES, Circuit, UniverseName, universe
+from interpbench_jax.cases import CASES, TruthName
+from interpbench_jax.circuit import Circuit
 from interpbench_jax.report.rows import LEVELS, Level
 from interpbench_jax.sites import parse_edge, parse_node
+from interpbench_jax.universes import UNIVERSES, UniverseName, universe
 from interpbench_jax.weights import digest_weights
 
 if TYPE_CHECKING:
@@ -40,11 +41,13 @@ class CaseTruth:
     """What a case's scores are checked and scored against.
 
     Attributes:
+        name: of the truth (`Case.truth`).
         circuit: the truth.
         model_digest: SHA-256 of the model's `model.safetensors`.
         tier: how much the model has to do; empty where the task is not declared.
     """
 
+    name: TruthName
     circuit: Circuit
     model_digest: str
     tier: str
@@ -56,11 +59,9 @@ class CaseTruth:
         Raises:
             ValueError: if its circuit is not known.
         """
-        if case.circuit is None:
-            raise ValueError(f"Expected a case whose circuit is known, got {case.case_id!r}.")
         task = CASES.get(case.case_id)
         tier = "" if task is None else tier_of(task)
-        return cls(case.circuit, digest_weights(case.weights), tier)
+        return cls("complete", case.truth(), digest_weights(case.weights), tier)
 
 
 @dataclass(frozen=True)

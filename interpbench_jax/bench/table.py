@@ -15,9 +15,10 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, TypeVar, get_args
 
-from interpbench_jax.circuit import UNIVERSES
+from interpbench_jax.circuit import TruthValue
 from interpbench_jax.extras import needs_extra
 from interpbench_jax.report.rows import LEVELS, ResultRow, ScoreRow
+from interpbench_jax.universes import UNIVERSES
 from interpbench_jax.weights import write_atomically
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ _SHARES = (
 )
 _TEXTS = (
     "tier",
+    "truth",
     "metric",
     "package_version",
     "jax_version",
@@ -53,6 +55,8 @@ _TEXTS = (
     "circuit_digest",
     "data_digest",
 )
+_COUNTS = ("n_items", "n_true", "n_constant", "n_inputs")
+_TRUTH_VALUES: tuple[TruthValue, ...] = get_args(TruthValue)
 _ARROW = {str: "string", int: "int32", float: "double", bool: "bool"}
 Row = TypeVar("Row", ResultRow, ScoreRow)
 
@@ -302,7 +306,7 @@ _RULES: Mapping[type, tuple[Rule, ...]] = {
     ResultRow: (
         *_COMMON,
         ("universe", lambda value: value in UNIVERSES, f"one of {', '.join(UNIVERSES)}"),
-        *((name, _is_count, "an int32 from 0") for name in ("n_items", "n_true", "n_inputs")),
+        *((name, _is_count, "an int32 from 0") for name in _COUNTS),
         *((name, _is_share, "a number from 0 to 1, or None") for name in _SHARES),
         *(
             (name, _is_optional_number, "a finite number, or None")
@@ -317,7 +321,7 @@ _RULES: Mapping[type, tuple[Rule, ...]] = {
         *_COMMON,
         ("item", _is_text, "a text that is not empty"),
         ("value", _is_number, "a number"),
-        ("in_circuit", lambda value: isinstance(value, bool), "a bool"),
+        ("truth", lambda value: value in _TRUTH_VALUES, f"one of {', '.join(_TRUTH_VALUES)}"),
     ),
 }
 

@@ -9,6 +9,7 @@ from interpbench_jax.cases.sequences import SPLITS, Split
 from interpbench_jax.cases.table import CASES, RASP_CASES
 from interpbench_jax.cases.task import Task, Tier
 from interpbench_jax.cases.training_arguments import TrainingArguments
+from interpbench_jax.cases.truth import TRUTHS, TruthName
 
 __all__ = [
     "BOS",
@@ -16,6 +17,7 @@ __all__ = [
     "PAD",
     "RASP_CASES",
     "SPLITS",
+    "TRUTHS",
     "IoiTask",
     "Pairs",
     "RaspTask",
@@ -25,4 +27,5 @@ __all__ = [
     "Task",
     "Tier",
     "TrainingArguments",
+    "TruthName",
 ]

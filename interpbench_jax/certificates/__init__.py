@@ -10,3 +10,6 @@ from interpbench_jax.certificates.parts import CircuitAlone as CircuitAlone
 from interpbench_jax.certificates.parts import EdgeCheck as EdgeCheck
 from interpbench_jax.certificates.parts import EdgeEffect as EdgeEffect
 from interpbench_jax.certificates.parts import NodeEffect as NodeEffect
+from interpbench_jax.certificates.parts import Separation as Separation
+from interpbench_jax.certificates.verdict import BARS as BARS
+from interpbench_jax.certificates.verdict import Bars as Bars

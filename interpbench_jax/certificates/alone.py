@@ -11,9 +11,8 @@ from interpbench_jax.axes import Replacement
 from interpbench_jax.cases import Task
 from interpbench_jax.certificates.parts import CircuitAlone
 from interpbench_jax.certificates.rounding import round_share
-from interpbench_jax.circuit import universe
 from interpbench_jax.interventions import masked_forward, replacement_outputs
-from interpbench_jax.masks import edge_mask
+from interpbench_jax.metrics import is_scored
 from interpbench_jax.model import Transformer
 from interpbench_jax.sites import Kind, Node, readers, writers
 from interpbench_jax.training.evaluation import CHUNK, is_right
@@ -28,16 +27,15 @@ class HeldOut:
     Attributes:
         base: inputs.
         source: as many others.
-        targets: the program's outputs for the bases: classes, or numbers.
+        targets: the program's outputs for the bases, classes or numbers, marked as
+            `metrics.unscored` where none counts.
         atol: a regression output this close to its target counts as right.
-        first_scored: the first position that counts.
     """
 
     base: Int[np.ndarray, "batch pos"]
     source: Int[np.ndarray, "batch pos"]
     targets: Shaped[np.ndarray, "batch pos"]
     atol: float
-    first_scored: int
 
     def first(self, n: int) -> "HeldOut":
         """The first pairs, at most `n`."""
@@ -74,7 +72,7 @@ def measure_alone(model: Transformer, task: Task, pairs: HeldOut) -> tuple[float
     masks = {"nodes": nodes_mask(task), "edges": edges_mask(task)}
     nothing_cut = np.ones_like(masks["nodes"])
     right = dict.fromkeys([f"{level}_{name}" for level in masks for name in _ABLATIONS], 0)
-    whole = 0
+    whole = counted = 0
     for part, n in pairs.chunks():
         resampled = replacement_outputs(model, part.source)
         # Of one shape, so that the masked forward compiles once.
@@ -82,19 +80,23 @@ def measure_alone(model: Transformer, task: Task, pairs: HeldOut) -> tuple[float
             zip(_ABLATIONS, (jnp.broadcast_to(mean, resampled.shape), resampled), strict=True)
         )
 
+        scored = np.asarray(is_scored(part.targets))[:n]
+
         def judge(
-            mask: Float[np.ndarray, "dst src"], replacement: Replacement, part: HeldOut = part
+            mask: Float[np.ndarray, "dst src"],
+            replacement: Replacement,
+            part: HeldOut = part,
+            n: int = n,
         ) -> np.ndarray:
             logits = masked_forward(model, part.base, mask, replacement)
-            right = is_right(logits, part.targets, part.atol)
-            return np.asarray(right)[:, part.first_scored :]
+            return np.asarray(is_right(logits, part.targets, part.atol))[:n]
 
-        whole += int(judge(nothing_cut, resampled)[:n].all(axis=1).sum())
+        counted += int(scored.sum())
+        whole += int((judge(nothing_cut, resampled) | ~scored).all(axis=1).sum())
         for level, mask in masks.items():
             for name, replacement in replacements.items():
-                right[f"{level}_{name}"] += int(judge(mask, replacement)[:n].sum())
-    scored = pairs.base[:, pairs.first_scored :].size
-    shares = {name: round_share(count / scored) for name, count in right.items()}
+                right[f"{level}_{name}"] += int(judge(mask, replacement)[scored].sum())
+    shares = {name: round_share(count / counted) for name, count in right.items()}
     return round_share(whole / len(pairs.base)), CircuitAlone(**shares)
 
 
@@ -111,19 +113,8 @@ def nodes_mask(task: Task) -> Float[np.ndarray, "dst src"]:
 
 
 def edges_mask(task: Task) -> Float[np.ndarray, "dst src"]:
-    """1 on the fine edges that the circuit stands for in the `head` universe, 0 elsewhere.
-
-    The circuit is `task.complete_circuit`. `task.circuit`, InterpBench's list, would not do: for
-    four cases (8, 13, 19, 38) it lacks the edge by which the first MLP reads the tokens, and no
-    model can do such a task without it. The universe is `head`, where q, k and v are one reader
-    and the two embeddings one writer, because training interchanges whole nodes: which input of
-    a head reads a variable, and from which embedding a head tells BOS, is left to the model.
-    """
-    circuit, config = task.complete_circuit, task.config
-    members = universe("head", config.n_layers, config.n_heads).members
-    kept = {fine for edge in circuit.in_universe("head") for fine in members[edge]}
-    # A program that outputs what it reads has an edge that this universe lacks.
-    return edge_mask(kept | circuit.fine_edges, config.n_layers, config.n_heads)
+    """1 on the fine edges of `task.complete_circuit`, constant ones among them, 0 elsewhere."""
+    return task.complete_circuit.mask()
 
 
 def _as_writer(node: Node) -> Node:

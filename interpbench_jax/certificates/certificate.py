@@ -9,6 +9,7 @@ from typing import Any
 from interpbench_jax.certificates.fields import (
     mapping_of,
     optional,
+    read_choice,
     read_count,
     read_digest,
     read_fields,
@@ -26,6 +27,7 @@ from interpbench_jax.certificates.parts import (
     read_node_effect,
     to_plain,
 )
+from interpbench_jax.certificates.verdict import BARS, Bars, find_failures
 from interpbench_jax.jsontext import check_format, parse_json_object
 from interpbench_jax.weights import write_atomically
 
@@ -37,7 +39,7 @@ _FORMAT = "interpbench-certificate"
 class Certificate:
     """What was measured of a model on held-out inputs.
 
-    Shares are of outputs at scored positions (all but BOS), from 0 to 1.
+    Shares are of outputs at scored positions (neither BOS nor padding), from 0 to 1.
 
     Attributes:
         case_id: the case.
@@ -51,6 +53,11 @@ class Certificate:
         accuracy: share of right outputs.
         sequence_accuracy: share of inputs all of whose outputs are right.
         iia: interchange intervention accuracy, by variable (see `alignment`).
+        joint_iia: the same with several variables interchanged at once, by set of variables
+            (`training.evaluation.joint_sets`).
+        edge_accuracy: share of outputs that are the program's where one edge of the circuit alone
+            carries what its writer wrote on the source, in the model and in the program, by edge.
+            What the program leaves open, a mixture of several classes, does not count.
         strict_accuracy: share of outputs that are right although a node outside the circuit
             carries the source's value, by node.
         alignment: by variable, or variables that one component of the program computes together,
@@ -58,7 +65,7 @@ class Certificate:
         metric: of all effects: `"kl"`, in nats, or `"l2"`, in the unit of a regression's output.
         nodes: the effect of resampling each head and each MLP.
         circuit_alone: accuracy without all else.
-        edges: the edge sweep.
+        edges: the effect of every edge, and what the truth says of it.
         versions: of Python and of the libraries that measured.
     """
 
@@ -72,6 +79,8 @@ class Certificate:
     accuracy: float
     sequence_accuracy: float
     iia: Mapping[str, float] = field(hash=False)
+    joint_iia: Mapping[str, float] = field(hash=False)
+    edge_accuracy: Mapping[str, float] = field(hash=False)
     strict_accuracy: Mapping[str, float] = field(hash=False)
     alignment: Mapping[str, tuple[str, ...]] = field(hash=False)
     metric: str
@@ -86,34 +95,46 @@ class Certificate:
         return min(self.iia.values(), default=1.0)
 
     @property
+    def lowest_joint(self) -> float:
+        """The lowest over the sets of variables; 1 where the program has no two."""
+        return min(self.joint_iia.values(), default=1.0)
+
+    @property
+    def lowest_edge(self) -> float:
+        """The lowest over the edges of the circuit; 1 where it has none."""
+        return min(self.edge_accuracy.values(), default=1.0)
+
+    @property
     def lowest_strict(self) -> float:
         """The lowest over the nodes outside the circuit; 1 where there are none."""
         return min(self.strict_accuracy.values(), default=1.0)
 
     @property
     def lowest(self) -> float:
-        """The lowest of accuracy, every IIA and every strict accuracy."""
-        return min(self.accuracy, self.lowest_iia, self.lowest_strict)
+        """The lowest of all accuracies except that of whole sequences."""
+        return min(
+            self.accuracy,
+            self.lowest_iia,
+            self.lowest_joint,
+            self.lowest_edge,
+            self.lowest_strict,
+            self.circuit_alone.edges_mean,
+            self.circuit_alone.edges_resample,
+        )
 
-    def holds(self, bar: float) -> bool:
-        """Whether accuracy, every IIA and every strict accuracy reach a bar.
-
-        Raises:
-            ValueError: if the bar is not from 0 to 1.
-        """
-        if not 0 <= bar <= 1:
-            raise ValueError(f"Expected a bar from 0 to 1, got {bar}.")
-        return self.lowest >= bar
+    def failures(self, bars: Bars = BARS) -> tuple[str, ...]:
+        """Why the model does not have the circuit that it is said to have; empty if it has."""
+        return find_failures(self, bars)
 
     @property
     def largest_outside(self) -> NodeEffect | None:
-        """The largest effect and the largest drop of a node outside; None where there is none."""
+        """The largest of each effect of a node outside; None where there is none."""
         inside = self._nodes_inside
         return _extreme(max, [node for name, node in self.nodes.items() if name not in inside])
 
     @property
     def smallest_inside(self) -> NodeEffect | None:
-        """The smallest effect and the smallest drop of an aligned node; None for no such node."""
+        """The smallest of each effect of an aligned node; None for no such node."""
         inside = self._nodes_inside
         return _extreme(min, [node for name, node in self.nodes.items() if name in inside])
 
@@ -182,7 +203,7 @@ def _extreme(
     if not effects:
         return None
     return NodeEffect(
-        choose([node.effect for node in effects]), choose([node.accuracy_drop for node in effects])
+        *(choose([getattr(node, each.name) for node in effects]) for each in fields(NodeEffect))
     )
 
 
@@ -205,12 +226,6 @@ def _check_names(certificate: Certificate) -> None:
             )
 
 
-def _read_metric(value: object, name: str) -> str:
-    if value not in ("kl", "l2"):
-        raise ValueError(f"Expected {name} as 'kl' or 'l2', got {value!r}.")
-    return read_text(value, name)
-
-
 _READERS: Mapping[str, Callable[[object, str], Any]] = {
     "case_id": read_text,
     "weights_sha256": read_digest,
@@ -222,9 +237,11 @@ _READERS: Mapping[str, Callable[[object, str], Any]] = {
     "accuracy": read_share,
     "sequence_accuracy": read_share,
     "iia": mapping_of(read_share),
+    "joint_iia": mapping_of(read_share),
+    "edge_accuracy": mapping_of(read_share),
     "strict_accuracy": mapping_of(read_share),
     "alignment": mapping_of(tuple_of(read_text)),
-    "metric": _read_metric,
+    "metric": lambda value, name: read_choice(value, name, ("kl", "l2")),
     "nodes": mapping_of(read_node_effect),
     "circuit_alone": read_circuit_alone,
     "edges": read_edge_check,

@@ -1,100 +1,134 @@
-"""Which edges matter in a model, beside those that its truth says matter."""
+"""Every edge of a model, resampled alone, beside what the truth says of it."""
 
-from functools import lru_cache, partial
+from functools import partial
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from interpbench_jax.axes import Logits
 from interpbench_jax.cases import Task
 from interpbench_jax.certificates.alone import HeldOut
-from interpbench_jax.certificates.parts import EdgeCheck, EdgeEffect
+from interpbench_jax.certificates.parts import (
+    MEASURES,
+    EdgeCheck,
+    EdgeEffect,
+    Measure,
+)
 from interpbench_jax.certificates.rounding import round_effect, round_share
-from interpbench_jax.metrics import Metric, PerInput, Targets
+from interpbench_jax.circuit import Circuit
+from interpbench_jax.metrics import METRICS, Metric, PerInput, Targets, default_metric, is_scored
 from interpbench_jax.model import Transformer
 from interpbench_jax.scores import edge_auc_by_universe
-from interpbench_jax.sweeps import sweep_edges
+from interpbench_jax.sweeps import sweep_cuts
 from interpbench_jax.training.evaluation import is_right
+from interpbench_jax.universes import UniverseName, universe
 
-SHARE_OF_MEDIAN = 0.01
-ACCURACY_DROP = 0.01
-_UNIVERSES = ("qkv", "head", "head-no-embed")
+_UNIVERSES: tuple[UniverseName, ...] = ("qkv", "head")
+# Roundings of the largest logit that may add up on the way to an effect.
+_ROUNDINGS = 16
+# Logits that are kept at a time, in bytes.
+_MOST_BYTES = 256_000_000
 
 
 def check_edges(model: Transformer, task: Task, pairs: HeldOut) -> EdgeCheck:
-    """Resample every edge, alone, and compare with the truth.
+    """Resample every edge, alone, and measure what becomes of the output.
 
-    An edge of the `head` universe (q, k and v of a head cut at once) matters if its effect is
-    above 1 % of the median effect of the edges of `task.complete_circuit`, or if cutting it turns
-    more than 1 % of the outputs wrong (net of those it turns right). Every edge for which that
-    and the truth disagree is listed. Effects in one model span many orders of magnitude, those
-    of its circuit one or two, so that there is room for a line between something and nothing;
-    the second condition catches errors of a model whose circuit has very large effects.
-
-    The areas of `head` and `head-no-embed` are of effects in the `head` universe, that of `qkv`
-    of effects of fine edges.
+    In the universe `"qkv"`, one writer to one reader, and in `"head"`, where q, k and v of a head
+    are cut at once: by the case's metric, by the distance between centred logits, which sees what
+    a sure answer hides from KL, and by accuracy. The truth is `task.complete_circuit`.
 
     Source of the sweep: exhaustive activation patching (Conmy et al. 2023, arXiv:2304.14997,
     section 3).
 
     Raises:
-        ValueError: if an effect is nan: the logits left the numbers.
+        ValueError: if an effect is nan: the logits became infinite or nan.
     """
-    sweep = partial(sweep_edges, model, pairs.base, pairs.source, first_scored=pairs.first_scored)
-    fine = sweep(universe="qkv").effects
-    coarse = sweep(universe="head")
-    metric = drop_metric(pairs.atol)
-    drops = sweep(universe="head", metric=metric, targets=pairs.targets).effects
-    truths = {"circuit": task.circuit, "complete_circuit": task.complete_circuit}
-    auc: dict[str, dict[str, float | None]] = {}
-    for truth, circuit in truths.items():
-        areas = {
-            **edge_auc_by_universe(fine, circuit, "qkv"),
-            **edge_auc_by_universe(coarse.effects, circuit, "head"),
-        }
-        auc[truth] = {name: _rounded(areas[name]) for name in _UNIVERSES}
-    inside = task.complete_circuit.in_universe("head")
-    is_inside = np.asarray([edge in inside for edge in coarse.names])
-    effects = np.asarray([round_effect(float(effect)) for effect in coarse.effects])
-    drops = np.asarray([round_effect(float(drop)) for drop in drops])
-    median = float(np.median(effects[is_inside])) if is_inside.any() else 0.0
-    threshold = round_effect(SHARE_OF_MEDIAN * median)
-    matters = (effects > threshold) | (drops > ACCURACY_DROP)
-
-    def listed(chosen: np.ndarray) -> tuple[EdgeEffect, ...]:
-        return tuple(
-            EdgeEffect(
-                src=str(coarse.names[index].src),
-                dst=str(coarse.names[index].dst),
-                effect=float(effects[index]),
-                accuracy_drop=float(drops[index]),
-            )
-            for index in np.flatnonzero(chosen)[np.argsort(effects[chosen], kind="stable")]
-        )
-
+    circuit, clean = task.complete_circuit, model(jnp.asarray(pairs.base))
+    floor = round_effect(noise_floor(clean, pairs.targets))
+    found: dict[UniverseName, tuple[EdgeEffect, ...]] = {
+        name: _effects(model, circuit, name, pairs, clean) for name in _UNIVERSES
+    }
     return EdgeCheck(
         n=len(pairs.base),
-        auc=auc,
-        threshold=threshold,
-        silent=listed(is_inside & ~matters),
-        unexpected=listed(~is_inside & matters)[::-1],
+        noise_floor=floor,
+        auc={measure: _areas(found, measure, circuit, floor) for measure in MEASURES},
+        edges={**found},
     )
 
 
-@lru_cache(maxsize=32)
-def drop_metric(atol: float) -> Metric:
-    """A sweep's metric: the share of right outputs less that of the patched run, per input.
+def noise_floor(clean: Logits, targets: Targets) -> float:
+    """What rounding alone can make of an effect: a few roundings of the largest logit.
 
-    An output is right as `training.evaluation.is_right` says. One function for each `atol`, so
-    that a sweep compiles once.
+    For KL, whose unit is a difference of logits, too.
+    """
+    logits = np.asarray(clean)
+    centred = logits - logits.mean(axis=-1, keepdims=True) if logits.shape[-1] > 1 else logits
+    largest = np.abs(centred).max(axis=-1)[np.asarray(is_scored(targets))]
+    return float(_ROUNDINGS * np.finfo(logits.dtype).eps * largest.mean())
+
+
+def accuracy_drop(atol: float) -> Metric:
+    """The share of right outputs in the clean run less that in the patched one, per input.
+
+    An output is right as `training.evaluation.is_right` says.
     """
 
-    def accuracy_drop(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
-        clean = is_right(clean_logits, targets, atol).astype(logits.dtype)
-        patched = is_right(logits, targets, atol).astype(logits.dtype)
-        return (clean - patched).mean(axis=-1)
+    def drop(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
+        counts = is_scored(targets)
+        clean, patched = (is_right(each, targets, atol) for each in (clean_logits, logits))
+        change = jnp.where(counts, clean.astype(logits.dtype) - patched.astype(logits.dtype), 0)
+        return change.sum(axis=-1) / jnp.maximum(counts.sum(axis=-1), 1).astype(logits.dtype)
 
-    return accuracy_drop
+    return drop
 
 
-def _rounded(area: float | None) -> float | None:
-    return None if area is None else round_share(area)
+def all_measures(model: Transformer, atol: float) -> tuple[Metric, Metric, Metric]:
+    """The case's metric, the distance between centred logits, and the accuracy that is lost."""
+    metric = METRICS[default_metric(model.config)]
+    return metric, METRICS["centred_l2"], accuracy_drop(atol)
+
+
+def _effects(
+    model: Transformer, circuit: Circuit, name: UniverseName, pairs: HeldOut, clean: Logits
+) -> tuple[EdgeEffect, ...]:
+    """Every edge of a universe, in its order."""
+    space = universe(name, circuit.n_layers, circuit.n_heads)
+    measure = jax.jit(partial(_measure, all_measures(model, pairs.atol)))
+    size = max(1, _MOST_BYTES // (clean.size * clean.dtype.itemsize))
+    rows = []
+    for start in range(0, len(space.edges), size):
+        cuts = [space.members[edge] for edge in space.edges[start : start + size]]
+        swept = sweep_cuts(model, pairs.base, pairs.source, cuts=cuts, return_logits=True)
+        assert swept.logits is not None
+        rows += [np.asarray(measure(each, clean, pairs.targets)) for each in swept.logits]
+    truths = circuit.edge_truths(name).items()
+    return tuple(
+        EdgeEffect(str(edge.src), str(edge.dst), truth, *map(round_effect, row.tolist()))
+        for (edge, truth), row in zip(truths, rows, strict=True)
+    )
+
+
+def _measure(
+    metrics: tuple[Metric, ...], logits: Logits, clean: Logits, targets: Targets
+) -> Float[Array, " measures"]:
+    return jnp.stack([metric(logits, clean, targets).mean() for metric in metrics])
+
+
+def _areas(
+    found: dict[UniverseName, tuple[EdgeEffect, ...]],
+    measure: Measure,
+    circuit: Circuit,
+    floor: float,
+) -> dict[str, float | None]:
+    """The area in every universe: of `head` and coarser ones by cutting whole heads' inputs."""
+    areas: dict[str, float | None] = {}
+    for name, edges in found.items():
+        effects = np.asarray([getattr(edge, measure) for edge in edges])
+        heard = np.where(effects > floor, effects, 0.0)
+        is_audible = all(heard[i] > 0 for i, edge in enumerate(edges) if edge.truth == "in")
+        for coarser, area in edge_auc_by_universe(heard, circuit, name).items():
+            shown = area if is_audible else None
+            areas[coarser] = None if shown is None else round_share(shown)
+    return areas

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 Item = TypeVar("Item")
+Choice = TypeVar("Choice", bound=str)
 Read = Callable[[object, str], Item]
 
 _LARGEST = sys.float_info.max
@@ -39,6 +40,18 @@ def read_text(value: object, name: str) -> str:
     if not isinstance(value, str):
         raise ValueError(f"Expected {name} as a string, got {_show(value)}.")
     return value
+
+
+def read_choice(value: object, name: str, choices: tuple[Choice, ...]) -> Choice:
+    """One of some strings.
+
+    Raises:
+        ValueError: if it is something else.
+    """
+    for choice in choices:
+        if value == choice:
+            return choice
+    raise ValueError(f"Expected {name} to be one of {', '.join(choices)}, got {_show(value)}.")
 
 
 def read_digest(value: object, name: str) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 from interpbench_jax.case import Case
 from interpbench_jax.cases import Task
 from interpbench_jax.cases.sequences import LISTABLE
+from interpbench_jax.cases.truth import TRUTHS
 from interpbench_jax.certificates.alone import (
     HeldOut,
     measure_alone,
@@ -15,7 +16,7 @@ from interpbench_jax.certificates.certificate import Certificate
 from interpbench_jax.certificates.edges import check_edges
 from interpbench_jax.certificates.nodes import measure_nodes
 from interpbench_jax.certificates.rounding import round_share
-from interpbench_jax.metrics import default_metric
+from interpbench_jax.metrics import default_metric, unscored
 from interpbench_jax.training.evaluation import held_out_pairs, prepare_examination
 from interpbench_jax.training.versions import library_versions
 from interpbench_jax.weights import digest_weights
@@ -90,6 +91,14 @@ def certify(
         accuracy=round_share(found.accuracy),
         sequence_accuracy=whole,
         iia={names[node]: round_share(share) for node, share in found.iia.items()},
+        joint_iia={
+            " + ".join(names[node] for node in nodes): round_share(share)
+            for nodes, share in found.joint.items()
+        },
+        edge_accuracy={
+            " + ".join(map(str, task.edge_alignment[edge])): round_share(share)
+            for edge, share in found.edges.items()
+        },
         strict_accuracy={str(node): round_share(share) for node, share in found.strict.items()},
         alignment={
             names[node]: tuple(str(each) for each in aligned)
@@ -121,7 +130,7 @@ def _check_fits(case: Case, task: Task) -> None:
             f"Case {case.case_id!r}: expected the tokens of task {task.case_id!r} in the order of "
             f"their ids, {task.tokens}, got {case.vocab}."
         )
-    truths = (task.circuit.in_universe("head"), task.complete_circuit.in_universe("head"))
+    truths = [circuit.in_universe("head") for circuit in map(task.truth, TRUTHS)]
     if case.circuit is not None and case.circuit.in_universe("head") not in truths:
         raise ValueError(
             f"Case {case.case_id!r}: expected the circuit of task {task.case_id!r}, got another; "
@@ -136,8 +145,9 @@ def _draw(task: Task, n: int, seed: int) -> HeldOut:
             f"Task {task.case_id!r}: expected at least two inputs in the {_SPLIT} split, to "
             "interchange between; it holds one. Give the task more tokens or positions."
         )
-    targets = np.asarray(task.high_level.targets(base))
-    return HeldOut(base, source, targets, task.recipe.atol, task.first_scored)
+    targets = np.array(task.high_level.targets(base))
+    targets[~task.scored_positions(base)] = unscored(targets.dtype)
+    return HeldOut(base, source, targets, task.recipe.atol)
 
 
 def _edge_pairs(case: Case) -> int:

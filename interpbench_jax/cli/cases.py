@@ -32,8 +32,8 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show a case: its model, its vocabulary, its circuit, where it comes from, its certificate."""
-    from interpbench_jax.circuit import UNIVERSES, universe
     from interpbench_jax.report import case_table, circuit_table, circuit_tree
+    from interpbench_jax.universes import UNIVERSES, universe
 
     loaded = load(case, repo, revision)
     certificate = summarize(case, repo, loaded)

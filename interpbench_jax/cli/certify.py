@@ -1,6 +1,7 @@
 """The command that certifies a model, and what others show of a certificate."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -22,9 +23,7 @@ from interpbench_jax.cli.console import (
 
 if TYPE_CHECKING:
     from interpbench_jax.case import Case
-    from interpbench_jax.certificates import Certificate
-
-_BAR = 0.995
+    from interpbench_jax.certificates import Bars, Certificate
 
 
 def certify(
@@ -39,39 +38,60 @@ def certify(
         ),
     ] = None,
     bar: Annotated[
-        float, typer.Option("--min", help="The lowest share that passes.", min=0, max=1)
-    ] = _BAR,
+        float, typer.Option("--min", help="The lowest accuracy that passes.", min=0, max=1)
+    ] = 0.999,
+    outside: Annotated[
+        float,
+        typer.Option(
+            help="The largest effect of an edge outside the circuit that passes, as a share of "
+            "the median effect of the circuit's edges.",
+            min=0,
+            max=1,
+        ),
+    ] = 0.01,
+    clearance: Annotated[
+        float,
+        typer.Option(
+            help="How many times the strongest edge outside the circuit its weakest edge must be.",
+            min=0,
+        ),
+    ] = 10.0,
     repo: RepoOption = PACKAGED,
     revision: RevisionOption = None,
     as_json: JsonOption = False,
     no_cache: NoCacheOption = False,
 ) -> None:
-    """Certify that a model has its circuit: accuracy, IIA, strict accuracy, ablations, edges.
+    """Certify that a model has its circuit: accuracy under every interchange, and every edge.
 
-    Writes certificate.json beside the weights where a folder is given. Exits with 1 where accuracy,
-    an IIA or a strict accuracy on held-out inputs is below --min.
+    Writes certificate.json beside the weights where a folder is given. Exits with 1, saying why,
+    where the model does not have the circuit: an accuracy on held-out inputs is below --min, an
+    edge outside the circuit has an effect, or an edge of the circuit has none.
     """
     use_cache(no_cache)
+    from interpbench_jax.certificates import Bars
     from interpbench_jax.certificates.measure import certify as measure
+
+    bars = Bars(share=bar, outside=outside, clearance=clearance)
 
     loaded = load(case, repo, revision)
     with progress("certifying", hidden=as_json) as report:
         certificate = measure(loaded, n=n, seed=seed, progress=report)
     folder = out if out is not None else _given_folder(case)
     written = None if folder is None else certificate.save(folder)
-    passed = certificate.holds(bar)
+    failures = certificate.failures(bars)
     if as_json:
         print_json(
             {
-                "passed": passed,
-                "min": bar,
+                "passed": not failures,
+                "failures": list(failures),
+                "bars": asdict(bars),
                 "written": None if written is None else str(written),
                 "certificate": json.loads(certificate.to_json()),
             }
         )
     else:
-        _print(certificate, bar, written)
-    raise typer.Exit(Exit.DONE if passed else Exit.CHECK_FAILED)
+        _print(certificate, bars, written)
+    raise typer.Exit(Exit.CHECK_FAILED if failures else Exit.DONE)
 
 
 class Summary(NamedTuple):
@@ -101,23 +121,25 @@ def summarize(case: str, repo: str, loaded: "Case") -> Summary:
         return Summary("none; `interpbench certify` makes one", None)
     except ValueError as error:
         return Summary(f"not readable: {error}", {"error": str(error)})
-    edges = certificate.edges
+    failures = certificate.failures()
     values: dict[str, object] = {
         "is_of_these_weights": certificate.weights_sha256 == digest_weights(loaded.weights),
         "n": certificate.n,
         "accuracy": certificate.accuracy,
         "lowest_iia": certificate.lowest_iia,
+        "lowest_joint_iia": certificate.lowest_joint,
+        "lowest_edge_accuracy": certificate.lowest_edge,
         "lowest_strict_accuracy": certificate.lowest_strict,
-        "silent_edges": len(edges.silent),
-        "unexpected_edges": len(edges.unexpected),
+        "passed": not failures,
+        "failures": list(failures),
     }
     if not values["is_of_these_weights"]:
         return Summary("of other weights than these; `interpbench certify` makes a new one", values)
+    verdict = "passed" if not failures else f"FAILED in {len(failures)} points"
     text = (
-        f"accuracy {show_down(certificate.accuracy)}, lowest IIA "
+        f"{verdict}: accuracy {show_down(certificate.accuracy)}, lowest IIA "
         f"{show_down(certificate.lowest_iia)}, lowest strict accuracy "
-        f"{show_down(certificate.lowest_strict)} on {certificate.n:,} held-out pairs; edges that "
-        f"contradict the circuit: {len(edges.silent) + len(edges.unexpected)}"
+        f"{show_down(certificate.lowest_strict)} on {certificate.n:,} held-out pairs"
     )
     return Summary(text, values)
 
@@ -143,44 +165,29 @@ def _given_folder(case: str) -> Path | None:
     return case_directory(folder, folder.resolve().name)
 
 
-def _print(certificate: "Certificate", bar: float, written: Path | None) -> None:
+def _print(certificate: "Certificate", bars: "Bars", written: Path | None) -> None:
     from interpbench_jax.report import case_table
     from interpbench_jax.report.certificates import (
-        CertifiedNode,
-        Contradiction,
+        certified_edges_table,
         certified_nodes_table,
-        contradictions_table,
+        separations_table,
     )
 
-    rows = []
-    for name, node in certificate.nodes.items():
-        variables = [each for each, nodes in certificate.alignment.items() if name in nodes]
-        shares = [certificate.iia[each] for each in variables]
-        share = min(shares) if shares else certificate.strict_accuracy[name]
-        computes = ", ".join(variables)
-        rows.append(CertifiedNode(name, computes, share, node.effect, node.accuracy_drop))
-    found = [
-        Contradiction((edge.src, edge.dst), in_circuit, edge.effect, edge.accuracy_drop)
-        for in_circuit, edges in (
-            (True, certificate.edges.silent),
-            (False, certificate.edges.unexpected),
-        )
-        for edge in edges
-    ]
     unit = "nats (KL)" if certificate.metric == "kl" else "the output's unit (L2)"
     console = Console()
     console.print(case_table(f"Certificate of case {certificate.case_id}", _facts(certificate)))
-    console.print(certified_nodes_table(rows, unit, bar))
-    if found:
-        console.print(contradictions_table(found, unit))
-    else:
-        console.print("No edge contradicts the circuit.")
-    verdict = "passed" if certificate.holds(bar) else "FAILED"
+    console.print(certified_nodes_table(certificate, unit, bars.share))
+    console.print(certified_edges_table(certificate, unit))
+    console.print(separations_table(certificate))
+    failures = certificate.failures(bars)
+    for failure in failures:
+        console.print(f"FAILED: {failure}", highlight=False, markup=False)
+    verdict = "passed" if not failures else f"FAILED in {len(failures)} points"
     where = "Not written anywhere; --out DIR does." if written is None else f"Written to {written}."
     console.print(
-        f"Lowest of accuracy, IIA and strict accuracy: {certificate.lowest:.6f} "
-        f"(at least {bar:g}): {verdict}. {where}",
+        f"Lowest accuracy: {certificate.lowest:.6f}. Certificate {verdict}. {where}",
         highlight=False,
+        markup=False,
     )
 
 
@@ -195,17 +202,23 @@ def _facts(certificate: "Certificate") -> dict[str, str]:
         + ("" if held is None else f" of the {held:,} that it holds"),
         "accuracy": f"{show_down(certificate.accuracy)} of outputs, "
         f"{show_down(certificate.sequence_accuracy)} of whole sequences",
+        "variables interchanged": f"lowest accuracy {show_down(certificate.lowest_iia)} one at a "
+        f"time, {show_down(certificate.lowest_joint)} in {len(certificate.joint_iia)} sets",
+        "edges of the circuit": f"lowest accuracy {show_down(certificate.lowest_edge)}, "
+        "interchanged one at a time",
         "all other nodes replaced": f"accuracy {show_down(alone.nodes_mean)} by their mean, "
         f"{show_down(alone.nodes_resample)} resampled",
         "all other edges replaced": f"accuracy {show_down(alone.edges_mean)} by their mean, "
         f"{show_down(alone.edges_resample)} resampled",
     }
-    for truth, areas in edges.auc.items():
+    names = {"effect": certificate.metric, "centred": "centred logits"}
+    for measure, areas in edges.auc.items():
         shown = (
             f"{'not defined' if area is None else show_down(area)} ({name})"
             for name, area in areas.items()
         )
-        name = "InterpBench's circuit" if truth == "circuit" else "the complete circuit"
-        facts[f"ROC-AUC, {name}"] = ", ".join(shown)
+        facts[f"ROC-AUC of edges by {names.get(measure, measure)}"] = ", ".join(shown)
+    constant = ", ".join(map(str, edges.constant("head")))
+    facts["constant edges (head)"] = constant or "none"
     facts["weights"] = f"sha256 {certificate.weights_sha256}"
     return facts

@@ -7,7 +7,6 @@ import jax
 import numpy as np
 
 from interpbench_jax.axes import OtherTokens, Tokens
-from interpbench_jax.circuit import universe as universe_of
 from interpbench_jax.discovery.ablations import AblationName, data_for
 from interpbench_jax.discovery.method import (
     FINE_UNIVERSES,
@@ -27,6 +26,7 @@ from interpbench_jax.metrics import (
     resolve_metric,
 )
 from interpbench_jax.model import Transformer
+from interpbench_jax.universes import universe as universe_of
 
 
 def discover(

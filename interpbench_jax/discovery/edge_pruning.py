@@ -9,7 +9,6 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from interpbench_jax.circuit import Universe
 from interpbench_jax.discovery.hard_concrete import HardConcrete, draw_noise
 from interpbench_jax.discovery.learned_gates import edge_slopes, learn
 from interpbench_jax.discovery.method import DiscoveryData, Scores, edge_groups
@@ -17,6 +16,7 @@ from interpbench_jax.discovery.probing import kept_share
 from interpbench_jax.discovery.runs import start_runs
 from interpbench_jax.metrics import Metric
 from interpbench_jax.model import Transformer
+from interpbench_jax.universes import Universe
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from interpbench_jax.axes import Array, Float, Int
+from interpbench_jax.axes import Array, Bool, Float, Int
 from interpbench_jax.high_level import (
     MARGIN,
     Chosen,
@@ -67,6 +67,20 @@ class CompiledModel(HighLevelModel):
 
     def outputs(self, tokens: Int[Array, "batch pos"], swap: Swap | None) -> Outputs:
         return _outputs(self.program, tokens, swap)
+
+    def is_mixed(
+        self,
+        tokens: Inputs,
+        source_tokens: Sources | None = None,
+        node: Chosen | None = None,
+        edge: ChosenEdges | None = None,
+    ) -> Bool[Array, "batch pos"]:
+        """Where the output is a mean of several classes, as attention to several values gives it.
+
+        A row of zeros is not mixed: it counts as class 0.
+        """
+        rows = self(tokens, source_tokens, node, edge)
+        return (rows > MARGIN).sum(axis=-1) > 1
 
     def class_shares(
         self,

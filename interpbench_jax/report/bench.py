@@ -7,7 +7,6 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float
 
-from interpbench_jax.circuit import UniverseName
 from interpbench_jax.report.grids import Grid, as_markdown, escape, number
 from interpbench_jax.report.rows import Level, ResultRow, case_order
 from interpbench_jax.statistics import (
@@ -18,6 +17,7 @@ from interpbench_jax.statistics import (
     bootstrap_seeds,
     compare,
 )
+from interpbench_jax.universes import UniverseName
 
 # The trivial positive, the embedding, is in neither the ranking nor the tables unless asked for.
 RANKED: UniverseName = "head-no-embed"

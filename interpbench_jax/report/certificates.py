@@ -1,78 +1,79 @@
 """A trained model's certificate as tables."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
 
+if TYPE_CHECKING:
+    from interpbench_jax.certificates import Certificate
+    from interpbench_jax.certificates.parts import Measure
 
-class CertifiedNode(NamedTuple):
-    """One head or MLP.
-
-    Attributes:
-        name: the node's.
-        computes: the variables that it stands for; empty outside the circuit.
-        share: IIA of those, or strict accuracy outside the circuit.
-        effect: of resampling the node.
-        accuracy_drop: of resampling the node.
-    """
-
-    name: str
-    computes: str
-    share: float
-    effect: float
-    accuracy_drop: float
+# Of the edges outside the circuit, so many of the strongest are shown.
+_MOST_OUTSIDE = 5
 
 
-class Contradiction(NamedTuple):
-    """One edge at which a model and its truth disagree.
-
-    Attributes:
-        ends: writer and reader.
-        in_circuit: what the truth says.
-        effect: of cutting the edge.
-        accuracy_drop: of cutting the edge.
-    """
-
-    ends: tuple[str, str]
-    in_circuit: bool
-    effect: float
-    accuracy_drop: float
-
-
-def certified_nodes_table(rows: Sequence[CertifiedNode], unit: str, bar: float) -> Table:
+def certified_nodes_table(certificate: "Certificate", unit: str, bar: float) -> Table:
     """Every node of a model: what it computes, how well, and what resampling it does.
 
-    The columns: IIA or strict accuracy, the effect, and the accuracy that resampling costs.
-    Shares below the bar stand out.
+    The columns: IIA or strict accuracy, the effect in the case's metric and in centred logits, and
+    the accuracy that resampling costs. Shares below the bar stand out.
     """
-    table = _table(f"Nodes, resampled one at a time: effect in {unit}, drop in accuracy")
+    table = _table(f"Nodes, resampled one at a time: effect in {unit}, and in centred logits")
     table.add_column("node", no_wrap=True)
     table.add_column("computes", overflow="fold")
-    for header in ("IIA", "strict", "effect", "drop"):
+    for header in ("IIA", "strict", "effect", "logits", "drop"):
         table.add_column(header, justify="right")
-    for row in rows:
-        share = Text(show_down(row.share), "" if row.share >= bar else "red")
-        shares = (share, Text()) if row.computes else (Text(), share)
-        cells = (f"{row.effect:.3g}", f"{row.accuracy_drop:.4f}")
-        style = "" if row.computes else "dim"
-        table.add_row(Text(row.name), Text(row.computes), *shares, *cells, style=style)
+    for name, node in certificate.nodes.items():
+        variables = [each for each, nodes in certificate.alignment.items() if name in nodes]
+        iia = [certificate.iia[each] for each in variables]
+        share = min(iia) if iia else certificate.strict_accuracy[name]
+        shown = Text(show_down(share), "" if share >= bar else "red")
+        shares = (shown, Text()) if variables else (Text(), shown)
+        cells = (f"{node.effect:.3g}", f"{node.centred:.3g}", f"{node.accuracy_drop:.4f}")
+        style = "" if variables else "dim"
+        table.add_row(Text(name), Text(", ".join(variables)), *shares, *cells, style=style)
     return table
 
 
-def contradictions_table(rows: Sequence[Contradiction], unit: str) -> Table:
-    """The edges whose effect contradicts the circuit."""
-    table = _table(f"Edges that contradict the circuit: effect in {unit}, drop in accuracy")
-    for header in ("from", "to"):
+def certified_edges_table(certificate: "Certificate", unit: str) -> Table:
+    """The edges of the circuit, and the strongest of those outside it, in the universe `head`."""
+    edges = certificate.edges.edges.get("head", ())
+    outside = sorted((e for e in edges if e.truth == "out"), key=lambda edge: -edge.centred)
+    shown = outside[:_MOST_OUTSIDE]
+    table = _table(
+        f"Edges, resampled one at a time: effect in {unit}, and in centred logits; of "
+        f"{len(outside)} outside the circuit the {len(shown)} strongest"
+    )
+    for header in ("from", "to", "circuit"):
         table.add_column(header, overflow="fold")
-    for header in ("effect", "drop"):
+    for header in ("effect", "logits", "drop"):
         table.add_column(header, justify="right")
-    table.add_column("finding", overflow="fold")
-    for row in rows:
-        finding = "in the circuit, hardly used" if row.in_circuit else "not in the circuit, used"
-        cells = (f"{row.effect:.3g}", f"{row.accuracy_drop:.4f}", finding)
-        table.add_row(*map(Text, row.ends), *cells)
+    for edge in (*(edge for edge in edges if edge.truth != "out"), *shown):
+        cells = (f"{edge.effect:.3g}", f"{edge.centred:.3g}", f"{edge.accuracy_drop:.4f}")
+        style = "" if edge.truth == "in" else "dim"
+        table.add_row(Text(edge.src), Text(edge.dst), edge.truth, *cells, style=style)
+    return table
+
+
+def separations_table(certificate: "Certificate") -> Table:
+    """How far the circuit's edges stand from the others, by universe and measure."""
+    table = _table("The circuit's edges beside the others")
+    for header in ("universe", "effect in"):
+        table.add_column(header)
+    for header in ("median in", "smallest in", "largest out", "of the median", "in / out"):
+        table.add_column(header, justify="right")
+    names: dict[Measure, str] = {"effect": certificate.metric, "centred": "centred logits"}
+    for universe in certificate.edges.edges:
+        for measure, name in names.items():
+            found = certificate.edges.separation(universe, measure)
+            if found is None:
+                continue
+            largest = 0.0 if found.largest is None else getattr(found.largest, measure)
+            smallest = getattr(found.smallest, measure)
+            numbers = (f"{found.median:.3g}", f"{smallest:.3g}", f"{largest:.2g}")
+            shares = (f"{found.outside_share:.3%}", f"{found.clearance:.3g}x")
+            table.add_row(universe, name, *numbers, *shares)
     return table
 
 

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float
 
-from interpbench_jax.circuit import UniverseName
 from interpbench_jax.extras import needs_extra
 from interpbench_jax.report.bench import Matrix, case_matrix, leaderboard
 from interpbench_jax.report.grids import plain
 from interpbench_jax.report.rows import ResultRow, ScoreRow, case_order
+from interpbench_jax.universes import UniverseName
 from interpbench_jax.weights import write_atomically
 
 if TYPE_CHECKING:
@@ -250,7 +250,7 @@ def _plots(
         curves = {
             method: roc_curve(*_arrays(runs[case, method]))
             for method in methods
-            if (case, method) in runs and len({row.in_circuit for row in runs[case, method]}) > 1
+            if (case, method) in runs and len({row.truth for row in runs[case, method]}) > 1
         }
         if curves:
             title = f"Case {case}: edges, qkv{of}"
@@ -291,14 +291,14 @@ def _five_numbers(values: np.ndarray) -> tuple[float, float, float, float, float
 
 
 def _lowest_seeds(items: Sequence[ScoreRow]) -> dict[tuple[str, str], list[ScoreRow]]:
-    """By case and method, the rows of the lowest seed, in their order."""
+    """By case and method, the rows of the lowest seed, in their order, constant ones left out."""
     lowest: dict[tuple[str, str], int] = {}
     for row in items:
         key = (row.case, row.method)
         lowest[key] = min(row.seed, lowest.get(key, row.seed))
     found: dict[tuple[str, str], list[ScoreRow]] = {}
     for row in items:
-        if row.seed == lowest[row.case, row.method]:
+        if row.seed == lowest[row.case, row.method] and row.truth != "constant":
             found.setdefault((row.case, row.method), []).append(row)
     return found
 
@@ -314,7 +314,7 @@ def _beside_the_reference(
         exact = {row.item: row.value for row in runs.get((case, reference), ())}
         if name == method:
             parts += [
-                (exact[row.item], row.value, row.in_circuit) for row in rows if row.item in exact
+                (exact[row.item], row.value, row.truth == "in") for row in rows if row.item in exact
             ]
     if not parts:
         return None
@@ -323,7 +323,7 @@ def _beside_the_reference(
 
 
 def _arrays(rows: Sequence[ScoreRow]) -> tuple[np.ndarray, np.ndarray]:
-    return np.asarray([row.value for row in rows]), np.asarray([row.in_circuit for row in rows])
+    return np.asarray([row.value for row in rows]), np.asarray([row.truth == "in" for row in rows])
 
 
 def _magnitudes(values: np.ndarray) -> np.ndarray:

@@ -6,8 +6,9 @@
 from dataclasses import dataclass
 from typing import get_args
 
-from interpbench_jax.circuit import UniverseName
+from interpbench_jax.circuit import TruthValue
 from interpbench_jax.scores import Level as Level
+from interpbench_jax.universes import UniverseName
 
 LEVELS: tuple[Level, ...] = get_args(Level)
 
@@ -24,8 +25,10 @@ class ResultRow:
         seed: of the run.
         universe: in which the items were scored.
         level: whether the items are edges or nodes.
+        truth: which circuit they were scored against (`interpbench_jax.cases.Task.truth`).
         n_items: how many were scored.
         n_true: how many of them the circuit has.
+        n_constant: how many were left out, because they carry what is the same in both inputs.
         roc_auc: area under the ROC curve, in 0..1; None where the circuit has all items or none.
         average_precision: of the ranking, in 0..1.
         null_mean: mean ROC-AUC of rankings at random.
@@ -59,8 +62,10 @@ class ResultRow:
     seed: int
     universe: UniverseName
     level: Level
+    truth: str
     n_items: int
     n_true: int
+    n_constant: int
     roc_auc: float | None
     average_precision: float | None = None
     null_mean: float | None = None
@@ -105,7 +110,7 @@ class ScoreRow:
         level: whether the item is an edge or a node.
         item: its name, such as `"hook_embed -> blocks.0.hook_mlp_in"`.
         value: the score, larger for what matters more; in the unit of the method.
-        in_circuit: what the truth says.
+        truth: whether the circuit has it: `"in"`, `"out"`, or `"constant"`.
     """
 
     case: str
@@ -115,7 +120,7 @@ class ScoreRow:
     level: Level
     item: str
     value: float
-    in_circuit: bool
+    truth: TruthValue
 
     @property
     def key(self) -> tuple[tuple[bool, int, str], str, str, int, str, str]:

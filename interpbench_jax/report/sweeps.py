@@ -1,11 +1,19 @@
 """A sweep beside the truth, as rows."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from interpbench_jax.circuit import Circuit, UniverseName, universe
-from interpbench_jax.report.tables import EffectRow, SweepRow
-from interpbench_jax.scores import edge_auc_by_universe, node_auc
+from interpbench_jax.circuit import Circuit, TruthValue
+from interpbench_jax.report.tables import Area, EffectRow, SweepRow
+from interpbench_jax.scores import (
+    Level,
+    counted_in,
+    edge_auc_by_universe,
+    node_auc,
+    truth_of,
+)
 from interpbench_jax.sites import Edge, Node
+from interpbench_jax.universes import UniverseName, universe
 
 if TYPE_CHECKING:
     from interpbench_jax.sweeps import SweepResult
@@ -19,15 +27,15 @@ def effect_rows(
     The circuit may not be known. The sweep is of one ablation.
     """
     space = _universe_of(result)
-    truth: frozenset[Edge | Node] | None = None
+    truths: Mapping[Edge, TruthValue] | Mapping[Node, TruthValue] = {}
     if circuit is not None and isinstance(result.names[0], Edge):
-        truth = frozenset(circuit.in_universe(space))
+        truths = circuit.edge_truths(space)
     elif circuit is not None:
-        truth = frozenset(circuit.nodes_in(space))
+        truths = circuit.node_truths(space)
     positions = (None,) if result.positions is None else result.positions
     effects = result.effects.reshape(len(result.names), len(positions))
     return [
-        EffectRow(_ends(name), float(effect), None if truth is None else name in truth, position)
+        EffectRow(_ends(name), float(effect), truths.get(name), position)  # pyright: ignore
         for name, own in zip(result.names, effects, strict=True)
         for position, effect in zip(positions, own, strict=True)
     ]
@@ -35,7 +43,7 @@ def effect_rows(
 
 def areas_by_universe(
     result: "SweepResult[Edge] | SweepResult[Node]", circuit: Circuit | None
-) -> dict[str, tuple[float | None, int, int]]:
+) -> dict[str, Area]:
     """ROC-AUC by universe, with how many items the circuit has there and of how many.
 
     Edges are scored in their own universe and the coarser ones, nodes in their own; empty where
@@ -44,20 +52,23 @@ def areas_by_universe(
     """
     if circuit is None:
         return {}
-    shape, space = (circuit.n_layers, circuit.n_heads), _universe_of(result)
+    space = _universe_of(result)
     sizes = abs(result.effects)
     effects = sizes if result.positions is None else sizes.max(axis=-1)
     if isinstance(result.names[0], Edge):
         areas = edge_auc_by_universe(effects, circuit, space)
-        return {
-            name: (area, len(circuit.in_universe(name)), len(universe(name, *shape).edges))
-            for name, area in areas.items()
-        }
-    nodes = universe(space, *shape).sources
-    inside = len(circuit.nodes_in(space) & set(nodes))
-    defined = 0 < inside < len(nodes)
-    area = node_auc(nodes, effects, circuit, space) if defined else None
-    return {space: (area, inside, len(nodes))}
+        return {name: _area(area, circuit, name, "edge") for name, area in areas.items()}
+    found = _area(None, circuit, space, "node")
+    if 0 < found.n_true < found.n_items:
+        nodes = universe(space, circuit.n_layers, circuit.n_heads).sources
+        found = found._replace(value=node_auc(nodes, effects, circuit, space))
+    return {space: found}
+
+
+def _area(value: float | None, circuit: Circuit, name: UniverseName, level: Level) -> Area:
+    n_true = int(truth_of(circuit, name, level).sum())
+    counts = counted_in(circuit, name, level)
+    return Area(value, n_true, int(counts.sum()), int((~counts).sum()))
 
 
 def sweep_as_json(
@@ -66,7 +77,7 @@ def sweep_as_json(
     """A sweep and its scores as plain JSON values; effects tell their position if they have one."""
     names = [name for name in result.names for _ in result.positions or (None,)]
     effects = [
-        {"name": str(name), "effect": row.effect, "in_circuit": row.in_circuit}
+        {"name": str(name), "effect": row.effect, "truth": row.truth}
         | ({} if row.position is None else {"position": row.position})
         for name, row in zip(names, effect_rows(result, circuit), strict=True)
     ]
@@ -76,7 +87,7 @@ def sweep_as_json(
         "metric": result.metric,
         "n_inputs": result.n_inputs,
         "effects": effects,
-        "auc": {name: area for name, (area, _, _) in areas_by_universe(result, circuit).items()},
+        "auc": {name: area.value for name, area in areas_by_universe(result, circuit).items()},
     }
 
 
@@ -85,7 +96,7 @@ def sweep_row(
 ) -> SweepRow:
     """A sweep as a row among others."""
     assert isinstance(result.ablation, str), "a sweep of one ablation"
-    areas = {name: area for name, (area, _, _) in areas_by_universe(result, circuit).items()}
+    areas = {name: area.value for name, area in areas_by_universe(result, circuit).items()}
     largest = max(result.effects.min(), result.effects.max(), key=abs)
     return SweepRow(case_id, result.ablation, result.metric, float(largest), areas)
 

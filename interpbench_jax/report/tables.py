@@ -7,19 +7,38 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from interpbench_jax.circuit import Circuit
+from interpbench_jax.circuit import Circuit, TruthValue
 from interpbench_jax.sites import Kind, Node
 
 _BAR = 8
 
 
 class EffectRow(NamedTuple):
-    """One edge, with its two ends, or one node of a sweep, at one position or all (None)."""
+    """One edge, with its two ends, or one node of a sweep, at one position or all (None).
+
+    What the truth says of it is None where the circuit is not known.
+    """
 
     ends: tuple[str, ...]
     effect: float
-    in_circuit: bool | None
+    truth: TruthValue | None
     position: int | None = None
+
+
+class Area(NamedTuple):
+    """How well a sweep's effects tell a circuit from the rest.
+
+    Attributes:
+        value: ROC-AUC; None where one of the two is empty.
+        n_true: edges, or nodes, that the circuit has.
+        n_items: how many there are, constant ones not counted.
+        n_constant: how many are left out, because they are constant.
+    """
+
+    value: float | None
+    n_true: int
+    n_items: int
+    n_constant: int
 
 
 class SweepRow(NamedTuple):
@@ -141,11 +160,16 @@ def effects_table(title: str, rows: Sequence[EffectRow], top: int) -> Table:
     table.add_column("", no_wrap=True)
     table.add_column("circuit", no_wrap=True)
     largest = max((abs(row.effect) for row in shown), default=0.0) or 1.0
-    marks = {True: Text("yes", "green"), False: Text("no", "dim"), None: Text("?", "dim")}
+    marks = {
+        "in": Text("in", "green"),
+        "out": Text("out", "dim"),
+        "constant": Text("constant", "dim"),
+        None: Text("?", "dim"),
+    }
     for row in shown:
         bar = "█" * round(_BAR * abs(row.effect) / largest)
         where = [*map(Text, row.ends), *([str(row.position)] if by_position else [])]
-        table.add_row(*where, f"{row.effect:.3g}", bar, marks[row.in_circuit])
+        table.add_row(*where, f"{row.effect:.3g}", bar, marks[row.truth])
     return table
 
 
@@ -175,16 +199,16 @@ def sweeps_table(title: str, rows: Sequence[SweepRow], by_position: bool) -> Tab
     return table
 
 
-def auc_table(title: str, areas: Mapping[str, tuple[float | None, int, int]]) -> Table:
-    """ROC-AUC by universe: the area, how many items the circuit has there, and of how many."""
+def auc_table(title: str, areas: Mapping[str, Area]) -> Table:
+    """ROC-AUC by universe, and what it is of: items of the circuit, out of how many."""
     table = Table(title=title, title_justify="left")
     table.add_column("universe", no_wrap=True)
-    table.add_column("ROC-AUC", justify="right")
-    table.add_column("in circuit", justify="right")
-    table.add_column("of", justify="right")
-    for name, (area, inside, total) in areas.items():
-        shown = "not defined" if area is None else f"{area:.4f}"
-        table.add_row(name, shown, str(inside), str(total))
+    for header in ("ROC-AUC", "in circuit", "of", "constant, left out"):
+        table.add_column(header, justify="right")
+    for name, area in areas.items():
+        shown = "not defined" if area.value is None else f"{area.value:.4f}"
+        counts = (area.n_true, area.n_items, area.n_constant)
+        table.add_row(name, shown, *map(str, counts))
     return table
 
 

@@ -18,6 +18,7 @@ from interpbench_jax.scores.paper import staircase_auc as staircase_auc
 from interpbench_jax.scores.rank import NullInterval as NullInterval
 from interpbench_jax.scores.rank import RankScore as RankScore
 from interpbench_jax.scores.rank import average_precision as average_precision
+from interpbench_jax.scores.rank import counted_in as counted_in
 from interpbench_jax.scores.rank import edge_auc as edge_auc
 from interpbench_jax.scores.rank import edge_auc_by_universe as edge_auc_by_universe
 from interpbench_jax.scores.rank import node_auc as node_auc

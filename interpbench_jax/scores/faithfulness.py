@@ -14,8 +14,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from interpbench_jax.axes import OtherTokens, Tokens
-from interpbench_jax.circuit import Universe, UniverseName
-from interpbench_jax.circuit import universe as find_universe
 from interpbench_jax.interventions import Ablation
 from interpbench_jax.masks import edge_indices
 from interpbench_jax.metrics import Metric, MetricName, Targets
@@ -24,6 +22,8 @@ from interpbench_jax.scores.levels import Level, check_scores, edge_ends
 from interpbench_jax.scores.selection import keep_largest, on_paths
 from interpbench_jax.sites import readers, writers
 from interpbench_jax.sweeps import sweep_masks
+from interpbench_jax.universes import Universe, UniverseName
+from interpbench_jax.universes import universe as find_universe
 
 MIB_FRACTIONS: tuple[float, ...] = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 

@@ -5,8 +5,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from interpbench_jax.circuit import UNIVERSES, UniverseName, universe
 from interpbench_jax.sites import Kind, Node
+from interpbench_jax.universes import UNIVERSES, UniverseName, universe
 
 Level = Literal["edge", "node"]
 

@@ -10,11 +10,12 @@ import math
 import numpy as np
 from jaxtyping import Bool, Float
 
-from interpbench_jax.circuit import Circuit, Universe, UniverseName, universe
+from interpbench_jax.circuit import Circuit
 from interpbench_jax.scores.levels import check_scores, component_of, importance
-from interpbench_jax.scores.rank import truth_of
+from interpbench_jax.scores.rank import counted_in, truth_of
 from interpbench_jax.scores.selection import on_paths
 from interpbench_jax.sites import Kind, Node
+from interpbench_jax.universes import Universe, UniverseName, universe
 
 _SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
@@ -47,13 +48,13 @@ def mib_edge_auc(
     space = universe(name, circuit.n_layers, circuit.n_heads)
     values = np.asarray(values)
     check_scores(values, len(space.edges), f"edges of {name!r}")
-    truth = truth_of(circuit, name, "edge")
-    if truth.all() or not truth.any():
+    truth, counts = truth_of(circuit, name, "edge"), counted_in(circuit, name, "edge")
+    if truth[counts].all() or not truth.any():
         raise ValueError(f"Expected true and false edges in {name!r}, got only one of them.")
     sizes = [math.ceil(share * len(values)) for share in _SHARES]
     kept = on_paths(grow_from_output(importance(values, absolute), sizes, space), space)
     true_positive = kept[:, truth].mean(axis=1)
-    false_positive = kept[:, ~truth].mean(axis=1)
+    false_positive = kept[:, counts & ~truth].mean(axis=1)
     if false_positive[-1] == 0:
         return 0.0
     return float(np.trapezoid(true_positive, false_positive / false_positive[-1]))

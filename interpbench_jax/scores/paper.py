@@ -16,9 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from interpbench_jax.circuit import Circuit, UniverseName
-from interpbench_jax.circuit import universe as find_universe
+from interpbench_jax.circuit import Circuit, TruthValue
 from interpbench_jax.scores.levels import Level, check_scores, importance
+from interpbench_jax.universes import UniverseName
+from interpbench_jax.universes import universe as find_universe
 
 PAPER_THRESHOLDS: tuple[float, ...] = (
     *(0.0, 1e-5, 1e-4, 1e-3, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 0.8),
@@ -115,9 +116,10 @@ def kept_curve(
         [[node in (edge.src, edge.dst) for node in target.nodes] for edge in target.edges]
     )
     nodes = (edges.astype(int) @ is_end.astype(int)) > 0
-    true_edges, true_nodes = circuit.in_universe(_UNIVERSE), circuit.nodes_in(_UNIVERSE)
-    edge_tpr, edge_fpr = _rates(edges, np.asarray([e in true_edges for e in target.edges]))
-    node_tpr, node_fpr = _rates(nodes, np.asarray([n in true_nodes for n in target.nodes]))
+    # Of nodes the output is scored here too, which every circuit has.
+    node_truths = circuit.node_truths(_UNIVERSE)
+    edge_tpr, edge_fpr = _rates(edges, list(circuit.edge_truths(_UNIVERSE).values()))
+    node_tpr, node_fpr = _rates(nodes, [node_truths.get(node, "in") for node in target.nodes])
     return Curve(tuple(thresholds), node_tpr, node_fpr, edge_tpr, edge_fpr)
 
 
@@ -164,9 +166,11 @@ def paper_auc(curve: Curve, level: Level = "edge") -> float | None:
 
 
 def _rates(
-    kept: Bool[np.ndarray, "thresholds items"], truth: Bool[np.ndarray, " items"]
+    kept: Bool[np.ndarray, "thresholds items"], truths: Sequence[TruthValue]
 ) -> tuple[np.ndarray, np.ndarray]:
-    return _shares(kept[:, truth]), _shares(kept[:, ~truth])
+    """True and false positive rates; what is constant is in neither."""
+    values = np.asarray(truths)
+    return _shares(kept[:, values == "in"]), _shares(kept[:, values == "out"])
 
 
 def _shares(kept: Bool[np.ndarray, "thresholds items"]) -> np.ndarray:

@@ -1,13 +1,17 @@
-"""Rank mode: how well scores order a circuit's edges or nodes before all others."""
+"""Rank mode: how well scores order a circuit's edges or nodes before all others.
 
-from collections.abc import Mapping, Sequence
+Constant edges, which carry what is the same in both inputs of every pair (`Circuit.constant`), are
+neither the circuit's nor others: they are left out everywhere, and so are nodes that have no other
+edge in the circuit.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from interpbench_jax.circuit import UNIVERSES, Circuit, UniverseName
-from interpbench_jax.circuit import universe as find_universe
+from interpbench_jax.circuit import Circuit, TruthValue
 from interpbench_jax.scores.levels import (
     Level,
     check_scores,
@@ -18,6 +22,8 @@ from interpbench_jax.scores.levels import (
     promote_scores,
 )
 from interpbench_jax.sites import Edge, Node
+from interpbench_jax.universes import UNIVERSES, UniverseName
+from interpbench_jax.universes import universe as find_universe
 
 
 @dataclass(frozen=True)
@@ -44,8 +50,9 @@ class RankScore:
     Attributes:
         universe: the universe.
         level: what its items are: edges, or the nodes that are sources.
-        n_items: how many items there are.
+        n_items: how many items are scored.
         n_true: how many of them the circuit has.
+        n_constant: how many are left out beside them, because they are constant.
         roc_auc: see `roc_auc`. Undefined, as are all fields of the null, where the circuit has
             all of the items or none.
         average_precision: see `average_precision`. Undefined where the circuit has no item.
@@ -59,6 +66,7 @@ class RankScore:
     level: Level
     n_items: int
     n_true: int
+    n_constant: int
     roc_auc: float | None
     average_precision: float | None
     null_mean: float | None
@@ -143,6 +151,8 @@ def edge_auc(
 ) -> float:
     """ROC-AUC of edge scores against a circuit, in the universe that the edges are of.
 
+    Constant edges are left out.
+
     Args:
         edges: the edges of the universe `name`, each once, in any order.
         scores: `[edges]`, larger for what matters more.
@@ -153,8 +163,8 @@ def edge_auc(
         ValueError: if the edges are not the universe's, or the area is not defined.
     """
     _check_items(edges, find_universe(name, circuit.n_layers, circuit.n_heads).edges, "edges", name)
-    truth = circuit.in_universe(name)
-    return roc_auc(np.asarray(scores), np.asarray([edge in truth for edge in edges]))
+    truths = circuit.edge_truths(name)
+    return _area_of(scores, [truths[edge] for edge in edges])
 
 
 def node_auc(
@@ -166,8 +176,8 @@ def node_auc(
     """
     sources = find_universe(name, circuit.n_layers, circuit.n_heads).sources
     _check_items(nodes, sources, "nodes", name)
-    truth = circuit.nodes_in(name)
-    return roc_auc(np.asarray(scores), np.asarray([node in truth for node in nodes]))
+    truths = circuit.node_truths(name)
+    return _area_of(scores, [truths[node] for node in nodes])
 
 
 def edge_auc_by_universe(
@@ -188,8 +198,10 @@ def edge_auc_by_universe(
     areas: dict[UniverseName, float | None] = {}
     for coarser in UNIVERSES[UNIVERSES.index(name) :]:
         promoted = promote_scores(np.asarray(scores), name, coarser, *shape)
-        truth = truth_of(circuit, coarser, "edge")
-        areas[coarser] = roc_auc(promoted, truth) if 0 < truth.sum() < len(truth) else None
+        counts = counted_in(circuit, coarser, "edge")
+        truth = truth_of(circuit, coarser, "edge")[counts]
+        is_defined = 0 < truth.sum() < len(truth)
+        areas[coarser] = roc_auc(promoted[counts], truth) if is_defined else None
     return areas
 
 
@@ -237,13 +249,21 @@ def rank_scores(
 
 
 def truth_of(circuit: Circuit, name: UniverseName, level: Level) -> Bool[np.ndarray, " items"]:
-    """Which edges of a universe, or which of its sources, a circuit has, in their order."""
-    space = find_universe(name, circuit.n_layers, circuit.n_heads)
-    if level == "edge":
-        edges = circuit.in_universe(name)
-        return np.asarray([edge in edges for edge in space.edges], bool)
-    nodes = circuit.nodes_in(name)
-    return np.asarray([node in nodes for node in space.sources], bool)
+    """Which edges of a universe, or which of its sources, a circuit has, in their order.
+
+    Constant ones are not among them; `counted_in` says which these are.
+    """
+    return np.asarray([truth == "in" for truth in _truths(circuit, name, level)], bool)
+
+
+def counted_in(circuit: Circuit, name: UniverseName, level: Level) -> Bool[np.ndarray, " items"]:
+    """Which edges of a universe, or which of its sources, are scored: all but the constant ones."""
+    return np.asarray([truth != "constant" for truth in _truths(circuit, name, level)], bool)
+
+
+def _truths(circuit: Circuit, name: UniverseName, level: Level) -> Iterable[TruthValue]:
+    truths = circuit.edge_truths(name) if level == "edge" else circuit.node_truths(name)
+    return truths.values()
 
 
 def _rank(
@@ -254,7 +274,8 @@ def _rank(
     n_draws: int,
     seed: int,
 ) -> RankScore:
-    truth = truth_of(circuit, name, level)
+    counts = counted_in(circuit, name, level)
+    truth, scores = truth_of(circuit, name, level)[counts], scores[counts]
     n_true = int(truth.sum())
     two_sided = 0 < n_true < len(truth)
     null = null_interval(scores, truth, n_draws, seed) if two_sided else None
@@ -263,6 +284,7 @@ def _rank(
         level=level,
         n_items=len(truth),
         n_true=n_true,
+        n_constant=int((~counts).sum()),
         roc_auc=roc_auc(scores, truth) if two_sided else None,
         average_precision=average_precision(scores, truth) if n_true else None,
         null_mean=null and null.mean,
@@ -270,6 +292,13 @@ def _rank(
         null_high=null and null.high,
         p_value=null and null.p_value,
     )
+
+
+def _area_of(scores: Float[np.ndarray, " items"], truths: Sequence[TruthValue]) -> float:
+    """The area of those scores that count."""
+    values = np.asarray(truths)
+    counts = values != "constant"
+    return roc_auc(np.asarray(scores)[counts], values[counts] == "in")
 
 
 def _mid_ranks(scores: Float[np.ndarray, " items"]) -> np.ndarray:

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 import numpy as np
 from jaxtyping import Bool, Float
 
-from interpbench_jax.circuit import Universe, universe
 from interpbench_jax.scores.levels import component_of, importance
 from interpbench_jax.sites import Edge, Kind, Node
+from interpbench_jax.universes import Universe, universe
 
 _EMBEDDINGS = (Kind.EMBED, Kind.POS_EMBED, Kind.RESID_PRE)
 

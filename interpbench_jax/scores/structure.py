@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from interpbench_jax.circuit import Circuit, UniverseName
-from interpbench_jax.circuit import universe as find_universe
+from interpbench_jax.circuit import Circuit
 from interpbench_jax.scores.levels import check_scores, importance
-from interpbench_jax.scores.rank import truth_of
+from interpbench_jax.scores.rank import counted_in, truth_of
 from interpbench_jax.scores.selection import keep_largest, on_paths
+from interpbench_jax.universes import UniverseName
+from interpbench_jax.universes import universe as find_universe
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,8 @@ def structure_scores(
     """The circuit that a method's values select, beside the known one.
 
     Shares and distance are means over the ways to break a tie at the boundary. Paths are looked
-    for in one circuit: of edges that tie, the first in the universe's order are taken.
+    for in one circuit: of edges that tie, the first in the universe's order are taken. Constant
+    edges are never selected.
 
     Args:
         values: one for each edge of `universe`, in its order.
@@ -131,15 +133,16 @@ def structure_scores(
     if size is not None and threshold is not None:
         raise ValueError(f"Expected a size or a threshold, got both: {size} and {threshold}.")
     space = find_universe(universe, circuit.n_layers, circuit.n_heads)
-    truth = truth_of(circuit, universe, "edge")
+    truth, counts = truth_of(circuit, universe, "edge"), counted_in(circuit, universe, "edge")
     check_scores(values, len(truth), f"edges of {universe!r}")
     scores = importance(values, absolute)
+    kept = np.zeros(len(truth), bool)
     if threshold is not None:
-        kept = scores > threshold
-        edges = score_kept(kept, truth)
+        kept[counts] = scores[counts] > threshold
+        edges = score_kept(kept[counts], truth[counts])
     else:
-        edges = score_largest(scores, truth, size)
-        kept = keep_largest(scores, [edges.size], absolute=False)[0]
+        edges = score_largest(scores[counts], truth[counts], size)
+        kept[counts] = keep_largest(scores[counts], [edges.size], absolute=False)[0]
     on_path = on_paths(kept[None], space)[0]
     n_on_path = int(on_path.sum())
     has_path = n_on_path > 0

@@ -9,7 +9,6 @@ from typing import Generic
 import numpy as np
 
 from interpbench_jax import circuit
-from interpbench_jax.circuit import UniverseName
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.metrics import METRICS
 from interpbench_jax.sites import Edge, Node, writers
@@ -31,6 +30,7 @@ from interpbench_jax.sweeps.run import Inputs, Job, run_job
 from interpbench_jax.sweeps.saved import describe_job, table_of
 from interpbench_jax.sweeps.store import SweepStore, check_folder
 from interpbench_jax.sweeps.suffix import Entry
+from interpbench_jax.universes import UniverseName
 
 
 @dataclass(frozen=True)

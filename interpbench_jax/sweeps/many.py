@@ -7,7 +7,6 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from interpbench_jax.circuit import UniverseName
 from interpbench_jax.metrics import METRICS, Metric, MetricName
 from interpbench_jax.model import Transformer
 from interpbench_jax.sites import Edge
@@ -18,6 +17,7 @@ from interpbench_jax.sweeps.plan import plan_job
 from interpbench_jax.sweeps.request import Ablations, Request
 from interpbench_jax.sweeps.result import SweepResult
 from interpbench_jax.sweeps.run import Inputs, Job, Progress, run_job
+from interpbench_jax.universes import UniverseName
 
 # A class that no model ever chooses changes none of these; the others are means over classes.
 _BLIND_TO_PADDING = tuple(METRICS[name] for name in METRICS if name not in ("mae", "mse"))

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import numpy as np
 from jaxtyping import Float
 
-from interpbench_jax.circuit import UniverseName
 from interpbench_jax.extras import needs_extra
 from interpbench_jax.sites import Edge, Neuron, Node
 from interpbench_jax.sweeps.plan import SweepPlan
 from interpbench_jax.sweeps.run import Source
+from interpbench_jax.universes import UniverseName
 
 if TYPE_CHECKING:
     import pandas

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from interpbench_jax.cases import Recipe, Task
-from interpbench_jax.circuit import universe
 from interpbench_jax.training.interchange import CutEdges, NodeMask, edge_table, node_mask
+from interpbench_jax.universes import universe
 from interpbench_jax.weights import weight_shapes
 
 _TRAIN_SHARE = 0.8

@@ -1,8 +1,9 @@
 """How well a model does what its program says: accuracy, IIA, strict accuracy.
 
 Each is a share of scored positions over pairs of a base and a source input. An
-output is right where its class is the program's, or its number within `atol` of it. Where several
-classes tie in the program under an interchange (a mean of several values), no answer counts.
+output is right where its class is the program's, or its number within `atol` of it. Where the
+program's own output is several classes at once (under an interchange, attention may take the mean
+of several values), no answer counts.
 
 Sources: interchange intervention accuracy, Geiger et al. 2022 (arXiv:2112.00826, section 3);
 strict accuracy, Gupta et al. 2024 (arXiv:2407.14494, section 3).
@@ -249,11 +250,11 @@ def _answers(
     node: Node | tuple[Node, ...] | None = None,
     edge: Edge | None = None,
 ) -> np.ndarray:
-    """The program's answers, where it gives one: a tie of several classes is none."""
+    """The program's answers, where it gives one: several classes at once are none."""
     model = task.high_level
     answers = np.array(model.targets(base, source, node, edge))
     if model.is_categorical:
-        is_scored = is_scored & ~np.asarray(model.has_tie(base, source, node, edge))
+        is_scored = is_scored & ~np.asarray(model.is_mixed(base, source, node, edge))
     answers[~is_scored] = unscored(answers.dtype)
     return answers
 

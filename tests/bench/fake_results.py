@@ -10,9 +10,9 @@ import numpy as np
 from interpbench_jax.bench.submission import FORMAT, CaseTruth, item_names
 from interpbench_jax.bench.tiers import tier_of
 from interpbench_jax.cases import CASES
-from interpbench_jax.circuit import UNIVERSES, UniverseName
 from interpbench_jax.report.rows import Level, ResultRow, ScoreRow
 from interpbench_jax.scores import edge_auc_by_universe
+from interpbench_jax.universes import UNIVERSES, UniverseName
 
 # One of each tier.
 CASES_USED = ("3", "11", "21")

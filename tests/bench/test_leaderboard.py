@@ -17,7 +17,7 @@ from interpbench_jax.bench.leaderboard import (
 )
 from interpbench_jax.bench.submission import check_submission
 from interpbench_jax.bench.table import write_tables
-from interpbench_jax.circuit import UNIVERSES
+from interpbench_jax.universes import UNIVERSES
 from tests.bench.fake_results import CASES_USED, digest_of, fake_bench, submission, truths
 
 

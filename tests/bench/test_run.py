@@ -22,7 +22,6 @@ from interpbench_jax.bench.run import BenchOutcome, Status, run_bench
 from interpbench_jax.bench.table import read_results, write_tables
 from interpbench_jax.bench.times import MethodTime, failures_grid, times_grid
 from interpbench_jax.case import Case
-from interpbench_jax.circuit import UNIVERSES, universe
 from interpbench_jax.discovery import DiscoveryData, Method, Scores
 from interpbench_jax.metrics import Metric
 from interpbench_jax.model import Transformer
@@ -34,6 +33,7 @@ from interpbench_jax.scores import (
     rank_scores,
     structure_scores,
 )
+from interpbench_jax.universes import UNIVERSES, universe
 from tests.tiny_models import make_model
 
 N_INPUTS = 8

@@ -17,8 +17,8 @@ from interpbench_jax.bench.submission import (
     read_submission,
 )
 from interpbench_jax.cases import CASES
-from interpbench_jax.circuit import UNIVERSES
 from interpbench_jax.report.rows import LEVELS
+from interpbench_jax.universes import UNIVERSES
 from tests.bench.fake_results import CASES_USED, submission, truths
 
 FIRST_EDGE = "blocks.0.hook_resid_pre -> blocks.0.attn.hook_result[0]"

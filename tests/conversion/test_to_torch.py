@@ -20,8 +20,9 @@ from interpbench_conversion.upstream_files import find_upstream_files, read_conf
 from interpbench_jax import load_case
 from interpbench_jax.case import Case
 from interpbench_jax.cases import CASES
-from interpbench_jax.circuit import Circuit, universe
+from interpbench_jax.circuit import Circuit
 from interpbench_jax.cli.main import app
+from interpbench_jax.universes import universe
 from tests.fixtures import (
     MODEL_FOLDERS,
     UPSTREAM,

@@ -15,7 +15,8 @@ from interpbench_conversion.to_torch import write_upstream
 from interpbench_conversion.vocabulary import KeptTokens, keep_tokens
 from interpbench_jax import load_case, run_with_cache
 from interpbench_jax.case import Case, read_case
-from interpbench_jax.circuit import Circuit, universe
+from interpbench_jax.circuit import Circuit
+from interpbench_jax.universes import universe
 from tests.fixtures import random_weights, tiny_config
 
 D_VOCAB = 40

@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from interpbench_jax.circuit import universe
 from interpbench_jax.discovery import ACDCSettings, DiscoveryData, Scores
 from interpbench_jax.discovery.acdc import Order, acdc
 from interpbench_jax.discovery.method import FineUniverse, edge_groups
 from interpbench_jax.metrics import METRICS, Metric
 from interpbench_jax.model import Transformer
+from interpbench_jax.universes import universe
 from tests.discovery.small import (
     CONFIGS,
     KINDS,

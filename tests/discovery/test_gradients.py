@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from interpbench_jax.circuit import universe
 from interpbench_jax.discovery.attribution import mask_slopes
 from interpbench_jax.discovery.gradients import Point, differentiate
 from interpbench_jax.discovery.method import DiscoveryData
@@ -17,6 +16,7 @@ from interpbench_jax.masks import edge_indices
 from interpbench_jax.metrics import METRICS, Metric, MetricName
 from interpbench_jax.model import Transformer
 from interpbench_jax.sweeps.forward import Weights
+from interpbench_jax.universes import universe
 from tests.discovery.small import KINDS, full_mask, make_small, mask_metric
 
 METRIC_OF: dict[str, MetricName] = {

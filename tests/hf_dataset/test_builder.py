@@ -11,7 +11,7 @@ import pytest
 
 from interpbench_dataset import builder
 from interpbench_dataset.builder import BuildReport, Problem, build, check
-from interpbench_jax.circuit import UNIVERSES, universe
+from interpbench_jax.universes import UNIVERSES, universe
 from tests.tiny_models import certify, make_model, write_model
 
 ROOT = Path(__file__).resolve().parents[2]

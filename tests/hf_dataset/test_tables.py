@@ -10,9 +10,9 @@ import pytest
 from interpbench_dataset.tables import Content, make_content, seed_of
 from interpbench_jax.cases import BOS, CASES, PAD, IoiTask, RaspTask, Task, TrainingArguments
 from interpbench_jax.cases.sequences import is_in_split
-from interpbench_jax.circuit import UNIVERSES, universe
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.sites import parse_node
+from interpbench_jax.universes import UNIVERSES, universe
 
 PUBLISHED = (
     Path(__file__).resolve().parents[2] / "hf_dataset" / "interpbench_dataset" / "interpbench"

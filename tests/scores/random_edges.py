@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from interpbench_jax.circuit import Circuit, UniverseName, universe
+from interpbench_jax.circuit import Circuit
 from interpbench_jax.sites import parse_edge
+from interpbench_jax.universes import UniverseName, universe
 
 CIRCUIT = Circuit(
     2,

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interpbench_jax.circuit import UNIVERSES, UniverseName, universe
 from interpbench_jax.scores import (
     edges_from_nodes,
     nodes_from_edges,
@@ -16,6 +15,7 @@ from interpbench_jax.scores import (
 )
 from interpbench_jax.scores.levels import component_of
 from interpbench_jax.sites import Node, parse_node
+from interpbench_jax.universes import UNIVERSES, UniverseName, universe
 from tests.scores.random_edges import edge_values, node_values
 
 # promote_scores

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from interpbench_jax.cases import CASES
-from interpbench_jax.circuit import Circuit, universe
+from interpbench_jax.circuit import Circuit
 from interpbench_jax.scores import mib_edge_auc
 from interpbench_jax.scores.mib import grow_from_output
 from interpbench_jax.sites import Edge, parse_edge
+from interpbench_jax.universes import universe
 
 IOI = CASES["ioi"].circuit
 SPACE = universe("qkv-merged", 6, 4)

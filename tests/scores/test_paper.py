@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from interpbench_jax.circuit import Circuit, UniverseName, universe
+from interpbench_jax.circuit import Circuit
 from interpbench_jax.scores import (
     PAPER_THRESHOLDS,
     Curve,
@@ -22,6 +22,7 @@ from interpbench_jax.scores import (
     truth_of,
 )
 from interpbench_jax.sites import Edge, parse_node
+from interpbench_jax.universes import UniverseName, universe
 from tests.fixtures import UPSTREAM, read_upstream_case, requires_upstream
 from tests.scores.random_edges import CIRCUIT, edge_values
 

@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from interpbench_jax.circuit import UNIVERSES, Circuit, UniverseName, universe
+from interpbench_jax.circuit import Circuit
 from interpbench_jax.scores import (
     average_precision,
     edge_auc,
@@ -25,6 +25,7 @@ from interpbench_jax.scores import (
     truth_of,
 )
 from interpbench_jax.sites import parse_edge, parse_node
+from interpbench_jax.universes import UNIVERSES, UniverseName, universe
 from tests.scores.random_edges import CIRCUIT, edge_values, node_values
 
 # Sums of at most a few hundred exact halves, divided once: float64 rounding.

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interpbench_jax.circuit import UNIVERSES, UniverseName, universe
 from interpbench_jax.scores import keep_largest, on_paths
 from interpbench_jax.scores.levels import component_of
 from interpbench_jax.scores.selection import outside_edges
 from interpbench_jax.sites import Kind, Node
+from interpbench_jax.universes import UNIVERSES, UniverseName, universe
 
 EMBEDDINGS = (Kind.EMBED, Kind.POS_EMBED, Kind.RESID_PRE)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score, precision_score, recall_score
 
-from interpbench_jax.circuit import UNIVERSES, Circuit, UniverseName, universe
+from interpbench_jax.circuit import Circuit
 from interpbench_jax.scores import (
     score_kept,
     score_largest,
@@ -16,6 +16,7 @@ from interpbench_jax.scores import (
     truth_of,
 )
 from interpbench_jax.sites import parse_edge
+from interpbench_jax.universes import UNIVERSES, UniverseName, universe
 from tests.scores.random_edges import CIRCUIT, edge_values
 
 ATOL = 1e-12

@@ -8,7 +8,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from interpbench_jax import Edge, universe
-from interpbench_jax.circuit import UNIVERSES, UniverseName
 from interpbench_jax.masks import edge_mask
 from interpbench_jax.sites import parse_edge, readers, writers
 from interpbench_jax.sweeps.calls import deal_calls
@@ -25,6 +24,7 @@ from interpbench_jax.sweeps.edits import (
 )
 from interpbench_jax.sweeps.masked import MaskBlocks
 from interpbench_jax.sweeps.suffix import EMPTY, Blocks, Entry
+from interpbench_jax.universes import UNIVERSES, UniverseName
 
 Pairs = set[tuple[int, int]]
 

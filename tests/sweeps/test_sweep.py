@@ -19,12 +19,12 @@ from interpbench_jax import (
     universe,
 )
 from interpbench_jax.axes import Logits
-from interpbench_jax.circuit import UNIVERSES, UniverseName
 from interpbench_jax.interventions import ABLATIONS
 from interpbench_jax.masks import edge_mask
 from interpbench_jax.metrics import PerInput, Targets
 from interpbench_jax.model import Transformer
 from interpbench_jax.sweeps import devices
+from interpbench_jax.universes import UNIVERSES, UniverseName
 from tests.fixtures import UPSTREAM, random_weights, requires_upstream
 
 CONFIG = TransformerConfig(

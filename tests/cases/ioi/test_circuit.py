@@ -6,8 +6,9 @@ import pytest
 
 from interpbench_jax.cases import CASES, IoiTask
 from interpbench_jax.cases.case_ioi import TASK
-from interpbench_jax.circuit import UNIVERSES, Circuit, UniverseName, universe
+from interpbench_jax.circuit import Circuit
 from interpbench_jax.sites import components, parse_edge, parse_node
+from interpbench_jax.universes import UNIVERSES, UniverseName, universe
 
 WITHOUT_TOKENS = replace(TASK, has_tokens=False)
 INPUT, MLP = "blocks.0.hook_resid_pre", "blocks.0.hook_mlp_out"

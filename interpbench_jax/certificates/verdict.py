@@ -1,0 +1,111 @@
+"""Whether a model has the circuit that it is said to have, and if not, why."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from interpbench_jax.certificates.parts import EdgeCheck, Measure
+
+if TYPE_CHECKING:
+    from interpbench_jax.certificates.certificate import Certificate
+
+_UNITS: Mapping[Measure, str] = {"effect": "the case's metric", "centred": "centred logits"}
+# Of many edges at fault, so many are named.
+_MOST_NAMED = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bars:
+    """What a certificate has to reach.
+
+    Attributes:
+        share: the lowest of its accuracies.
+        outside: the largest effect of an edge that is out, as a share of the median of those that
+            are in.
+        clearance: how many times the largest effect of an edge that is out the smallest of one
+            that is in has to be.
+
+    Raises:
+        ValueError: if a share is not from 0 to 1, or the clearance is negative.
+    """
+
+    share: float = 0.999
+    outside: float = 0.01
+    clearance: float = 10.0
+
+    def __post_init__(self) -> None:
+        for name in ("share", "outside"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(
+                    f"Expected the bar `{name}` from 0 to 1, got {getattr(self, name)}."
+                )
+        if not 0 <= self.clearance < math.inf:
+            raise ValueError(
+                f"Expected the bar `clearance` as a number from 0, got {self.clearance}."
+            )
+
+
+BARS = Bars()
+
+
+def find_failures(certificate: "Certificate", bars: Bars) -> tuple[str, ...]:
+    """Every bar that a certificate misses, as a sentence each; empty where it passes."""
+    found = [*_low_shares(certificate, bars)]
+    for universe in certificate.edges.edges:
+        for measure in _UNITS:
+            found += _edges_at_fault(certificate.edges, universe, measure, bars)
+    return tuple(dict.fromkeys(found))
+
+
+def _low_shares(certificate: "Certificate", bars: Bars) -> Iterator[str]:
+    alone = certificate.circuit_alone
+    shares = {
+        "Accuracy": certificate.accuracy,
+        **{f"IIA of {name}": share for name, share in certificate.iia.items()},
+        **{f"Joint IIA of {name}": share for name, share in certificate.joint_iia.items()},
+        **{
+            f"Accuracy with the edge {name} interchanged": share
+            for name, share in certificate.edge_accuracy.items()
+        },
+        **{
+            f"Strict accuracy with {name} resampled": share
+            for name, share in certificate.strict_accuracy.items()
+        },
+        "Accuracy with all edges outside the circuit resampled at once": alone.edges_resample,
+        "Accuracy with all edges outside the circuit at their mean at once": alone.edges_mean,
+    }
+    for what, share in shares.items():
+        if share < bars.share:
+            yield f"{what} is {share:.6f}, below {bars.share:g}."
+
+
+def _edges_at_fault(edges: EdgeCheck, universe: str, measure: Measure, bars: Bars) -> Iterator[str]:
+    unit = _UNITS[measure]
+    found = edges.separation(universe, measure)
+    if found is None:
+        yield f"No edge of the circuit varies in universe {universe}: there is nothing to see."
+        return
+    silent = edges.silent(universe, measure, 0.0)
+    for edge in silent[:_MOST_NAMED]:
+        yield (
+            f"Edge {edge} is in the circuit, but cutting it has no effect above the noise floor "
+            f"({edges.noise_floor:.1e}) by {unit}{_others(silent)}."
+        )
+    loud = edges.unexpected(universe, measure, bars.outside)
+    for edge in loud[:_MOST_NAMED]:
+        share = getattr(edge, measure) / found.median if found.median else math.inf
+        yield (
+            f"Edge {edge} is outside the circuit, but cutting it has {share:.2%} of the median "
+            f"effect of the circuit's edges by {unit}, above {bars.outside:.2%}{_others(loud)}."
+        )
+    if not silent and found.largest is not None and found.clearance < bars.clearance:
+        yield (
+            f"Edge {found.smallest}, the weakest of the circuit, has only {found.clearance:.1f} "
+            f"times the effect of {found.largest}, the strongest outside, by {unit}; at least "
+            f"{bars.clearance:g} times is needed."
+        )
+
+
+def _others(edges: tuple[object, ...]) -> str:
+    return f" (one of {len(edges)} such edges)" if len(edges) > 1 else ""
