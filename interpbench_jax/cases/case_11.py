@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from interpbench_jax.cases.rasp_task import RaspTask
+from interpbench_jax.cases.recipe import Recipe
 from interpbench_jax.cases.training_arguments import QUICK
 from interpbench_jax.cases.words import WORDS
 from interpbench_jax.rasp import Aggregate, Comparison, Map, Select, tokens
@@ -17,5 +18,6 @@ TASK = RaspTask(
     vocab=WORDS,
     max_seq_len=10,
     d_model=12,
+    recipe=Recipe(epochs=20, note="More epochs, so that all that is outside falls silent."),
     training=replace(QUICK, compiled_width=30),
 )

@@ -30,7 +30,7 @@ TASK = RaspTask(
     varies_length=True,
     training=TrainingArguments(compiled_width=42),
     recipe=Recipe(
-        epochs=20,
+        epochs=30,
         note="More epochs: a head of three dimensions has to count five tokens at any length.",
     ),
 )

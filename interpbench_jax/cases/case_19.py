@@ -1,6 +1,7 @@
 """Case 19: repetitions removed."""
 
 from interpbench_jax.cases.rasp_task import RaspTask
+from interpbench_jax.cases.recipe import Recipe
 from interpbench_jax.cases.training_arguments import TrainingArguments
 from interpbench_jax.rasp import SequenceMap, Value, shift, tokens
 
@@ -17,6 +18,7 @@ TASK = RaspTask(
     vocab=("a", "b", "c"),
     max_seq_len=15,
     d_model=32,
+    recipe=Recipe(n_samples=60_000, note="Fewer examples, because this model is wide."),
     training=TrainingArguments(compiled_width=26),
     note="Where the program gives nothing the output is a row of zeros, which counts as class 0.",
 )

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from interpbench_jax.cases.rasp_task import RaspTask
+from interpbench_jax.cases.recipe import Recipe
 from interpbench_jax.cases.training_arguments import QUICK
 from interpbench_jax.cases.words import WORDS
 from interpbench_jax.rasp import SequenceMap, Value, shift, tokens
@@ -22,6 +23,7 @@ TASK = RaspTask(
     d_model=20,
     attention="bidirectional",
     varies_length=True,
+    recipe=Recipe(epochs=20, note="More epochs, so that all that is outside falls silent."),
     training=replace(QUICK, compiled_width=36),
     note=(
         "Release 1.0.0 masked this case causally although its program looks one token ahead, so "

@@ -18,10 +18,14 @@ class Recipe:
     """Settings of strict interchange intervention training (arXiv:2407.14494, section 3).
 
     The defaults are what our models are trained with. They differ from release 1.0.0's
-    (`Recipe.released`) in four ways. One step is taken on the sum of the losses: steps on one
+    (`Recipe.released`) in these ways. One step is taken on the sum of the losses: steps on one
     loss at a time undo one another, and case 24 then oscillates. The variables and the nodes to
-    interchange are drawn per example, so that every batch sees all of them. The learning rate
-    falls to 0. And Adam's second moment remembers a hundred steps rather than ten.
+    interchange are drawn per example, alone and several at once, so that no copy of a variable is
+    left unread. Edges are cut too (`edge_weight`), because whole nodes cannot tell which edge a
+    value came by, nor see copies that cancel one another. Logits are bounded (`margin`), so that
+    nothing hides behind a sure answer. The runs that values are taken from are trained as well
+    (`source_gradient`), without which case 11 does not converge. The learning rate falls to 0, and
+    Adam's second moment remembers a hundred steps rather than ten.
 
     Attributes:
         learning_rate: Adam's, at the start.
@@ -45,18 +49,17 @@ class Recipe:
             no node can move them unseen; None for cross-entropy.
         update: `"sum"`: one step on the weighted sum of the losses; `"alternate"`: a step on
             each in turn, interchange, strict, behaviour.
-        sampling: which aligned variables and which nodes outside the circuit are interchanged:
+        sampling: which aligned variables, and which nodes outside the circuit, are interchanged:
             `"batch"`: one for a whole batch; `"example"`: one per example; `"subsets"`: one per
-            example, and each of the others with probability 1/2; `"mixed"`: one variable per
-            example, and outside the circuit one node for half of the examples and a subset for
-            the others, so that nodes are silent together too.
+            example, and each of the others with probability 1/2; `"mixed"`: as `"example"` for
+            half of the examples and as `"subsets"` for the others.
         variable_odds: how often each variable is the one that is interchanged, relative to the
             others, in the order of the high-level model's nodes; empty for all alike. A variable
             with few values differs seldom between base and source, and is learned last.
         replaced: what is replaced in an example: `"both"`: it is run with variables interchanged,
             and run again with nodes outside the circuit replaced; `"either"`: half of a batch
-            is run with the one and half with the other, which costs a third less. Only for the
-            update `"sum"`.
+            is run with the one and half with the other, which costs less. Only for the update
+            `"sum"`.
         source_gradient: whether the interchange and strict losses train the source's run too
             (Geiger et al. 2022, arXiv:2112.00826), so that a node learns to write what the others
             are to read; False: its values are constants, as in release 1.0.0.
@@ -76,7 +79,7 @@ class Recipe:
         target: training stops once accuracy, the lowest IIA and the lowest strict accuracy have
             all reached this share
         target_loss: and the sum of an epoch's mean losses this value; None where it does not
-            count. Shares alone are reached long before the nodes outside the circuit are silent.
+            count. Shares alone are reached long before what is outside the circuit is silent.
         atol: a regression output this close to its target counts as right.
         note: why it differs from what released the model; empty where it does not.
 
@@ -143,6 +146,8 @@ class Recipe:
             raise ValueError(
                 f"Expected target_loss as a number above 0 or None, got {self.target_loss!r}."
             )
+        if self.margin is not None and not 0 < self.margin < math.inf:
+            raise ValueError(f"Expected margin as a number above 0 or None, got {self.margin!r}.")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"Expected betas from 0 to below 1, got {self.betas!r}.")
         if not all(0 < odds < math.inf for odds in self.variable_odds):

@@ -70,7 +70,7 @@ class Scores:
     Attributes:
         level: whether `values` are of edges or of nodes.
         universe: of what.
-        values: float64, one for each of `circuit.universe(...).edges`, or `.sources`; far from 0
+        values: float64, one for each of `universes.universe(...).edges`, or `.sources`; far from 0
             where it matters. Methods that estimate an effect give its sign: positive where
             cutting hurts.
         details: what else a method has to say, by name.

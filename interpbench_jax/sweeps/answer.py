@@ -8,7 +8,7 @@ from typing import Generic
 
 import numpy as np
 
-from interpbench_jax import circuit
+from interpbench_jax import universes
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.metrics import METRICS
 from interpbench_jax.sites import Edge, Node, writers
@@ -209,18 +209,18 @@ _PLACE_NAMES: Mapping[Entry, str] = {
 
 def wanted_edges(config: TransformerConfig, name: UniverseName) -> Wanted[Edge]:
     """Every edge of a universe."""
-    space = circuit.universe(name, config.n_layers, config.n_heads)
+    space = universes.universe(name, config.n_layers, config.n_heads)
     return Wanted(space.edges, _universe_edits(space, False), name)
 
 
 def wanted_nodes(config: TransformerConfig, name: UniverseName) -> Wanted[Node]:
     """Every source of a universe."""
-    space = circuit.universe(name, config.n_layers, config.n_heads)
+    space = universes.universe(name, config.n_layers, config.n_heads)
     return Wanted(space.sources, _universe_edits(space, True), name)
 
 
 @lru_cache(maxsize=64)
-def _universe_edits(space: circuit.Universe, nodes: bool) -> Edits:
+def _universe_edits(space: universes.Universe, nodes: bool) -> Edits:
     if nodes:
         groups = [space.fine_edges_of(node) for node in space.sources]
     else:

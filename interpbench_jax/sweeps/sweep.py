@@ -73,7 +73,7 @@ def sweep_edges(
             arXiv:2403.00745); its mean is still its own. Models without one are not affected.
 
     Returns:
-        Effects in the order of `circuit.universe(...).edges`; positive where the cut hurts. Where
+        Effects in the order of `universes.universe(...).edges`; positive where the cut hurts. Where
         several ablations were asked for, the first axis counts them.
 
     Raises:
@@ -115,7 +115,7 @@ def sweep_nodes(
     heads and MLPs; the two embeddings are one node except in `"qkv"`.
 
     Returns:
-        Effects in the order of `circuit.universe(...).sources`; positive where it hurts.
+        Effects in the order of `universes.universe(...).sources`; positive where it hurts.
 
     Raises:
         ValueError: if an argument does not fit the model or the others.
