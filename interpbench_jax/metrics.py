@@ -33,6 +33,9 @@ ClassLogits = Float[Array, "vocab_out pos batch"]
 Answers = Int[Array, "pos batch"] | Float[Array, "pos batch"]
 ClassTargets = Answers | Int[Array, "2 pos batch"]
 ByClass = Callable[[ClassLogits, ClassLogits, ClassTargets], PerInput]
+# What a metric is at every position.
+Everywhere = Float[Array, "pos batch"]
+AtPositions = Callable[[ClassLogits, ClassLogits, ClassTargets], Everywhere]
 MetricName = Literal[
     "kl",
     "cross_entropy",
@@ -234,14 +237,14 @@ def per_position(metric: Metric) -> Metric:
     return averaged
 
 
-def _apply(function: ByClass, logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
+def _apply(
+    function: AtPositions, logits: Logits, clean_logits: Logits, targets: Targets
+) -> PerInput:
     targets = jnp.asarray(targets)
     check_targets(targets, logits.shape[:2])
-    return function(logits.transpose(2, 1, 0), clean_logits.transpose(2, 1, 0), targets.T)
-
-
-# What a metric is at every position: `[pos, batch]`.
-Everywhere = Float[Array, "pos batch"]
+    return _averaged(function)(
+        logits.transpose(2, 1, 0), clean_logits.transpose(2, 1, 0), targets.T
+    )
 
 
 def _kl_divergence(logits: ClassLogits, clean: ClassLogits, targets: ClassTargets) -> Everywhere:
@@ -307,12 +310,13 @@ def _accuracy_drop(logits: ClassLogits, clean: ClassLogits, targets: ClassTarget
     return clean_right - right
 
 
-def _averaged(
-    function: Callable[[ClassLogits, ClassLogits, ClassTargets], Everywhere],
-) -> ByClass:
+def _averaged(function: AtPositions) -> ByClass:
     """The mean over the positions of an input that count."""
 
     def mean(logits: ClassLogits, clean: ClassLogits, targets: ClassTargets) -> PerInput:
+        if logits.shape[0] == 1:
+            # Among numbers -1 is one of them.
+            targets = targets.astype(logits.dtype)
         answers = _answers(targets)
         # What is not scored would make gradients nan all the same.
         known = jnp.where(is_scored(targets), targets, jnp.zeros((), targets.dtype))

@@ -553,7 +553,7 @@ def circuit_text(**changes: object) -> str:
         (circuit_text(n_heads=1025), r"from 1 to 1024, got \(2, 1025\)"),
         (circuit_text(n_layers=2.0), r"from 1 to 1024, got \(2\.0, 4\)"),
         (circuit_text(n_layers=True), r"from 1 to 1024, got \(True, 4\)"),
-        (circuit_text(edges="ab"), "Expected edges as a list, got 'ab'"),
+        (circuit_text(edges="ab"), "Expected edges and constant as lists, got 'ab'"),
         (circuit_text(edges=[["hook_embed"]]), "Expected an edge as a pair of hook names"),
         (circuit_text(edges=[["hook_embed", 1]]), "Expected an edge as a pair of hook names"),
         (circuit_text(edges=[["a", "b"]]), "Expected a TransformerLens hook name"),

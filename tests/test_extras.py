@@ -48,7 +48,7 @@ CALLS: list[tuple[str, str, Callable[[], object]]] = [
     ("huggingface_hub", "hub", lambda: fetch_case("11")),
     ("huggingface_hub", "hub", lambda: upload("someone/interpbench")),
     ("datasets", "dataset", lambda: ib.load_dataset("11")),
-    ("networkx", "analysis", lambda: ib.CASES["11"].circuit.to_networkx()),
+    ("networkx", "analysis", lambda: ib.CASES["11"].upstream_circuit.to_networkx()),
     ("pandas", "analysis", lambda: small_sweep().to_pandas()),
     ("pyarrow", "bench", check_pyarrow),
     ("pyarrow", "bench", lambda: read_results(Path(__file__))),

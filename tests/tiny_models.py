@@ -18,7 +18,7 @@ def make_model(case_id: str, seed: int = 0) -> Case:
         case_id=case_id,
         config=task.config,
         weights=random_weights(task.config, seed=seed),
-        circuit=task.circuit,
+        circuit=task.complete_circuit,
         vocab=tuple(sorted(task.token_ids, key=task.token_ids.__getitem__)),
         task_description=task.description,
         provenance={"source": "random"},

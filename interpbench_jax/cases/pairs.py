@@ -26,9 +26,9 @@ class Pairs:
         target: what is right for `input_ids`: int32 class ids or float32 numbers, `[rows, pos]`.
             What stands where nothing is scored does not count: 0, or in a language task the
             next token.
-        corrupted_target: the same for `corrupted_input_ids`.
-        is_scored: bool `[rows, pos]`: neither BOS nor PAD, or in a language task the last
-            position. Losses and metrics use these only.
+        corrupted_target: the same for `corrupted_input_ids`, where these have no PAD.
+        is_scored: bool `[rows, pos]`: where `input_ids` are neither BOS nor PAD, or in a language
+            task the last position. Losses and metrics use these only.
         distractor: in a language task, the class that is wrong in an interesting way: int32
             `[rows]`; None elsewhere.
     """
@@ -100,12 +100,12 @@ def sample_pairs(
         corrupted = space.draw_unlike(inputs, rng, split)
     else:
         corrupted = space.draw_others(inputs, rng, split)
-    is_scored = (inputs != space.bos) & (inputs != space.pad)
+    is_scored, is_other = ((ids != space.bos) & (ids != space.pad) for ids in (inputs, corrupted))
     return Pairs(
         input_ids=inputs,
         corrupted_input_ids=corrupted,
         target=find_targets(model, numbers, inputs, is_scored),
-        corrupted_target=find_targets(model, numbers, corrupted, is_scored),
+        corrupted_target=find_targets(model, numbers, corrupted, is_other),
         is_scored=is_scored,
     )
 

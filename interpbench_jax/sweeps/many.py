@@ -19,8 +19,9 @@ from interpbench_jax.sweeps.result import SweepResult
 from interpbench_jax.sweeps.run import Inputs, Job, Progress, run_job
 from interpbench_jax.universes import UniverseName
 
-# A class that no model ever chooses changes none of these; the others are means over classes.
-_BLIND_TO_PADDING = tuple(METRICS[name] for name in METRICS if name not in ("mae", "mse"))
+# The means over classes, which a class that no model ever chooses would change.
+_OVER_CLASSES = ("centred_l2", "mae", "mse")
+_BLIND_TO_PADDING = tuple(METRICS[name] for name in METRICS if name not in _OVER_CLASSES)
 _NEVER = -1e9
 
 # Each model's own shape.

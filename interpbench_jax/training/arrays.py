@@ -134,27 +134,32 @@ def draw_edges(key: Array, given: Interchanges, batch: int) -> tuple[HighLevelEd
     """
     keys = jax.random.split(key, 6)
     n_edges, dst, src = given.program_edges.shape
-    flat = given.outside_edges.reshape(-1)
-    one = jax.random.categorical(keys[0], jnp.where(flat, 0.0, -jnp.inf), shape=(batch,))
-    more = jax.random.uniform(keys[1], (batch, dst * src))
-    odds = jnp.asarray([0.0, 0.0, 0.1, 0.5])[jax.random.randint(keys[2], (batch,), 0, 4)]
-    outside = ((jnp.arange(dst * src)[None] == one[:, None]) | (more < odds[:, None])) & flat
-    rows = jnp.arange(n_edges)
+    is_outside = given.outside_edges.reshape(1, -1)
+    logits = jnp.where(is_outside[0], 0.0, -jnp.inf)
+    one = jax.random.categorical(keys[0], logits, shape=(batch, 1))
+    odds = jnp.asarray([0.0, 0.0, 0.1, 0.5])[jax.random.randint(keys[1], (batch, 1), 0, 4)]
+    more = jax.random.uniform(keys[2], (batch, dst * src)) < odds
+    outside = ((jnp.arange(dst * src)[None] == one) | more) & is_outside
+
+    rows = jnp.arange(n_edges)[None]
     kind = jax.random.randint(keys[3], (batch, 1), 0, 4)
     one = jax.random.randint(keys[4], (batch, 1), 0, given.n_program_edges)
-    # A key for each row: what a task draws does not depend on the rows that stacking adds.
-    several = jax.vmap(
-        lambda row: jax.random.bernoulli(jax.random.fold_in(keys[5], row), 0.5, (batch,))
-    )(rows).T
-    chosen = ((rows[None] == one) & (kind == 2)) | (several & (kind == 3))
+    chosen = ((rows == one) & (kind == 2)) | (_halves(keys[5], n_edges, batch) & (kind == 3))
     chosen &= rows < given.n_program_edges
-    inside = (
-        jnp.einsum(
-            "be,eds->bds", chosen.astype(jnp.float32), given.program_edges.astype(jnp.float32)
-        )
-        > 0
+    # As a product: one that is written out with booleans is far slower.
+    inside = chosen.astype(jnp.float32) @ given.program_edges.reshape(n_edges, -1).astype(
+        jnp.float32
     )
-    return chosen, outside.reshape(batch, dst, src) | inside
+    return chosen, (outside | (inside > 0)).reshape(batch, dst, src)
+
+
+def _halves(key: Array, n_rows: int, batch: int) -> Bool[Array, "batch rows"]:
+    """Each row with probability 1/2.
+
+    A key for each row: what a task draws does not depend on the rows that stacking adds.
+    """
+    keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(n_rows))
+    return jax.vmap(partial(jax.random.bernoulli, p=0.5, shape=(batch,)))(keys).T
 
 
 def _choose(
@@ -177,9 +182,7 @@ def _choose(
     one = jnp.broadcast_to(drawn, (batch,))
     chosen = rows == one[:, None]
     if sampling in ("subsets", "mixed"):
-        # A key for each row: what a task draws does not depend on the rows that stacking adds.
-        keys = jax.vmap(partial(jax.random.fold_in, key_more))(jnp.arange(n_rows))
-        more = jax.vmap(partial(jax.random.bernoulli, p=0.5, shape=(batch,)))(keys).T
+        more = _halves(key_more, n_rows, batch)
         if sampling == "mixed":
             more &= jax.random.bernoulli(key_which, 0.5, (batch, 1))
         chosen |= more

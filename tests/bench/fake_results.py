@@ -29,7 +29,9 @@ class Fake:
 def truths() -> dict[str, CaseTruth]:
     """The truths of the cases used; digests are made up."""
     return {
-        case: CaseTruth(CASES[case].circuit, digest_of(case), tier_of(CASES[case]))
+        case: CaseTruth(
+            "upstream", CASES[case].upstream_circuit, digest_of(case), tier_of(CASES[case])
+        )
         for case in CASES_USED
     }
 
@@ -47,10 +49,10 @@ def fake_bench(
     """Scores of edges in qkv with areas in every universe; `exact` ranks the circuit first."""
     fake = Fake([], [])
     for case in cases:
-        circuit = CASES[case].circuit
+        circuit = CASES[case].upstream_circuit
         names = item_names("qkv", "edge", circuit.n_layers, circuit.n_heads)
-        inside = set(map(str, circuit.in_universe("qkv")))
-        truth = np.asarray([name in inside for name in names])
+        truths_of_edges = list(circuit.edge_truths("qkv").values())
+        truth = np.asarray([each == "in" for each in truths_of_edges])
         for index, (method, ablation, seed) in enumerate(
             (m, a, s) for m in methods for a in ablations for s in seeds
         ):
@@ -59,8 +61,8 @@ def fake_bench(
             values = truth * 1.0 + noise * generator.random(len(names))
             run = {"case": case, "method": method, "ablation": ablation, "seed": seed}
             fake.scores.extend(
-                ScoreRow(**run, level="edge", item=name, value=float(value), in_circuit=bool(is_in))
-                for name, value, is_in in zip(names, values, truth, strict=True)
+                ScoreRow(**run, level="edge", item=name, value=float(value), truth=each)
+                for name, value, each in zip(names, values, truths_of_edges, strict=True)
             )
             for universe, area in edge_auc_by_universe(values, circuit).items():
                 fake.results.append(
@@ -82,6 +84,8 @@ def result_row(
     **others: object,
 ) -> ResultRow:
     values: dict[str, object] = {
+        "truth": "upstream",
+        "n_constant": 2,
         "average_precision": roc_auc,
         "paper_auc": 0.5 if universe == "head" else None,
         "cpr": 0.75,

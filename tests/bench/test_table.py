@@ -30,7 +30,7 @@ def score_row(**changes: object) -> ScoreRow:
         level="edge",
         item="hook_embed -> blocks.0.hook_mlp_in",
         value=0.5,
-        in_circuit=True,
+        truth="in",
     )
     return replace(row, **changes)  # pyright: ignore[reportArgumentType]
 
@@ -75,7 +75,7 @@ def test_columns_are_typed() -> None:
     assert types["shd"] == ("int32", True)
     assert types["is_connected"] == ("bool", True)
     assert list(types)[-1] == "schema_version"
-    assert column_types(ScoreRow)["in_circuit"] == ("bool", False)
+    assert column_types(ScoreRow)["truth"] == ("string", False)
 
 
 def test_the_files_say_their_version(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_no_rows_are_rows(tmp_path: Path) -> None:
         (result_row, dict(device=None), "expected device as a text"),
         (result_row, dict(is_connected=1), "expected is_connected as a bool, or None"),
         (score_row, dict(value=float("nan")), "expected value as a number, got nan"),
-        (score_row, dict(in_circuit=None), "expected in_circuit as a bool"),
+        (score_row, dict(truth="yes"), "expected truth as one of in, out, constant"),
         (score_row, dict(item=""), "expected item as a text that is not empty"),
     ],
 )
@@ -185,7 +185,7 @@ def test_other_tables_are_refused(tmp_path: Path) -> None:
     path.write_bytes(b"")
     refused("got one that does not open")
     path.write_bytes(scores.read_bytes())
-    refused("Expected the 34 columns of ResultRow")
+    refused("Expected the 36 columns of ResultRow")
 
 
 def test_every_flipped_byte_is_seen_or_does_not_matter(tmp_path: Path) -> None:

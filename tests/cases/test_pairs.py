@@ -30,9 +30,13 @@ def test_targets_are_what_the_program_says(case_id: str, variable_length: bool) 
     ):
         assert inputs.dtype == np.int32
         assert targets.dtype == (np.int32 if task.is_categorical else np.float32)
-        for row, target, is_scored in zip(inputs, targets, pairs.is_scored, strict=True):
+        if inputs is pairs.input_ids:
+            assert pairs.is_scored.tolist() == [
+                [i in values for i in row] for row in inputs.tolist()
+            ]
+        for row, target in zip(inputs, targets, strict=True):
             sequence = [values[i] for i in row.tolist() if i in values]
-            assert is_scored.tolist() == [i in values for i in row.tolist()]
+            is_scored = np.asarray([i in values for i in row.tolist()])
             assert (target[~is_scored] == 0).all()
             expected = read(task.program, sequence, is_causal=task.is_causal)
             for found, value in zip(target[is_scored].tolist(), expected, strict=True):
@@ -90,15 +94,31 @@ def test_only_language_tasks_have_distractors() -> None:
     for case_id in ("3", "11"):
         pairs = CASES[case_id].sample(2, seed=0)
         assert pairs.distractor is None and pairs.answer is None
-        assert pairs.metric_targets is pairs.target
+        # BOS is not scored.
+        np.testing.assert_array_equal(pairs.metric_targets[:, 1:], pairs.target[:, 1:])
+        unscored = -1 if CASES[case_id].is_categorical else np.nan
+        np.testing.assert_array_equal(pairs.metric_targets[:, 0], unscored)
 
 
 @pytest.mark.parametrize("case_id", CASES)
 def test_scored_positions_are_the_first_one_and_all_later(case_id: str) -> None:
     task = CASES[case_id]
-    is_scored = task.sample(3, seed=0).is_scored
-    expected = np.arange(task.max_seq_len) >= task.first_scored
-    assert is_scored.tolist() == [expected.tolist()] * 3
+    pairs = task.sample(30, seed=0)
+    expected = np.broadcast_to(
+        np.arange(task.max_seq_len) >= task.first_scored, (30, task.max_seq_len)
+    )
+    if task.has_padding:
+        is_padding = pairs.input_ids == task.pad_id
+        assert is_padding.any() and not is_padding.all(axis=1).any()
+        # The two of a pair are of any length.
+        lengths = [
+            (ids != task.pad_id).sum(axis=1) for ids in (pairs.input_ids, pairs.corrupted_input_ids)
+        ]
+        assert set(lengths[0]) == set(range(task.min_seq_len, task.max_seq_len + 1))
+        assert (lengths[0] != lengths[1]).any()
+        expected = expected & ~is_padding
+    np.testing.assert_array_equal(pairs.is_scored, expected)
+    np.testing.assert_array_equal(task.scored_positions(pairs.input_ids), expected)
 
 
 def test_unique_removes_duplicates() -> None:

@@ -36,6 +36,9 @@ from interpbench_jax.cases import CASES, Recipe, TrainingArguments
         ({"betas": (0.9, 1.0)}, "Expected betas from 0 to below 1"),
         ({"strict_weight": -1.0}, "Expected strict_weight as a number from 0"),
         ({"iit_weight": float("nan")}, "Expected iit_weight as a number from 0, got nan"),
+        ({"edge_weight": -1.0}, "Expected edge_weight as a number from 0"),
+        ({"margin": 0.0}, r"Expected margin as a number above 0 or None, got 0\.0"),
+        ({"margin": float("inf")}, "Expected margin as a number above 0 or None, got inf"),
     ],
 )
 @pytest.mark.usefixtures("unchecked")
@@ -47,7 +50,8 @@ def test_a_recipe_that_is_refused(changes: dict[str, object], message: str) -> N
 def test_either_needs_an_even_batch_and_one_step() -> None:
     assert Recipe(replaced="either", batch_size=32).replaced == "either"
     # What is run twice may be of any size, with any update.
-    assert Recipe(batch_size=33, update="alternate").replaced == "both" == Recipe().replaced
+    assert Recipe(replaced="both", batch_size=33, update="alternate").replaced == "both"
+    assert Recipe().replaced == "either"
 
 
 def test_what_released_the_models() -> None:
@@ -58,10 +62,15 @@ def test_what_released_the_models() -> None:
         betas=(0.9, 0.9),
         clip_grad_norm=0.1,
         epochs=2000,
+        batch_size=256,
         n_validation=24_000,
         strict_weight=100.0,  # 10, applied twice
+        edge_weight=0.0,
+        margin=None,
         update="alternate",
         sampling="batch",
+        replaced="both",
+        source_gradient=False,
         initializer_range=0.8 / 17**0.5,
         target=0.995,
         target_loss=None,

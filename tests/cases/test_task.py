@@ -53,7 +53,7 @@ def test_all_inputs() -> None:
 def test_importing_the_cases_is_light() -> None:
     code = (
         "import sys; from interpbench_jax.cases import CASES; "
-        "[(task.circuit, task.config, task.program_text) for task in CASES.values()]; "
+        "[(task.upstream_circuit, task.config, task.program_text) for task in CASES.values()]; "
         "CASES['ioi'].all_inputs('test'); "
         "print([name for name in ('jax', 'flax', 'datasets', 'torch') if name in sys.modules])"
     )

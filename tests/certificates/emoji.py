@@ -55,7 +55,7 @@ def make_case(weights: Mapping[str, np.ndarray] | None = None) -> Case:
         case_id="36",
         config=TASK.config,
         weights=make_weights() if weights is None else weights,
-        circuit=TASK.circuit,
+        circuit=TASK.complete_circuit,
         vocab=tuple(sorted(TASK.token_ids, key=TASK.token_ids.__getitem__)),
     )
 

@@ -29,6 +29,8 @@ CERTIFICATE = Certificate(
     accuracy=0.9999,
     sequence_accuracy=0.999,
     iia={"first": 0.997, "second, third": 1.0},
+    joint_iia={"first + second, third": 0.9965},
+    edge_accuracy={"hook_embed -> blocks.0.hook_mlp_in": 0.9985},
     strict_accuracy={"blocks.0.attn.hook_result[1]": 0.998},
     alignment={
         "first": ("blocks.0.mlp.hook_post",),
@@ -36,17 +38,22 @@ CERTIFICATE = Certificate(
     },
     metric="l2",
     nodes={
-        "blocks.0.attn.hook_result[0]": NodeEffect(0.5, 0.25),
-        "blocks.0.attn.hook_result[1]": NodeEffect(1e-7, -0.001),
-        "blocks.0.mlp.hook_post": NodeEffect(0.25, 0.5),
+        "blocks.0.attn.hook_result[0]": NodeEffect(0.5, 0.75, 0.25),
+        "blocks.0.attn.hook_result[1]": NodeEffect(1e-7, 2e-7, -0.001),
+        "blocks.0.mlp.hook_post": NodeEffect(0.25, 0.375, 0.5),
     },
     circuit_alone=CircuitAlone(0.99, 0.98, 0.97, 0.96),
     edges=EdgeCheck(
         n=1000,
-        auc={"circuit": {"head": 0.9, "head-no-embed": None}},
-        threshold=0.002,
-        silent=(EdgeEffect("blocks.0.hook_resid_pre", "blocks.0.hook_mlp_out", 0.001, 0.0),),
-        unexpected=(),
+        noise_floor=1e-6,
+        auc={"effect": {"head": 0.9, "head-no-embed": None}},
+        edges={
+            "head": (
+                EdgeEffect(
+                    "blocks.0.hook_resid_pre", "blocks.0.hook_mlp_out", "in", 0.2, 0.25, 0.0
+                ),
+            )
+        },
     ),
     versions={"jax": "1.2.3"},
 )
@@ -64,19 +71,19 @@ def test_json_round_trip(tmp_path: Path) -> None:
 
 def test_what_it_says() -> None:
     assert (CERTIFICATE.lowest_iia, CERTIFICATE.lowest_strict) == (0.997, 0.998)
-    assert CERTIFICATE.lowest == 0.997
-    assert CERTIFICATE.holds(0.997) and not CERTIFICATE.holds(0.9971)
-    assert CERTIFICATE.smallest_inside == NodeEffect(0.25, 0.25)
-    assert CERTIFICATE.largest_outside == NodeEffect(1e-7, -0.001)
-    alone = dataclasses.replace(CERTIFICATE, strict_accuracy={}, iia={}, alignment={}, nodes={})
+    assert (CERTIFICATE.lowest_joint, CERTIFICATE.lowest_edge) == (0.9965, 0.9985)
+    assert CERTIFICATE.lowest == 0.96  # with every edge outside the circuit resampled
+    assert CERTIFICATE.smallest_inside == NodeEffect(0.25, 0.375, 0.25)
+    assert CERTIFICATE.largest_outside == NodeEffect(1e-7, 2e-7, -0.001)
+    alone = dataclasses.replace(
+        CERTIFICATE,
+        **{name: {} for name in ("strict_accuracy", "iia", "joint_iia", "edge_accuracy")},
+        alignment={},
+        nodes={},
+        circuit_alone=CircuitAlone(1.0, 1.0, 1.0, 1.0),
+    )
     assert (alone.lowest, alone.largest_outside, alone.smallest_inside) == (0.9999, None, None)
     assert hash(CERTIFICATE) == hash(Certificate.from_json(CERTIFICATE.to_json()))
-
-
-@pytest.mark.parametrize("bar", [-0.1, 1.1, float("nan")])
-def test_a_bar_is_a_share(bar: float) -> None:
-    with pytest.raises(ValueError, match="Expected a bar from 0 to 1"):
-        CERTIFICATE.holds(bar)
 
 
 def put(*path: str | int) -> Callable[[dict[str, Any], object], None]:
@@ -108,15 +115,21 @@ HOSTILE: list[tuple[Callable[[dict[str, Any], object], None], object, str]] = [
     (put("n"), -1, "Expected n as an integer from 0"),
     (put("seed"), False, "Expected seed as an integer from 0"),
     (put("split_inputs"), "many", "Expected split_inputs as an integer"),
-    (put("metric"), "kl " * 50, "Expected metric as 'kl' or 'l2'"),
-    (put("metric"), [], "Expected metric as 'kl' or 'l2'"),
+    (put("metric"), "kl " * 50, "Expected metric to be one of kl, l2"),
+    (put("metric"), [], "Expected metric to be one of kl, l2"),
     (put("weights_sha256"), "00", "Expected weights_sha256 as 64 hexadecimal digits"),
     (put("nodes"), None, "Expected nodes as an object"),
-    (put("nodes", "blocks.0.mlp.hook_post"), {}, r"missing: \['accuracy_drop', 'effect'\]"),
+    (
+        put("nodes", "blocks.0.mlp.hook_post"),
+        {},
+        r"missing: \['accuracy_drop', 'centred', 'effect'\]",
+    ),
     (put("circuit_alone", "edges_mean"), 2, "circuit_alone.edges_mean from 0 to 1"),
-    (put("edges", "auc", "circuit"), 1, r"Expected edges.auc\['circuit'\] as an object"),
-    (put("edges", "threshold"), 10**400, "Expected edges.threshold as a finite number, got 1000"),
-    (put("edges", "silent", 0, "src"), None, r"edges.silent\[0\].src as a string"),
+    (put("edges", "auc", "effect"), 1, r"Expected edges.auc\['effect'\] as an object"),
+    (put("edges", "noise_floor"), 10**400, "edges.noise_floor as a finite number, got 1000"),
+    (put("edges", "edges", "head", 0, "src"), None, r"edges.edges\['head'\]\[0\].src as a string"),
+    (put("edges", "edges", "head", 0, "truth"), "yes", r"truth to be one of in, out, constant"),
+    (put("joint_iia"), None, "Expected joint_iia as an object"),
     (put("versions", "jax"), 1, r"versions\['jax'\] as a string"),
 ]
 

@@ -13,6 +13,7 @@ from interpbench_jax.case import Case
 from interpbench_jax.cases import CASES, RaspTask, Task
 from interpbench_jax.certificates import Certificate, NodeEffect
 from interpbench_jax.certificates.alone import edges_mask, nodes_mask
+from interpbench_jax.certificates.parts import MEASURES
 from interpbench_jax.certificates.rounding import round_effect, round_share
 from interpbench_jax.circuit import Circuit
 from interpbench_jax.masks import edge_indices
@@ -21,7 +22,14 @@ from interpbench_jax.sites import Kind, Node, parse_edge
 from interpbench_jax.training.evaluation import held_out_pairs
 from interpbench_jax.weights import digest_weights, save_weights, weight_shapes
 from tests.certificates.commands import run_command
-from tests.certificates.emoji import KL, TASK, make_case, make_leaking_case, make_weights
+from tests.certificates.emoji import (
+    KL,
+    SCALE,
+    TASK,
+    make_case,
+    make_leaking_case,
+    make_weights,
+)
 
 N = 256
 MLP = "blocks.0.mlp.hook_post"
@@ -50,30 +58,50 @@ def test_the_right_model_does_everything_right(certificate: Certificate) -> None
     assert certificate.iia == {"mood": 1}
     assert set(certificate.strict_accuracy) == {str(node) for node in TASK.nodes_not_in_circuit}
     assert set(certificate.strict_accuracy.values()) == {1}
-    assert certificate.lowest == 1 and certificate.holds(1.0)
+    assert certificate.joint_iia == {}  # there is one variable
+    assert set(certificate.edge_accuracy.values()) == {1} and len(certificate.edge_accuracy) == 2
+    assert certificate.lowest == 1 and certificate.failures() == ()
     assert certificate.alignment == {"mood": (MLP,)}
     assert set(dataclasses.asdict(certificate.circuit_alone).values()) == {1}
+
+
+# Between the logits of two moods.
+DISTANCE = SCALE * 3**0.5 * (3 / 2) ** 0.5
 
 
 def test_effects_of_nodes(certificate: Certificate) -> None:
     share = share_of_other_moods()
     assert certificate.metric == "kl" and certificate.atol is None
     assert certificate.nodes[MLP].effect == pytest.approx(share * KL, rel=RTOL)
+    assert certificate.nodes[MLP].centred == pytest.approx(share * DISTANCE, rel=RTOL)
     assert certificate.nodes[MLP].accuracy_drop == pytest.approx(share, rel=RTOL)
     assert certificate.smallest_inside == certificate.nodes[MLP]
     # A node whose output weights are zero does nothing at all.
-    assert certificate.largest_outside == NodeEffect(0.0, 0.0)
+    assert certificate.largest_outside == NodeEffect(0.0, 0.0, 0.0)
     assert len(certificate.nodes) == TASK.config.n_layers * (TASK.config.n_heads + 1)
 
 
 def test_effects_of_edges(certificate: Certificate) -> None:
-    edges = certificate.edges
+    edges, share = certificate.edges, share_of_other_moods()
     assert edges.n == N
-    # Both edges of the circuit have the node's effect, so that is their median.
-    assert edges.threshold == pytest.approx(0.01 * share_of_other_moods() * KL, rel=RTOL)
-    assert edges.silent == edges.unexpected == ()
-    areas = {"qkv": 1.0, "head": 1.0, "head-no-embed": 1.0}
-    assert edges.auc == {"circuit": areas, "complete_circuit": areas}
+    assert {name: len(found) for name, found in edges.edges.items()} == {"qkv": 137, "head": 53}
+    for name in ("qkv", "head"):
+        # Both edges of the circuit have the node's effect.
+        inside = [edge for edge in edges.edges[name] if edge.truth == "in"]
+        assert len(inside) == 2 and edges.constant(name) == ()
+        for edge in inside:
+            assert edge.effect == pytest.approx(share * KL, rel=RTOL)
+            assert edge.centred == pytest.approx(share * DISTANCE, rel=RTOL)
+            assert edge.accuracy_drop == pytest.approx(share, rel=RTOL)
+        for measure in MEASURES:
+            found = edges.separation(name, measure)
+            assert found is not None and found.outside_share == 0
+            assert found.clearance > 1e4
+            assert edges.silent(name, measure, 0.5) == edges.unexpected(name, measure, 0.0) == ()
+    areas = {"qkv": 1.0, "qkv-merged": 1.0, "head": 1.0, "head-no-embed": 1.0}
+    assert edges.auc == {"effect": areas, "centred": areas}
+    # A few roundings of the largest centred logit, SCALE.
+    assert edges.noise_floor == pytest.approx(16 * 2.0**-23 * SCALE, rel=0.1)
 
 
 def test_what_was_measured_on(certificate: Certificate, tmp_path: Path) -> None:
@@ -121,40 +149,84 @@ def test_a_random_circuit_node_breaks_it() -> None:
     broken = certify(make_case(weights), n=N)
     assert broken.accuracy < 0.9 and broken.iia["mood"] < 0.9
     assert broken.sequence_accuracy < broken.accuracy
-    assert not broken.holds(0.9)
+    failures = broken.failures()
+    assert any(failure.startswith("Accuracy is 0.") for failure in failures)
+    assert any(failure.startswith("IIA of mood is 0.") for failure in failures)
 
 
 def test_a_dead_model_has_silent_edges() -> None:
     weights = make_weights()
     weights["blocks.0.mlp.W_out"][:] = 0
     dead = certify(make_case(weights), n=N)
-    assert dead.smallest_inside == NodeEffect(0.0, 0.0)
-    assert dead.edges.threshold == 0
-    assert [(edge.src, edge.dst) for edge in dead.edges.silent] == [
-        ("blocks.0.hook_resid_pre", "blocks.0.hook_mlp_out"),
-        ("blocks.0.hook_mlp_out", "blocks.1.hook_resid_post"),
-    ]
-    assert dead.edges.unexpected == ()
-    assert dead.edges.auc["circuit"]["head"] == 0.5
+    assert dead.smallest_inside == NodeEffect(0.0, 0.0, 0.0)
+    silent = dead.edges.silent("head", "effect", 0.01)
+    assert {str(edge) for edge in silent} == {
+        "blocks.0.hook_resid_pre -> blocks.0.hook_mlp_out",
+        "blocks.0.hook_mlp_out -> blocks.1.hook_resid_post",
+    }
+    assert dead.edges.unexpected("head", "effect", 0.0) == ()
+    # There is nothing to order.
+    assert set(dead.edges.auc["effect"].values()) == {None}
+    assert any("cutting it has no effect above the noise floor" in each for each in dead.failures())
 
 
 def test_a_leak_is_found() -> None:
+    """A variable also takes a way through an MLP that is outside the circuit."""
     leaking = certify(make_leaking_case(), n=N)
     outside = leaking.largest_outside
     assert outside is not None and outside.effect > 0.1
     # Some resampling undoes the harm; nowhere is it undone for most.
     assert leaking.strict_accuracy["blocks.1.mlp.hook_post"] < 0.9
     assert leaking.lowest_strict < 0.9
-    assert {(edge.src, edge.dst) for edge in leaking.edges.unexpected} == {
-        ("blocks.0.hook_resid_pre", "blocks.1.hook_mlp_out"),
-        ("blocks.1.hook_mlp_out", "blocks.1.hook_resid_post"),
+    unexpected = leaking.edges.unexpected("head", "effect", 0.01)
+    assert {str(edge) for edge in unexpected} == {
+        "blocks.0.hook_resid_pre -> blocks.1.hook_mlp_out",
+        "blocks.1.hook_mlp_out -> blocks.1.hook_resid_post",
     }
-    effects = [edge.effect for edge in leaking.edges.unexpected]
+    effects = [edge.effect for edge in unexpected]
     assert effects == sorted(effects, reverse=True)
     # The mean of what leaks is written everywhere, and is larger than what the circuit writes.
-    assert leaking.circuit_alone.nodes_mean < leaking.accuracy
-    areas = leaking.edges.auc["complete_circuit"].values()
+    assert leaking.circuit_alone.edges_mean < leaking.accuracy
+    areas = leaking.edges.auc["effect"].values()
     assert all(area is not None and area < 1 for area in areas)
+    text = "\n".join(leaking.failures())
+    assert "blocks.1.hook_mlp_out -> blocks.1.hook_resid_post is outside the circuit" in text
+    assert "Strict accuracy with blocks.1.mlp.hook_post resampled is" in text
+
+
+def test_what_makes_a_sure_answer_surer_is_found() -> None:
+    """An MLP outside the circuit scales the logits: no output changes, and KL sees nothing."""
+    weights = make_weights()
+    weights["unembed.W_U"] *= 10
+    sure = certify(make_case(weights), n=N)
+    assert sure.failures() == ()
+    # Units that are linear where they are far from 0 pass half of the stream on.
+    weights["blocks.1.mlp.W_in"][2:4, :2] = np.eye(2)
+    weights["blocks.1.mlp.b_in"][:2] = 30
+    weights["blocks.1.mlp.W_out"][:2, 2:4] = 0.5 * np.eye(2)
+    weights["blocks.1.mlp.b_out"][2:4] = -15
+    scaling = certify(make_case(weights), n=N)
+    assert scaling.lowest == 1
+    found = scaling.edges.separation("head", "effect")
+    assert found is not None and found.outside_share < 1e-6
+    failures = scaling.failures()
+    assert failures and all("by centred logits" in failure for failure in failures)
+    assert any("blocks.1.hook_mlp_out -> blocks.1.hook_resid_post" in each for each in failures)
+
+
+def test_a_copy_that_nobody_reads_is_found() -> None:
+    """Two MLPs are to compute the variable; the output is read from one."""
+    task = dataclasses.replace(TASK, moved=((MLP_NODE, (MLP_NODE, Node(Kind.MLP_POST, 1))),))
+    case = dataclasses.replace(make_case(), circuit=task.complete_circuit)
+    ignored = certify(case, n=N, task=task)
+    assert ignored.lowest == 1  # by nodes all is well
+    failures = ignored.failures()
+    assert failures and all("is in the circuit, but cutting it has no" in f for f in failures)
+    silent = {str(edge) for edge in ignored.edges.silent("head", "effect", 0.01)}
+    assert silent == {
+        "blocks.0.hook_resid_pre -> blocks.1.hook_mlp_out",
+        "blocks.1.hook_mlp_out -> blocks.1.hook_resid_post",
+    }
 
 
 # Other tasks
@@ -220,15 +292,8 @@ def test_masks_keep_what_the_program_uses(case_id: str) -> None:
 def test_masks_by_hand() -> None:
     kept = {
         "hook_embed -> blocks.0.hook_mlp_in",
-        "hook_pos_embed -> blocks.0.hook_mlp_in",
         "hook_pos_embed -> blocks.1.hook_q_input[2]",
         "hook_pos_embed -> blocks.1.hook_k_input[2]",
-        "hook_pos_embed -> blocks.1.hook_v_input[2]",
-        "hook_embed -> blocks.1.hook_q_input[2]",
-        "hook_embed -> blocks.1.hook_k_input[2]",
-        "hook_embed -> blocks.1.hook_v_input[2]",
-        "blocks.0.hook_mlp_out -> blocks.1.hook_q_input[2]",
-        "blocks.0.hook_mlp_out -> blocks.1.hook_k_input[2]",
         "blocks.0.hook_mlp_out -> blocks.1.hook_v_input[2]",
         "blocks.1.attn.hook_result[2] -> blocks.1.hook_resid_post",
     }

@@ -6,41 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from interpbench_jax.certificates import (
-    Certificate,
-    CircuitAlone,
-    EdgeCheck,
-    EdgeEffect,
-    NodeEffect,
-    measure,
-    read_certificate,
-)
-from interpbench_jax.weights import digest_weights
+from interpbench_jax.certificates import Certificate, measure, read_certificate
 from tests.certificates.commands import run_command
-from tests.certificates.emoji import make_case, make_weights
-
-MLP = "blocks.0.mlp.hook_post"
-HEAD = "blocks.0.attn.hook_result[0]"
-LEAK = EdgeEffect("blocks.0.hook_resid_pre", "blocks.1.hook_mlp_out", 1.25, 0.0625)
-CERTIFICATE = Certificate(
-    case_id="36",
-    weights_sha256=digest_weights(make_weights()),
-    n=500,
-    seed=1,
-    distinct_inputs=400,
-    split_inputs=2014,
-    atol=None,
-    accuracy=0.99996,
-    sequence_accuracy=0.9991,
-    iia={"mood": 0.9951},
-    strict_accuracy={HEAD: 0.9981},
-    alignment={"mood": (MLP,)},
-    metric="kl",
-    nodes={HEAD: NodeEffect(0.0, 0.0), MLP: NodeEffect(12.5, 0.625)},
-    circuit_alone=CircuitAlone(0.97, 0.96, 0.95, 0.94),
-    edges=EdgeCheck(500, {"circuit": {"head": 0.98, "qkv": None}}, 0.125, (), (LEAK,)),
-    versions={"jax": "1.2.3"},
-)
+from tests.certificates.emoji import make_case
+from tests.certificates.made_up import CERTIFICATE
 
 
 @pytest.fixture(autouse=True)
@@ -71,10 +40,11 @@ def test_tables(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for text in (
         "500 pairs of the test split (seed 1), 400 different of the 2,014 that it holds",
         "0.9999 of outputs, 0.9991 of whole sequences",
-        "accuracy 0.9500 by their mean, 0.9400 resampled",
+        "accuracy 0.9995 by their mean, 0.9993 resampled",
         "0.9800 (head), not defined (qkv)",
-        "not in the circuit, used",
-        "Lowest of accuracy, IIA and strict accuracy: 0.995100 (at least 0.995): passed.",
+        "blocks.0.hook_resid_pre -> blocks.0.attn.hook_result[0]",
+        "0.250%",
+        "Lowest accuracy: 0.999300. Certificate passed.",
     ):
         assert text in out
     assert read_certificate(folder) == CERTIFICATE
@@ -82,12 +52,20 @@ def test_tables(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.usefixtures("measured")
 def test_below_the_bar(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run_command("certify", str(folder), "--min", "0.9952", code=1)
-    assert "FAILED" in capsys.readouterr().out
+    run_command("certify", str(folder), "--min", "0.9995", code=1)
+    out = " ".join(capsys.readouterr().out.split())
+    head = "blocks.0.attn.hook_result[0]"
+    assert f"FAILED: Strict accuracy with {head} resampled is 0.999400, below 0.9995." in out
+    assert "Certificate FAILED in 2 points." in out
     # What was measured is kept, good or bad.
     assert read_certificate(folder).n == 10_000
-    run_command("certify", str(folder), "--min", "0.9952", "--json", code=1)
-    assert json.loads(capsys.readouterr().out)["passed"] is False
+    run_command("certify", str(folder), "--outside", "0.001", "--json", code=1)
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["passed"] is False and len(shown["failures"]) == 2
+    assert "has 0.50% of the median effect of the circuit's edges" in shown["failures"][0]
+    assert shown["bars"] == {"share": 0.999, "outside": 0.001, "clearance": 10.0}
+    run_command("certify", str(folder), "--clearance", "200", code=1)
+    assert "has only 181.8 times the effect of" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.usefixtures("measured")
@@ -150,16 +128,18 @@ def test_show_without_a_certificate(folder: Path, capsys: pytest.CaptureFixture[
 def test_show_with_a_certificate(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     CERTIFICATE.save(folder)
     text, values = shown(folder, capsys)
-    assert "accuracy 0.9999, lowest IIA 0.9951, lowest strict accuracy 0.9981 on 500" in text
-    assert "edges that contradict the circuit: 1" in text
+    numbers = "accuracy 0.9999, lowest IIA 0.9996, lowest strict accuracy 0.9994 on 500"
+    assert f"passed: {numbers}" in text
     assert values == {
         "is_of_these_weights": True,
         "n": 500,
         "accuracy": 0.99996,
-        "lowest_iia": 0.9951,
-        "lowest_strict_accuracy": 0.9981,
-        "silent_edges": 0,
-        "unexpected_edges": 1,
+        "lowest_iia": 0.9996,
+        "lowest_joint_iia": 1.0,
+        "lowest_edge_accuracy": 0.9995,
+        "lowest_strict_accuracy": 0.9994,
+        "passed": True,
+        "failures": [],
     }
 
 

@@ -14,7 +14,7 @@ from tests.fixtures import random_weights
 @pytest.fixture(scope="module")
 def ioi() -> Case:
     task = CASES["ioi"]
-    return Case("ioi", task.config, random_weights(task.config), task.circuit, task.tokens)
+    return Case("ioi", task.config, random_weights(task.config), task.complete_circuit, task.tokens)
 
 
 @pytest.mark.parametrize("counterfactual", [None, "swapped", "random"])

@@ -75,7 +75,7 @@ def test_one_case(output: Output) -> None:
         "effects",
         "auc",
     ]
-    assert [*values["effects"][0]] == ["name", "effect", "in_circuit"]
+    assert [*values["effects"][0]] == ["name", "effect", "truth"]
     np.testing.assert_array_equal(effects(values), swept(CASE))
 
 

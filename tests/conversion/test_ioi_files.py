@@ -86,7 +86,7 @@ def test_a_declared_case_has_its_task_in_either_vocabulary(folder: Path, tmp_pat
     assert (whole.config, whole.vocab, short.vocab) == (IOI_CONFIG, None, CASES["ioi"].tokens)
     assert short.config == CASES["ioi"].config and short.provenance["d_vocab_of_file"] == 50257
     # Upstream releases no list of edges for it.
-    assert whole.circuit == short.circuit == CASES["ioi"].circuit
+    assert whole.circuit == short.circuit == CASES["ioi"].upstream_circuit
     pairs, short_pairs = whole.sample(2, seed=0), short.sample(2, seed=0)
     task = CASES["ioi"]
     assert isinstance(task, IoiTask)

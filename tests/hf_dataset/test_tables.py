@@ -12,7 +12,7 @@ from interpbench_jax.cases import BOS, CASES, PAD, IoiTask, RaspTask, Task, Trai
 from interpbench_jax.cases.sequences import is_in_split
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.sites import parse_node
-from interpbench_jax.universes import UNIVERSES, universe
+from interpbench_jax.universes import UNIVERSES
 
 PUBLISHED = (
     Path(__file__).resolve().parents[2] / "hf_dataset" / "interpbench_dataset" / "interpbench"
@@ -149,29 +149,34 @@ def test_what_cases_says_of_a_language_case(language: Content) -> None:
             7_545,
         )
         assert len(ids) == 113 and row["output_classes"] == row["vocab"]
-        numbers = ("n_edges", "n_circuit_edges", "n_complete_circuit_edges", "min_seq_len")
-        assert [row[name] for name in numbers] == [459, 7, 7, 16]
+        edges = ("n_edges", "n_complete_circuit_edges", "n_constant_edges")
+        numbers = (*edges, "n_upstream_circuit_edges", "min_seq_len")
+        assert [row[name] for name in numbers] == [459, 7, 0, 7, 16]
         assert len(row["nodes_not_in_circuit"]) == 26
     rows = language.tables["circuits"].to_pylist()
     merged = [row for row in rows if (row["case_id"], row["universe"]) == ("ioi", "qkv-merged")]
-    assert (len(merged), sum(row["in_circuit"] for row in merged)) == (1_108, 7)
+    assert (len(merged), sum(row["in_upstream_circuit"] for row in merged)) == (1_108, 7)
 
 
 @pytest.mark.slow
 def test_circuits_list_every_universe_in_its_order() -> None:
     rows = pq.read_table(PUBLISHED / "circuits.parquet").to_pylist()
     expected = [
-        (case_id, name, str(edge.src), str(edge.dst), edge in task.circuit.in_universe(name))
+        (
+            *(case_id, name, str(edge.src), str(edge.dst), truth),
+            *(truth != "out", edge in task.upstream_circuit.in_universe(name)),
+        )
         for case_id, task in CASES.items()
         for name in UNIVERSES
-        for edge in universe(name, task.config.n_layers, task.config.n_heads).edges
+        for edge, truth in task.complete_circuit.edge_truths(name).items()
     ]
-    columns = ("case_id", "universe", "src", "dst", "in_circuit")
+    in_circuits = ("in_complete_circuit", "in_upstream_circuit")
+    columns = ("case_id", "universe", "src", "dst", "truth", *in_circuits)
     assert [tuple(row[column] for column in columns) for row in rows] == expected
     differing = {
         row["case_id"]
         for row in rows
-        if row["universe"] == "head" and row["in_circuit"] != row["in_complete_circuit"]
+        if row["universe"] == "head" and row["in_upstream_circuit"] != row["in_complete_circuit"]
     }
     assert differing == {"8", "13", "19", "38"}  # as the card says
 

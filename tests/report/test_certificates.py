@@ -1,43 +1,47 @@
 """A certificate's tables."""
 
+import dataclasses
+
 import pytest
 from rich.console import Console
 from rich.table import Table
 
+from interpbench_jax.certificates import NodeEffect
 from interpbench_jax.report.certificates import (
-    CertifiedNode,
-    Contradiction,
+    certified_edges_table,
     certified_nodes_table,
-    contradictions_table,
+    separations_table,
     show_down,
 )
+from tests.certificates.made_up import CERTIFICATE, HEAD, MLP
 
 
 def printed(table: Table) -> str:
-    console = Console(width=120, color_system="standard", force_terminal=True)
+    console = Console(width=140, color_system="standard", force_terminal=True)
     with console.capture() as capture:
         console.print(table)
     return capture.get()
 
 
 def test_shares_below_the_bar_stand_out() -> None:
-    rows = [
-        CertifiedNode("blocks.0.mlp.hook_post", "mood [red]", 0.9, 21.90884, 0.7500889),
-        CertifiedNode("blocks.0.attn.hook_result[1]", "", 0.99, 0.0, 0.0),
-    ]
-    text = printed(certified_nodes_table(rows, "nats", bar=0.95))
-    assert "mood [red]" in text and "hook_result[1]" in text and "0.7501" in text
+    low = dataclasses.replace(
+        CERTIFICATE,
+        iia={"mood [red]": 0.9},
+        alignment={"mood [red]": (MLP,)},
+        nodes={HEAD: NodeEffect(0.0, 0.0, 0.0), MLP: NodeEffect(21.90884, 9.5, 0.7500889)},
+        strict_accuracy={HEAD: 0.99},
+    )
+    text = printed(certified_nodes_table(low, "nats", bar=0.95))
+    assert "mood [red]" in text and "hook_result[0]" in text and "0.7501" in text
     assert "\x1b[31m0.9000" in text and "\x1b[31m0.9900" not in text
 
 
-def test_contradictions() -> None:
-    rows = [
-        Contradiction(("a", "b"), True, 0.0, 0.0),
-        Contradiction(("c", "d"), False, 1.5, 0.25),
-    ]
-    lines = printed(contradictions_table(rows, "nats")).splitlines()
-    assert "in the circuit, hardly used" in lines[-2]
-    assert "not in the circuit, used" in lines[-1] and "0.2500" in lines[-1]
+def test_edges_and_how_far_apart_they_are() -> None:
+    table = certified_edges_table(CERTIFICATE, "nats")
+    # Those of the circuit first, then the strongest outside.
+    assert [str(cell) for cell in table.columns[2].cells] == ["in", "in", "constant", "out"]
+    text = printed(separations_table(CERTIFICATE))
+    assert "centred logits" in text and "kl" in text and "0.250%" in text
 
 
 @pytest.mark.parametrize(

@@ -32,11 +32,11 @@ def test_areas_are_of_sizes(signed: SweepResult[Edge]) -> None:
     sizes = replace(signed, effects=abs(signed.effects))
     areas = areas_by_universe(signed, CASE.circuit)
     assert areas == areas_by_universe(sizes, CASE.circuit)
-    assert areas["head"][0] == 1.0
+    assert areas["head"].value == 1.0
     # Where each position is patched alone, the one of largest size counts.
     twice = np.stack([signed.effects, signed.effects / 2 + 1e-9], axis=1)
     by_position = replace(signed, effects=twice, positions=(1, 2))
-    assert areas_by_universe(by_position, CASE.circuit)["head"][0] == 1.0
+    assert areas_by_universe(by_position, CASE.circuit)["head"].value == 1.0
 
 
 def test_the_largest_come_first_with_their_sign(signed: SweepResult[Edge]) -> None:
@@ -47,4 +47,4 @@ def test_the_largest_come_first_with_their_sign(signed: SweepResult[Edge]) -> No
     with console.capture() as text:
         console.print(effects_table("Edges", effect_rows(signed, CASE.circuit), 3))
     first = text.get().splitlines()[2]
-    assert f"{smallest:.3g}" in first and "█" in first and first.split()[-1] == "yes"
+    assert f"{smallest:.3g}" in first and "█" in first and first.split()[-1] == "in"

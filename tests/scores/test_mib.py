@@ -12,7 +12,7 @@ from interpbench_jax.scores.mib import grow_from_output
 from interpbench_jax.sites import Edge, parse_edge
 from interpbench_jax.universes import universe
 
-IOI = CASES["ioi"].circuit
+IOI = CASES["ioi"].upstream_circuit
 SPACE = universe("qkv-merged", 6, 4)
 TRUTH = np.asarray([edge in IOI.in_universe("qkv-merged") for edge in SPACE.edges])
 SMALL = universe("qkv-merged", 1, 1)

@@ -3,37 +3,53 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from interpbench_jax.cases import CASES, RASP_CASES, Recipe
+from interpbench_jax.cases import CASES, RASP_CASES, Recipe, Task
+from interpbench_jax.cases.recipe import Sampling
 from interpbench_jax.cases.sequences import is_in_split
 from interpbench_jax.sites import Kind, Node
 from interpbench_jax.training.arrays import (
     Draw,
-    Nodes,
-    draw_nodes,
+    Interchanges,
+    draw_edges,
+    draw_interchanges,
     initial_weights,
     n_training_inputs,
-    task_nodes,
+    task_interchanges,
     training_inputs,
 )
 from interpbench_jax.training.interchange import node_mask
+from interpbench_jax.universes import universe
 from interpbench_jax.weights import weight_shapes
-from tests.training.tiny_tasks import TREND
+from tests.training.tiny_tasks import PROMPTS, TREND
 
-SAMPLINGS = ("batch", "example", "subsets")
+SAMPLINGS: tuple[Sampling, ...] = ("batch", "example", "subsets", "mixed")
 N_ALIGNED, N_OUTSIDE = len(TREND.alignment), len(TREND.nodes_not_in_circuit)
 BATCH = 20_000
 
 
 @pytest.fixture(scope="module")
-def padded() -> Nodes:
-    return task_nodes(TREND, N_ALIGNED + 3, N_OUTSIDE + 2)
+def padded() -> Interchanges:
+    """As stacked with a task that has more of everything."""
+
+    def grow(rows: jax.Array, by: int) -> jax.Array:
+        return jnp.pad(rows, [(0, by)] + [(0, 0)] * (rows.ndim - 1))
+
+    own = task_interchanges(TREND)
+    return own._replace(
+        aligned=grow(own.aligned, 3),
+        outside=grow(own.outside, 2),
+        program_edges=grow(own.program_edges, 4),
+    )
 
 
-def draw(nodes: Nodes, sampling: str, batch: int = BATCH, seed: int = 0) -> Draw:
-    return jax.tree.map(np.asarray, draw_nodes(jax.random.key(seed), nodes, batch, sampling))
+def draw(given: Interchanges, sampling: Sampling, batch: int = BATCH, seed: int = 0) -> Draw:
+    recipe = Recipe(sampling=sampling)
+    key = jax.random.key(seed)
+    return jax.tree.map(np.asarray, draw_interchanges(key, given, batch, recipe))
 
 
 def chosen_outside(found: Draw) -> np.ndarray:
@@ -43,7 +59,7 @@ def chosen_outside(found: Draw) -> np.ndarray:
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)
-def test_only_what_may_be_drawn(padded: Nodes, sampling: str) -> None:
+def test_only_what_may_be_drawn(padded: Interchanges, sampling: Sampling) -> None:
     found = draw(padded, sampling)
     variables = np.asarray(found.variables)
     assert not variables[:, N_ALIGNED:].any()
@@ -57,12 +73,17 @@ def test_only_what_may_be_drawn(padded: Nodes, sampling: str) -> None:
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)
-def test_padding_changes_no_draw(padded: Nodes, sampling: str) -> None:
-    alone = draw(task_nodes(TREND), sampling, 500)
+def test_padding_changes_no_draw(padded: Interchanges, sampling: Sampling) -> None:
+    alone = draw(task_interchanges(TREND), sampling, 500)
     stacked = draw(padded, sampling, 500)
     np.testing.assert_array_equal(alone.variables, np.asarray(stacked.variables)[:, :N_ALIGNED])
     np.testing.assert_array_equal(alone.aligned, stacked.aligned)
     np.testing.assert_array_equal(alone.outside, stacked.outside)
+    n_edges = len(TREND.edge_alignment)
+    np.testing.assert_array_equal(
+        alone.program_edges, np.asarray(stacked.program_edges)[:, :n_edges]
+    )
+    np.testing.assert_array_equal(alone.cut, stacked.cut)
 
 
 def assert_shares(chosen: np.ndarray, share: float) -> None:
@@ -71,7 +92,7 @@ def assert_shares(chosen: np.ndarray, share: float) -> None:
     np.testing.assert_allclose(chosen.mean(axis=0), share, rtol=0, atol=5 * deviation)
 
 
-def test_one_per_example(padded: Nodes) -> None:
+def test_one_per_example(padded: Interchanges) -> None:
     found = draw(padded, "example")
     variables, outside = np.asarray(found.variables)[:, :N_ALIGNED], chosen_outside(found)
     assert (variables.sum(axis=1) == 1).all() and (outside.sum(axis=1) == 1).all()
@@ -79,7 +100,7 @@ def test_one_per_example(padded: Nodes) -> None:
     assert_shares(outside, 1 / N_OUTSIDE)
 
 
-def test_one_per_batch(padded: Nodes) -> None:
+def test_one_per_batch(padded: Interchanges) -> None:
     draws = [draw(padded, "batch", 3, seed) for seed in range(400)]
     for found in draws:
         assert (np.asarray(found.variables) == np.asarray(found.variables)[:1]).all()
@@ -91,7 +112,7 @@ def test_one_per_batch(padded: Nodes) -> None:
     assert_shares(outside, 1 / N_OUTSIDE)
 
 
-def test_subsets(padded: Nodes) -> None:
+def test_subsets(padded: Interchanges) -> None:
     # One for certain, every other with probability 1/2.
     found = draw(padded, "subsets")
     variables, outside = np.asarray(found.variables)[:, :N_ALIGNED], chosen_outside(found)
@@ -101,9 +122,49 @@ def test_subsets(padded: Nodes) -> None:
     assert set(codes.tolist()) == set(range(1, 2**N_ALIGNED))
 
 
+def test_mixed(padded: Interchanges) -> None:
+    """Half of the examples one alone, half of them a subset."""
+    found = draw(padded, "mixed")
+    variables, outside = np.asarray(found.variables)[:, :N_ALIGNED], chosen_outside(found)
+    for chosen, n in ((variables, N_ALIGNED), (outside, N_OUTSIDE)):
+        assert_shares(chosen, (1 / n + 1 / 2 + 1 / (2 * n)) / 2)
+    assert set((variables @ (1 << np.arange(N_ALIGNED))).tolist()) == set(range(1, 2**N_ALIGNED))
+
+
+def test_edges(padded: Interchanges) -> None:
+    """Which edges are cut, and how often."""
+    drawn, cut = map(np.asarray, draw_edges(jax.random.key(0), padded, BATCH))
+    n_edges = len(TREND.edge_alignment)
+    assert not drawn[:, n_edges:].any()
+    # An edge of the program is interchanged in a quarter of the examples alone, and in a quarter
+    # with probability 1/2.
+    assert_shares(drawn[:, :n_edges], 1 / 4 / n_edges + 1 / 8)
+    assert_shares((drawn.sum(axis=1) == 0)[:, None], 1 / 2 + 1 / 4 / 2**n_edges)
+    tables = np.asarray(padded.program_edges)
+    inside = (drawn[:, :, None, None] & tables[None]).any(axis=1)
+    outside = np.asarray(padded.outside_edges)
+    np.testing.assert_array_equal(cut & ~outside, inside)
+    n_outside = int(outside.sum())
+    of_outside = cut[:, outside]
+    assert of_outside.any(axis=1).all()
+    expected = 1 / n_outside + (1 - 1 / n_outside) * (0.1 + 0.5) / 4
+    assert_shares(of_outside, expected)
+    assert_shares((of_outside.sum(axis=1) == 1)[:, None], 1 / 2)
+
+
+@pytest.mark.parametrize("task", [TREND, PROMPTS, RASP_CASES["3"]], ids=lambda task: task.case_id)
+def test_edges_are_those_of_the_circuit(task: Task) -> None:
+    given, config = task_interchanges(task), task.config
+    inside = np.asarray(given.program_edges).any(axis=0)
+    np.testing.assert_array_equal(inside, task.complete_circuit.mask().astype(bool))
+    n_fine = len(universe("qkv", config.n_layers, config.n_heads).edges)
+    outside = np.asarray(given.outside_edges)
+    assert not (inside & outside).any() and inside.sum() + outside.sum() == n_fine
+
+
 @pytest.mark.parametrize("sampling", SAMPLINGS)
-def test_nothing_to_draw(sampling: str) -> None:
-    nodes = task_nodes(dataclasses.replace(RASP_CASES["36"], n_layers=1, n_heads=1))
+def test_nothing_to_draw(sampling: Sampling) -> None:
+    nodes = task_interchanges(dataclasses.replace(RASP_CASES["36"], n_layers=1, n_heads=1))
     nothing = nodes._replace(n_outside=jax.numpy.int32(0))
     assert not np.asarray(draw(nothing, sampling, 50).outside).any()
 
@@ -115,7 +176,8 @@ def test_nothing_to_draw(sampling: str) -> None:
         ("13", 120_000, 15_759),  # 19,683 inputs: every one of the split
         ("13", 10_000, 8_000),  # more inputs than are asked for
         ("11", 10_000, 8_000),
-        ("11", 100, 256),  # never less than a batch
+        ("11", 100, 128),  # never less than a batch
+        ("18", 10_000, 8_000),  # of every length
     ],
 )
 def test_training_inputs(case_id: str, n_samples: int, size: int) -> None:
@@ -184,12 +246,20 @@ def test_nodes_outside_may_write_less_at_first(scale: float) -> None:
 
 
 def test_variables_are_drawn_by_their_odds() -> None:
-    nodes = task_nodes(CASES["ioi"])
-    draw = draw_nodes(jax.random.key(0), nodes, 7_000, "mixed", (1.0, 4.0, 1.0, 1.0))
-    chosen = np.asarray(draw.variables)
+    given, key = task_interchanges(CASES["ioi"]), jax.random.key(0)
+    recipe = Recipe(sampling="example", variable_odds=(1.0, 4.0, 1.0, 1.0))
+    chosen = np.asarray(draw_interchanges(key, given, 7_000, recipe).variables)
     np.testing.assert_array_equal(chosen.sum(axis=1), 1)
     np.testing.assert_allclose(chosen.mean(axis=0), [1 / 7, 4 / 7, 1 / 7, 1 / 7], atol=0.02)
     with pytest.raises(ValueError, match="variable_odds for each of 4 variables, got"):
-        draw_nodes(jax.random.key(0), nodes, 8, "mixed", (1.0, 2.0))
+        draw_interchanges(key, given, 8, Recipe(variable_odds=(1.0, 2.0)))
     with pytest.raises(ValueError, match="Expected variable_odds as numbers above 0"):
         Recipe(variable_odds=(1.0, 0.0))
+
+
+def test_no_two_tasks_begin_alike() -> None:
+    """21 and 24 are one program: their models differ all the same."""
+    first, second = (initial_weights(CASES[case_id], Recipe(), 0) for case_id in ("21", "24"))
+    for name, array in first.items():
+        is_bias = name.rsplit(".", 1)[1].startswith("b_")
+        assert is_bias or not np.allclose(array, second[name])

@@ -58,7 +58,7 @@ def test_train(tmp_path: Path) -> None:
     assert names == {"circuit.json", "config.json", "log.jsonl", "model.safetensors"}
     case = read_case(out / "36")
     assert case.provenance["command"] == f"interpbench train {' '.join(options)} --json"
-    assert case.circuit == CASES["36"].circuit
+    assert case.circuit == CASES["36"].complete_circuit
     lines = (out / "36" / "log.jsonl").read_text().splitlines()
     assert max(EpochRecord.from_json(line).epoch for line in lines) == model["epochs"]
 

@@ -1,15 +1,19 @@
 """Accuracies against a plain reading: one hooked run per interchange, and NumPy."""
 
 import dataclasses
+from collections.abc import Iterable, Mapping
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from interpbench_jax import build_model, run_with_cache, run_with_hooks
-from interpbench_jax.cases import Task
+from interpbench_jax.cases import CASES, Task
+from interpbench_jax.interventions import masked_forward, replacement_outputs
+from interpbench_jax.masks import edge_mask
+from interpbench_jax.metrics import UNSCORED
 from interpbench_jax.model import Transformer
-from interpbench_jax.sites import Node
+from interpbench_jax.sites import Edge, Kind, Node
 from interpbench_jax.training import evaluation
 from interpbench_jax.training.evaluation import (
     Accuracies,
@@ -17,8 +21,9 @@ from interpbench_jax.training.evaluation import (
     is_right,
     prepare_examination,
 )
+from interpbench_jax.universes import universe
 from tests.fixtures import random_weights
-from tests.training.tiny_tasks import PROMPTS, SHARES, TREND
+from tests.training.tiny_tasks import PROMPTS, SHARES, TREND, VARIED
 
 
 def share_by_hooks(
@@ -59,23 +64,82 @@ def test_every_share_is_that_of_a_plain_reading(
     def share(nodes: tuple[Node, ...], targets: object) -> float:
         return share_by_hooks(task, model, pairs, nodes, np.asarray(targets), atol)
 
-    plain = task.high_level.targets(pairs[0])
+    model_of_task, plain = task.high_level, task.high_level.targets(pairs[0])
+
+    def share_by_masks(fine_edges: Iterable[Edge], targets: object) -> float:
+        keep = 1.0 - edge_mask(fine_edges, task.config.n_layers, task.config.n_heads)
+        replacement = replacement_outputs(model, pairs[1])
+        logits = masked_forward(model, pairs[0], keep, replacement)
+        right = np.asarray(is_right(logits, jnp.asarray(targets), atol))
+        return float(right[:, task.first_scored :].mean())
+
+    sets = evaluation.joint_sets(tuple(task.alignment))
+    assert len(sets) == 2 ** len(task.alignment) - 1 - len(task.alignment)
+    every = universe("qkv", task.config.n_layers, task.config.n_heads).edges
     expected = Accuracies(
         accuracy=share((), plain),
         iia={
             node: share(aligned, task.high_level.targets(*pairs, node))
             for node, aligned in task.alignment.items()
         },
+        joint={
+            nodes: share(
+                tuple(own for node in nodes for own in task.alignment[node]),
+                model_of_task.targets(*pairs, nodes),
+            )
+            for nodes in sets
+        },
+        edges={
+            edge: share_by_masks(fine, model_of_task.targets(*pairs, edge=edge))
+            for edge, fine in task.edge_alignment.items()
+        },
         strict={node: share((node,), plain) for node in task.nodes_not_in_circuit},
+        outside_edges=share_by_masks(set(every) - task.complete_circuit.fine_edges, plain),
     )
     assert 0 < expected.accuracy < 1
     assert found.accuracy == pytest.approx(expected.accuracy, abs=1e-6)
     assert found.iia == pytest.approx(expected.iia, abs=1e-6)
     assert found.strict == pytest.approx(expected.strict, abs=1e-6)
+    assert found.joint == pytest.approx(expected.joint, abs=1e-6)
+    assert found.edges == pytest.approx(expected.edges, abs=1e-6)
+    assert found.outside_edges == pytest.approx(expected.outside_edges, abs=1e-6)
     assert len({*found.iia.values(), *found.strict.values()}) > 2
-    lowest = min(expected.accuracy, *expected.iia.values(), *expected.strict.values())
-    assert found.lowest == pytest.approx(lowest, abs=1e-6)
-    assert found.lowest == min(found.accuracy, found.lowest_iia, found.lowest_strict)
+    every_share = [share for shares in vars(expected).values() for share in _values(shares)]
+    assert found.lowest == pytest.approx(min(every_share), abs=1e-6)
+
+
+def _values(shares: float | Mapping[object, float]) -> list[float]:
+    return list(shares.values()) if isinstance(shares, Mapping) else [shares]
+
+
+@pytest.mark.slow
+def test_what_is_not_to_count_does_not() -> None:
+    """Padding, and outputs that are several classes at once."""
+    base, source = held_out_pairs(VARIED, 40, 0, "test")
+    questions = prepare_examination(VARIED, base, source).questions
+    targets = np.asarray(questions.targets)
+    is_padding = base == VARIED.pad_id
+    assert is_padding.any() and (targets[0][:, :40][:, is_padding] == UNSCORED).all()
+    assert (targets[0][:, :40][:, ~is_padding][:, 1:] != UNSCORED).any()
+    task = CASES["11"]
+    base, source = held_out_pairs(task, 40, 0, "test")
+    examination = prepare_examination(task, base, source)
+    edge = next(edge for edge in examination.edges if "v_input" in str(edge))
+    run = -len(examination.edges) - 1 + examination.edges.index(edge)
+    mixed = np.asarray(task.high_level.is_mixed(base, source, edge=edge))
+    scored = np.asarray(examination.questions.targets)[0, run, :40, 1:] != UNSCORED
+    np.testing.assert_array_equal(scored, ~mixed[:, 1:])
+    assert 0 < scored.mean() < 1
+
+
+def test_sets_of_components() -> None:
+    nodes = tuple(Node(Kind.HEAD, layer, head) for layer in range(3) for head in range(4))
+    assert evaluation.joint_sets(nodes[:1]) == ()
+    assert evaluation.joint_sets(nodes[:2]) == (nodes[:2],)
+    assert len(evaluation.joint_sets(nodes[:6])) == 2**6 - 1 - 6
+    many = evaluation.joint_sets(nodes)
+    assert len(set(many)) == evaluation.MOST_JOINT and min(map(len, many)) >= 2
+    assert many == evaluation.joint_sets(nodes)
 
 
 @pytest.mark.slow
@@ -83,8 +147,8 @@ def test_rows_that_fill_up_a_chunk_do_not_count() -> None:
     model = build_model(TREND.config, random_weights(TREND.config))
     base, source = held_out_pairs(TREND, 3, 0, "test")
     examination = prepare_examination(TREND, base, source)
-    assert examination.questions.is_real.shape[1] > 3
-    assert int(examination.questions.is_real.sum()) == 3
+    is_counted = np.asarray(examination.questions.targets != UNSCORED)[0, 0]
+    assert len(is_counted) > 3 and is_counted[:3, 1:].all() and not is_counted[3:].any()
     n_scored = 3 * (TREND.max_seq_len - 1)
     found = examination(model)
     for share in (found.accuracy, *found.iia.values(), *found.strict.values()):
@@ -101,17 +165,18 @@ def test_only_the_last_position_of_a_prompt_counts(monkeypatch: pytest.MonkeyPat
     base, source = held_out_pairs(task, 21, 0, "validation")
     examination = prepare_examination(task, base, source)
     assert examination.first_scored == 15
-    n_runs = 1 + len(task.alignment) + len(task.nodes_not_in_circuit)
-    assert examination.questions.targets.shape == (2, 1 + len(task.alignment), 16, 16)
+    n_nodes = len(task.alignment) + len(examination.joint) + len(task.nodes_not_in_circuit)
+    n_runs = 1 + n_nodes + len(examination.edges) + 1
+    assert examination.questions.targets.shape == (2, n_runs, 16, 16)
     own = np.array(model(jnp.asarray(base)).argmax(axis=-1))
-    # Right nowhere else, so that what is not to count would show.
-    own[:, :-1] = (own[:, :-1] + 1) % task.config.d_vocab_out
+    own[:, :-1] = UNSCORED
     rows = np.minimum(np.arange(32), 20).reshape(2, 16)
-    asked = np.repeat(own[rows][:, None], 1 + len(task.alignment), axis=1).astype(np.int32)
+    asked = np.repeat(own[rows][:, None], n_runs, axis=1).astype(np.int32)
+    asked[1, :, 5:] = UNSCORED  # they fill up the chunk
     questions = examination.questions._replace(targets=jnp.asarray(asked))
     found = dataclasses.replace(examination, questions=questions)(model)
     shares = {**found.iia, **found.strict}
-    assert len(shares) == n_runs - 1 and found.accuracy == 1
+    assert found.accuracy == 1
     # Hooked runs are compiled one by one: some components, and some nodes outside.
     some = [*task.alignment][::2] + [*task.nodes_not_in_circuit][::5]
     expected = {

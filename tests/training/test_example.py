@@ -20,5 +20,5 @@ def test_train_your_own() -> None:
     assert trained.has_reached_target
     pairs = TASK.sample(200, seed=0, split="test")
     result = sweep_edges(trained.case.model, pairs.input_ids, pairs.corrupted_input_ids)
-    areas = edge_auc_by_universe(result.effects, TASK.circuit)
+    areas = edge_auc_by_universe(result.effects, TASK.complete_circuit)
     assert areas["head-no-embed"] is not None and areas["head-no-embed"] > 0.95

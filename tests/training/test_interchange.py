@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 
 from interpbench_jax import build_model, run_with_cache, run_with_hooks
+from interpbench_jax.interventions import masked_forward, replacement_outputs
 from interpbench_jax.model import Transformer
-from interpbench_jax.sites import Kind, Node
-from interpbench_jax.training.interchange import node_mask, run, run_interchanged
+from interpbench_jax.sites import Kind, Node, readers, writers
+from interpbench_jax.training.interchange import (
+    node_mask,
+    run,
+    run_interchanged,
+    run_with_cut_edges,
+    written,
+)
 from tests.fixtures import random_weights, tiny_config
 
 BATCH, POS = 5, 6
@@ -142,3 +149,34 @@ def test_node_mask() -> None:
 def test_a_node_that_the_model_lacks(node: Node) -> None:
     with pytest.raises(ValueError, match=r"2 layers of 3 heads, got .*; the task needs a larger"):
         node_mask(tiny_config(), (node,))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"normalization_type": "LNPre", "act_fn": "gelu_new"},
+        {"attention_dir": "bidirectional", "pad_token": 1},
+    ],
+    ids=str,
+)
+def test_cut_edges_are_those_of_the_masked_forward(changes: dict[str, object]) -> None:
+    """Every example under a mask of its own, against one masked run each."""
+    model = make_model(**changes)
+    tokens, source = make_tokens(model, 0), make_tokens(model, 1)
+    if model.config.pad_token is not None:
+        tokens = tokens.at[0, 4:].set(1).at[1:, 0].set(0)
+    others = written(model, source, run(model, source).values)
+    np.testing.assert_allclose(others, replacement_outputs(model, source), rtol=0, atol=1e-12)
+    layers, heads = model.config.n_layers, model.config.n_heads
+    shape = (BATCH, len(readers(layers, heads)), len(writers(layers, heads)))
+    cut = np.random.default_rng(3).random(shape) < 0.3
+    cut[0] = False
+    found = run_with_cut_edges(model, tokens, others, jnp.asarray(cut))
+    np.testing.assert_allclose(found[:1], model(tokens[:1]), rtol=0, atol=1e-12)
+    for row in range(BATCH):
+        one = slice(row, row + 1)
+        mask = 1.0 - cut[row].astype(np.float64)
+        expected = masked_forward(model, tokens[one], mask, others[..., one])
+        np.testing.assert_allclose(found[one], expected, rtol=0, atol=1e-12)

@@ -5,18 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from interpbench_jax import build_model
-from interpbench_jax.config import TransformerConfig
-from interpbench_jax.model import Transformer
-from interpbench_jax.training.interchange import run
-from interpbench_jax.training.losses import (
-    behavior_loss,
-    interchange_loss,
-    output_loss,
-    strict_loss,
-)
-from interpbench_jax.weights import weight_shapes
-from tests.fixtures import random_weights, tiny_config
+from interpbench_jax.training.losses import logits_loss, output_loss
 
 
 def test_cross_entropy_by_hand() -> None:
@@ -105,21 +94,38 @@ def test_logits_of_the_last_positions_alone(
     assert loss_of(logits[:, -n_last:, :1], numbers, weights) == pytest.approx(whole, rel=1e-6)
 
 
+def test_padding_does_not_count(outputs: tuple[np.ndarray, np.ndarray]) -> None:
+    logits, targets = outputs
+    is_real = np.arange(6)[None] < np.asarray([[6], [4], [2]])
+    counts = is_real[:, 1:]
+    expected = entropies(logits, targets)[:, 1:][counts].mean()
+    found = output_loss(jnp.asarray(logits, jnp.float32), targets, is_real=jnp.asarray(is_real))
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
+def test_logits_by_hand() -> None:
+    logits = jnp.asarray([[[3.0, 1.0, 2.0], [10.0, 0.0, 0.0], [110.0, 100.0, 100.0]]])
+    wanted = jnp.asarray([[[10.0, 0.0, 0.0]] * 3])
+    # Centred: (1, -1, 0) less (20, -10, -10) / 3; a shift of all logits changes nothing.
+    first = ((1 - 20 / 3) ** 2 + (-1 + 10 / 3) ** 2 + (10 / 3) ** 2) / 3
+    np.testing.assert_allclose(logits_loss(logits, wanted), [[first, 0, 0]], atol=1e-5)
+    # Surer than asked for is wrong too, as cross-entropy would not see.
+    surer = logits_loss(jnp.asarray([[[30.0, 0.0, 0.0]]]), wanted[:, :1])
+    np.testing.assert_allclose(surer, [[(400 * 2 / 3) / 3 * 1.0]], rtol=1e-5)
+    # By default the first position is BOS's.
+    assert float(output_loss(logits, wanted)) == pytest.approx(0, abs=1e-9)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("weights", [None, (0.0, 0.0, 0.0, 0.0, 0.0, 1.0), (1.0,) * 5 + (10.0,)])
-def test_every_loss_takes_weights(weights: tuple[float, ...] | None) -> None:
-    config = tiny_config()
-    model = build_model(config, random_weights(config))
-    tokens = jnp.asarray(np.random.default_rng(0).integers(0, 7, (4, 6), np.int32))
-    targets = tokens % 5
-    plain, own = output_loss(model(tokens), targets, weights), run(model, tokens)
-    nothing, every = jnp.zeros((4, 2, 4), bool), jnp.ones((4, 2, 4), bool)
-    found = [behavior_loss(model, tokens, targets, weights)]
-    for loss in (interchange_loss, strict_loss):
-        found.append(loss(model, tokens, own.values, nothing, targets, weights))
-        # With all of its own values a run is itself.
-        found.append(loss(model, tokens, own.values, every, targets, weights))
-    np.testing.assert_allclose(found, float(plain), rtol=1e-5)
+def test_logits_of_classes_that_stacking_adds_change_nothing() -> None:
+    logits = jnp.asarray(np.random.default_rng(0).standard_normal((2, 3, 4)), jnp.float32)
+    wanted = jnp.asarray(np.random.default_rng(1).standard_normal((2, 3, 4)), jnp.float32)
+    more = jnp.concatenate([logits, jnp.full((2, 3, 2), -jnp.inf)], axis=-1)
+    padded = jnp.pad(wanted, ((0, 0), (0, 0), (0, 2)))
+    np.testing.assert_allclose(output_loss(more, padded), output_loss(logits, wanted), rtol=1e-6)
+    gradient = jax.grad(output_loss)(more, padded)
+    np.testing.assert_allclose(gradient[..., :4], jax.grad(output_loss)(logits, wanted), atol=1e-7)
+    assert not np.asarray(gradient[..., 4:]).any()
 
 
 @pytest.mark.slow
@@ -131,22 +137,3 @@ def test_classes_that_stacking_adds_change_nothing() -> None:
     gradient = jax.grad(output_loss)(more, targets)
     np.testing.assert_allclose(gradient[..., :4], jax.grad(output_loss)(logits, targets), atol=1e-7)
     assert not np.asarray(gradient[..., 4:]).any()
-
-
-def make_perfect(config: TransformerConfig) -> Transformer:
-    """A model that says which token stands at each position; heads and MLPs write nothing."""
-    weights = {name: np.zeros(shape, np.float32) for name, shape in weight_shapes(config).items()}
-    weights["embed.W_E"][:, : config.d_vocab] = np.eye(config.d_vocab)
-    weights["unembed.W_U"][: config.d_vocab] = 1000 * np.eye(config.d_vocab)
-    return build_model(config, weights)
-
-
-def test_zero_at_a_perfect_model() -> None:
-    model = make_perfect(tiny_config(d_vocab_out=7))
-    tokens = jnp.asarray(np.random.default_rng(0).integers(0, 7, (4, 6), np.int32))
-    values = run(model, jnp.roll(tokens, 1, axis=0)).values
-    mask = jnp.ones((4, 2, 4), bool)
-    assert float(behavior_loss(model, tokens, tokens)) == 0
-    assert float(interchange_loss(model, tokens, values, mask, tokens)) == 0
-    assert float(strict_loss(model, tokens, values, mask, tokens)) == 0
-    assert float(behavior_loss(model, tokens, (tokens + 1) % 7)) == 1000

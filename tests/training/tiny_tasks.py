@@ -20,6 +20,8 @@ LETTERS = dataclasses.replace(
 # Heads and MLPs in two layers.
 TREND = dataclasses.replace(RASP_CASES["13"], max_seq_len=6)
 SHARES = RASP_CASES["3"]  # a regression
+# Inputs of every length, with padding.
+VARIED = dataclasses.replace(RASP_CASES["8"], max_seq_len=6, vocab=("a", "b", "c"))
 
 
 @dataclass(frozen=True, kw_only=True)

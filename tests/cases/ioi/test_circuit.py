@@ -48,26 +48,26 @@ def names(circuit: Circuit, name: UniverseName) -> set[tuple[str, str]]:
 @pytest.mark.parametrize("case_id", ["ioi", "ioi_next_token"])
 @pytest.mark.parametrize("name", UNIVERSES)
 def test_edges(case_id: str, name: UniverseName) -> None:
-    assert names(CASES[case_id].circuit, name) == EXPECTED[name]
+    assert names(CASES[case_id].upstream_circuit, name) == EXPECTED[name]
 
 
 def test_numbers_of_edges() -> None:
     sizes = {name: len(universe(name, 6, 4).edges) for name in UNIVERSES}
     assert sizes["qkv-merged"] == 1_108  # as upstream's evaluation counts them
-    found = {name: len(TASK.circuit.in_universe(name)) for name in UNIVERSES}
+    found = {name: len(TASK.upstream_circuit.in_universe(name)) for name in UNIVERSES}
     assert found == {"qkv": 7, "qkv-merged": 7, "head": 7, "head-no-embed": 6}
 
 
 @pytest.mark.parametrize("name", UNIVERSES)
 def test_edges_without_tokens(name: UniverseName) -> None:
-    assert names(WITHOUT_TOKENS.circuit, name) == EXPECTED_WITHOUT_TOKENS[name]
+    assert names(WITHOUT_TOKENS.upstream_circuit, name) == EXPECTED_WITHOUT_TOKENS[name]
     assert len(EXPECTED_WITHOUT_TOKENS[name]) == (3 if name == "head-no-embed" else 6)
 
 
 @pytest.mark.parametrize("task", [TASK, WITHOUT_TOKENS], ids=["with tokens", "without"])
 def test_heads_read_the_same_in_both_circuits(task: IoiTask) -> None:
     for name in ("head", "head-no-embed"):
-        assert task.circuit.in_universe(name) == task.complete_circuit.in_universe(name)
+        assert task.upstream_circuit.in_universe(name) == task.complete_circuit.in_universe(name)
 
 
 def test_the_complete_circuit() -> None:
@@ -91,11 +91,11 @@ def test_the_complete_circuit() -> None:
 
 
 def test_circuits_survive_json_and_fit_the_config() -> None:
-    for circuit in (TASK.circuit, TASK.complete_circuit, WITHOUT_TOKENS.circuit):
+    for circuit in (TASK.upstream_circuit, TASK.complete_circuit, WITHOUT_TOKENS.upstream_circuit):
         assert (circuit.n_layers, circuit.n_heads) == (6, 4)
         assert Circuit.from_json(circuit.to_json()) == circuit
-    assert TASK.in_full_vocabulary().circuit == TASK.circuit
-    assert parse_edge(f"{NAME_MOVER} -> {OUTPUT}") in TASK.circuit.in_universe("qkv")
+    assert TASK.in_full_vocabulary().upstream_circuit == TASK.upstream_circuit
+    assert parse_edge(f"{NAME_MOVER} -> {OUTPUT}") in TASK.upstream_circuit.in_universe("qkv")
 
 
 def test_alignment() -> None:

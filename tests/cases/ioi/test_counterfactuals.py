@@ -172,10 +172,11 @@ def test_what_metrics_compare_with() -> None:
     pairs = TASK.sample(7, 0)
     targets = pairs.metric_targets
     assert (targets.shape, targets.dtype) == ((7, 16, 2), np.int32)
-    np.testing.assert_array_equal(targets[..., 0], pairs.target)
     assert pairs.distractor is not None
-    for position in range(16):
-        np.testing.assert_array_equal(targets[:, position, 1], pairs.distractor)
+    np.testing.assert_array_equal(targets[:, -1, 0], pairs.target[:, -1])
+    np.testing.assert_array_equal(targets[:, -1, 1], pairs.distractor)
+    # Nothing else is scored.
+    assert (targets[:, :-1] == -1).all()
 
 
 def test_by_hand() -> None:

@@ -107,7 +107,7 @@ def test_the_two_cases_differ_in_what_they_are_trained_on() -> None:
 
 def test_tasks_are_values() -> None:
     for task in (TASK, NEXT_TOKEN, FULL, dataclasses.replace(TASK, has_tokens=False)):
-        assert task.config and task.circuit and task.high_level and task.space  # derived
+        assert task.config and task.upstream_circuit and task.high_level and task.space  # derived
         again = pickle.loads(pickle.dumps(task))
         assert again == task and hash(again) == hash(task)
         assert again.n_inputs == task.n_inputs
