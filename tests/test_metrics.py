@@ -222,8 +222,8 @@ def test_a_function_stands_for_itself() -> None:
 @pytest.mark.usefixtures("unchecked")
 def test_an_unknown_name_is_refused() -> None:
     message = (
-        "out of kl, cross_entropy, l2, centred_l2, mae, mse, target_mae, logit_diff, accuracy, or a function; "
-        "got 'KL'"
+        "out of kl, cross_entropy, l2, centred_l2, mae, mse, target_mae, logit_diff, accuracy, or "
+        "a function; got 'KL'"
     )
     with pytest.raises(ValueError, match=message):
         resolve_metric("KL", tiny_config())  # pyright: ignore[reportArgumentType]

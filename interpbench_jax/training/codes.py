@@ -1,9 +1,9 @@
 """What logits a class is to have: one-hot rows, or the nearest thing that the model can write.
 
-Where the output is read from an MLP, any logits can be written. Where it is read from a head, what
-is written has no more dimensions than the head: five classes off a head of three cannot all be
-equally far from one another. Asking for that all the same would make nodes outside the circuit
-help.
+Logits have no more dimensions than what is written for them. Five classes read off a head of three
+dimensions cannot all be equally far from one another, nor can eight read from a residual stream
+of four, in which the tokens need room too. Asking for that all the same would make nodes outside
+the circuit help, and let the embedding show.
 """
 
 import numpy as np
@@ -23,7 +23,7 @@ def class_code(task: Task) -> Float[np.ndarray, "classes classes"]:
     1 above.
     """
     n_classes, rank = task.config.d_vocab_out, output_rank(task)
-    if rank is None or rank >= n_classes - 1:
+    if rank >= n_classes - 1:
         code = np.eye(n_classes)
     else:
         points = spread_points(n_classes, rank)
@@ -33,13 +33,18 @@ def class_code(task: Task) -> Float[np.ndarray, "classes classes"]:
     return (code - code.mean(axis=1, keepdims=True)).astype(np.float32)
 
 
-def output_rank(task: Task) -> int | None:
-    """In how many dimensions the output is written; None where it is an MLP that writes it."""
+def output_rank(task: Task) -> int:
+    """How many dimensions the output has: at most those of the heads that write it.
+
+    And half of the residual stream, so that there is room for what the output is not to show.
+    """
+    config = task.config
     *_, fine_edges = task.edge_alignment.values()
     writers = {edge.src for edge in fine_edges}
-    if any(writer.kind is not Kind.HEAD for writer in writers):
-        return None
-    return len(writers) * task.config.d_head
+    rank = max(1, config.d_model // 2)
+    if all(writer.kind is Kind.HEAD for writer in writers):
+        rank = min(rank, len(writers) * config.d_head)
+    return rank
 
 
 def spread_points(n: int, dimensions: int) -> Float[np.ndarray, "n dimensions"]:

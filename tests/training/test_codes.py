@@ -21,11 +21,12 @@ def test_points_are_far_apart(n: int, dimensions: int, degrees: float) -> None:
 
 
 def test_ranks() -> None:
-    ranks = {case_id: output_rank(CASES[case_id]) for case_id in ("3", "11", "13", "21", "ioi")}
-    assert ranks == {"3": 3, "11": 3, "13": None, "21": 5, "ioi": 16}
+    case_ids = ("3", "11", "13", "21", "35", "ioi")
+    ranks = {case_id: output_rank(CASES[case_id]) for case_id in case_ids}
+    assert ranks == {"3": 3, "11": 3, "13": 10, "21": 5, "35": 2, "ioi": 16}
 
 
-@pytest.mark.parametrize("case_id", ["8", "11", "13", "21"])
+@pytest.mark.parametrize("case_id", ["8", "11", "13", "21", "35"])
 def test_codes(case_id: str) -> None:
     task = CASES[case_id]
     code = class_code(task)
@@ -33,8 +34,8 @@ def test_codes(case_id: str) -> None:
     np.testing.assert_allclose(code.mean(axis=1), 0, atol=1e-6)
     margins = np.diag(code)[:, None] - code
     assert margins[~np.eye(n_classes, dtype=bool)].min() == pytest.approx(1, abs=1e-5)
-    if case_id == "11":
-        # Up to the bias, no more dimensions than the head has.
-        assert np.linalg.matrix_rank(code - code.mean(axis=0), tol=1e-4) == rank == 3
+    if case_id in ("11", "35"):
+        # Up to the bias, no more dimensions than there are.
+        assert np.linalg.matrix_rank(code - code.mean(axis=0), tol=1e-4) == rank
     else:
         np.testing.assert_allclose(code, np.eye(n_classes) - 1 / n_classes, atol=1e-6)
