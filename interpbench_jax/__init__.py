@@ -84,7 +84,7 @@ _HOMES = {
     "cases": ("CASES",),
     "certificates": ("Certificate", "read_certificate"),
     "interpbench_jax.certificates.measure": ("certify",),
-    "circuit": ("UNIVERSES", "Circuit", "Universe", "universe"),
+    "circuit": ("Circuit",),
     "config": ("TransformerConfig",),
     "discovery": ("METHODS", "DiscoveryData", "Method", "Scores", "discover"),
     "interventions": (
@@ -135,6 +135,7 @@ _HOMES = {
         "sweep_neurons",
         "sweep_nodes",
     ),
+    "universes": ("UNIVERSES", "Universe", "universe"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

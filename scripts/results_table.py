@@ -1,4 +1,4 @@
-"""Print the README's table of results, from the packaged certificates.
+"""Print the README's table of certificates, from the packaged models.
 
 python scripts/results_table.py
 """
@@ -6,19 +6,23 @@ python scripts/results_table.py
 from interpbench_dataset.models import model_path
 from interpbench_dataset.packaged import packaged_folder
 from interpbench_jax.cases import CASES
-from interpbench_jax.certificates import Certificate, read_certificate
+from interpbench_jax.certificates import BARS, Certificate, read_certificate
 
 HEADER = (
     "case",
     "accuracy",
     "IIA",
+    "joint IIA",
+    "edges",
     "strict",
-    "outside",
-    "inside",
-    "`head`",
-    "`head-no-embed`",
-    "silent",
-    "unexpected",
+    "all out cut, resampled",
+    "mean",
+    "out above 1 %, metric",
+    "logits",
+    "largest out, metric",
+    "logits",
+    "in / out",
+    "constant",
 )
 
 
@@ -32,31 +36,31 @@ def main() -> None:
 
 
 def row(certificate: Certificate) -> tuple[str, ...]:
-    """One case's numbers as text."""
-    outside, inside = certificate.largest_outside, certificate.smallest_inside
-    areas = certificate.edges.auc["complete_circuit"]
+    """One case's numbers as text; edges are those of the universe `qkv`."""
+    edges, alone = certificate.edges, certificate.circuit_alone
+    metric, logits = (edges.separation("qkv", measure) for measure in ("effect", "centred"))
+    assert metric is not None and logits is not None
     return (
         certificate.case_id,
         share(certificate.accuracy),
         share(certificate.lowest_iia),
+        share(certificate.lowest_joint) if certificate.joint_iia else "-",
+        share(certificate.lowest_edge),
         share(certificate.lowest_strict),
-        "-" if outside is None else f"{outside.effect:.1e}",
-        "-" if inside is None else f"{inside.effect:.2g}",
-        area(areas["head"]),
-        area(areas["head-no-embed"]),
-        str(len(certificate.edges.silent)),
-        str(len(certificate.edges.unexpected)),
+        share(alone.edges_resample),
+        share(alone.edges_mean),
+        str(len(edges.unexpected("qkv", "effect", BARS.outside))),
+        str(len(edges.unexpected("qkv", "centred", BARS.outside))),
+        f"{metric.outside_share:.2%}",
+        f"{logits.outside_share:.2%}",
+        f"{min(metric.clearance, logits.clearance):.3g}",
+        str(len(edges.constant("qkv"))),
     )
 
 
 def share(value: float) -> str:
     """A share as a percentage, rounded down, so that 100 % is all."""
-    return f"{int(value * 1e5) / 1e3:.3f} %"
-
-
-def area(value: float | None) -> str:
-    """An area under the curve, or a dash where there is none."""
-    return "-" if value is None else f"{value:.3f}"
+    return f"{int(value * 1e5) / 1e3:g} %"
 
 
 if __name__ == "__main__":

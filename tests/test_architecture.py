@@ -31,6 +31,7 @@ ORDER: tuple[str, ...] = (
     "sites",
     "masks",
     "config",
+    "universes",
     "circuit",
     "weights",
     "case",

@@ -109,7 +109,7 @@ class Summary(NamedTuple):
 def summarize(case: str, repo: str, loaded: "Case") -> Summary:
     """What the certificate beside a case's weights says, if there is one, readable or not."""
     from interpbench_jax.certificates import read_certificate
-    from interpbench_jax.report.certificates import show_down
+    from interpbench_jax.certificates.tables import show_down
     from interpbench_jax.weights import digest_weights
 
     folder = _folder(case, repo)
@@ -166,12 +166,12 @@ def _given_folder(case: str) -> Path | None:
 
 
 def _print(certificate: "Certificate", bars: "Bars", written: Path | None) -> None:
-    from interpbench_jax.report import case_table
-    from interpbench_jax.report.certificates import (
+    from interpbench_jax.certificates.tables import (
         certified_edges_table,
         certified_nodes_table,
         separations_table,
     )
+    from interpbench_jax.report import case_table
 
     unit = "nats (KL)" if certificate.metric == "kl" else "the output's unit (L2)"
     console = Console()
@@ -192,7 +192,7 @@ def _print(certificate: "Certificate", bars: "Bars", written: Path | None) -> No
 
 
 def _facts(certificate: "Certificate") -> dict[str, str]:
-    from interpbench_jax.report.certificates import show_down
+    from interpbench_jax.certificates.tables import show_down
 
     alone, edges = certificate.circuit_alone, certificate.edges
     held = certificate.split_inputs

@@ -9,7 +9,7 @@ import numpy as np
 
 from interpbench_jax.bench.submission import FORMAT, CaseTruth, item_names
 from interpbench_jax.bench.tiers import tier_of
-from interpbench_jax.cases import CASES
+from interpbench_jax.cases import CASES, TruthName
 from interpbench_jax.report.rows import Level, ResultRow, ScoreRow
 from interpbench_jax.scores import edge_auc_by_universe
 from interpbench_jax.universes import UNIVERSES, UniverseName
@@ -45,20 +45,21 @@ def fake_bench(
     ablations: Sequence[str] = ("resample",),
     seeds: Sequence[int] = (0,),
     cases: Sequence[str] = CASES_USED,
+    truth: TruthName = "upstream",
 ) -> Fake:
     """Scores of edges in qkv with areas in every universe; `exact` ranks the circuit first."""
     fake = Fake([], [])
     for case in cases:
-        circuit = CASES[case].upstream_circuit
+        circuit = CASES[case].truth(truth)
         names = item_names("qkv", "edge", circuit.n_layers, circuit.n_heads)
         truths_of_edges = list(circuit.edge_truths("qkv").values())
-        truth = np.asarray([each == "in" for each in truths_of_edges])
+        is_in = np.asarray([each == "in" for each in truths_of_edges])
         for index, (method, ablation, seed) in enumerate(
             (m, a, s) for m in methods for a in ablations for s in seeds
         ):
             generator = np.random.default_rng([int(case), index])
             noise = {"exact": 0.0, "noisy": 2.0}.get(method, 1000.0)
-            values = truth * 1.0 + noise * generator.random(len(names))
+            values = is_in * 1.0 + noise * generator.random(len(names))
             run = {"case": case, "method": method, "ablation": ablation, "seed": seed}
             fake.scores.extend(
                 ScoreRow(**run, level="edge", item=name, value=float(value), truth=each)
@@ -66,7 +67,7 @@ def fake_bench(
             )
             for universe, area in edge_auc_by_universe(values, circuit).items():
                 fake.results.append(
-                    result_row(**run, universe=universe, roc_auc=area, n_true=int(truth.sum()))
+                    result_row(**run, universe=universe, roc_auc=area, n_true=int(is_in.sum()))
                 )
     return fake
 

@@ -1,19 +1,16 @@
 """A trained model's certificate as tables."""
 
-from typing import TYPE_CHECKING
-
 from rich.table import Table
 from rich.text import Text
 
-if TYPE_CHECKING:
-    from interpbench_jax.certificates import Certificate
-    from interpbench_jax.certificates.parts import Measure
+from interpbench_jax.certificates.certificate import Certificate
+from interpbench_jax.certificates.parts import Measure
 
 # Of the edges outside the circuit, so many of the strongest are shown.
 _MOST_OUTSIDE = 5
 
 
-def certified_nodes_table(certificate: "Certificate", unit: str, bar: float) -> Table:
+def certified_nodes_table(certificate: Certificate, unit: str, bar: float) -> Table:
     """Every node of a model: what it computes, how well, and what resampling it does.
 
     The columns: IIA or strict accuracy, the effect in the case's metric and in centred logits, and
@@ -36,7 +33,7 @@ def certified_nodes_table(certificate: "Certificate", unit: str, bar: float) -> 
     return table
 
 
-def certified_edges_table(certificate: "Certificate", unit: str) -> Table:
+def certified_edges_table(certificate: Certificate, unit: str) -> Table:
     """The edges of the circuit, and the strongest of those outside it, in the universe `head`."""
     edges = certificate.edges.edges.get("head", ())
     outside = sorted((e for e in edges if e.truth == "out"), key=lambda edge: -edge.centred)
@@ -56,7 +53,7 @@ def certified_edges_table(certificate: "Certificate", unit: str) -> Table:
     return table
 
 
-def separations_table(certificate: "Certificate") -> Table:
+def separations_table(certificate: Certificate) -> Table:
     """How far the circuit's edges stand from the others, by universe and measure."""
     table = _table("The circuit's edges beside the others")
     for header in ("universe", "effect in"):

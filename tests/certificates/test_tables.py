@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from interpbench_jax.certificates import NodeEffect
-from interpbench_jax.report.certificates import (
+from interpbench_jax.certificates.tables import (
     certified_edges_table,
     certified_nodes_table,
     separations_table,
