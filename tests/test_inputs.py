@@ -24,7 +24,7 @@ def test_pairs_of_a_program() -> None:
     expected = task.sample(20, 3)
     np.testing.assert_array_equal(found.clean, expected.input_ids)
     np.testing.assert_array_equal(found.corrupted, expected.corrupted_input_ids)
-    np.testing.assert_array_equal(found.targets, expected.target)
+    np.testing.assert_array_equal(found.targets, expected.metric_targets)
     assert (found.first_scored, found.metric) == (1, default_metric(task.config))
     assert found.description == "20 pairs of the task, corrupted inputs random (seed 3)"
 
@@ -40,7 +40,7 @@ def test_pairs_of_prompts(prompts: Case, counterfactual: str | None) -> None:
     kind = counterfactual or "abc"
     assert found.description == f"20 pairs of the task, corrupted inputs {kind} (seed 3)"
     assert found.targets is not None and found.targets.shape == (20, 16, 2)
-    np.testing.assert_array_equal(found.targets[..., 0], expected.target)
+    np.testing.assert_array_equal(found.targets, expected.metric_targets)
     giver = found.clean[:, 11]
     np.testing.assert_array_equal(found.targets[:, -1, 1], giver)
     assert (found.targets[:, -1, 0] != giver).all()
@@ -71,8 +71,9 @@ def test_pairs_are_in_the_models_own_ids(prompts: Case) -> None:
     ids = np.asarray(task.gpt2_ids, np.int32)
     np.testing.assert_array_equal(found.clean, ids[compact.clean])
     np.testing.assert_array_equal(found.corrupted, ids[compact.corrupted])
-    assert compact.targets is not None
-    np.testing.assert_array_equal(found.targets, ids[compact.targets])
+    assert found.targets is not None and compact.targets is not None
+    np.testing.assert_array_equal(found.targets[:, -1], ids[compact.targets[:, -1]])
+    assert (found.targets[:, :-1] == compact.targets[:, :-1]).all()
 
 
 def test_what_is_refused(prompts: Case) -> None:

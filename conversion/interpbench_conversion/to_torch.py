@@ -71,8 +71,9 @@ def write_upstream(
 
     `load_case` reads back the same weights, config and circuit. The vocabulary and the description
     are in none of these files: it takes them from the declared task, or from a
-    `benchmark_metadata.json`. Of the provenance, only `training_args` are written. torch is not
-    needed here. In PyTorch, with TransformerLens below version 4:
+    `benchmark_metadata.json`. Of the provenance, only `training_args` are written. TransformerLens
+    knows no padding: a model with a `pad_token` is written without it, and gives the same on
+    inputs that are not padded. torch is not needed here. In PyTorch, with TransformerLens below version 4:
 
         with open("ll_model_cfg.pkl", "rb") as file:
             config = HookedTransformerConfig.from_dict(pickle.load(file))
@@ -140,7 +141,7 @@ def transformer_lens_config(config: TransformerConfig, dtype: np.dtype) -> dict[
     """
     attention = 4 * config.d_model * config.d_head * config.n_heads
     return {
-        **asdict(config),
+        **{name: value for name, value in asdict(config).items() if name != "pad_token"},
         **_CONSTANTS,
         "dtype": Global("torch", dtype.name),
         "initializer_range": 0.8 / math.sqrt(config.d_model),

@@ -295,4 +295,5 @@ def test_the_config_of_ioi_is_upstreams() -> None:
     assert expected.pop("positional_embedding_type") == "standard"
     config = asdict(IOI_CONFIG)
     assert config.pop("use_attn_scale") is True
+    assert config.pop("pad_token") is None  # TransformerLens has none
     assert config == expected

@@ -102,7 +102,10 @@ def _one_edge_less(case: Case) -> Case:
         ),
         (_swapped_tokens, [r"Expected the task's tokens \(.*\), got \("]),
         (lambda case: dataclasses.replace(case, vocab=None), ["Expected the task's tokens.*None"]),
-        (_one_edge_less, [r"the task's circuit .*; lacking: \['[^,]*'\], more: \[\]"]),
+        (
+            _one_edge_less,
+            [r"the task's complete circuit; of its edges, lacking: \['[^,]*'\], more: \[\]"],
+        ),
         (
             lambda case: dataclasses.replace(case, case_id="33"),
             ["Expected a model of case '20', got one of case '33'"],
@@ -125,7 +128,7 @@ def test_models_of_another_task(
 def test_the_order_of_edges_is_free(folder: Path) -> None:
     case = make_model("3")
     assert case.circuit is not None
-    circuit = Circuit(2, 4, case.circuit.edges[::-1])
+    circuit = Circuit(2, 4, case.circuit.edges[::-1], case.circuit.constant[::-1])
     dataclasses.replace(case, circuit=circuit).save(folder / "models" / "3")
     assert problems(folder) == []
 
