@@ -58,9 +58,9 @@ def unscored(dtype: np.dtype) -> int | float:
 
 
 def is_scored(
-    targets: Targets | Int[Array, "pos batch"] | Float[Array, "pos batch"],
+    targets: Int[Array | np.ndarray, "*axes"] | Float[Array | np.ndarray, "*axes"],
 ) -> Bool[Array, "*axes"]:
-    """Where positions count, by their targets (of one class or number each)."""
+    """Where positions count, by their targets."""
     given = jnp.asarray(targets)
     is_float = jnp.issubdtype(given.dtype, jnp.floating)
     return ~jnp.isnan(given) if is_float else given != UNSCORED

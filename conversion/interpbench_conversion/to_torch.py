@@ -73,7 +73,8 @@ def write_upstream(
     are in none of these files: it takes them from the declared task, or from a
     `benchmark_metadata.json`. Of the provenance, only `training_args` are written. TransformerLens
     knows no padding: a model with a `pad_token` is written without it, and gives the same on
-    inputs that are not padded. torch is not needed here. In PyTorch, with TransformerLens below version 4:
+    inputs that are not padded. torch is not needed here. In PyTorch, with TransformerLens below
+    version 4:
 
         with open("ll_model_cfg.pkl", "rb") as file:
             config = HookedTransformerConfig.from_dict(pickle.load(file))

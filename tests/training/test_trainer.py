@@ -103,7 +103,9 @@ def test_every_update_learns(update: Update, replaced: Replaced) -> None:
         update=update,
         replaced=replaced,
         learning_rate=1e-2,
-        epochs=30 if replaced == "both" else 45,
+        # One loss at a time undoes what another has learned, with bounded logits above all.
+        margin=None if update == "alternate" else 10.0,
+        epochs=45,
         average_decay=0.5,
     )
     trained = train(MOODS, recipe=recipe)
@@ -114,17 +116,18 @@ def test_every_update_learns(update: Update, replaced: Replaced) -> None:
 
 
 @pytest.mark.slow
-def test_either_is_another_training_that_repeats(pair: Trained) -> None:
-    recipe = dataclasses.replace(SHORT, replaced="either", epochs=2)
+def test_both_is_another_training_that_repeats(pair: Trained) -> None:
+    assert SHORT.replaced == "either"
+    recipe = dataclasses.replace(SHORT, replaced="both", epochs=2)
     one, other = (train(MOODS, seeds=(pair.seed,), recipe=recipe) for _ in range(2))
     assert_same_weights(one, other)
     assert without_seconds(one.log) == without_seconds(other.log)
     losses = [record.losses for record in one.log]
     assert len(losses) == 2 and np.isfinite([list(each.values()) for each in losses]).all()
-    both = [record.losses for record in pair.log if record.seed == pair.seed]
+    either = [record.losses for record in pair.log if record.seed == pair.seed]
     # The same batches; but interchanged is only a half of each.
-    assert losses[0]["interchange"] != both[0]["interchange"]
-    assert losses[0]["behavior"] == pytest.approx(both[0]["behavior"], rel=0.1)
+    assert losses[0]["interchange"] != either[0]["interchange"]
+    assert losses[0]["behavior"] == pytest.approx(either[0]["behavior"], rel=0.1)
 
 
 @pytest.mark.slow
