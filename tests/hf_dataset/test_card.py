@@ -115,7 +115,7 @@ def test_a_card_without_models_does_not_name_them(tmp_path: Path) -> None:
     folder = build(tmp_path, case_ids=["3"], n=2).directory
     text = (folder / "README.md").read_text(encoding="utf-8")
     assert "## Models" not in text and "**models**" not in text and "$" not in text
-    assert "whether it is in the circuit.\n\nIt was made" in text
+    assert "constant.\n\nIt was made" in text
     assert not re.search(r"\n{3}", text)
 
 
@@ -126,7 +126,7 @@ def test_a_card_with_models(tmp_path: Path) -> None:
     (tmp_path / "models" / "20" / "certificate.json").write_text("{}")
     build(tmp_path, case_ids=["3", "4", "20"], n=2)
     text = (tmp_path / "README.md").read_text(encoding="utf-8")
-    assert "circuit;\n- **models**: trained weights of 3 cases, and what was measured" in text
+    assert "constant;\n- **models**: trained weights of 3 cases, and what was measured" in text
     sizes = {
         case_id: os.stat(tmp_path / f"models/{case_id}/model.safetensors").st_size
         for case_id in ("3", "4", "20")
