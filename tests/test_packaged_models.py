@@ -1,0 +1,34 @@
+"""The models that the package carries: each of its own weights, and what their certificates say."""
+
+import numpy as np
+import pytest
+
+from interpbench_dataset.models import model_path
+from interpbench_dataset.packaged import packaged_folder
+from interpbench_jax import load_case, packaged_cases
+from interpbench_jax.cases import CASES, RASP_CASES
+from interpbench_jax.certificates import read_certificate
+from interpbench_jax.weights import digest_weights
+
+
+def test_no_two_cases_share_weights() -> None:
+    cases = [load_case(case_id) for case_id in packaged_cases()]
+    assert len({digest_weights(case.weights) for case in cases}) == len(cases) == len(CASES)
+    for case in cases:
+        for other in cases:
+            if case.case_id in RASP_CASES and case.case_id < other.case_id:
+                if case.config == other.config:
+                    name = "blocks.0.mlp.W_in"
+                    assert not np.allclose(case.weights[name], other.weights[name], atol=1e-2)
+
+
+@pytest.mark.parametrize("case_id", RASP_CASES)
+def test_the_certificates_of_the_rasp_cases_pass(case_id: str) -> None:
+    certificate = read_certificate(packaged_folder() / model_path(case_id))
+    assert certificate.weights_sha256 == digest_weights(load_case(case_id).weights)
+    assert certificate.failures() == ()
+    assert {area for areas in certificate.edges.auc.values() for area in areas.values()} == {1.0}
+    for name in ("qkv", "head"):
+        truths = {(edge.src, edge.dst): edge.truth for edge in certificate.edges.edges[name]}
+        expected = CASES[case_id].complete_circuit.edge_truths(name)
+        assert truths == {(str(e.src), str(e.dst)): truth for e, truth in expected.items()}
