@@ -87,6 +87,7 @@ def test_a_component_that_nobody_listens_to() -> None:
     assert set(circuit.constant) == set(circuit.edges)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_truths_by_name() -> None:
     task = CASES["13"]
     assert task.truth() is task.truth("complete") is task.complete_circuit

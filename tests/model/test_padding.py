@@ -27,7 +27,7 @@ def config() -> TransformerConfig:
     return tiny_config(attention_dir="bidirectional", pad_token=PAD)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def model(config: TransformerConfig) -> Transformer:
     return build_model(config, random_weights(config, np.float64))
 
@@ -97,6 +97,7 @@ def test_what_stands_at_padding_changes_no_score(
     np.testing.assert_allclose(padded.values, short.values, atol=1e-9)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_padding_token_is_one_of_the_vocabulary(config: TransformerConfig) -> None:
     for wrong in (-1, config.d_vocab, 1.0, True):
         with pytest.raises(ValueError, match=r"Expected pad_token as an id from 0 to \d+ or null"):
