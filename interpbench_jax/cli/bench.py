@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 from rich.console import Console
@@ -67,6 +67,13 @@ def bench(
             show_default="1000, or 100 for a language task",
         ),
     ] = None,
+    truth: Annotated[
+        Literal["complete", "upstream"],
+        typer.Option(
+            help="Circuit to score against: every edge that the program uses, constant ones left "
+            "out, or the list that InterpBench scores."
+        ),
+    ] = "complete",
     plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Draw plots too.")] = True,
     repo: RepoOption = PACKAGED,
     revision: RevisionOption = None,
@@ -92,6 +99,7 @@ def bench(
         ablations=cast("tuple[AblationName, ...]", tuple(_split(ablations, "--ablations"))),
         seeds=wanted_seeds,
         n_inputs=n,
+        truth=truth,
     )
     loaded = [load(name, repo, revision) for name in names]
     started = time.perf_counter()
