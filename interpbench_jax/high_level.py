@@ -142,10 +142,18 @@ class HighLevelModel(ABC):
     ) -> Bool[Array, "batch pos"]:
         """Where the output is several classes at once, so that none of them is right.
 
-        By default where several have the largest entry, of which `targets` gives the smallest.
         Arguments as for a call.
         """
-        rows = self(tokens, source_tokens, node, edge)
+        return self.mixed_rows(self(tokens, source_tokens, node, edge))
+
+    def mixed_rows(self, rows: Outputs) -> Bool[Array, "batch pos"]:
+        """Which output rows are several classes at once.
+
+        By default those with several largest entries, of which `targets` gives the first.
+
+        Args:
+            rows: output rows, as a call gives them.
+        """
         return (rows >= rows.max(axis=-1, keepdims=True) - MARGIN).sum(axis=-1) > 1
 
     def class_shares(
@@ -162,8 +170,15 @@ class HighLevelModel(ABC):
             others. A program that reads its output off a mean of several values gives a mixture
             under interchange; its shares are returned as they are.
         """
-        classes = self.targets(tokens, source_tokens, node, edge)
-        return jax.nn.one_hot(classes, self.n_classes, dtype=jnp.float32)
+        return self.shares_of_rows(self(tokens, source_tokens, node, edge))
+
+    def shares_of_rows(self, rows: Outputs) -> Outputs:
+        """What `class_shares` gives for output rows: by default 1 for the class of each.
+
+        Args:
+            rows: output rows, as a call gives them.
+        """
+        return jax.nn.one_hot(classify(rows), self.n_classes, dtype=jnp.float32)
 
     def interchange_mask(self, node: Chosen, batch: int) -> Bool[Array, "batch nodes"]:
         """Which components `node` means, per example, in the order of `nodes`.

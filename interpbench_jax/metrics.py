@@ -215,6 +215,12 @@ def by_class(metric: Metric) -> ByClass:
     return transposed
 
 
+def for_targets(metric: Metric, targets: Targets | None) -> Metric:
+    """The metric to take with these targets: by position if they mark some as unscored."""
+    marks_positions = targets is not None and not is_scored(targets).all()
+    return per_position(metric) if marks_positions else metric
+
+
 @lru_cache(maxsize=32)
 def per_position(metric: Metric) -> Metric:
     """A metric that is taken at each position alone, then averaged over those that count.

@@ -190,6 +190,11 @@ def components(n_layers: int, n_heads: int) -> tuple[Node, ...]:
     )
 
 
+def as_writer(node: Node) -> Node:
+    """A component by the node that it writes at: an MLP computes at one and writes at another."""
+    return Node(Kind.MLP_OUT, node.layer) if node.kind is Kind.MLP_POST else node
+
+
 def writers(n_layers: int, n_heads: int) -> tuple[Node, ...]:
     """Everything that adds to the residual stream, in the order of a mask's `src` axis."""
     return tuple(_writers(n_layers, n_heads))

@@ -14,7 +14,7 @@ from interpbench_jax.certificates.rounding import round_share
 from interpbench_jax.interventions import masked_forward, replacement_outputs
 from interpbench_jax.metrics import is_scored
 from interpbench_jax.model import Transformer
-from interpbench_jax.sites import Kind, Node, readers, writers
+from interpbench_jax.sites import as_writer, readers, writers
 from interpbench_jax.training.evaluation import CHUNK, is_right
 
 _ABLATIONS = ("mean", "resample")
@@ -107,7 +107,7 @@ def nodes_mask(task: Task) -> Float[np.ndarray, "dst src"]:
     """
     shape = (task.config.n_layers, task.config.n_heads)
     mask = np.ones((len(readers(*shape)), len(writers(*shape))), np.float32)
-    outside = {_as_writer(node) for node in task.nodes_not_in_circuit}
+    outside = {as_writer(node) for node in task.nodes_not_in_circuit}
     mask[:, [node in outside for node in writers(*shape)]] = 0
     return mask
 
@@ -115,11 +115,6 @@ def nodes_mask(task: Task) -> Float[np.ndarray, "dst src"]:
 def edges_mask(task: Task) -> Float[np.ndarray, "dst src"]:
     """1 on the fine edges of `task.complete_circuit`, constant ones among them, 0 elsewhere."""
     return task.complete_circuit.mask()
-
-
-def _as_writer(node: Node) -> Node:
-    """The node by the name under which it writes to the residual stream."""
-    return Node(Kind.MLP_OUT, node.layer) if node.kind is Kind.MLP_POST else node
 
 
 def _mean_outputs(model: Transformer, pairs: HeldOut) -> Replacement:

@@ -21,8 +21,7 @@ from interpbench_jax.metrics import (
     MetricName,
     Targets,
     check_targets,
-    is_scored,
-    per_position,
+    for_targets,
     resolve_metric,
 )
 from interpbench_jax.model import Transformer
@@ -85,8 +84,7 @@ def discover(
     wanted = default_objective(chosen.objective, model.config) if metric is None else metric
     resolved = resolve_metric(wanted, model.config)
     _check_inputs(clean, corrupted, targets, first_scored)
-    if targets is not None and not is_scored(targets).all():
-        resolved = per_position(resolved)
+    resolved = for_targets(resolved, targets)
     key = jax.random.key(seed)
     data = data_for(
         model,

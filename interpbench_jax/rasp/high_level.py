@@ -10,12 +10,8 @@ import numpy as np
 from interpbench_jax.axes import Array, Bool, Float, Int
 from interpbench_jax.high_level import (
     MARGIN,
-    Chosen,
-    ChosenEdges,
     HighLevelModel,
-    Inputs,
     Outputs,
-    Sources,
     Swap,
     check_token_ids,
     classify,
@@ -68,28 +64,14 @@ class CompiledModel(HighLevelModel):
     def outputs(self, tokens: Int[Array, "batch pos"], swap: Swap | None) -> Outputs:
         return _outputs(self.program, tokens, swap)
 
-    def is_mixed(
-        self,
-        tokens: Inputs,
-        source_tokens: Sources | None = None,
-        node: Chosen | None = None,
-        edge: ChosenEdges | None = None,
-    ) -> Bool[Array, "batch pos"]:
+    def mixed_rows(self, rows: Outputs) -> Bool[Array, "batch pos"]:
         """Where the output is a mean of several classes, as attention to several values gives it.
 
         A row of zeros is not mixed: it counts as class 0.
         """
-        rows = self(tokens, source_tokens, node, edge)
         return (rows > MARGIN).sum(axis=-1) > 1
 
-    def class_shares(
-        self,
-        tokens: Inputs,
-        source_tokens: Sources | None = None,
-        node: Chosen | None = None,
-        edge: ChosenEdges | None = None,
-    ) -> Outputs:
-        rows = self(tokens, source_tokens, node, edge)
+    def shares_of_rows(self, rows: Outputs) -> Outputs:
         classes = jax.nn.one_hot(classify(rows), self.n_classes, dtype=rows.dtype)
         # A row of zeros counts as class 0.
         return jnp.where(rows.max(axis=-1, keepdims=True) > MARGIN, rows, classes)

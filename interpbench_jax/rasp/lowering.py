@@ -14,7 +14,7 @@ from interpbench_jax.rasp.expressions import (
     Variable,
 )
 from interpbench_jax.rasp.traversal import in_order
-from interpbench_jax.sites import Edge, Kind, Node
+from interpbench_jax.sites import Edge, Kind, Node, as_writer
 
 Alignment = Mapping[Node, tuple[Node, ...]]
 _HEAD_INPUTS = (Kind.Q_INPUT, Kind.K_INPUT, Kind.V_INPUT)
@@ -174,7 +174,7 @@ class Lowering:
             slots = self._writers_by_slot(node)
             kept = {slot: _without_moved(found, moved) for slot, found in slots.items()}
             read = kept.get(Kind.V_INPUT, frozenset()) | kept.get(Kind.MLP_IN, frozenset())
-            moved[_as_writer(node)] = read
+            moved[as_writer(node)] = read
             targets = _HEAD_INPUTS if node.kind is Kind.HEAD else (Kind.MLP_IN,)
             edges += [
                 Edge(writer, Node(target, node.layer, node.head))
@@ -209,16 +209,11 @@ class Lowering:
         """The component that computes a variable, or its embedding."""
         if not variable.children:
             return Node(Kind.EMBED if isinstance(variable, Tokens) else Kind.POS_EMBED)
-        return _as_writer(self._node_of[variable])
+        return as_writer(self._node_of[variable])
 
     @cached_property
     def _node_of(self) -> dict[Variable, Node]:
         return {step.variable: step.node for step in self.steps}
-
-
-def _as_writer(node: Node) -> Node:
-    """A component by the node that it writes at: an MLP computes at one and writes at another."""
-    return Node(Kind.MLP_OUT, node.layer) if node.kind is Kind.MLP_POST else node
 
 
 def _without_moved(

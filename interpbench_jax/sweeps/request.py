@@ -18,8 +18,7 @@ from interpbench_jax.metrics import (
     Targets,
     check_targets,
     default_metric,
-    is_scored,
-    per_position,
+    for_targets,
     resolve_metric,
 )
 from interpbench_jax.model import Transformer, check_tokens
@@ -124,9 +123,7 @@ def check_request(request: Request) -> Checked:
 def _resolve(
     metric: MetricName | Metric, config: TransformerConfig, targets: np.ndarray | None
 ) -> Metric:
-    found = resolve_metric(metric, config)
-    marks_positions = targets is not None and not is_scored(targets).all()
-    return per_position(found) if marks_positions else found
+    return for_targets(resolve_metric(metric, config), targets)
 
 
 def _check_inputs(request: Request, ablations: tuple[Source, ...]) -> Inputs:
