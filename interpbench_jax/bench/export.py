@@ -46,9 +46,10 @@ def export_submission(
     results = [row for row in read_results(folder) if row.level == level]
     chosen = _choose(results, method, ablation, seed)
     items: dict[str, list[ScoreRow]] = {row.case: [] for row in chosen}
-    run = (method, chosen[0].ablation, chosen[0].seed, level)
+    run = (method, chosen[0].ablation, chosen[0].seed, 0, level)
     for row in read_scores(folder):
-        if (row.method, row.ablation, row.seed, row.level) == run and row.case in items:
+        own = (row.method, row.ablation, row.seed, row.order, row.level)
+        if own == run and row.case in items:
             items[row.case].append(row)
     settings = {
         "settings": {row.case: json.loads(row.settings) for row in chosen},
@@ -84,7 +85,8 @@ def _choose(
     results: Sequence[ResultRow], method: str, ablation: str | None, seed: int | None
 ) -> list[ResultRow]:
     """One result a case of the run that is meant."""
-    own = [row for row in results if row.method == method]
+    # Of a method that ran in several orders, the one that its settings say.
+    own = [row for row in results if row.method == method and row.order == 0]
     if not own:
         there = ", ".join(sorted({row.method for row in results})) or "none"
         raise ValueError(f"Expected a method of the benchmark ({there}), got {method!r}.")

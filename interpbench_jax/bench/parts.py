@@ -45,7 +45,7 @@ class Part:
 def part_path(folder: Path, facts: Facts) -> Path:
     """Where a run's part lies."""
     run = facts.run
-    words = "_".join(map(str, (run.case, run.method, run.ablation, run.seed)))
+    words = "_".join(map(str, (run.case, run.method, run.ablation, run.seed, run.order)))
     name = re.sub(r"[^A-Za-z0-9_.-]", "-", words)
     return folder / PARTS_FOLDER / f"{name}_{facts.digest[:16]}.json"
 
@@ -96,7 +96,7 @@ def _read(content: dict[str, Any], facts: Facts) -> Part:
 
 
 def _check(rows: Sequence[ResultRow], facts: Facts, seconds: Sequence[object]) -> None:
-    run = (facts.run.case, facts.run.method, facts.run.ablation, facts.run.seed)
-    is_own = all((row.case, row.method, row.ablation, row.seed) == run for row in rows)
+    run = dataclasses.astuple(facts.run)
+    is_own = all((row.case, row.method, row.ablation, row.seed, row.order) == run for row in rows)
     if not rows or not is_own or not all(isinstance(each, float | int) for each in seconds):
         raise ValueError(f"Expected the results of {facts.run}, got others.")

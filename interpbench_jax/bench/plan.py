@@ -36,6 +36,8 @@ class BenchSettings:
         seeds: each gives the inputs, `case.sample(n_inputs, seed, split="test")`, on which no
             model was trained, and, with the case, the seed of whatever a method draws at random.
         n_inputs: pairs of inputs; None for `Task.bench_inputs`.
+        orders: in how many orders of the edges a method is run whose result depends on it
+            (`Method.shuffled`): first in that of its settings, then in random ones.
         truth: the circuit that scores are compared with (`Case.truth`).
 
     Raises:
@@ -46,6 +48,7 @@ class BenchSettings:
     ablations: tuple[AblationName, ...] = ("resample",)
     seeds: tuple[int, ...] = (0,)
     n_inputs: int | None = None
+    orders: int = 8
     truth: TruthName = "complete"
 
     def __post_init__(self) -> None:
@@ -60,11 +63,21 @@ class BenchSettings:
             if not values or len(set(values)) != len(values):
                 raise ValueError(f"Expected different {what}, at least one, got {values}.")
         is_empty = self.n_inputs is not None and self.n_inputs < 1
-        if not self.methods or min(self.seeds) < 0 or is_empty:
+        if not self.methods or min(self.seeds) < 0 or is_empty or self.orders < 1:
             raise ValueError(
-                "Expected at least one method, seeds from 0 and at least 1 input, got "
-                f"{len(self.methods)} methods, seeds {self.seeds} and {self.n_inputs} inputs."
+                "Expected at least one method, seeds from 0, at least 1 input and 1 order, got "
+                f"{len(self.methods)} methods, seeds {self.seeds}, {self.n_inputs} inputs and "
+                f"{self.orders} orders."
             )
+
+    def orders_of(self, method: str) -> range:
+        """The numbers of the orders of the edges in which a method is run."""
+        return range(1 if self.methods[method].shuffled is None else self.orders)
+
+    def method_of(self, run: "Run") -> Method:
+        """A run's method, with the settings that the order of its edges asks for."""
+        method = self.methods[run.method]
+        return dataclasses.replace(method, settings=method.shuffled) if run.order else method
 
 
 def choose_methods(names: Sequence[str]) -> dict[str, Method]:
@@ -88,20 +101,25 @@ class Run:
         method: the method's name.
         ablation: what takes the place of what is cut.
         seed: of the inputs and of the method.
+        order: in which the method goes through the edges: 0 for that of its settings, from 1 on
+            a random one.
     """
 
     case: str
     method: str
     ablation: AblationName
     seed: int
+    order: int = 0
 
     @property
     def method_seed(self) -> int:
         """The seed of what the method draws: not the same for all cases, or chance would agree."""
-        return zlib.crc32(f"{self.case}/{self.seed}".encode()) >> 1
+        order = f"/{self.order}" if self.order else ""
+        return zlib.crc32(f"{self.case}/{self.seed}{order}".encode()) >> 1
 
     def __str__(self) -> str:
-        return f"case {self.case}, {self.method} ({self.ablation}, seed {self.seed})"
+        order = f", order {self.order}" if self.order else ""
+        return f"case {self.case}, {self.method} ({self.ablation}, seed {self.seed}{order})"
 
 
 @dataclass(frozen=True)
@@ -186,18 +204,19 @@ def plan_runs(subjects: Sequence[Subject], settings: BenchSettings) -> list[Run]
     for subject in subjects:
         by_shape.setdefault(subject.case.config, []).append(subject.case.case_id)
     return [
-        Run(case, method, ablation, seed)
+        Run(case, method, ablation, seed, order)
         for cases in by_shape.values()
         for ablation in settings.ablations
         for method in settings.methods
         for case in cases
         for seed in settings.seeds
+        for order in settings.orders_of(method)
     ]
 
 
 def facts_of(run: Run, subject: Subject, pairs: Pairs, settings: BenchSettings) -> Facts:
     """What a run depends on."""
-    method, task = settings.methods[run.method], subject.case.task
+    method, task = settings.method_of(run), subject.case.task
     return Facts(
         run=run,
         tier=subject.tier,

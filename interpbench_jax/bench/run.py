@@ -186,7 +186,7 @@ class _Bench:
             subject.case.model,
             pairs.input_ids,
             pairs.corrupted_input_ids,
-            self._settings.methods[run.method],
+            self._settings.method_of(run),
             ablation=run.ablation,
             metric=subject.case.task.own_metric,
             targets=pairs.metric_targets,

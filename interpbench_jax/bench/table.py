@@ -1,8 +1,8 @@
 """The files of a benchmark: what was measured, and the score of every item, in Parquet.
 
-A folder holds `results.parquet`, one row per case, method, ablation, seed, universe and level, and
-`scores.parquet`, one row per item of the finest universe. The dataclasses of the rows are the
-schema: a column a field, in their order, null only where the field may be None.
+A folder holds `results.parquet`, one row per case, method, ablation, seed, order, universe and
+level, and `scores.parquet`, one row per item of the finest universe. The dataclasses of the rows
+are the schema: a column a field, in their order, null only where the field may be None.
 """
 
 import io
@@ -300,6 +300,7 @@ _COMMON: tuple[Rule, ...] = (
     ("method", _is_text, "a text that is not empty"),
     ("ablation", _is_str, "a text"),
     ("seed", _is_count, "an int32 from 0"),
+    ("order", _is_count, "an int32 from 0"),
     ("level", lambda value: value in LEVELS, f"one of {', '.join(LEVELS)}"),
 )
 _RULES: Mapping[type, tuple[Rule, ...]] = {

@@ -32,6 +32,21 @@ MARKDOWN_FILE = "results.md"
 PLOTS_FOLDER = "plots"
 _LINE_EVERY_SECONDS = 15.0
 
+OrdersOption = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="In how many orders of the edges a method is run whose result depends on it: first "
+        "in its own, then in random ones.",
+    ),
+]
+AblationsOption = Annotated[
+    str,
+    typer.Option(
+        metavar="resample,...", help="What takes a node's place: resample, mean, zero, optimal."
+    ),
+]
+
 
 def bench(
     output: Annotated[
@@ -52,12 +67,8 @@ def bench(
             metavar="0,1,...", help="Each gives the inputs and the method's own random numbers."
         ),
     ] = "0",
-    ablations: Annotated[
-        str,
-        typer.Option(
-            metavar="resample,...", help="What takes a node's place: resample, mean, zero, optimal."
-        ),
-    ] = "resample",
+    orders: OrdersOption = 8,
+    ablations: AblationsOption = "resample",
     n: Annotated[
         int | None,
         typer.Option(
@@ -69,10 +80,7 @@ def bench(
     ] = None,
     truth: Annotated[
         Literal["complete", "upstream"],
-        typer.Option(
-            help="Circuit to score against: every edge that the program uses, constant ones left "
-            "out, or the list that InterpBench scores."
-        ),
+        typer.Option(help="Score against every edge the program uses, or upstream's list."),
     ] = "complete",
     plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Draw plots too.")] = True,
     repo: RepoOption = PACKAGED,
@@ -99,6 +107,7 @@ def bench(
         ablations=cast("tuple[AblationName, ...]", tuple(_split(ablations, "--ablations"))),
         seeds=wanted_seeds,
         n_inputs=n,
+        orders=orders,
         truth=truth,
     )
     loaded = [load(name, repo, revision) for name in names]
@@ -217,6 +226,8 @@ def _as_json(folder: Path, outcome: "BenchOutcome", seconds: float) -> dict[str,
                 "cpr": entry.cpr,
                 "cmd": entry.cmd,
                 "seconds": entry.seconds,
+                "spread": entry.spread and entry.spread.mean,
+                "paper_spread": entry.paper_spread and entry.paper_spread.mean,
             }
             for entry in leaderboard(outcome.results)
         ],

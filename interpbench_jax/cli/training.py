@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 import shlex
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -251,14 +250,13 @@ def _finish(
 
     kept = {task.case_id: there[task.case_id] for task in stack.tasks if task.case_id in there}
     # A training that was begun is gone on with whole, because its models were trained together.
-    if not order.restart and not stack.folder_in(order.directory).is_dir():
+    if not order.restart and not stack.is_begun_in(order.directory):
         left = tuple(task for task in stack.tasks if task.case_id not in kept)
         stack = Stack(left, stack.seeds, stack.recipe)
     found = dict(kept)
     if stack.tasks:
-        folder = stack.folder_in(order.directory)
         if order.restart:
-            shutil.rmtree(folder, ignore_errors=True)
+            stack.remove_from(order.directory)
         report = None if bars is None else bars.begin(stack)
         results = train_many(
             stack.tasks, seeds=stack.seeds, directory=order.directory, progress=report
@@ -268,7 +266,7 @@ def _finish(
             found[task.case_id] = _describe(case, trained.log, task.recipe, was_there=False)
         if bars is not None:
             bars.end()
-        shutil.rmtree(folder)
+        stack.remove_from(order.directory)
     if order.certifies:
         for case_id in found:
             _certify(order.directory / case_id)

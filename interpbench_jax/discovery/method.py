@@ -93,12 +93,16 @@ class Method:
             run's; or `"loss"`, how far from the targets, for methods that need a slope at the
             clean run, where a distance has none.
         is_random: whether results depend on the key.
+        shuffled: for a method that goes through the edges one after another, so that the result
+            depends on their order: its settings with an order that is drawn with the key. A
+            benchmark runs it in several orders (`BenchSettings.orders`). None for others.
     """
 
     run: Callable[[Transformer, DiscoveryData, Metric, Any, jax.Array], Scores]
     settings: Any
     objective: Literal["distance", "loss"] = "distance"
     is_random: bool = False
+    shuffled: Any = None
 
 
 def default_objective(

@@ -24,7 +24,7 @@ METHODS: dict[str, Method] = {
     "chance": Method(chance, ChanceSettings(), is_random=True),
     "exact": Method(exact_edges, ExactSettings()),
     "exact-nodes": Method(exact_nodes, ExactSettings()),
-    "acdc": Method(acdc, ACDCSettings()),
+    "acdc": Method(acdc, ACDCSettings(), shuffled=ACDCSettings(order="shuffled")),
     "eap": Method(eap, EAPSettings(), "loss"),
     "eap-ig-inputs": Method(eap_ig_inputs, EAPIGSettings(), "loss"),
     "eap-ig-activations": Method(eap_ig_activations, EAPIGSettings(), "loss"),

@@ -23,14 +23,32 @@ from interpbench_jax.universes import UniverseName
 RANKED: UniverseName = "head-no-embed"
 # From easy to hard; others come after them.
 TIERS = ("embedding and one MLP only", "one attention step", "multi-step", "regression")
-_INTERVAL_NOTE = "In brackets: 95 % bootstrap intervals over cases, and over seeds within them."
+_INTERVAL_NOTE = "In brackets: 95 % bootstrap intervals over cases, and over runs within them."
+_SPREAD_NOTE = (
+    " Spread: by how much the runs of a case, which differ in seed or in the order of the edges, "
+    "lie apart in head-no-embed and in the paper's area; mean over cases, and the largest."
+)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How far the runs of one case lie apart, highest less lowest, over seeds and orders.
+
+    Attributes:
+        mean: over the cases that have several runs.
+        largest: of them.
+    """
+
+    mean: float
+    largest: float
 
 
 @dataclass(frozen=True)
 class Entry:
     """One method with one ablation, over all its cases.
 
-    Means are over cases of means over seeds, and leave out cases where a value is not defined.
+    Means are over cases of means over runs, and leave out cases where a value is not defined. The
+    runs of a case have different seeds, or take the edges in different orders.
 
     Attributes:
         method: its name.
@@ -43,6 +61,8 @@ class Entry:
         cpr: circuit performance ratio.
         cmd: circuit-model distance.
         seconds: of one run.
+        spread: of the ROC-AUC in `head-no-embed`; None where no case has several runs.
+        paper_spread: of the paper's area; None likewise.
     """
 
     method: str
@@ -55,6 +75,8 @@ class Entry:
     cpr: float | None
     cmd: float | None
     seconds: float | None
+    spread: Spread | None = None
+    paper_spread: Spread | None = None
 
     @property
     def rank(self) -> tuple[int, float, float, str, str]:
@@ -137,6 +159,8 @@ def compare_with_best(rows: Sequence[ResultRow], level: Level = "edge") -> tuple
 def leaderboard_grid(entries: Sequence[Entry], level: Level = "edge") -> Grid:
     """The leaderboard as a table."""
     several = len({entry.ablation for entry in entries}) > 1
+    has_runs = any(entry.spread for entry in entries)
+    spreads = ("spread", "paper spread") if has_runs else ()
     headers = ("method", *(["ablation"] if several else []), "cases", "head-no-embed", "head")
     rows = [
         (
@@ -147,6 +171,7 @@ def leaderboard_grid(entries: Sequence[Entry], level: Level = "edge") -> Grid:
             show_interval(entry.head),
             number(entry.average_precision),
             number(entry.paper_auc),
+            *([show_spread(entry.spread), show_spread(entry.paper_spread)] if has_runs else []),
             number(entry.cpr),
             number(entry.cmd),
             number(entry.seconds, 2),
@@ -155,11 +180,11 @@ def leaderboard_grid(entries: Sequence[Entry], level: Level = "edge") -> Grid:
     ]
     return Grid(
         f"Methods: mean ROC-AUC of {level}s",
-        (*headers, "AP", "paper AUC", "CPR", "CMD", "seconds"),
+        (*headers, "AP", "paper AUC", *spreads, "CPR", "CMD", "seconds"),
         tuple(rows),
         f"{_INTERVAL_NOTE} AP: average precision in head-no-embed. Paper AUC: InterpBench's "
         "staircase area, in head. CPR (larger is better) and CMD (smaller is better): areas of the "
-        "faithfulness curve. Seconds: of one run.",
+        f"faithfulness curve. Seconds: of one run.{_SPREAD_NOTE if has_runs else ''}",
         n_left=2 if several else 1,
     )
 
@@ -255,6 +280,11 @@ def show_interval(interval: Interval | None, signed: bool = False) -> str:
     return f"{mean} [{interval.low:{sign}.3f}, {interval.high:{sign}.3f}]"
 
 
+def show_spread(spread: Spread | None) -> str:
+    """The mean of a spread, and the largest of it in parentheses."""
+    return "-" if spread is None else f"{spread.mean:.3f} ({spread.largest:.3f})"
+
+
 def show_p(p: float | None) -> str:
     """A p-value with two significant digits."""
     return "-" if p is None else f"{p:.2g}"
@@ -290,19 +320,33 @@ def _entry(method: str, ablation: str, rows: Sequence[ResultRow], resamples: int
         cpr=mean((row, row.cpr) for row in rows),
         cmd=mean((row, row.cmd) for row in rows),
         seconds=mean((row, row.seconds) for row in rows),
+        spread=_spread((row, row.roc_auc) for row in rows if row.universe == RANKED),
+        paper_spread=_spread((row, row.paper_auc) for row in rows if row.universe == "head"),
     )
 
 
-def _by_case(values: Iterable[tuple[ResultRow, float | None]]) -> Float[np.ndarray, "cases seeds"]:
-    """Values by case and seed, averaged over what else there is; nan where a case lacks one."""
-    found: dict[str, dict[int, list[float]]] = {}
+def _spread(values: Iterable[tuple[ResultRow, float | None]]) -> Spread | None:
+    table = _by_case(values)
+    table = table[(~np.isnan(table)).sum(axis=1) > 1]
+    if not table.size:
+        return None
+    ranges = np.nanmax(table, axis=1) - np.nanmin(table, axis=1)
+    return Spread(float(ranges.mean()), float(ranges.max()))
+
+
+def _by_case(values: Iterable[tuple[ResultRow, float | None]]) -> Float[np.ndarray, "cases runs"]:
+    """Values by case and run, averaged over what else there is; nan where a case lacks one.
+
+    A run has a seed, and an order of the edges.
+    """
+    found: dict[str, dict[tuple[int, int], list[float]]] = {}
     for row, value in values:
         if value is not None:
-            found.setdefault(row.case, {}).setdefault(row.seed, []).append(value)
-    width = max((len(seeds) for seeds in found.values()), default=0)
+            found.setdefault(row.case, {}).setdefault((row.seed, row.order), []).append(value)
+    width = max((len(runs) for runs in found.values()), default=0)
     table = np.full((len(found), width), np.nan)
     for index, case in enumerate(sorted(found, key=case_order)):
-        own = [float(np.mean(found[case][seed])) for seed in sorted(found[case])]
+        own = [float(np.mean(found[case][run])) for run in sorted(found[case])]
         table[index, : len(own)] = own
     return table
 

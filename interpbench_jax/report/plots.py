@@ -291,14 +291,18 @@ def _five_numbers(values: np.ndarray) -> tuple[float, float, float, float, float
 
 
 def _lowest_seeds(items: Sequence[ScoreRow]) -> dict[tuple[str, str], list[ScoreRow]]:
-    """By case and method, the rows of the lowest seed, in their order, constant ones left out."""
+    """By case and method, the rows of the lowest seed as they lie, constant ones left out.
+
+    Of a method that ran in several orders, those of the one that its settings say.
+    """
     lowest: dict[tuple[str, str], int] = {}
     for row in items:
         key = (row.case, row.method)
         lowest[key] = min(row.seed, lowest.get(key, row.seed))
     found: dict[tuple[str, str], list[ScoreRow]] = {}
     for row in items:
-        if row.seed == lowest[row.case, row.method] and row.truth != "constant":
+        is_own = row.seed == lowest[row.case, row.method] and row.order == 0
+        if is_own and row.truth != "constant":
             found.setdefault((row.case, row.method), []).append(row)
     return found
 

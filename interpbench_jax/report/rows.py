@@ -23,6 +23,8 @@ class ResultRow:
         method: the method's name.
         ablation: what took the place of the outputs; empty where it is not known.
         seed: of the run.
+        order: in which the method went through the edges: 0 for that of its settings, from 1 on
+            one drawn at random; 0 for methods that have none.
         universe: in which the items were scored.
         level: whether the items are edges or nodes.
         truth: which circuit they were scored against (`interpbench_jax.cases.Task.truth`).
@@ -60,6 +62,7 @@ class ResultRow:
     method: str
     ablation: str
     seed: int
+    order: int = 0
     universe: UniverseName
     level: Level
     truth: str
@@ -92,10 +95,11 @@ class ResultRow:
     data_digest: str = ""
 
     @property
-    def key(self) -> tuple[tuple[bool, int, str], str, str, int, str, str]:
+    def key(self) -> tuple[tuple[bool, int, str], str, str, int, int, str, str]:
         """What no two rows share; rows are sorted by it, cases by number."""
         case = case_order(self.case)
-        return case, self.method, self.ablation, self.seed, self.level, self.universe
+        run = (case, self.method, self.ablation, self.seed, self.order)
+        return *run, self.level, self.universe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +111,7 @@ class ScoreRow:
         method: the method's name.
         ablation: as of the result.
         seed: of the run.
+        order: as of the result.
         level: whether the item is an edge or a node.
         item: its name, such as `"hook_embed -> blocks.0.hook_mlp_in"`.
         value: the score, larger for what matters more; in the unit of the method.
@@ -117,16 +122,17 @@ class ScoreRow:
     method: str
     ablation: str
     seed: int
+    order: int = 0
     level: Level
     item: str
     value: float
     truth: TruthValue
 
     @property
-    def key(self) -> tuple[tuple[bool, int, str], str, str, int, str, str]:
+    def key(self) -> tuple[tuple[bool, int, str], str, str, int, int, str, str]:
         """What no two rows share; rows are sorted by it, cases by number."""
         case = case_order(self.case)
-        return case, self.method, self.ablation, self.seed, self.level, self.item
+        return case, self.method, self.ablation, self.seed, self.order, self.level, self.item
 
 
 def case_order(case: str) -> tuple[bool, int, str]:

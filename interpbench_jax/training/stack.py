@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -100,6 +101,21 @@ class Stack:
     def folder_in(self, directory: Path) -> Path:
         """Where its checkpoints and its log are kept while it is trained."""
         return directory / f"training-{self.fingerprint}"
+
+    def folders_in(self, directory: Path) -> tuple[Path, ...]:
+        """The same for each stage of its recipe, first to last."""
+        earlier = () if self.before is None else self.before.folders_in(directory)
+        return (*earlier, self.folder_in(directory))
+
+    def is_begun_in(self, directory: Path) -> bool:
+        """Whether a training of it, or of an earlier stage, was begun there."""
+        return any(folder.is_dir() for folder in self.folders_in(directory))
+
+    def remove_from(self, directory: Path) -> None:
+        """Remove what was kept there for going on."""
+        for folder in self.folders_in(directory):
+            if folder.is_dir():
+                shutil.rmtree(folder)
 
     @cached_property
     def config(self) -> TransformerConfig:

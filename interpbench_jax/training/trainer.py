@@ -27,7 +27,6 @@ from interpbench_jax.weights import digest_weights, write_atomically
 
 Progress = Callable[[tuple[EpochRecord, ...], int], None]
 LOG_FILE = "log.jsonl"
-_BEFORE = "before"
 
 
 class Standing(NamedTuple):
@@ -105,8 +104,7 @@ def train_many(
         raise ValueError("Expected tasks with different case ids.")
     trained: dict[str, Trained] = {}
     for stack in stack_tasks(found, chosen, recipe):
-        folder = None if directory is None else stack.folder_in(Path(directory))
-        for result in _train_stack(stack, folder, progress):
+        for result in _train_stack(stack, None if directory is None else Path(directory), progress):
             trained[result.case.case_id] = result
     return tuple(trained[task.case_id] for task in found)
 
@@ -120,9 +118,9 @@ def _find_task(task: Task | str) -> Task:
 
 
 def _train_stack(
-    stack: Stack, folder: Path | None, progress: Progress | None
+    stack: Stack, directory: Path | None, progress: Progress | None
 ) -> tuple[Trained, ...]:
-    standing, log = _run_stages(stack, folder, progress)
+    standing, log = _run_stages(stack, directory, progress)
     accuracies = stack.examine(standing.best)
     return tuple(
         _best_of(stack, standing, accuracies, task, log) for task in range(len(stack.tasks))
@@ -130,14 +128,19 @@ def _train_stack(
 
 
 def _run_stages(
-    stack: Stack, folder: Path | None, progress: Progress | None
+    stack: Stack, directory: Path | None, progress: Progress | None
 ) -> tuple[Standing, list[EpochRecord]]:
-    """Where a stack stands at the end of its recipe and of those before it; all records."""
-    if stack.before is None:
-        return _run_epochs(stack, stack.start(), folder, progress, [])
-    inner = None if folder is None else folder / _BEFORE
-    first, log = _run_stages(stack.before, inner, progress)
-    return _run_epochs(stack, stack.start(first.best), folder, progress, log)
+    """Where a stack stands at the end of its recipe and of those before it; all records.
+
+    Each stage has a folder of its own, so that where only a later one is changed, what the
+    earlier ones have learned is not trained again.
+    """
+    state, log = stack.start(), list[EpochRecord]()
+    if stack.before is not None:
+        first, log = _run_stages(stack.before, directory, progress)
+        state = stack.start(first.best)
+    folder = None if directory is None else stack.folder_in(directory)
+    return _run_epochs(stack, state, folder, progress, log)
 
 
 def _run_epochs(

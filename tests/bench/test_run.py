@@ -116,6 +116,28 @@ def test_every_run_has_a_row_of_every_universe_and_level(finished) -> None:
     assert any(row.cpr is not None for row in outcome.results)
 
 
+def test_a_method_is_run_in_several_orders(cases: list[Case], tmp_path: Path) -> None:
+    ordered = dataclasses.replace(drawn("edge"), settings=Nothing(2.0), shuffled=Nothing(3.0))
+    settings = BenchSettings({"ordered": ordered, "not": drawn("edge")}, n_inputs=4, orders=3)
+    outcome = run_bench(cases[:1], settings, tmp_path)
+    assert outcome.n_runs == 3 + 1 and not outcome.failures
+    found = {
+        row.order: row
+        for row in outcome.results
+        if (row.method, row.level, row.universe) == ("ordered", "edge", "qkv")
+    }
+    assert [json.loads(found[order].settings)["size"] for order in range(3)] == [2.0, 3.0, 3.0]
+    assert len({row.roc_auc for row in found.values()}) == 3
+    assert {row.order for row in outcome.results if row.method == "not"} == {0}
+    assert {row.order for row in outcome.scores if row.method == "ordered"} == {0, 1, 2}
+    write_tables(tmp_path, outcome.results, outcome.scores)
+    assert {row.order for row in read_results(tmp_path)} == {0, 1, 2}
+    again = run_bench(cases[:1], settings, tmp_path)
+    assert again.n_kept == 4 and without_seconds(again) == without_seconds(outcome)
+    with pytest.raises(ValueError, match=r"1 order, got 1 methods, .* 0 orders"):
+        BenchSettings({"ordered": ordered}, orders=0)
+
+
 def test_rows_are_what_the_scores_give(cases: list[Case], finished) -> None:
     _, outcome, _ = finished
     circuit = cases[0].circuit
@@ -228,7 +250,7 @@ def test_a_method_that_raises_does_not_stop_the_others(cases: list[Case], tmp_pa
 
 def test_cases_of_one_shape_are_run_together() -> None:
     subjects = [Subject.of(make_model(case)) for case in ("21", "36", "24")]
-    settings = BenchSettings(choose_methods(["eap", "acdc"]), seeds=(0,))
+    settings = BenchSettings(choose_methods(["eap", "acdc"]), seeds=(0,), orders=1)
     runs = [(run.case, run.method) for run in plan_runs(subjects, settings)]
     assert runs == [
         *(("21", "eap"), ("24", "eap"), ("21", "acdc"), ("24", "acdc")),

@@ -134,7 +134,7 @@ def test_what_no_benchmark_gives_is_not_written(
 
 
 def test_a_run_counts_once(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"two of case '11', \('exact', 'resample', 0, 'edge'"):
+    with pytest.raises(ValueError, match=r"two of case '11', \('exact', 'resample', 0, 0, 'edge'"):
         write_tables(tmp_path, [result_row(), result_row(roc_auc=0.5)], [])
     with pytest.raises(ValueError, match="was the same run added twice"):
         write_tables(tmp_path, [], [score_row(), score_row(value=1.0)])
@@ -185,7 +185,7 @@ def test_other_tables_are_refused(tmp_path: Path) -> None:
     path.write_bytes(b"")
     refused("got one that does not open")
     path.write_bytes(scores.read_bytes())
-    refused("Expected the 36 columns of ResultRow")
+    refused("Expected the 37 columns of ResultRow")
 
 
 def test_every_flipped_byte_is_seen_or_does_not_matter(tmp_path: Path) -> None:

@@ -52,6 +52,32 @@ def test_means_are_over_cases_of_means_over_seeds() -> None:
     assert entry.seconds == pytest.approx(((1.5 + 4.0) / 2 / 2 + 1.5 / 2 + 1.5 + 1.5) / 3)
 
 
+def test_spread_is_over_the_runs_of_a_case() -> None:
+    rows = [
+        area("3", "a", 0.5),
+        area("3", "a", 0.75, order=1),
+        area("3", "a", 0.6, seed=1),
+        area("11", "a", 0.9),
+        area("11", "a", 0.8, seed=1),
+        area("21", "a", 0.1),
+        result_row("3", "a", universe="head", paper_auc=0.25),
+        result_row("3", "a", universe="head", paper_auc=1.0, order=1),
+        area("3", "b", 0.5),
+    ]
+    first, other = sorted(leaderboard(rows), key=lambda entry: entry.method)
+    assert first.spread is not None and first.paper_spread is not None
+    assert first.spread.mean == pytest.approx((0.25 + 0.1) / 2)
+    assert first.spread.largest == pytest.approx(0.25)
+    assert first.paper_spread.largest == 0.75
+    assert first.head_no_embed is not None
+    assert first.head_no_embed.mean == pytest.approx((np.mean([0.5, 0.75, 0.6]) + 0.85 + 0.1) / 3)
+    assert other.spread is None and other.paper_spread is None
+    grid = leaderboard_grid([first, other])
+    shown = [row[grid.headers.index("spread")] for row in grid.rows]
+    assert shown == ["0.175 (0.250)", "-"] and "Spread:" in grid.note
+    assert "spread" not in leaderboard_grid([other]).headers
+
+
 def test_ranking_is_by_cases_then_areas() -> None:
     rows = [area("3", "half", 1.0)]
     for method, no_embed, head in (("b", 0.8, 0.9), ("c", 0.8, 0.7), ("a", 0.9, 0.1)):

@@ -12,6 +12,7 @@ from interpbench_jax.cases import Recipe
 from interpbench_jax.model import Transformer
 from interpbench_jax.training import train
 from interpbench_jax.training.arrays import initial_weights, widen_mlps
+from interpbench_jax.training.result import EpochRecord
 from interpbench_jax.training.stack import Stack
 from tests.training.tiny_tasks import MOODS, PROMPTS, SENTENCES, SHORT
 
@@ -84,6 +85,29 @@ def test_it_goes_on_in_every_stage(tmp_path: Path, last: int) -> None:
     digests = [each.case.provenance["weights_sha256"] for each in (resumed, whole)]
     assert digests[0] == digests[1]
     assert [record.epoch for record in resumed.log] == [1, 2, 3, 4]
+
+
+@pytest.mark.slow
+def test_a_changed_end_goes_on_from_the_stages_before_it(tmp_path: Path) -> None:
+    train(MOODS, recipe=GROWN, directory=tmp_path)
+    other = dataclasses.replace(GROWN, learning_rate=1e-4)
+    seen: list[int] = []
+
+    def note(records: tuple[EpochRecord, ...], total: int) -> None:
+        seen.extend(record.epoch for record in records)
+
+    resumed = train(MOODS, recipe=other, directory=tmp_path, progress=note)
+    whole = train(MOODS, recipe=other)
+    assert seen == [3, 4]
+    digests = [each.case.provenance["weights_sha256"] for each in (resumed, whole)]
+    assert digests[0] == digests[1]
+    stack = Stack((MOODS,), (0,), other)
+    assert stack.is_begun_in(tmp_path)
+    stack.remove_from(tmp_path)
+    assert not stack.is_begun_in(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [
+        Stack((MOODS,), (0,), GROWN).folder_in(tmp_path).name
+    ]
 
 
 def test_an_earlier_stage_is_another_stack() -> None:
