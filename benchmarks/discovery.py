@@ -171,7 +171,7 @@ def _job(inputs: int) -> Job:
 def _work(method: str, inputs: int, rounds: int) -> list[float]:
     """The seconds of a cold call and of some warm ones."""
     import interpbench_jax as ib
-    from interpbench_jax.bench.paper import summed_cross_entropy
+    from interpbench_jax.metrics import summed_cross_entropy
     from interpbench_jax.discovery import METHODS, MaskGradientSettings, Method, discover
 
     case = ib.load_case(CASE)
@@ -188,7 +188,7 @@ def _work(method: str, inputs: int, rounds: int) -> list[float]:
             pairs.corrupted_input_ids,
             chosen,
             metric=summed_cross_entropy if method in ("eap", "mask-gradient") else None,
-            targets=pairs.target,
+            targets=pairs.metric_targets,
             universe=UNIVERSE,
         )
         seconds.append(time.perf_counter() - started)

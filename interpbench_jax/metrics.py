@@ -80,6 +80,12 @@ def cross_entropy_increase(logits: Logits, clean_logits: Logits, targets: Target
     return _apply(_cross_entropy_increase, logits, clean_logits, targets)
 
 
+def summed_cross_entropy(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
+    """The same, summed over the positions that count."""
+    increase = cross_entropy_increase(logits, clean_logits, targets)
+    return increase * _n_scored(jnp.asarray(targets).T).astype(increase.dtype)
+
+
 def l2_distance(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
     """Euclidean distance over the outputs of a position, in their unit, mean over positions."""
     return _apply(_l2_distance, logits, clean_logits, targets)
@@ -337,9 +343,21 @@ def _mean_scored(values: Everywhere, answers: Answers) -> PerInput:
     return total / jnp.maximum(counts.sum(axis=0), 1).astype(values.dtype)
 
 
+def _summed_cross_entropy(
+    logits: ClassLogits, clean: ClassLogits, targets: ClassTargets
+) -> PerInput:
+    increase = _averaged(_cross_entropy_increase)(logits, clean, targets)
+    return increase * _n_scored(targets).astype(increase.dtype)
+
+
+def _n_scored(targets: ClassTargets) -> Int[Array, " batch"]:
+    return is_scored(_answers(targets)).sum(axis=0)
+
+
 _BY_CLASS: Mapping[Metric, ByClass] = {
     kl_divergence: _averaged(_kl_divergence),
     cross_entropy_increase: _averaged(_cross_entropy_increase),
+    summed_cross_entropy: _summed_cross_entropy,
     l2_distance: _averaged(_l2_distance),
     centred_l2_distance: _averaged(_centred_l2_distance),
     mean_absolute_error: _averaged(_mean_absolute_error),

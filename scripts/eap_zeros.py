@@ -15,8 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import interpbench_jax as ib
-from interpbench_jax.bench.paper import SMALLEST_THRESHOLD, summed_cross_entropy
+from interpbench_jax.bench.paper import SMALLEST_THRESHOLD
 from interpbench_jax.cases import RASP_CASES
+from interpbench_jax.metrics import is_scored, summed_cross_entropy
 
 HEADINGS = {
     "case": "case",
@@ -52,7 +53,7 @@ def main() -> None:
 
 def explain(case: ib.Case, n_inputs: int) -> dict[str, str | float | None]:
     """One row of the table."""
-    pairs = case.sample(n_inputs, seed=0)
+    pairs = case.sample(n_inputs, seed=0, split="test")
     precise = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), case.model)
     assert case.circuit is not None
     row: dict[str, str | float | None] = {"case": case.case_id}
@@ -65,11 +66,11 @@ def explain(case: ib.Case, n_inputs: int) -> dict[str, str | float | None]:
                 pairs.corrupted_input_ids,
                 "eap",
                 metric=summed_cross_entropy,
-                targets=pairs.target,
+                targets=pairs.metric_targets,
                 universe="qkv-merged",
             )
             if bits == 64:
-                row["error"] = _error(model, pairs.input_ids, pairs.target)
+                row["error"] = _error(model, pairs.input_ids, pairs.metric_targets)
         values = scores.values
         row[f"eap{bits}"] = float(abs(values).max())
         row[f"paper{bits}"] = ib.paper_auc(ib.paper_curve(values, case.circuit, "qkv-merged"))
@@ -82,7 +83,7 @@ def explain(case: ib.Case, n_inputs: int) -> dict[str, str | float | None]:
         pairs.corrupted_input_ids,
         universe="qkv-merged",
         metric=summed_cross_entropy,
-        targets=pairs.target,
+        targets=pairs.metric_targets,
     )
     row["exact"] = float(np.max(exact.effects))
     return row
@@ -93,7 +94,8 @@ def _error(model: ib.Transformer, tokens: np.ndarray, targets: np.ndarray) -> fl
     logits = model(tokens)[:, 1:]
     is_target = jax.nn.one_hot(jnp.asarray(targets[:, 1:]), logits.shape[-1], dtype=bool)
     others = jnp.where(is_target, -jnp.inf, jax.nn.log_softmax(logits, axis=-1))
-    return float(jnp.exp(others).sum(axis=-1).mean())
+    counts = is_scored(jnp.asarray(targets[:, 1:]))
+    return float(jnp.exp(others).sum(axis=-1).mean(where=counts))
 
 
 def _show(value: str | float | None) -> str:

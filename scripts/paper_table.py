@@ -62,7 +62,7 @@ def measure(
     explained: list[Explanation] = []
     for case_id in cases:
         case = load_case(case_id)
-        pairs = case.sample(settings.n_inputs, seed=settings.seed)
+        pairs = case.sample(settings.n_inputs, seed=settings.seed, split="test")
         own = []
         for method in methods:
             started = time.perf_counter()

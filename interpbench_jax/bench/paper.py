@@ -32,7 +32,7 @@ from interpbench_jax.metrics import (
     PerInput,
     Targets,
     absolute_error_increase,
-    cross_entropy_increase,
+    summed_cross_entropy,
 )
 from interpbench_jax.scores import (
     PAPER_THRESHOLDS,
@@ -114,14 +114,6 @@ def published_areas() -> Mapping[str, Mapping[str, float]]:
     return json.loads(_TABLE.read_text(encoding="utf-8"))["edge_auc"]
 
 
-def summed_cross_entropy(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
-    """Growth of the cross-entropy against target classes, in nats, summed over positions.
-
-    What upstream's `kl_div` against one-hot targets comes to, but for a constant.
-    """
-    return cross_entropy_increase(logits, clean_logits, targets) * logits.shape[1]
-
-
 def softened_divergence(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
     """Divergence of the output from the softmax of one-hot targets, in nats, mean over positions.
 
@@ -196,6 +188,7 @@ def _distance(config: TransformerConfig) -> MetricName:
 
 
 def _loss(config: TransformerConfig) -> Metric:
+    """For classes what upstream's `kl_div` against one-hot targets comes to, but for a constant."""
     return absolute_error_increase if config.is_regression else summed_cross_entropy
 
 
@@ -213,7 +206,7 @@ def _discover(
         pairs.corrupted_input_ids[:n],
         method,
         metric=metric,
-        targets=pairs.target[:n],
+        targets=pairs.metric_targets[:n],
         universe=PAPER_UNIVERSE,
         seed=settings.seed,
     )

@@ -1,6 +1,7 @@
 """Case 35: capitals in turn."""
 
 from interpbench_jax.cases.rasp_task import RaspTask
+from interpbench_jax.cases.recipe import Recipe
 from interpbench_jax.cases.training_arguments import TrainingArguments
 from interpbench_jax.cases.words import WORDS
 from interpbench_jax.rasp import Map, tokens
@@ -21,4 +22,8 @@ TASK = RaspTask(
     max_seq_len=10,
     d_model=4,
     training=TrainingArguments(compiled_width=27),
+    recipe=Recipe(
+        epochs=30,
+        note="More epochs: so many words in a stream of four dimensions take long to settle.",
+    ),
 )
