@@ -171,8 +171,8 @@ def _job(inputs: int) -> Job:
 def _work(method: str, inputs: int, rounds: int) -> list[float]:
     """The seconds of a cold call and of some warm ones."""
     import interpbench_jax as ib
-    from interpbench_jax.metrics import summed_cross_entropy
     from interpbench_jax.discovery import METHODS, MaskGradientSettings, Method, discover
+    from interpbench_jax.metrics import summed_cross_entropy
 
     case = ib.load_case(CASE)
     pairs = case.sample(inputs, seed=0)

@@ -73,7 +73,7 @@ def test_summed_cross_entropy() -> None:
     mean = cross_entropy_increase(jnp.asarray(logits), jnp.asarray(clean), targets)
     for metric in (summed_cross_entropy, for_targets(summed_cross_entropy, targets)):
         summed = metric(jnp.asarray(logits), jnp.asarray(clean), targets)
-        np.testing.assert_allclose(summed, np.asarray([3, 0, 5, 5]) * mean, rtol=1e-6)
+        np.testing.assert_allclose(summed, np.float32([3, 0, 5, 5]) * mean, rtol=1e-6)
     by_class_first = by_class(summed_cross_entropy)(
         jnp.asarray(logits.T), jnp.asarray(clean.T), jnp.asarray(targets.T)
     )
