@@ -51,9 +51,9 @@ def row(certificate: Certificate) -> tuple[str, ...]:
         share(alone.edges_mean),
         str(len(edges.unexpected("qkv", "effect", BARS.outside))),
         str(len(edges.unexpected("qkv", "centred", BARS.outside))),
-        f"{metric.outside_share:.2%}",
-        f"{logits.outside_share:.2%}",
-        f"{min(metric.clearance, logits.clearance):.3g}",
+        f"{100 * metric.outside_share:.2f} %",
+        f"{100 * logits.outside_share:.2f} %",
+        times(min(metric.clearance, logits.clearance)),
         str(len(edges.constant("qkv"))),
     )
 
@@ -61,6 +61,12 @@ def row(certificate: Certificate) -> tuple[str, ...]:
 def share(value: float) -> str:
     """A share as a percentage, rounded down, so that 100 % is all."""
     return f"{int(value * 1e5) / 1e3:g} %"
+
+
+def times(factor: float) -> str:
+    """A factor with three digits that mean something."""
+    rounded = float(f"{factor:.3g}")
+    return f"{rounded:,.0f}" if rounded >= 100 else f"{rounded:g}"
 
 
 if __name__ == "__main__":

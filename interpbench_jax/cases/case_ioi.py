@@ -30,23 +30,32 @@ _SECOND = replace(
     source_gradient=True,
     before=_FIRST,
 )
-_THIRD = replace(_SECOND, learning_rate=7e-4, variable_odds=(1.0, 3.0, 2.0, 1.0), before=_SECOND)
-_FOURTH = replace(_THIRD, learning_rate=6e-4, epochs=4, n_samples=60_000, before=_THIRD)
+_THIRD = replace(
+    _SECOND,
+    learning_rate=2e-3,
+    epochs=9,
+    n_samples=60_000,
+    n_validation=128,
+    edge_weight=2.0,
+    margin=10.0,
+    variable_odds=(1.0, 3.0, 2.0, 1.0),
+    labels="own",
+    before=_SECOND,
+)
 # A step moves what an MLP writes by as much as it has units: the rate is that much lower.
 RECIPE = replace(
-    _FOURTH,
+    _THIRD,
     learning_rate=3e-5,
     epochs=1,
     n_samples=15_000,
+    n_validation=512,
     d_mlp=None,
-    labels="own",
-    before=_FOURTH,
+    before=_THIRD,
     note=(
-        "MLPs of 3,072 units are what training costs: nearly all is learned with 256 of them, and "
-        "each example is either interchanged or has other nodes replaced. At first the "
-        "S-inhibition head finds the earlier name by itself; then it learns to be told by the "
-        "duplicate-token head, whose values are interchanged more often, and are trained where "
-        "they come from."
+        "MLPs of 3,072 units are what training costs: nearly all is learned with 256 of them. At "
+        "first the S-inhibition head finds the earlier name by itself; then it learns to be told "
+        "by the duplicate-token head, whose values are interchanged more often, and are trained "
+        "where they come from. Edges are cut, and logits bounded, once it has."
     ),
 )
 
