@@ -3,11 +3,8 @@
 A metric maps logits, the clean run's logits and targets, each cut to the scored positions, to
 one number per input: positive where the patched run is worse, 0 where it equals the clean one.
 
-Targets are `[batch, pos]`: the right class, or number, at each position; or `[batch, pos, 2]`: the
-right class (the answer), and the class to compare it with (the distractor). Only `logit_diff`
+Every metric is a mean over the positions of an input that count (`targets`). Only `logit_diff`
 looks at the distractor; every other metric here gives for pairs what it gives for their answers.
-A target that is `unscored` (-1 for a class, nan for a number) marks a position that does not
-count, padding for instance; every metric is a mean over the positions of an input that do.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,17 +13,12 @@ from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from interpbench_jax.axes import Logits
 from interpbench_jax.config import TransformerConfig
+from interpbench_jax.targets import Targets, check_targets, is_scored
 
-Targets = (
-    Int[Array | np.ndarray, "batch pos"]
-    | Float[Array | np.ndarray, "batch pos"]
-    | Int[Array | np.ndarray, "batch pos 2"]
-)
 PerInput = Float[Array, " batch"]
 Metric = Callable[[Logits, Logits, Targets], PerInput]
 ClassLogits = Float[Array, "vocab_out pos batch"]
@@ -47,23 +39,6 @@ MetricName = Literal[
     "logit_diff",
     "accuracy",
 ]
-
-
-UNSCORED = -1
-
-
-def unscored(dtype: np.dtype) -> int | float:
-    """The target that marks a position that does not count, among targets of this type."""
-    return np.nan if np.issubdtype(dtype, np.floating) else UNSCORED
-
-
-def is_scored(
-    targets: Int[Array | np.ndarray, "*axes"] | Float[Array | np.ndarray, "*axes"],
-) -> Bool[Array, "*axes"]:
-    """Where positions count, by their targets."""
-    given = jnp.asarray(targets)
-    is_float = jnp.issubdtype(given.dtype, jnp.floating)
-    return ~jnp.isnan(given) if is_float else given != UNSCORED
 
 
 def kl_divergence(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
@@ -178,31 +153,6 @@ def resolve_metric(metric: MetricName | Metric, config: TransformerConfig) -> Me
             "'cross_entropy'."
         )
     return METRICS[metric]
-
-
-def check_targets(targets: Targets, shape: tuple[int, ...]) -> None:
-    """Refuse targets that do not fit inputs of a shape `(batch, pos)`.
-
-    Raises:
-        ValueError: if they are of another shape than `(batch, pos)` or `(batch, pos, 2)`, or are
-            pairs but not integers.
-    """
-    if targets.shape not in (shape, (*shape, 2)):
-        raise ValueError(
-            f"Expected targets of shape {shape}, one per position, or {(*shape, 2)}, an answer "
-            f"and a distractor, got {targets.shape}."
-        )
-    if targets.ndim == 3 and not jnp.issubdtype(targets.dtype, jnp.integer):
-        raise ValueError(
-            f"Expected pairs of targets as integers, the ids of two classes, got {targets.dtype}."
-        )
-
-
-def clean_targets(clean_logits: Logits) -> Targets:
-    """Targets that the clean run itself gives: its class, or its number for a regression."""
-    if clean_logits.shape[-1] == 1:
-        return clean_logits[..., 0]
-    return clean_logits.argmax(axis=-1)
 
 
 def by_class(metric: Metric) -> ByClass:

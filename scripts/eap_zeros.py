@@ -17,7 +17,8 @@ import numpy as np
 import interpbench_jax as ib
 from interpbench_jax.bench.paper import SMALLEST_THRESHOLD
 from interpbench_jax.cases import RASP_CASES
-from interpbench_jax.metrics import is_scored, summed_cross_entropy
+from interpbench_jax.metrics import summed_cross_entropy
+from interpbench_jax.targets import is_scored
 
 HEADINGS = {
     "case": "case",

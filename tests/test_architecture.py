@@ -37,6 +37,7 @@ ORDER: tuple[str, ...] = (
     "case",
     "model",
     "interventions",
+    "targets",
     "metrics",
     "sweeps",
     "discovery",
@@ -45,7 +46,7 @@ ORDER: tuple[str, ...] = (
     "report",
 )
 # A case holds its circuit, and no method may see the truth.
-BLIND = ("model", "interventions", "metrics", "sweeps", "discovery")
+BLIND = ("model", "interventions", "targets", "metrics", "sweeps", "discovery")
 FRONT = "interpbench_jax"
 
 
@@ -60,10 +61,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "statistics": _left_of("statistics") - {"model", "interventions", "sweeps", "discovery"},
     "high_level": {"axes", "sites"},
     "rasp": {"axes", "sites", "config", "circuit", "high_level"},
-    "cases": {"axes", "sites", "config", "circuit", "metrics", "high_level", "rasp"},
+    "cases": {"axes", "sites", "config", "circuit", "targets", "metrics", "high_level", "rasp"},
     "training": _left_of("discovery") | {"case", "cases", "rasp"},
     "certificates": _left_of("report") | {"case", "cases", "rasp", "training"},
-    "inputs": _left_of("model") | {"case", "metrics"},
+    "inputs": _left_of("model") | {"case", "targets", "metrics"},
     # It reads cases, runs methods and scores them; methods still meet no truth.
     "bench": {*ORDER, "cases", "inputs"},
     "interpbench_conversion": _left_of("model") | {"case"},

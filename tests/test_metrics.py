@@ -1,6 +1,7 @@
 """Metrics: answers worked by hand, laws, and refusals."""
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -11,20 +12,21 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 from scipy.stats import entropy
 
+from interpbench_jax import build_model, discover, sweep_edges
 from interpbench_jax.axes import Logits
+from interpbench_jax.config import TransformerConfig
 from interpbench_jax.metrics import (
     METRIC_NAMES,
     METRICS,
     MetricName,
     PerInput,
-    Targets,
     by_class,
-    clean_targets,
     default_metric,
     kl_divergence,
     resolve_metric,
 )
-from tests.fixtures import tiny_config
+from interpbench_jax.targets import UNSCORED, Targets, clean_targets
+from tests.fixtures import random_weights, tiny_config
 
 each_metric = pytest.mark.parametrize("name", METRIC_NAMES)
 NEED_CLASSES = ("kl", "cross_entropy", "logit_diff", "accuracy")
@@ -298,3 +300,42 @@ def test_targets_of_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
         METRICS["logit_diff"](logits, clean, jnp.zeros(shape, jnp.int32))
     with pytest.raises(ValueError, match="Expected pairs of targets as integers"):
         METRICS["logit_diff"](logits, clean, jnp.zeros((4, 3, 2)))
+
+
+# Targets that nothing can be compared with
+
+
+def refused_targets(config: TransformerConfig, targets: np.ndarray, message: str) -> None:
+    model = build_model(config, random_weights(config, np.float32))
+    clean, corrupted = np.random.default_rng(0).integers(0, config.d_vocab, (2, *targets.shape[:2]))
+    for call in (sweep_edges, partial(discover, method="eap")):
+        with pytest.raises(ValueError, match=message):
+            call(model, clean.astype(np.int32), corrupted.astype(np.int32), targets=targets)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("wrong", [-100, -2, 99])
+def test_classes_that_the_model_lacks(wrong: int) -> None:
+    config = tiny_config()
+    targets = np.zeros((3, 4), np.int32)
+    targets[1, 2] = wrong
+    last = config.d_vocab_out - 1
+    message = (
+        f"Expected classes from 0 to {last} as targets, got {min(wrong, 0)} to {max(wrong, 0)}"
+    )
+    refused_targets(config, targets, message)
+    refused_targets(config, np.stack([targets, targets], axis=-1), message)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_an_input_without_a_position_that_counts() -> None:
+    targets = np.zeros((3, 4), np.int32)
+    targets[1, 1:] = UNSCORED
+    refused_targets(tiny_config(), targets, "in every input, got none in 1 of 3")
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_numbers_that_are_infinite() -> None:
+    targets = np.zeros((3, 4), np.float32)
+    targets[0, 3] = np.inf
+    refused_targets(tiny_config(d_vocab_out=1), targets, "Expected finite numbers as targets")

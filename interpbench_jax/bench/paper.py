@@ -30,7 +30,6 @@ from interpbench_jax.metrics import (
     Metric,
     MetricName,
     PerInput,
-    Targets,
     absolute_error_increase,
     summed_cross_entropy,
 )
@@ -43,6 +42,7 @@ from interpbench_jax.scores import (
     paper_curve,
     rank_scores,
 )
+from interpbench_jax.targets import Targets
 
 PaperMethod = Literal["acdc", "node_sp", "edge_sp", "eap", "eap_ig"]
 PAPER_METHODS: tuple[PaperMethod, ...] = get_args(PaperMethod)

@@ -18,10 +18,11 @@ from interpbench_jax.certificates.parts import (
 )
 from interpbench_jax.certificates.rounding import round_effect, round_share
 from interpbench_jax.circuit import Circuit
-from interpbench_jax.metrics import METRICS, Metric, PerInput, Targets, default_metric, is_scored
+from interpbench_jax.metrics import METRICS, Metric, PerInput, default_metric
 from interpbench_jax.model import Transformer
 from interpbench_jax.scores import edge_auc_by_universe
 from interpbench_jax.sweeps import sweep_cuts
+from interpbench_jax.targets import Targets, is_scored
 from interpbench_jax.training.evaluation import is_right
 from interpbench_jax.universes import UniverseName, universe
 

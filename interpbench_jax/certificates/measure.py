@@ -16,7 +16,8 @@ from interpbench_jax.certificates.certificate import Certificate
 from interpbench_jax.certificates.edges import check_edges
 from interpbench_jax.certificates.nodes import measure_nodes
 from interpbench_jax.certificates.rounding import round_share
-from interpbench_jax.metrics import default_metric, unscored
+from interpbench_jax.metrics import default_metric
+from interpbench_jax.targets import unscored
 from interpbench_jax.training.evaluation import held_out_pairs, prepare_examination
 from interpbench_jax.training.versions import library_versions
 from interpbench_jax.weights import digest_weights

@@ -12,9 +12,10 @@ from interpbench_jax.certificates.alone import HeldOut
 from interpbench_jax.certificates.edges import all_measures
 from interpbench_jax.certificates.parts import MEASURES, NodeEffect
 from interpbench_jax.certificates.rounding import round_effect
-from interpbench_jax.metrics import Metric, Targets
+from interpbench_jax.metrics import Metric
 from interpbench_jax.model import Transformer
 from interpbench_jax.sites import components
+from interpbench_jax.targets import Targets
 from interpbench_jax.training.interchange import node_mask, run, run_interchanged
 
 

@@ -12,10 +12,11 @@ from interpbench_jax.discovery.gradients import plain_run
 from interpbench_jax.discovery.method import DiscoveryData, FineUniverse, default_objective
 from interpbench_jax.discovery.optimal import OptimalSettings, optimal_constants
 from interpbench_jax.discovery.runs import compiled
-from interpbench_jax.metrics import METRICS, Metric, Targets, check_targets, clean_targets
+from interpbench_jax.metrics import METRICS, Metric
 from interpbench_jax.model import Transformer, check_tokens
 from interpbench_jax.sites import writers
 from interpbench_jax.sweeps.forward import Form, Weights, stack_weights
+from interpbench_jax.targets import Targets, check_targets, clean_targets
 
 AblationName = Literal["resample", "mean", "zero", "optimal"]
 ABLATION_NAMES: tuple[AblationName, ...] = get_args(AblationName)

@@ -16,15 +16,9 @@ from interpbench_jax.discovery.method import (
     default_objective,
 )
 from interpbench_jax.discovery.table import METHODS
-from interpbench_jax.metrics import (
-    Metric,
-    MetricName,
-    Targets,
-    check_targets,
-    for_targets,
-    resolve_metric,
-)
+from interpbench_jax.metrics import Metric, MetricName, for_targets, resolve_metric
 from interpbench_jax.model import Transformer
+from interpbench_jax.targets import Targets, check_target_values, check_targets
 from interpbench_jax.universes import universe as universe_of
 
 
@@ -83,7 +77,7 @@ def discover(
         raise ValueError(f"Expected a batch_size of at least 1, got {batch_size}.")
     wanted = default_objective(chosen.objective, model.config) if metric is None else metric
     resolved = resolve_metric(wanted, model.config)
-    _check_inputs(clean, corrupted, targets, first_scored)
+    _check_inputs(model, clean, corrupted, targets, first_scored)
     resolved = for_targets(resolved, targets)
     key = jax.random.key(seed)
     data = data_for(
@@ -119,7 +113,11 @@ def _choose(method: str | Method | Callable[..., Scores], settings: Any) -> Meth
 
 
 def _check_inputs(
-    clean: Tokens, corrupted: OtherTokens, targets: Targets | None, first_scored: int
+    model: Transformer,
+    clean: Tokens,
+    corrupted: OtherTokens,
+    targets: Targets | None,
+    first_scored: int,
 ) -> None:
     if len(clean) == 0 or len(corrupted) == 0:
         raise ValueError("Expected at least one input, got none.")
@@ -131,6 +129,7 @@ def _check_inputs(
         )
     if targets is not None:
         check_targets(targets, clean.shape)
+        check_target_values(targets, model.config, first_scored)
 
 
 def _check(scores: Scores, model: Transformer) -> Scores:

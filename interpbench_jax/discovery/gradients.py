@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from interpbench_jax.axes import Tokens
-from interpbench_jax.metrics import ByClass, Targets
+from interpbench_jax.metrics import ByClass
 from interpbench_jax.model.layers import ACTIVATIONS
 from interpbench_jax.sweeps.forward import (
     EXACT,
@@ -33,6 +33,7 @@ from interpbench_jax.sweeps.forward import (
     scale_at,
     unembed,
 )
+from interpbench_jax.targets import Targets
 
 # By itself XLA fuses across these, and computes what comes before once for every use.
 _keep = jax.lax.optimization_barrier

@@ -16,9 +16,10 @@ from interpbench_jax.axes import Constants, OtherTokens, Tokens
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.interventions import Ablation
 from interpbench_jax.masks import edge_indices
-from interpbench_jax.metrics import Metric, MetricName, Targets, default_metric
+from interpbench_jax.metrics import Metric, MetricName, default_metric
 from interpbench_jax.model import Transformer
 from interpbench_jax.sites import readers, writers
+from interpbench_jax.targets import Targets
 from interpbench_jax.universes import Universe, universe
 
 Level = Literal["edge", "node"]

@@ -22,11 +22,12 @@ from interpbench_jax.discovery.gradients import (
     scored,
 )
 from interpbench_jax.discovery.method import DiscoveryData
-from interpbench_jax.metrics import Metric, Targets, by_class, check_targets
+from interpbench_jax.metrics import Metric, by_class
 from interpbench_jax.model import Transformer, check_tokens
 from interpbench_jax.sweeps.devices import Placement, compile_all
 from interpbench_jax.sweeps.forward import Form, Weights, hide_padding, stack_weights
 from interpbench_jax.sweeps.run import default_workers, worker_pool
+from interpbench_jax.targets import Targets, check_targets
 
 _MOST_INPUTS = 1024
 

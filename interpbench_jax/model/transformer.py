@@ -111,7 +111,11 @@ class Transformer(nnx.Module):
         return None if pad is None else jnp.asarray(tokens != pad).T
 
     def embed_tokens(self, tokens: Tokens) -> tuple[Stream, Stream]:
-        """What the token embedding and the positional embedding write."""
+        """What the token embedding and the positional embedding write.
+
+        Ids that the model lacks are refused where their values are known (`check_tokens`). Under
+        `jit` and `vmap` they are not: there such an id makes the logits of its input nan.
+        """
         table = self.embed.W_E[...]
         if self.config.d_vocab <= _FEW_TOKENS:
             # A product with rows of 0 and 1 picks the same numbers; its gradient is far cheaper.
@@ -119,6 +123,9 @@ class Transformer(nnx.Module):
             embed = linear(is_token, table)
         else:
             embed = table[tokens].transpose(1, 2, 0)
+        if isinstance(tokens, Tracer):
+            is_known = (tokens >= 0) & (tokens < self.config.d_vocab)
+            embed = jnp.where(is_known.T[:, None], embed, jnp.asarray(jnp.nan, embed.dtype))
         positions = self.pos_embed.W_pos[...][: tokens.shape[1], :, None]
         return embed, jnp.broadcast_to(positions, embed.shape)
 

@@ -16,12 +16,13 @@ from jaxtyping import Bool, Float, Int
 from interpbench_jax.axes import OtherTokens, Tokens
 from interpbench_jax.interventions import Ablation
 from interpbench_jax.masks import edge_indices
-from interpbench_jax.metrics import Metric, MetricName, Targets
+from interpbench_jax.metrics import Metric, MetricName
 from interpbench_jax.model import Transformer
 from interpbench_jax.scores.levels import Level, check_scores, edge_ends
 from interpbench_jax.scores.selection import keep_largest, on_paths
 from interpbench_jax.sites import readers, writers
 from interpbench_jax.sweeps import sweep_masks
+from interpbench_jax.targets import Targets
 from interpbench_jax.universes import Universe, UniverseName
 from interpbench_jax.universes import universe as find_universe
 

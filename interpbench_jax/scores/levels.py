@@ -3,12 +3,14 @@
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int, Shaped
 
 from interpbench_jax.sites import Kind, Node
 from interpbench_jax.universes import UNIVERSES, UniverseName, universe
 
 Level = Literal["edge", "node"]
+# Whether each item is true: booleans, or 1 and 0.
+Truth = Bool[np.ndarray, " items"] | Int[np.ndarray, " items"] | Float[np.ndarray, " items"]
 
 _HEAD_INPUTS = (Kind.Q_INPUT, Kind.K_INPUT, Kind.V_INPUT)
 
@@ -30,9 +32,33 @@ def check_scores(scores: Float[np.ndarray, " items"], n_items: int, what: str) -
         )
 
 
+def as_truth(given: Shaped[np.ndarray, "*items"]) -> Bool[np.ndarray, "*items"]:
+    """Whether each item is true, from booleans or from numbers that are 0 and 1.
+
+    Raises:
+        ValueError: if they are anything else.
+    """
+    truth = np.asarray(given)
+    if truth.dtype == bool:
+        return truth
+    if not np.issubdtype(truth.dtype, np.number) or not np.isin(truth, (0, 1)).all():
+        some = ", ".join(map(str, np.unique(truth)[:5].tolist()))
+        raise ValueError(
+            f"Expected whether each item is true, as True and False or as 1 and 0, got {some}."
+        )
+    return truth.astype(bool)
+
+
+def as_floats(values: Float[np.ndarray, " items"]) -> Float[np.ndarray, " items"]:
+    """The same numbers as floats: of unsigned integers and booleans the negative is not less."""
+    given = np.asarray(values)
+    return given if np.issubdtype(given.dtype, np.floating) else given.astype(np.float64)
+
+
 def importance(values: Float[np.ndarray, " items"], absolute: bool) -> Float[np.ndarray, " items"]:
     """How much each item matters by a method's values: their absolute values, or themselves."""
-    return np.abs(values) if absolute else np.asarray(values)
+    numbers = as_floats(values)
+    return np.abs(numbers) if absolute else numbers
 
 
 def component_of(node: Node) -> Node:

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from interpbench_jax.circuit import Circuit, TruthValue
-from interpbench_jax.scores.levels import Level, check_scores, importance
+from interpbench_jax.scores.levels import Level, as_truth, check_scores, importance
 from interpbench_jax.universes import UniverseName
 from interpbench_jax.universes import universe as find_universe
 
@@ -86,7 +86,7 @@ def paper_curve(
 
 
 def kept_curve(
-    kept: Bool[np.ndarray, "thresholds edges"],
+    kept: Bool[np.ndarray, "thresholds edges"] | Int[np.ndarray, "thresholds edges"],
     circuit: Circuit,
     universe: UniverseName = "qkv-merged",
     *,
@@ -105,6 +105,7 @@ def kept_curve(
     """
     shape = (circuit.n_layers, circuit.n_heads)
     source, target = find_universe(universe, *shape), find_universe(_UNIVERSE, *shape)
+    kept = as_truth(kept)
     if kept.shape != (len(thresholds), len(source.edges)):
         raise ValueError(
             f"Expected {len(thresholds)} circuits, one a threshold, of the {len(source.edges)} "

@@ -14,6 +14,9 @@ from jaxtyping import Bool, Float
 from interpbench_jax.circuit import Circuit, TruthValue
 from interpbench_jax.scores.levels import (
     Level,
+    Truth,
+    as_floats,
+    as_truth,
     check_scores,
     edges_from_nodes,
     importance,
@@ -75,7 +78,7 @@ class RankScore:
     p_value: float | None
 
 
-def roc_auc(scores: Float[np.ndarray, " items"], truth: Bool[np.ndarray, " items"]) -> float:
+def roc_auc(scores: Float[np.ndarray, " items"], truth: Truth) -> float:
     """Area under the ROC curve: how often an item of the circuit outscores another, in 0..1.
 
     A tie counts half. Source: Hanley and McNeil 1982 (the Mann-Whitney statistic); equals
@@ -84,13 +87,12 @@ def roc_auc(scores: Float[np.ndarray, " items"], truth: Bool[np.ndarray, " items
     Raises:
         ValueError: if a score is nan, the lengths differ, or all items are on one side.
     """
-    positives, negatives = _check_two_sides(scores, truth)
+    scores, truth = _check_pair(scores, truth)
+    positives, negatives = _two_sides(truth)
     return float(_area(_mid_ranks(scores)[truth].sum(), positives, negatives))
 
 
-def average_precision(
-    scores: Float[np.ndarray, " items"], truth: Bool[np.ndarray, " items"]
-) -> float:
+def average_precision(scores: Float[np.ndarray, " items"], truth: Truth) -> float:
     """Area under the precision-recall curve as a sum of steps, in 0..1.
 
     Over the distinct scores from high to low: the recall that each adds, times the precision
@@ -100,7 +102,7 @@ def average_precision(
     Raises:
         ValueError: if a score is nan, the lengths differ, or no item is true.
     """
-    _check_pair(scores, truth)
+    scores, truth = _check_pair(scores, truth)
     positives = int(truth.sum())
     if positives == 0:
         raise ValueError(
@@ -115,7 +117,7 @@ def average_precision(
 
 def null_interval(
     scores: Float[np.ndarray, " items"],
-    truth: Bool[np.ndarray, " items"],
+    truth: Truth,
     n_draws: int = 400,
     seed: int = 0,
 ) -> NullInterval:
@@ -131,7 +133,8 @@ def null_interval(
         ValueError: if a score is nan, the lengths differ, all items are on one side, or there
             is no draw.
     """
-    positives, negatives = _check_two_sides(scores, truth)
+    scores, truth = _check_pair(scores, truth)
+    positives, negatives = _two_sides(truth)
     if n_draws < 1:
         raise ValueError(f"Expected at least one draw, got n_draws={n_draws}.")
     ranks = _mid_ranks(scores)
@@ -313,8 +316,7 @@ def _area(
     return (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)
 
 
-def _check_two_sides(scores: np.ndarray, truth: np.ndarray) -> tuple[int, int]:
-    _check_pair(scores, truth)
+def _two_sides(truth: Bool[np.ndarray, " items"]) -> tuple[int, int]:
     positives, negatives = int(truth.sum()), int((~truth).sum())
     if positives == 0 or negatives == 0:
         raise ValueError(
@@ -324,12 +326,16 @@ def _check_two_sides(scores: np.ndarray, truth: np.ndarray) -> tuple[int, int]:
     return positives, negatives
 
 
-def _check_pair(scores: np.ndarray, truth: np.ndarray) -> None:
-    if scores.shape != truth.shape or scores.ndim != 1:
+def _check_pair(
+    scores: Float[np.ndarray, " items"], truth: Truth
+) -> tuple[Float[np.ndarray, " items"], Bool[np.ndarray, " items"]]:
+    scores, labels = as_floats(scores), as_truth(truth)
+    if scores.shape != labels.shape or scores.ndim != 1:
         raise ValueError(
-            f"Expected one score and one truth per item, got {scores.shape} and {truth.shape}."
+            f"Expected one score and one truth per item, got {scores.shape} and {labels.shape}."
         )
-    check_scores(scores, len(truth), "items")
+    check_scores(scores, len(labels), "items")
+    return scores, labels
 
 
 def _check_items(

@@ -3,10 +3,16 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from interpbench_jax.circuit import Circuit
-from interpbench_jax.scores.levels import check_scores, importance
+from interpbench_jax.scores.levels import (
+    Truth,
+    as_floats,
+    as_truth,
+    check_scores,
+    importance,
+)
 from interpbench_jax.scores.rank import counted_in, truth_of
 from interpbench_jax.scores.selection import keep_largest, on_paths
 from interpbench_jax.universes import UniverseName
@@ -57,12 +63,13 @@ class StructureScore:
     is_connected: bool
 
 
-def score_kept(kept: Bool[np.ndarray, " items"], truth: Bool[np.ndarray, " items"]) -> SetScore:
+def score_kept(kept: Truth, truth: Truth) -> SetScore:
     """A given set, such as what scores above a threshold, beside the true items.
 
     Raises:
         ValueError: if the lengths differ.
     """
+    kept, truth = as_truth(kept), as_truth(truth)
     if kept.shape != truth.shape or kept.ndim != 1:
         raise ValueError(
             f"Expected whether each item is kept and is true, got {kept.shape} and {truth.shape}."
@@ -72,7 +79,7 @@ def score_kept(kept: Bool[np.ndarray, " items"], truth: Bool[np.ndarray, " items
 
 def score_largest(
     scores: Float[np.ndarray, " items"],
-    truth: Bool[np.ndarray, " items"],
+    truth: Truth,
     size: int | None = None,
 ) -> SetScore:
     """The items of largest score, beside the true ones.
@@ -89,6 +96,7 @@ def score_largest(
     Raises:
         ValueError: if the lengths differ, a score is nan, or the size is out of range.
     """
+    scores, truth = as_floats(scores), as_truth(truth)
     check_scores(scores, len(truth), "items")
     n_true = int(truth.sum())
     size = n_true if size is None else size

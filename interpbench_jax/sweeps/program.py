@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from interpbench_jax.metrics import Metric, by_class, clean_targets
+from interpbench_jax.metrics import Metric, by_class
 from interpbench_jax.sweeps.forward import (
     Activations,
     Form,
@@ -29,6 +29,7 @@ from interpbench_jax.sweeps.suffix import (
     neuron_changes,
     output_changes,
 )
+from interpbench_jax.targets import clean_targets
 
 # Answers and distractors are apart, so that inputs are the last axis but one in any case.
 HeldTargets = Int[Array, "batch pos"] | Float[Array, "batch pos"] | Int[Array, "2 batch pos"]

@@ -12,20 +12,13 @@ from jax.sharding import Mesh
 from interpbench_jax.axes import Constants, OtherTokens, Tokens
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.interventions import ABLATIONS, Ablation
-from interpbench_jax.metrics import (
-    Metric,
-    MetricName,
-    Targets,
-    check_targets,
-    default_metric,
-    for_targets,
-    resolve_metric,
-)
+from interpbench_jax.metrics import Metric, MetricName, default_metric, for_targets, resolve_metric
 from interpbench_jax.model import Transformer, check_tokens
 from interpbench_jax.sites import writers
 from interpbench_jax.sweeps.devices import Placement
 from interpbench_jax.sweeps.program import Scoring
 from interpbench_jax.sweeps.run import CONSTANTS, Inputs, Progress, Source
+from interpbench_jax.targets import Targets, check_target_values, check_targets
 
 Positions = Literal["all", "each"] | Sequence[int]
 Ablations = Ablation | Sequence[Ablation] | Constants
@@ -152,6 +145,7 @@ def _check_inputs(request: Request, ablations: tuple[Source, ...]) -> Inputs:
     targets = request.targets
     if targets is not None:
         check_targets(targets, clean.shape)
+        check_target_values(targets, model.config, request.first_scored)
         targets = np.asarray(targets)
         targets = np.moveaxis(targets, -1, 0) if targets.ndim == 3 else targets
     return Inputs(

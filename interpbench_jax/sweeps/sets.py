@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from interpbench_jax.axes import Constants, OtherTokens, Tokens
 from interpbench_jax.interventions import Ablation
-from interpbench_jax.metrics import Metric, MetricName, Targets
+from interpbench_jax.metrics import Metric, MetricName
 from interpbench_jax.model import Transformer
 from interpbench_jax.sites import Edge, Neuron, readers, writers
 from interpbench_jax.sweeps.answer import Wanted, answer
@@ -18,6 +18,7 @@ from interpbench_jax.sweeps.edits import cuts_of, neuron_entries, single_entries
 from interpbench_jax.sweeps.request import Ablations, Positions, Request
 from interpbench_jax.sweeps.result import SweepResult
 from interpbench_jax.sweeps.run import Progress
+from interpbench_jax.targets import Targets
 
 Masks = Float[Array | np.ndarray, "edits dst src"] | Float[Array | np.ndarray, "edits dst src pos"]
 

@@ -5,13 +5,14 @@ from pathlib import Path
 from jax.sharding import Mesh
 
 from interpbench_jax.axes import OtherTokens, Tokens
-from interpbench_jax.metrics import Metric, MetricName, Targets
+from interpbench_jax.metrics import Metric, MetricName
 from interpbench_jax.model import Transformer
 from interpbench_jax.sites import Edge, Node
 from interpbench_jax.sweeps.answer import answer, wanted_edges, wanted_nodes
 from interpbench_jax.sweeps.request import Ablations, Positions, Request
 from interpbench_jax.sweeps.result import SweepResult
 from interpbench_jax.sweeps.run import Progress
+from interpbench_jax.targets import Targets
 from interpbench_jax.universes import UniverseName
 
 

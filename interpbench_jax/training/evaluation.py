@@ -22,9 +22,9 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from interpbench_jax.axes import Logits
 from interpbench_jax.cases import Split, Task
-from interpbench_jax.metrics import Targets, is_scored, unscored
 from interpbench_jax.model import Transformer
 from interpbench_jax.sites import Edge, Node
+from interpbench_jax.targets import Targets, is_scored, unscored
 from interpbench_jax.training.arrays import task_interchanges
 from interpbench_jax.training.interchange import (
     first_position_used,

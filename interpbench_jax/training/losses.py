@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from interpbench_jax.metrics import Targets
+from interpbench_jax.targets import Targets
 
 Loss = Float[Array, ""]
 

@@ -23,13 +23,13 @@ from interpbench_jax.bench.paper import (
 from interpbench_jax.case import Case
 from interpbench_jax.cases import Pairs
 from interpbench_jax.metrics import (
-    UNSCORED,
     by_class,
     cross_entropy_increase,
     for_targets,
     summed_cross_entropy,
 )
 from interpbench_jax.scores import PAPER_THRESHOLDS, paper_auc
+from interpbench_jax.targets import UNSCORED
 from scripts.paper_table import Explanation, as_markdown, mean_differences
 from tests.fixtures import CASE_IDS, UPSTREAM, requires_upstream
 
@@ -73,7 +73,7 @@ def test_summed_cross_entropy() -> None:
     mean = cross_entropy_increase(jnp.asarray(logits), jnp.asarray(clean), targets)
     for metric in (summed_cross_entropy, for_targets(summed_cross_entropy, targets)):
         summed = metric(jnp.asarray(logits), jnp.asarray(clean), targets)
-        np.testing.assert_allclose(summed, np.float32([3, 0, 5, 5]) * mean, rtol=1e-6)
+        np.testing.assert_allclose(summed, np.asarray([3, 0, 5, 5], np.float32) * mean, rtol=1e-6)
     by_class_first = by_class(summed_cross_entropy)(
         jnp.asarray(logits.T), jnp.asarray(clean.T), jnp.asarray(targets.T)
     )

@@ -17,9 +17,10 @@ from interpbench_jax.discovery.eap import EAPSettings, eap
 from interpbench_jax.discovery.hisp import HISPSettings, hisp
 from interpbench_jax.discovery.method import DiscoveryData, edge_groups
 from interpbench_jax.interventions import masked_forward, replacement_outputs, writer_outputs
-from interpbench_jax.metrics import METRICS, Metric, Targets
+from interpbench_jax.metrics import METRICS, Metric
 from interpbench_jax.model import Transformer
 from interpbench_jax.sites import Kind, writers
+from interpbench_jax.targets import Targets
 from tests.discovery.small import CONFIGS, full_mask, mask_metric, small_data, small_model
 from tests.fixtures import random_weights, tiny_config
 

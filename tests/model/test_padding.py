@@ -12,8 +12,9 @@ from interpbench_jax.axes import Logits
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.interventions import replacement_outputs
 from interpbench_jax.masks import edge_mask
-from interpbench_jax.metrics import PerInput, Targets
+from interpbench_jax.metrics import PerInput
 from interpbench_jax.model import Transformer
+from interpbench_jax.targets import Targets
 from interpbench_jax.universes import universe
 from tests.fixtures import random_weights, tiny_config
 

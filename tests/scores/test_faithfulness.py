@@ -17,7 +17,7 @@ from interpbench_jax import (
 from interpbench_jax.axes import Logits
 from interpbench_jax.interventions import ABLATIONS, Ablation
 from interpbench_jax.masks import edge_mask
-from interpbench_jax.metrics import PerInput, Targets
+from interpbench_jax.metrics import PerInput
 from interpbench_jax.scores import edges_from_nodes, on_paths
 from interpbench_jax.scores.faithfulness import (
     MIB_FRACTIONS,
@@ -26,6 +26,7 @@ from interpbench_jax.scores.faithfulness import (
     faithfulness_curve,
 )
 from interpbench_jax.scores.selection import outside_edges
+from interpbench_jax.targets import Targets
 from interpbench_jax.universes import UNIVERSES, UniverseName
 from tests.fixtures import random_weights, tiny_config
 from tests.scores.random_edges import edge_values, node_values

@@ -15,6 +15,7 @@ from interpbench_jax.scores import (
     edge_auc,
     edge_auc_by_universe,
     edges_from_nodes,
+    keep_largest,
     node_auc,
     nodes_from_edges,
     null_interval,
@@ -22,6 +23,8 @@ from interpbench_jax.scores import (
     promote_scores,
     rank_scores,
     roc_auc,
+    score_kept,
+    score_largest,
     truth_of,
 )
 from interpbench_jax.sites import parse_edge, parse_node
@@ -380,3 +383,40 @@ def test_values_of_another_universe_are_refused() -> None:
         rank_scores(np.zeros(38), CIRCUIT, "head", "node")
     with pytest.raises(ValueError, match="Expected numbers as scores, got nan at 38 items"):
         rank_scores(np.full(38, np.nan), CIRCUIT, "head")
+
+
+# Labels and scores of other types
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("kind", [bool, np.int64, np.uint8, np.float32])
+def test_labels_may_be_numbers(kind: type) -> None:
+    scores = np.asarray([0.1, 0.4, 0.3, 0.9])
+    truth = np.asarray([0, 1, 0, 1]).astype(kind)
+    assert roc_auc(scores, truth) == average_precision(scores, truth) == 1
+    assert null_interval(scores, truth) == null_interval(scores, truth == 1)
+    assert score_largest(scores, truth).f1 == 1
+    assert score_kept(truth, truth).hamming == 0
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_lists_are_arrays() -> None:
+    assert roc_auc([0.1, 0.9], [False, True]) == 1  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("truth", [[-1, 1, -1, 1], [0, 2, 0, 2], ["in", "out", "in", "in"]])
+def test_other_labels_are_refused(truth: list[object]) -> None:
+    labels = np.asarray(truth)
+    for score in (roc_auc, average_precision, null_interval, score_largest):
+        with pytest.raises(ValueError, match="as True and False or as 1 and 0, got"):
+            score(np.arange(4.0), labels)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, bool])
+def test_scores_may_be_integers(kind: type) -> None:
+    truth = np.asarray([True, False, False, False])
+    scores = np.asarray([1, 0, 0, 0]).astype(kind)
+    assert roc_auc(scores, truth) == average_precision(scores, truth) == 1
+    assert keep_largest(scores, [1])[0].tolist() == truth.tolist()

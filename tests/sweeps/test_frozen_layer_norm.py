@@ -26,8 +26,8 @@ from interpbench_jax import (
 )
 from interpbench_jax.interventions import ABLATIONS, Ablation, layer_norm_scales
 from interpbench_jax.masks import edge_mask
-from interpbench_jax.metrics import Targets
 from interpbench_jax.sweeps import devices
+from interpbench_jax.targets import Targets
 from tests.fixtures import random_weights, tiny_config
 
 SIZES = {"n_heads": 2, "d_model": 6, "d_head": 2, "d_vocab": 6, "d_vocab_out": 3, "n_ctx": 4}

@@ -9,8 +9,9 @@ import pytest
 
 from interpbench_jax import SweepResult, Transformer, build_model, sweep_edges, sweep_many, universe
 from interpbench_jax.axes import Logits
-from interpbench_jax.metrics import METRICS, PerInput, Targets
+from interpbench_jax.metrics import METRICS, PerInput
 from interpbench_jax.sweeps import devices, many
+from interpbench_jax.targets import Targets
 from tests.fixtures import random_weights, tiny_config
 
 SIZES = {"n_heads": 2, "d_model": 4, "d_head": 2, "d_vocab": 6, "d_vocab_out": 3, "n_ctx": 3}

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from interpbench_jax import Case, edge_auc_by_universe, load_case, sweep_edges, sweep_nodes
-from interpbench_jax.metrics import Logits, PerInput, Targets, logit_difference_drop
+from interpbench_jax.metrics import Logits, PerInput, logit_difference_drop
 from interpbench_jax.sweeps import sweep_many
+from interpbench_jax.targets import Targets
 
 
 @pytest.fixture(scope="module")

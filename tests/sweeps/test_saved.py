@@ -11,9 +11,10 @@ import pytest
 
 from interpbench_jax import METRICS, SweepResult, Transformer, build_model, sweep_edges, sweep_nodes
 from interpbench_jax.axes import Logits
-from interpbench_jax.metrics import PerInput, Targets
+from interpbench_jax.metrics import PerInput
 from interpbench_jax.sweeps import answer as answering
 from interpbench_jax.sweeps import devices, run
+from interpbench_jax.targets import Targets
 from tests.fixtures import random_weights, tiny_config
 
 CONFIG = tiny_config(n_heads=2, d_model=4, d_vocab=6, d_vocab_out=3, n_ctx=3, d_head=2)

@@ -21,9 +21,10 @@ from interpbench_jax import (
 from interpbench_jax.axes import Logits
 from interpbench_jax.interventions import ABLATIONS
 from interpbench_jax.masks import edge_mask
-from interpbench_jax.metrics import PerInput, Targets
+from interpbench_jax.metrics import PerInput
 from interpbench_jax.model import Transformer
 from interpbench_jax.sweeps import devices
+from interpbench_jax.targets import Targets
 from interpbench_jax.universes import UNIVERSES, UniverseName
 from tests.fixtures import UPSTREAM, random_weights, requires_upstream
 

@@ -20,7 +20,8 @@ from interpbench_jax import (
 )
 from interpbench_jax.axes import Logits
 from interpbench_jax.masks import edge_mask
-from interpbench_jax.metrics import METRIC_NAMES, MetricName, PerInput, Targets
+from interpbench_jax.metrics import METRIC_NAMES, MetricName, PerInput
+from interpbench_jax.targets import Targets
 from tests.fixtures import random_weights, tiny_config
 
 CONFIG = tiny_config(n_heads=2, d_model=4, d_head=2, d_vocab=6, d_vocab_out=4, n_ctx=3)

@@ -11,9 +11,9 @@ from interpbench_jax import build_model, run_with_cache, run_with_hooks
 from interpbench_jax.cases import CASES, Task
 from interpbench_jax.interventions import masked_forward, replacement_outputs
 from interpbench_jax.masks import edge_mask
-from interpbench_jax.metrics import UNSCORED
 from interpbench_jax.model import Transformer
 from interpbench_jax.sites import Edge, Kind, Node
+from interpbench_jax.targets import UNSCORED
 from interpbench_jax.training import evaluation
 from interpbench_jax.training.evaluation import (
     Accuracies,

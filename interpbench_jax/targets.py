@@ -1,0 +1,90 @@
+"""What outputs are compared with: the right class, or number, at each position.
+
+`[batch, pos]`; or `[batch, pos, 2]`: the right class (the answer), and the class to compare it
+with (the distractor). A target that is `unscored` (-1 for a class, nan for a number) marks a
+position that does not count, padding for instance.
+"""
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from interpbench_jax.axes import Logits
+from interpbench_jax.config import TransformerConfig
+
+Targets = (
+    Int[Array | np.ndarray, "batch pos"]
+    | Float[Array | np.ndarray, "batch pos"]
+    | Int[Array | np.ndarray, "batch pos 2"]
+)
+UNSCORED = -1
+
+
+def unscored(dtype: np.dtype) -> int | float:
+    """The target that marks a position that does not count, among targets of this type."""
+    return np.nan if np.issubdtype(dtype, np.floating) else UNSCORED
+
+
+def is_scored(
+    targets: Int[Array | np.ndarray, "*axes"] | Float[Array | np.ndarray, "*axes"],
+) -> Bool[Array, "*axes"]:
+    """Where positions count, by their targets."""
+    given = jnp.asarray(targets)
+    is_float = jnp.issubdtype(given.dtype, jnp.floating)
+    return ~jnp.isnan(given) if is_float else given != UNSCORED
+
+
+def check_targets(targets: Targets, shape: tuple[int, ...]) -> None:
+    """Refuse targets that do not fit inputs of a shape `(batch, pos)`.
+
+    Raises:
+        ValueError: if they are of another shape than `(batch, pos)` or `(batch, pos, 2)`, or are
+            pairs but not integers.
+    """
+    if targets.shape not in (shape, (*shape, 2)):
+        raise ValueError(
+            f"Expected targets of shape {shape}, one per position, or {(*shape, 2)}, an answer "
+            f"and a distractor, got {targets.shape}."
+        )
+    if targets.ndim == 3 and not jnp.issubdtype(targets.dtype, jnp.integer):
+        raise ValueError(
+            f"Expected pairs of targets as integers, the ids of two classes, got {targets.dtype}."
+        )
+
+
+def check_target_values(targets: Targets, config: TransformerConfig, first_scored: int) -> None:
+    """Refuse targets that no output of a model can be compared with.
+
+    Raises:
+        ValueError: if a class is none of the model's, a number is infinite, or an input has no
+            position that counts.
+    """
+    values = np.asarray(targets)[:, first_scored:]
+    if not values.size:
+        return
+    if config.is_regression:
+        # Among numbers -1 is one of them.
+        values = values.astype(np.float64)
+    counts: np.ndarray = np.asarray(is_scored(values))
+    known = values[counts]
+    if config.is_regression:
+        if not np.isfinite(known).all():
+            raise ValueError("Expected finite numbers as targets, got infinite ones.")
+    elif known.size and (known.min() < 0 or known.max() >= config.d_vocab_out):
+        raise ValueError(
+            f"Expected classes from 0 to {config.d_vocab_out - 1} as targets, got {known.min()} "
+            f"to {known.max()}; {UNSCORED} marks a position that does not count."
+        )
+    has_any = counts.reshape(len(values), -1).any(axis=1)
+    if not has_any.all():
+        raise ValueError(
+            f"Expected a position that counts in every input, got none in {int((~has_any).sum())} "
+            f"of {len(has_any)}: all of their targets are marked as unscored."
+        )
+
+
+def clean_targets(clean_logits: Logits) -> Targets:
+    """Targets that the clean run itself gives: its class, or its number for a regression."""
+    if clean_logits.shape[-1] == 1:
+        return clean_logits[..., 0]
+    return clean_logits.argmax(axis=-1)
