@@ -172,6 +172,15 @@ class HighLevelModel(ABC):
         """
         return self.shares_of_rows(self(tokens, source_tokens, node, edge))
 
+    @property
+    def is_graded(self) -> bool:
+        """Whether a trained model's logits are to follow the scores of several classes.
+
+        Rather than say which class is right. So it is where the program adds up scores, which a
+        head can, and leaves the choice among them, which it cannot make, to who reads the logits.
+        """
+        return False
+
     def shares_of_rows(self, rows: Outputs) -> Outputs:
         """What `class_shares` gives for output rows: by default 1 for the class of each.
 

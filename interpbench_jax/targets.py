@@ -65,7 +65,7 @@ def check_target_values(targets: Targets, config: TransformerConfig, first_score
     if config.is_regression:
         # Among numbers -1 is one of them.
         values = values.astype(np.float64)
-    counts: np.ndarray = np.asarray(is_scored(values))
+    counts = np.asarray(is_scored(values), bool).reshape(values.shape)
     known = values[counts]
     if config.is_regression:
         if not np.isfinite(known).all():
@@ -79,7 +79,7 @@ def check_target_values(targets: Targets, config: TransformerConfig, first_score
     if not has_any.all():
         raise ValueError(
             f"Expected a position that counts in every input, got none in {int((~has_any).sum())} "
-            f"of {len(has_any)}: all of their targets are marked as unscored."
+            f"of {len(values)}: all of their targets are marked as unscored."
         )
 
 

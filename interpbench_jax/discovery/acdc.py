@@ -72,6 +72,9 @@ def acdc(
     Returns:
         Scores of edges. `details["kept"]`: for each threshold, in the order given, whether it
         keeps each edge; `[thresholds, edges]`.
+
+    Raises:
+        ValueError: if the metric is not finite with some edge cut.
     """
     runs = start_runs(model, data, metric)
     groups = edge_groups(data.edges(model.config))
@@ -81,7 +84,14 @@ def acdc(
     for place, edges in places:
         passes.enter(place, len(lanes.masks))
         for edge in edges:
-            lanes.cut(passes.try_cut(lanes.masks, edge), groups == edge)
+            values = passes.try_cut(lanes.masks, edge)
+            if not np.isfinite(values).all():
+                raise ValueError(
+                    f"Expected a finite metric with {data.edges(model.config).edges[edge]} cut, "
+                    f"got {values[~np.isfinite(values)][0]}; look for overflow in the logits or in "
+                    "the metric, or run in float64."
+                )
+            lanes.cut(values, groups == edge)
             passes.settle(lanes)
     kept = lanes.kept(groups)
     values = np.where(kept, np.asarray(settings.thresholds)[:, None], 0.0).max(axis=0)

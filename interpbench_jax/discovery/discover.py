@@ -1,6 +1,8 @@
 """Run a method on a model."""
 
+import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -16,10 +18,13 @@ from interpbench_jax.discovery.method import (
     default_objective,
 )
 from interpbench_jax.discovery.table import METHODS
-from interpbench_jax.metrics import Metric, MetricName, for_targets, resolve_metric
+from interpbench_jax.metrics import METRICS, Metric, MetricName, for_targets, resolve_metric
 from interpbench_jax.model import Transformer
 from interpbench_jax.targets import Targets, check_target_values, check_targets
 from interpbench_jax.universes import universe as universe_of
+
+# They have no slope at the clean run, which is at no distance from itself.
+_DISTANCES = tuple(METRICS[name] for name in ("kl", "l2", "centred_l2", "mae", "mse"))
 
 
 def discover(
@@ -64,8 +69,12 @@ def discover(
             `DiscoveryData`.
 
     Raises:
-        ValueError: if an argument does not fit the model or the others, or a method of your own
-            returns scores of another shape, or nan.
+        ValueError: if an argument does not fit the model or the others, the method needs a slope
+            that the metric does not have, an output is not finite, or a method of your own returns
+            scores of another shape, or nan.
+
+    Warns:
+        RuntimeWarning: if every score is the same.
     """
     chosen = _choose(method, settings)
     if universe not in FINE_UNIVERSES:
@@ -77,6 +86,7 @@ def discover(
         raise ValueError(f"Expected a batch_size of at least 1, got {batch_size}.")
     wanted = default_objective(chosen.objective, model.config) if metric is None else metric
     resolved = resolve_metric(wanted, model.config)
+    _check_slope(chosen, resolved)
     _check_inputs(model, clean, corrupted, targets, first_scored)
     resolved = for_targets(resolved, targets)
     key = jax.random.key(seed)
@@ -109,7 +119,27 @@ def _choose(method: str | Method | Callable[..., Scores], settings: Any) -> Meth
         raise ValueError(
             f"Expected settings of type {type(method.settings).__name__}, got {settings!r}."
         )
-    return Method(method.run, settings, method.objective, method.is_random)
+    return replace(method, settings=settings)
+
+
+def _check_slope(method: Method, metric: Metric) -> None:
+    """Refuse a metric whose slope is 0 wherever a method looks at it: so would all scores be."""
+    if method.objective != "loss":
+        return
+    name = getattr(metric, "__name__", "this metric")
+    if metric is METRICS["accuracy"]:
+        raise ValueError(
+            f"Expected a metric with a slope, which this method follows; got {name}, which changes "
+            "in steps. Use 'cross_entropy' or 'logit_diff', or a method that cuts edges, such as "
+            "'exact' or 'acdc'."
+        )
+    if method.slope_at_clean and metric in _DISTANCES:
+        raise ValueError(
+            "Expected a metric with a slope at the clean run, where alone this method looks at "
+            f"it; got {name}, a distance from that run, which is at its lowest there. Use "
+            "'cross_entropy', 'logit_diff' or 'target_mae', or a method that looks elsewhere too, "
+            "such as 'eap-ig-inputs'."
+        )
 
 
 def _check_inputs(
@@ -145,5 +175,12 @@ def _check(scores: Scores, model: Transformer) -> Scores:
         raise ValueError(
             f"Expected finite scores, got {int((~np.isfinite(values)).sum())} that are not; look "
             "for overflow in the logits, or run in float64."
+        )
+    if len(values) > 1 and (values == values[0]).all():
+        warnings.warn(
+            f"Every {scores.level} has the score {values[0]:g}: nothing is ranked. Either nothing "
+            "that was cut makes a difference, or the metric does not see it.",
+            RuntimeWarning,
+            stacklevel=3,
         )
     return scores

@@ -93,6 +93,7 @@ class Method:
         objective: what it is given by default: `"distance"`, how far outputs are from the clean
             run's; or `"loss"`, how far from the targets, for methods that need a slope at the
             clean run, where a distance has none.
+        slope_at_clean: whether it looks at the metric's slope at the clean run and nowhere else.
         is_random: whether results depend on the key.
         shuffled: for a method that goes through the edges one after another, so that the result
             depends on their order: its settings with an order that is drawn with the key. A
@@ -104,6 +105,7 @@ class Method:
     objective: Literal["distance", "loss"] = "distance"
     is_random: bool = False
     shuffled: Any = None
+    slope_at_clean: bool = False
 
 
 def default_objective(

@@ -182,7 +182,8 @@ def start_runs(model: Transformer, data: DiscoveryData, metric: Metric) -> Runs:
     """The clean runs, and the runs that replacements come from.
 
     Raises:
-        ValueError: if the tokens do not fit the model, or the targets the tokens.
+        ValueError: if the tokens do not fit the model, the targets the tokens, or an output is not
+            finite.
     """
     check_tokens(model.config, data.clean)
     check_targets(data.targets, data.clean.shape)
@@ -198,6 +199,7 @@ def start_runs(model: Transformer, data: DiscoveryData, metric: Metric) -> Runs:
         tokens += [np.asarray(data.corrupted)[index] for index in rows]
     calls = [(weights, some.astype(np.int32)) for some in tokens]
     plain: list[PlainRun] = run_calls(plain_run, (form,), calls, workers)
+    _check_outputs(plain)
     dtype = plain[0].outputs.dtype
     replacements = [run.outputs for run in plain[len(rows) :]]
     if data.constants is not None:
@@ -220,6 +222,16 @@ def start_runs(model: Transformer, data: DiscoveryData, metric: Metric) -> Runs:
         config.n_heads,
         workers,
     )
+
+
+def _check_outputs(runs: Sequence[PlainRun]) -> None:
+    """Refuse a model that gives what is no number: every comparison with that would be false."""
+    n_wrong = sum(int((~jnp.isfinite(run.logits)).any(axis=(0, 1)).sum()) for run in runs)
+    if n_wrong:
+        raise ValueError(
+            f"Expected finite outputs of the clean and the corrupted runs, got nan or infinity "
+            f"for {n_wrong} of the inputs; look for them in the weights, or run in float64."
+        )
 
 
 def _unused(arguments: tuple[Any, ...]) -> tuple[Any, Any]:

@@ -1,5 +1,6 @@
 """From a request and its edits to a result."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Generic
 
 import numpy as np
+from jaxtyping import Float
 
 from interpbench_jax import universes
 from interpbench_jax.config import TransformerConfig
@@ -131,6 +133,8 @@ def name_effects(
         is_changed = np.asarray([ablation != "resample" for ablation in checked.ablations])
         rows = effects.reshape(len(is_changed), -1)
         effects = np.where(is_changed[:, None], rows, 0.0)
+    by_edit = effects.reshape(len(checked.ablations), len(wanted.names), -1)
+    _warn_of_what_is_not_finite(by_edit, wanted)
     n_positions = () if checked.positions is None else (len(checked.positions),)
     shape = (len(checked.ablations),) * checked.several + (len(wanted.names), *n_positions)
     return SweepResult(
@@ -144,6 +148,20 @@ def name_effects(
         n_inputs=len(checked.inputs.clean),
         plan=plan,
     )
+
+
+def _warn_of_what_is_not_finite(
+    effects: Float[np.ndarray, "ablations edits positions"], wanted: Wanted[Name]
+) -> None:
+    is_wrong = ~np.isfinite(effects).all(axis=(0, 2))
+    if is_wrong.any():
+        warnings.warn(
+            f"{int(is_wrong.sum())} of {len(wanted.names)} effects are not finite, such as that of "
+            f"{wanted.names[int(is_wrong.argmax())]}: look for overflow in the logits or in the "
+            "metric, or run in float64.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
 
 def _are_their_own_sources(inputs: Inputs) -> bool:

@@ -216,15 +216,14 @@ class Epoch:
             patched = answers(tokens, source, edge=edges)
         if not self._wants_logits:
             return plain, labels, interchanged, patched, is_real
-        n_classes = self.config.d_vocab_out
-        missing = ((0, 0), (0, 0), (0, n_classes - model.n_classes))
-        return (
-            jax.nn.one_hot(plain, n_classes, dtype=jnp.float32),
-            jax.nn.one_hot(labels, n_classes, dtype=jnp.float32),
-            jnp.pad(interchanged, missing),
-            jnp.pad(patched, missing),
-            is_real,
-        )
+        as_rows = partial(jax.nn.one_hot, num_classes=model.n_classes, dtype=jnp.float32)
+        targets, wanted = as_rows(plain), as_rows(labels)
+        if model.is_graded:
+            targets = model.class_shares(tokens)
+            wanted = wanted.at[:, task.first_scored :].set(targets[:, task.first_scored :])
+        missing = ((0, 0), (0, 0), (0, self.config.d_vocab_out - model.n_classes))
+        rows = (targets, wanted, interchanged, patched)
+        return (*(jnp.pad(each, missing) for each in rows), is_real)
 
     @property
     def _wants_logits(self) -> bool:

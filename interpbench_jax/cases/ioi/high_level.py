@@ -92,6 +92,14 @@ class IoiModel(HighLevelModel):
     def n_classes(self) -> int:
         return self.vocabulary.size
 
+    @property
+    def is_graded(self) -> bool:
+        return True
+
+    def shares_of_rows(self, rows: Outputs) -> Outputs:
+        """The scores, in units of what one mention of a name adds."""
+        return rows / _FOR_A_NAME
+
     def check_ids(self, tokens: np.ndarray) -> None:
         check_token_ids(tokens, self.vocabulary.size, self.vocabulary.bos)
 
