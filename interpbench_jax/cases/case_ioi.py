@@ -33,7 +33,7 @@ _SECOND = replace(
 _THIRD = replace(
     _SECOND,
     learning_rate=2e-3,
-    epochs=18,
+    epochs=16,
     n_validation=128,
     edge_weight=2.0,
     margin=10.0,

@@ -97,8 +97,13 @@ class IoiModel(HighLevelModel):
         return True
 
     def shares_of_rows(self, rows: Outputs) -> Outputs:
-        """The scores, in units of what one mention of a name adds."""
-        return rows / _FOR_A_NAME
+        """The names' scores, in units of what one mention adds.
+
+        Repeated words that are no names have scores too, far below 0; no answer depends on them.
+        """
+        is_name = np.zeros(rows.shape[-1], bool)
+        is_name[list(self.vocabulary.ids)] = self.vocabulary.is_name
+        return jnp.where(is_name, rows, 0) / _FOR_A_NAME
 
     def check_ids(self, tokens: np.ndarray) -> None:
         check_token_ids(tokens, self.vocabulary.size, self.vocabulary.bos)
