@@ -27,7 +27,7 @@ from interpbench_jax.sweeps.forward import Form, stack_weights
 from interpbench_jax.sweeps.parts import check_pyarrow
 from interpbench_jax.sweeps.plan import Place, SweepPlan, plan_job
 from interpbench_jax.sweeps.request import Checked, Request, check_request
-from interpbench_jax.sweeps.result import Name, SweepResult
+from interpbench_jax.sweeps.result import Name, SweepResult, text_of
 from interpbench_jax.sweeps.run import Inputs, Job, run_job
 from interpbench_jax.sweeps.saved import describe_job, table_of
 from interpbench_jax.sweeps.store import SweepStore, check_folder
@@ -155,10 +155,11 @@ def _warn_of_what_is_not_finite(
 ) -> None:
     is_wrong = ~np.isfinite(effects).all(axis=(0, 2))
     if is_wrong.any():
+        first = wanted.names[int(is_wrong.argmax())]
         warnings.warn(
             f"{int(is_wrong.sum())} of {len(wanted.names)} effects are not finite, such as that of "
-            f"{wanted.names[int(is_wrong.argmax())]}: look for overflow in the logits or in the "
-            "metric, or run in float64.",
+            f"{f'mask {first}' if isinstance(first, int) else text_of(first)}: look for overflow "
+            "in the logits or in the metric, or run in float64.",
             RuntimeWarning,
             stacklevel=2,
         )

@@ -93,7 +93,7 @@ class SweepResult(Generic[Name]):
         found: dict[str, np.ndarray] = {}
         if ablations:
             found["ablation"] = np.repeat(np.asarray(ablations), len(self.names) * n_positions)
-        found["name"] = spread(_text(name) for name in self.names)
+        found["name"] = spread(text_of(name) for name in self.names)
         edges = [name for name in self.names if isinstance(name, Edge)]
         if edges:
             found["src"] = spread(str(edge.src) for edge in edges)
@@ -104,7 +104,8 @@ class SweepResult(Generic[Name]):
         return found
 
 
-def _text(name: Edge | Node | Neuron | tuple[Edge, ...] | int) -> str | int:
+def text_of(name: Edge | Node | Neuron | tuple[Edge, ...] | int) -> str | int:
+    """The name of an edit as it is shown; of a set of edges those of all."""
     if isinstance(name, tuple):
         return ", ".join(map(str, name))
     return name if isinstance(name, int) else str(name)

@@ -279,6 +279,7 @@ def test_values_that_do_not_fit_are_refused(model: Transformer, inputs: Pair) ->
         faithfulness_curve(model, *inputs, edge_values("head", 0), universe="head", level="node")
 
 
+@pytest.mark.filterwarnings("ignore:.*effects are not finite:RuntimeWarning")
 def test_effects_that_are_no_numbers_are_refused(model: Transformer, inputs: Pair) -> None:
     def broken(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
         return jnp.full(logits.shape[0], jnp.nan)

@@ -394,3 +394,22 @@ def test_wrong_inputs() -> None:
         FULL.high_level.targets(INPUTS)
     with pytest.raises(ValueError, match=r"begin with BOS \(id 112\)"):
         MODEL.targets(INPUTS, SOURCES[:, ::-1].copy(), "duplicate")
+
+
+# What a trained model's logits follow
+
+
+@pytest.mark.parametrize("task", [TASK, FULL], ids=["prompts", "gpt2"])
+def test_logits_follow_the_names_scores(task: IoiTask) -> None:
+    pairs = task.sample(20, seed=5)
+    assert task.high_level.is_graded and pairs.distractor is not None
+    shares = np.asarray(task.high_level.class_shares(pairs.input_ids))[:, -1]
+    rows = np.arange(len(shares))
+    # Said once, and said twice but inhibited; repeated words that are no names do not count.
+    np.testing.assert_array_equal(shares[rows, pairs.target[:, -1]], 1.0)
+    np.testing.assert_array_equal(shares[rows, pairs.distractor], 0.5)
+    assert (np.count_nonzero(shares, axis=1) == 2).all()
+    # Under interchange another name's repetition counts against it.
+    sources = task.sample(20, seed=6).input_ids
+    swapped = task.high_level.class_shares(pairs.input_ids, sources, "s_inhibition")
+    assert np.isin(np.asarray(swapped)[:, -1], (-1.5, -0.5, 0.0, 0.5, 1.0, 2.0)).all()
