@@ -41,15 +41,16 @@ _THIRD = replace(
     labels="own",
     before=_SECOND,
 )
+_FOURTH = replace(_THIRD, learning_rate=1e-3, epochs=32, before=_THIRD)
 # A step moves what an MLP writes by as much as it has units: the rate is that much lower.
 RECIPE = replace(
-    _THIRD,
+    _FOURTH,
     learning_rate=3e-5,
     epochs=1,
     n_samples=15_000,
     n_validation=512,
     d_mlp=None,
-    before=_THIRD,
+    before=_FOURTH,
     note=(
         "MLPs of 3,072 units are what training costs: nearly all is learned with 256 of them. At "
         "first the S-inhibition head finds the earlier name by itself; then it learns to be told "
