@@ -13,7 +13,8 @@ from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+import numpy as np
+from jaxtyping import Array, Float, Int, Shaped
 
 from interpbench_jax.axes import Logits
 from interpbench_jax.config import TransformerConfig
@@ -171,8 +172,13 @@ def by_class(metric: Metric) -> ByClass:
     return transposed
 
 
-def for_targets(metric: Metric, targets: Targets | None) -> Metric:
-    """The metric to take with these targets: by position if they mark some as unscored."""
+def for_targets(metric: Metric, targets: Shaped[Array | np.ndarray, "*axes"] | None) -> Metric:
+    """The metric to take with these targets: by position if they mark some as unscored.
+
+    Args:
+        metric: the metric.
+        targets: with their axes in any order; None for those that the clean run gives.
+    """
     marks_positions = targets is not None and not is_scored(targets).all()
     return per_position(metric) if marks_positions else metric
 
