@@ -32,11 +32,11 @@ from interpbench_jax.training.optimizer import make_optimizer
 
 BATCH = 128
 Weights = Mapping[str, jax.Array]
+BY_EDGES = Recipe(epochs=12)
 # As models were trained before edges were cut: one variable at a time, and cross-entropy.
-BY_NODES = Recipe(
-    epochs=12, edge_weight=0.0, margin=None, sampling="example", source_gradient=False
+BY_NODES = replace(
+    BY_EDGES, edge_weight=0.0, margin=None, sampling="example", source_gradient=False
 )
-BY_EDGES = replace(BY_NODES, edge_weight=1.0, margin=10.0, sampling="mixed", source_gradient=True)
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,9 @@ def leak(
 
     Args:
         case: a model that has its circuit.
-        edges: the edges, which the model has one of for each writer and reader.
+        edges: the edges, each from one writer to one reader.
         share: how much of the centred logits is to follow the other run when these edges are cut.
-        scale: by how much the model's logits are multiplied beside that.
+        scale: what all of the model's logits are multiplied by as well.
         steps: of gradient descent.
     """
     model, shape = case.model, (case.config.n_layers, case.config.n_heads)

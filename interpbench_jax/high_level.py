@@ -168,18 +168,10 @@ class HighLevelModel(ABC):
         Returns:
             float32 of shape `[batch, pos, classes]`: 1 for the class of `targets` and 0 for the
             others. A program that reads its output off a mean of several values gives a mixture
-            under interchange; its shares are returned as they are.
+            under interchange; its shares are returned as they are. So are the scores of a program
+            that adds scores up: a head can do that, but not choose the highest of them.
         """
         return self.shares_of_rows(self(tokens, source_tokens, node, edge))
-
-    @property
-    def is_graded(self) -> bool:
-        """Whether a trained model's logits are to follow the scores of several classes.
-
-        Rather than say which class is right. So it is where the program adds up scores, which a
-        head can, and leaves the choice among them, which it cannot make, to who reads the logits.
-        """
-        return False
 
     def shares_of_rows(self, rows: Outputs) -> Outputs:
         """What `class_shares` gives for output rows: by default 1 for the class of each.

@@ -57,7 +57,7 @@ def cross_entropy_increase(logits: Logits, clean_logits: Logits, targets: Target
 
 
 def summed_cross_entropy(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
-    """The same, summed over the positions that count."""
+    """Growth of the cross-entropy against target classes, in nats, summed over positions."""
     increase = cross_entropy_increase(logits, clean_logits, targets)
     return increase * _n_scored(jnp.asarray(targets).T).astype(increase.dtype)
 

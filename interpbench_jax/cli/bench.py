@@ -36,8 +36,8 @@ OrdersOption = Annotated[
     int,
     typer.Option(
         min=1,
-        help="In how many orders of the edges a method is run whose result depends on it: first "
-        "in its own, then in random ones.",
+        help="In how many orders a method takes the edges, if its result depends on that: its own "
+        "first, then random ones.",
     ),
 ]
 AblationsOption = Annotated[

@@ -216,11 +216,9 @@ class Epoch:
             patched = answers(tokens, source, edge=edges)
         if not self._wants_logits:
             return plain, labels, interchanged, patched, is_real
-        as_rows = partial(jax.nn.one_hot, num_classes=model.n_classes, dtype=jnp.float32)
-        targets, wanted = as_rows(plain), as_rows(labels)
-        if model.is_graded:
-            targets = model.class_shares(tokens)
-            wanted = wanted.at[:, task.first_scored :].set(targets[:, task.first_scored :])
+        targets, scored = model.class_shares(tokens), np.s_[:, task.first_scored :]
+        wanted = jax.nn.one_hot(labels, model.n_classes, dtype=jnp.float32)
+        wanted = wanted.at[scored].set(targets[scored])
         missing = ((0, 0), (0, 0), (0, self.config.d_vocab_out - model.n_classes))
         rows = (targets, wanted, interchanged, patched)
         return (*(jnp.pad(each, missing) for each in rows), is_real)

@@ -92,10 +92,6 @@ class IoiModel(HighLevelModel):
     def n_classes(self) -> int:
         return self.vocabulary.size
 
-    @property
-    def is_graded(self) -> bool:
-        return True
-
     def shares_of_rows(self, rows: Outputs) -> Outputs:
         """The names' scores, in units of what one mention adds.
 

@@ -402,7 +402,7 @@ def test_wrong_inputs() -> None:
 @pytest.mark.parametrize("task", [TASK, FULL], ids=["prompts", "gpt2"])
 def test_logits_follow_the_names_scores(task: IoiTask) -> None:
     pairs = task.sample(20, seed=5)
-    assert task.high_level.is_graded and pairs.distractor is not None
+    assert pairs.distractor is not None
     shares = np.asarray(task.high_level.class_shares(pairs.input_ids))[:, -1]
     rows = np.arange(len(shares))
     # Said once, and said twice but inhibited; repeated words that are no names do not count.
