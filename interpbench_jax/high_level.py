@@ -173,6 +173,11 @@ class HighLevelModel(ABC):
         """
         return self.shares_of_rows(self(tokens, source_tokens, node, edge))
 
+    @property
+    def adds_scores(self) -> bool:
+        """Whether `class_shares` are sums of scores, of which the largest is the answer."""
+        return False
+
     def shares_of_rows(self, rows: Outputs) -> Outputs:
         """What `class_shares` gives for output rows: by default 1 for the class of each.
 

@@ -16,10 +16,9 @@ def test_no_two_cases_share_weights() -> None:
     assert len({digest_weights(case.weights) for case in cases}) == len(cases) == len(CASES)
     for case in cases:
         for other in cases:
-            if case.case_id in RASP_CASES and case.case_id < other.case_id:
-                if case.config == other.config:
-                    name = "blocks.0.mlp.W_in"
-                    assert not np.allclose(case.weights[name], other.weights[name], atol=1e-2)
+            if case.case_id < other.case_id and case.config == other.config:
+                name = "blocks.0.mlp.W_in"
+                assert not np.allclose(case.weights[name], other.weights[name], atol=1e-2)
 
 
 @pytest.mark.parametrize("case_id", RASP_CASES)
@@ -32,3 +31,26 @@ def test_the_certificates_of_the_rasp_cases_pass(case_id: str) -> None:
         truths = {(edge.src, edge.dst): edge.truth for edge in certificate.edges.edges[name]}
         expected = CASES[case_id].complete_circuit.edge_truths(name)
         assert truths == {(str(e.src), str(e.dst)): truth for e, truth in expected.items()}
+
+
+@pytest.mark.parametrize("case_id", ["ioi", "ioi_next_token"])
+def test_what_the_certificates_of_the_language_models_say(case_id: str) -> None:
+    """They fail for what the README says, and for nothing else."""
+    certificate = read_certificate(packaged_folder() / model_path(case_id))
+    assert certificate.weights_sha256 == digest_weights(load_case(case_id).weights)
+    assert certificate.accuracy == certificate.sequence_accuracy == 1
+    assert {area for areas in certificate.edges.auc.values() for area in areas.values()} == {1.0}
+    assert certificate.iia["s_inhibition"] > 0.97
+    assert all(share == 1 for name, share in certificate.iia.items() if name != "s_inhibition")
+    assert min(certificate.edge_accuracy.values()) > 0.96
+    assert min(certificate.strict_accuracy.values()) == 1
+    alone = certificate.circuit_alone
+    assert min(alone.edges_mean, alone.edges_resample, alone.nodes_mean, alone.nodes_resample) == 1
+    edges = certificate.edges.edges["qkv"]
+    for measure, n_above in (("effect", 0), ("centred", 3)):
+        inside, outside = (
+            np.asarray([getattr(edge, measure) for edge in edges if edge.truth == truth])
+            for truth in ("in", "out")
+        )
+        assert (outside > 0.01 * np.median(inside)).sum() == n_above
+        assert outside.max() < 0.03 * np.median(inside) < inside.min()

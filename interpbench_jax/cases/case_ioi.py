@@ -33,23 +33,22 @@ _SECOND = replace(
 _THIRD = replace(
     _SECOND,
     learning_rate=2e-3,
-    epochs=16,
-    n_validation=128,
+    epochs=80,
+    batch_size=64,
+    n_samples=30_000,
     edge_weight=2.0,
     margin=10.0,
     variable_odds=(1.0, 3.0, 2.0, 1.0),
     labels="own",
     before=_SECOND,
 )
-_FOURTH = replace(_THIRD, learning_rate=1e-3, epochs=32, before=_THIRD)
 # A step moves what an MLP writes by as much as it has units: the rate is that much lower.
+_FOURTH = replace(_THIRD, learning_rate=3e-5, epochs=1, n_samples=4_000, d_mlp=None, before=_THIRD)
 RECIPE = replace(
     _FOURTH,
-    learning_rate=3e-5,
-    epochs=1,
-    n_samples=15_000,
-    n_validation=512,
-    d_mlp=None,
+    learning_rate=1e-5,
+    epochs=3,
+    n_samples=8_000,
     before=_FOURTH,
     note=(
         "MLPs of 3,072 units are what training costs: nearly all is learned with 256 of them. At "

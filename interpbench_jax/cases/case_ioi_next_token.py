@@ -11,6 +11,6 @@ TASK = IoiTask(
     recipe=case_ioi.RECIPE,
     note=(
         "As for ioi; and upstream released this case in 2024 with the weights of ioi, whereas "
-        "ours differ: trained alike but for the last of the recipe's stages."
+        "ours are trained by themselves, from first weights of their own."
     ),
 )

@@ -72,10 +72,9 @@ class Recipe:
         labels: what plain outputs are trained on: `"own"`: what the task scores; `"dense"`: as
             many positions as the task can label (`Task.densely_labelled`), from which a model
             learns sooner what the tokens are.
-        before: a recipe that is followed first, to the weights that this one starts from. Wide
-            MLPs are what training costs, and most is learned with narrow ones; the units that
-            are added write nothing at first (Chen et al. 2016, arXiv:1511.05641, grow networks
-            so).
+        before: a recipe that is followed first; this one starts from its last weights. Wide MLPs
+            are what training costs, and most is learned with narrow ones; the units that are added
+            write nothing at first (Chen et al. 2016, arXiv:1511.05641, grow networks so).
         target: training stops once accuracy, the lowest IIA and the lowest strict accuracy have
             all reached this share
         target_loss: and the sum of an epoch's mean losses this value; None where it does not

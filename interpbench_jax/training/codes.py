@@ -6,25 +6,42 @@ of four, in which the tokens need room too. Asking for that all the same would m
 the circuit help, and let the embedding show.
 """
 
+from functools import lru_cache
+
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from interpbench_jax.cases import Task
 from interpbench_jax.sites import Kind
 
 _STEPS = 4000
 _STARTS = 8
+# Of `tell_apart`.
+_N_INPUTS = 2048
+_DESCENT_STEPS = 6000
+_BATCH = 1024
+_RATE = 0.03
+
+Points = Float[np.ndarray, "classes dimensions"]
 
 
+@lru_cache(maxsize=4)
 def class_code(task: Task) -> Float[np.ndarray, "classes classes"]:
     """For each class the logits of a model that gives it, centred.
 
-    The class's own logit is 1 above every other where the model can write that; elsewhere at least
-    1 above.
+    What a model is to give for a row of shares (`HighLevelModel.class_shares`) is their product
+    with this, times the recipe's margin. Where shares name one class, its own logit is 1 above
+    every other if the model can write that, and else at least 1 above. Where they are sums of
+    scores, a class's own logit is 1 on average.
     """
     n_classes, rank = task.config.d_vocab_out, output_rank(task)
     if rank >= n_classes - 1:
         code = np.eye(n_classes)
+    elif task.high_level.adds_scores:
+        points = tell_apart(_score_rows(task), rank)
+        code = points @ points.T
+        own = np.diag(code)
+        code = code / own[own > 0].mean()
     else:
         points = spread_points(n_classes, rank)
         code = points @ points.T
@@ -68,6 +85,66 @@ def spread_points(n: int, dimensions: int) -> Float[np.ndarray, "n dimensions"]:
             best, best_closest = points, cosines.max()
     assert best is not None
     return best
+
+
+def tell_apart(rows: Float[np.ndarray, "rows classes"], dimensions: int) -> Points:
+    """Points whose sums, in the proportions of each row, lie nearest the row's largest class.
+
+    Far-apart points are the best for one class at a time; for sums of several, with weights of
+    both signs, there are better ones. They are found by a descent on the cross-entropy, always
+    the same. A class that no row has gets the point 0; the others are taken for interchangeable,
+    and change names at every step, so that a few thousand rows suffice.
+
+    Args:
+        rows: scores of the classes, whose largest is the answer; of two largest, none is.
+        dimensions: of the points.
+    """
+    ordered = np.sort(rows, axis=1)
+    rows = rows[ordered[:, -1] > ordered[:, -2]]
+    answers, used = rows.argmax(axis=1), (rows != 0).any(axis=0)
+    rng = np.random.default_rng(0)
+    points = 0.3 * rng.normal(size=(rows.shape[1], dimensions)) * used[:, None]
+    mean, square = np.zeros_like(points), np.zeros_like(points)
+    for step in range(_DESCENT_STEPS):
+        batch, renamed = rng.integers(len(rows), size=_BATCH), np.arange(rows.shape[1])
+        renamed[used] = rng.permutation(renamed[used])
+        shuffled = np.zeros_like(rows, shape=(_BATCH, rows.shape[1]))
+        shuffled[:, renamed] = rows[batch]
+        gradient = _slope(points, shuffled, renamed[answers[batch]]) * used[:, None]
+        # Adam; the rate falls to 0.
+        mean = 0.9 * mean + 0.1 * gradient
+        square = 0.999 * square + 0.001 * gradient**2
+        rate = _RATE * (1 - step / _DESCENT_STEPS)
+        scale = np.sqrt(square / (1 - 0.999 ** (step + 1))) + 1e-8
+        points = points - rate * mean / (1 - 0.9 ** (step + 1)) / scale
+    return points
+
+
+def _slope(
+    points: Points, rows: Float[np.ndarray, "batch classes"], answers: Int[np.ndarray, " batch"]
+) -> Points:
+    """The gradient, by the points, of the cross-entropy of the answers."""
+    sums = rows @ points
+    logits = sums @ points.T
+    logits -= logits.max(axis=1, keepdims=True)
+    errors = np.exp(logits)
+    errors /= errors.sum(axis=1, keepdims=True)
+    errors[np.arange(len(rows)), answers] -= 1
+    return (rows.T @ (errors @ points) + errors.T @ sums) / len(rows)
+
+
+def _score_rows(task: Task) -> Float[np.ndarray, "rows classes"]:
+    """The different rows of scores that a program gives: plainly, and with one thing interchanged.
+
+    Of inputs to train on, at the positions that are scored.
+    """
+    pairs = task.sample(_N_INPUTS, 0, split="train", counterfactual="random")
+    base, source = pairs.input_ids, pairs.corrupted_input_ids
+    scored, model = task.scored_positions(base), task.high_level
+    found = [model.class_shares(base)]
+    found += [model.class_shares(base, source, node) for node in model.nodes]
+    found += [model.class_shares(base, source, edge=edge) for edge in model.edges]
+    return np.unique(np.concatenate([np.asarray(rows)[scored] for rows in found]), axis=0)
 
 
 def _normalised(points: Float[np.ndarray, "n dimensions"]) -> Float[np.ndarray, "n dimensions"]:

@@ -138,9 +138,29 @@ def _run_stages(
     state, log = stack.start(), list[EpochRecord]()
     if stack.before is not None:
         first, log = _run_stages(stack.before, directory, progress)
-        state = stack.start(first.best)
+        state = stack.start(_handed_on(first))
     folder = None if directory is None else stack.folder_in(directory)
     return _run_epochs(stack, state, folder, progress, log)
+
+
+def _handed_on(standing: Standing) -> PyTree:
+    """The weights that a later stage starts from: the last, or where these left the numbers, the
+    best.
+
+    What the later stage is for, the earlier one is not trained on: its best epoch by all accuracies
+    together is one by chance.
+    """
+    last = standing.state.average
+    finite = [
+        np.isfinite(np.asarray(leaf)).reshape(len(leaf), -1).all(axis=1)
+        for leaf in jax.tree.leaves(last)
+    ]
+    is_finite = np.all(finite, axis=0)
+    return jax.tree.map(
+        lambda old, new: jnp.where(is_finite.reshape(-1, *[1] * (new.ndim - 1)), new, old),
+        standing.best,
+        last,
+    )
 
 
 def _run_epochs(

@@ -1,10 +1,14 @@
 """The logits that classes are given: one-hot where the model can write that, else spread out."""
 
+import dataclasses
+import itertools
+
 import numpy as np
 import pytest
 
-from interpbench_jax.cases import CASES
-from interpbench_jax.training.codes import class_code, output_rank, spread_points
+from interpbench_jax.cases import CASES, IoiTask
+from interpbench_jax.training import codes
+from interpbench_jax.training.codes import class_code, output_rank, spread_points, tell_apart
 
 
 @pytest.mark.parametrize(
@@ -39,3 +43,46 @@ def test_codes(case_id: str) -> None:
         assert np.linalg.matrix_rank(code - code.mean(axis=0), tol=1e-4) == rank
     else:
         np.testing.assert_allclose(code, np.eye(n_classes) - 1 / n_classes, atol=1e-6)
+
+
+def test_the_code_of_summed_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codes, "_N_INPUTS", 64)
+    monkeypatch.setattr(codes, "_DESCENT_STEPS", 50)
+    task = dataclasses.replace(CASES["ioi"], description="Another.")  # so that none is remembered
+    assert isinstance(task, IoiTask)
+    code = class_code(task)
+    is_name = np.asarray(task.vocabulary.is_name)
+    np.testing.assert_allclose(code.mean(axis=1), 0, atol=1e-6)
+    assert np.linalg.matrix_rank(code - code.mean(axis=0), tol=1e-4) <= output_rank(task) == 16
+    # No score names another token: its points are 0, which is where logits are counted from.
+    assert not code[~is_name].any()
+    own = np.diag(code) - code[:, ~is_name].mean(axis=1)
+    seen = is_name & code.any(axis=1)
+    assert seen.sum() > 50 and own[seen].mean() == pytest.approx(1, abs=1e-5)
+
+
+def test_sums_of_both_signs_are_told_apart_better_than_by_far_apart_points() -> None:
+    """As in `ioi`: a name was said twice, another once, and a third one is inhibited."""
+    n, dimensions = 24, 6
+    names = np.asarray([*itertools.permutations(range(n), 3)])
+    rows = np.zeros((len(names), n))
+    for column, score in enumerate((2.0, 1.0, -1.5)):
+        rows[np.arange(len(rows)), names[:, column]] = score
+
+    def share_right(points: np.ndarray) -> float:
+        return float(((rows @ points @ points.T).argmax(axis=1) == names[:, 0]).mean())
+
+    # What few rows teach holds for all.
+    few = rows[np.random.default_rng(0).permutation(len(rows))[:200]]
+    assert (
+        share_right(tell_apart(few, dimensions)) > share_right(spread_points(n, dimensions)) + 0.05
+    )
+
+
+def test_rows_that_have_no_answer_are_left_out() -> None:
+    rows = np.asarray([[1.0, 1.0, 0.0, 0.0], [2.0, -1.0, 0.0, 0.0], [-1.0, 0.0, 2.0, 0.0]])
+    points = tell_apart(rows, 2)
+    np.testing.assert_array_equal(points, tell_apart(rows[1:], 2))
+    assert not points[3].any()
+    chosen = (rows @ points @ points.T).argmax(axis=1)
+    np.testing.assert_array_equal(chosen[1:], [0, 2])

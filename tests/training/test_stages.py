@@ -14,6 +14,7 @@ from interpbench_jax.training import train
 from interpbench_jax.training.arrays import initial_weights, widen_mlps
 from interpbench_jax.training.result import EpochRecord
 from interpbench_jax.training.stack import Stack
+from interpbench_jax.training.trainer import _handed_on, _start
 from tests.training.tiny_tasks import MOODS, PROMPTS, SENTENCES, SHORT
 
 FIRST = dataclasses.replace(SHORT, epochs=1, learning_rate=1e-3, d_mlp=3, labels="dense")
@@ -108,6 +109,19 @@ def test_a_changed_end_goes_on_from_the_stages_before_it(tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir()] == [
         Stack((MOODS,), (0,), GROWN).folder_in(tmp_path).name
     ]
+
+
+def test_a_stage_hands_on_its_last_weights() -> None:
+    stack = Stack((MOODS,), (0, 1), FIRST)
+    standing = _start(stack, stack.start())
+    last = jax.tree.map(lambda array: array + 1, standing.best)
+    # The second model has left the numbers.
+    name = "blocks.0.mlp.W_in"
+    last[name] = last[name].at[1, 0, 0].set(jnp.nan)
+    standing = standing._replace(state=standing.state._replace(average=last))
+    for key, array in _handed_on(standing).items():
+        np.testing.assert_array_equal(array[0], standing.best[key][0] + 1)
+        np.testing.assert_array_equal(array[1], standing.best[key][1])
 
 
 def test_an_earlier_stage_is_another_stack() -> None:

@@ -92,6 +92,10 @@ class IoiModel(HighLevelModel):
     def n_classes(self) -> int:
         return self.vocabulary.size
 
+    @property
+    def adds_scores(self) -> bool:
+        return True
+
     def shares_of_rows(self, rows: Outputs) -> Outputs:
         """The names' scores, in units of what one mention adds.
 
