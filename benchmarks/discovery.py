@@ -184,11 +184,9 @@ def _work(method: str, inputs: int, rounds: int) -> list[float]:
         started = time.perf_counter()
         discover(
             case.model,
-            pairs.input_ids,
-            pairs.corrupted_input_ids,
+            pairs,
             chosen,
             metric=summed_cross_entropy if method in ("eap", "mask-gradient") else None,
-            targets=pairs.metric_targets,
             universe=UNIVERSE,
         )
         seconds.append(time.perf_counter() - started)

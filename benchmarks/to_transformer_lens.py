@@ -74,7 +74,7 @@ def compare(case: "Case", layout: "Layout", n: int, seed: int, python: Path) -> 
     from interpbench_jax.inputs import uniform_pairs
 
     dtype = next(iter(case.weights.values())).dtype
-    tokens = uniform_pairs(case, n, seed).clean
+    tokens = uniform_pairs(case, n, seed).pairs.input_ids
     with tempfile.TemporaryDirectory() as temporary:
         folder = write_upstream(case, Path(temporary) / "case", layout=layout)
         tokens_file, output_file = Path(temporary) / "tokens.npz", Path(temporary) / "theirs.npz"

@@ -51,7 +51,7 @@ def main() -> None:
 
     case = trained.case
     pairs = TASK.sample(1_000, seed=0, split="test")
-    result = ib.sweep_edges(case.model, pairs.input_ids, pairs.corrupted_input_ids)
+    result = ib.sweep_edges(case.model, pairs)
     print(f"\nROC-AUC of the effects of {len(result.effects)} edges against the circuit:")
     for universe, area in ib.edge_auc_by_universe(result.effects, TASK.complete_circuit).items():
         print(f"  {universe:<14} {area:.3f}")

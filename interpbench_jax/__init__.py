@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from interpbench_jax.model import Transformer as Transformer
     from interpbench_jax.model import build_model as build_model
     from interpbench_jax.model import hook_names as hook_names
+    from interpbench_jax.objective import Objective as Objective
+    from interpbench_jax.pairs import Pairs as Pairs
     from interpbench_jax.scores import PAPER_THRESHOLDS as PAPER_THRESHOLDS
     from interpbench_jax.scores import RankScore as RankScore
     from interpbench_jax.scores import average_precision as average_precision
@@ -98,6 +100,8 @@ _HOMES = {
     "loading": ("load_case", "packaged_cases"),
     "metrics": ("METRICS",),
     "model": ("Transformer", "build_model", "hook_names"),
+    "objective": ("Objective",),
+    "pairs": ("Pairs",),
     "scores": (
         "PAPER_THRESHOLDS",
         "RankScore",

@@ -21,7 +21,7 @@ from interpbench_jax.weights import (
 )
 
 if TYPE_CHECKING:
-    from interpbench_jax.cases import Pairs, Seed, Split, Task, TruthName
+    from interpbench_jax.cases import Seed, Split, Task, TaskPairs, TruthName
     from interpbench_jax.high_level import HighLevelModel
     from interpbench_jax.model import Transformer
     from interpbench_jax.rasp import Value
@@ -148,8 +148,8 @@ class Case:
         unique: bool = False,
         variable_length: bool | None = None,
         counterfactual: str | None = None,
-    ) -> "Pairs":
-        """`task.sample`: pairs of inputs with the targets of both."""
+    ) -> "TaskPairs":
+        """`task.sample`: pairs of inputs, the targets of both, and what runs are judged by."""
         return self.task.sample(
             n,
             seed,

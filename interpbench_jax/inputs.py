@@ -1,43 +1,30 @@
 """Pairs of inputs to patch between: of a case's own task, or where none is at hand."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Int
 
 from interpbench_jax.case import Case
-
-if TYPE_CHECKING:
-    from interpbench_jax.metrics import MetricName
+from interpbench_jax.pairs import Pairs
 
 _BOS, _PAD = "BOS", "PAD"
 
 
-@dataclass(frozen=True)
-class InputPairs:
-    """Clean and corrupted inputs, paired by row.
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """Pairs of inputs, and where they are from.
 
     Attributes:
-        clean: token ids.
-        corrupted: token ids; of the task's counterfactual, or drawn independently of `clean`.
+        pairs: the pairs; of a case's task with its objective, else with the default one.
         description: how they were drawn, in words.
-        targets: for metrics that use any, `[batch, pos]` or with a distractor `[batch, pos, 2]`;
-            None for the clean run's own answers.
-        first_scored: the first position that metrics look at.
-        metric: what the task is judged by; None for the metrics' default.
     """
 
-    clean: Int[np.ndarray, "batch pos"]
-    corrupted: Int[np.ndarray, "batch pos"]
+    pairs: Pairs
     description: str
-    targets: Int[np.ndarray, "batch pos *two"] | None = None
-    first_scored: int = 1
-    metric: "MetricName | None" = None
 
 
-def task_pairs(case: Case, n: int, seed: int, counterfactual: str | None = None) -> InputPairs:
-    """Pairs of a case's declared task, with its targets and what it is judged by.
+def task_pairs(case: Case, n: int, seed: int, counterfactual: str | None = None) -> Drawn:
+    """Pairs of a case's declared task, as `case.sample` gives them.
 
     Args:
         case: the case.
@@ -55,17 +42,10 @@ def task_pairs(case: Case, n: int, seed: int, counterfactual: str | None = None)
     task = case.task
     pairs = task.sample(n, seed, counterfactual=counterfactual)
     kind = counterfactual or task.counterfactuals[0]
-    return InputPairs(
-        pairs.input_ids,
-        pairs.corrupted_input_ids,
-        f"{n} pairs of the task, corrupted inputs {kind} (seed {seed})",
-        pairs.metric_targets,
-        task.first_scored,
-        task.metric,
-    )
+    return Drawn(pairs, f"{n} pairs of the task, corrupted inputs {kind} (seed {seed})")
 
 
-def uniform_pairs(case: Case, n: int, seed: int) -> InputPairs:
+def uniform_pairs(case: Case, n: int, seed: int) -> Drawn:
     """Inputs of the full length, uniform over the vocabulary, with BOS first.
 
     Where the case's vocabulary is not known, uniform over all ids, position 0 included.
@@ -93,4 +73,4 @@ def uniform_pairs(case: Case, n: int, seed: int) -> InputPairs:
         description += ", BOS first"
     else:
         description += "; which of them is BOS is not known"
-    return InputPairs(drawn[0], drawn[1], f"{n} pairs, {description} (seed {seed})")
+    return Drawn(Pairs(drawn[0], drawn[1]), f"{n} pairs, {description} (seed {seed})")

@@ -5,12 +5,14 @@ with (the distractor). A target that is `unscored` (-1 for a class, nan for a nu
 position that does not count, padding for instance.
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from interpbench_jax.axes import Logits
+from interpbench_jax.axes import Logits, Tokens
 from interpbench_jax.config import TransformerConfig
+from interpbench_jax.model import Transformer
 
 Targets = (
     Int[Array | np.ndarray, "batch pos"]
@@ -18,6 +20,8 @@ Targets = (
     | Int[Array | np.ndarray, "batch pos 2"]
 )
 UNSCORED = -1
+# Inputs that are run at a time.
+_CHUNK = 1024
 
 
 def unscored(dtype: np.dtype) -> int | float:
@@ -52,14 +56,22 @@ def check_targets(targets: Targets, shape: tuple[int, ...]) -> None:
         )
 
 
-def check_target_values(targets: Targets, config: TransformerConfig, first_scored: int) -> None:
+def mark_unscored(targets: np.ndarray, scored: Bool[np.ndarray, "batch pos"]) -> np.ndarray:
+    """Targets, marked where nothing is scored; whole numbers are given a sign to do so."""
+    if not np.issubdtype(targets.dtype, np.floating):
+        targets = targets.astype(np.result_type(targets, np.int8))
+    scored = scored[..., None] if targets.ndim == 3 else scored
+    return np.where(scored, targets, np.asarray(unscored(targets.dtype), targets.dtype))
+
+
+def check_target_values(targets: Targets, config: TransformerConfig) -> None:
     """Refuse targets that no output of a model can be compared with.
 
     Raises:
         ValueError: if a class is none of the model's, a number is infinite, or an input has no
             position that counts.
     """
-    values = np.asarray(targets)[:, first_scored:]
+    values = np.asarray(targets)
     if not values.size:
         return
     if config.is_regression:
@@ -88,3 +100,15 @@ def clean_targets(clean_logits: Logits) -> Targets:
     if clean_logits.shape[-1] == 1:
         return clean_logits[..., 0]
     return clean_logits.argmax(axis=-1)
+
+
+def own_answers(model: Transformer, tokens: Tokens) -> np.ndarray:
+    """Targets that a model itself gives on these inputs, `[batch, pos]`."""
+    given = np.asarray(tokens)
+    parts = [given[start : start + _CHUNK] for start in range(0, len(given), _CHUNK)]
+    return np.concatenate([np.asarray(_answers(model, part)) for part in parts])
+
+
+@jax.jit
+def _answers(model: Transformer, tokens: Tokens) -> Targets:
+    return clean_targets(model(tokens))

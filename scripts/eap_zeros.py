@@ -62,13 +62,7 @@ def explain(case: ib.Case, n_inputs: int) -> dict[str, str | float | None]:
         with jax.enable_x64(bits == 64):
             model = jax.tree.map(jnp.asarray, precise)
             scores = ib.discover(
-                model,
-                pairs.input_ids,
-                pairs.corrupted_input_ids,
-                "eap",
-                metric=summed_cross_entropy,
-                targets=pairs.metric_targets,
-                universe="qkv-merged",
+                model, pairs, "eap", metric=summed_cross_entropy, universe="qkv-merged"
             )
             if bits == 64:
                 row["error"] = _error(model, pairs.input_ids, pairs.metric_targets)
@@ -78,14 +72,7 @@ def explain(case: ib.Case, n_inputs: int) -> dict[str, str | float | None]:
         ranks = ib.rank_scores(values, case.circuit, "qkv-merged")
         (head,) = [one for one in ranks if (one.universe, one.level) == ("head", "edge")]
         row[f"rank{bits}"], row["null"] = head.roc_auc, head.null_high
-    exact = ib.sweep_edges(
-        case.model,
-        pairs.input_ids,
-        pairs.corrupted_input_ids,
-        universe="qkv-merged",
-        metric=summed_cross_entropy,
-        targets=pairs.metric_targets,
-    )
+    exact = ib.sweep_edges(case.model, pairs, universe="qkv-merged", metric=summed_cross_entropy)
     row["exact"] = float(np.max(exact.effects))
     return row
 

@@ -55,41 +55,24 @@ def main() -> None:
 
 def patching_lines(case: ib.Case, task: IoiTask, n: int) -> Iterator[str]:
     """One row for each counterfactual: areas of the drop in logit difference."""
-    assert case.circuit is not None
     for kind in task.counterfactuals:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             pairs = task.sample(n, 0, split="test", counterfactual=kind)
-        effects = ib.sweep_edges(
-            case.model,
-            pairs.input_ids,
-            pairs.corrupted_input_ids,
-            metric=task.metric,
-            targets=pairs.metric_targets,
-            first_scored=task.first_scored,
-        ).effects
-        areas = ib.edge_auc_by_universe(abs(effects), case.circuit, "qkv")
+        effects = ib.sweep_edges(case.model, pairs).effects
+        areas = ib.edge_auc_by_universe(abs(effects), case.truth(), "qkv")
         yield f"| `{kind}` | " + " | ".join(_number(areas[name]) for name in UNIVERSES) + " |"
 
 
 def method_line(case: ib.Case, task: IoiTask, method: str, n: int) -> str:
     """A method's areas against the list and against the wiring, and MIB's."""
-    assert case.circuit is not None
     pairs = task.sample(n, 0, split="test")
     started = time.perf_counter()
-    scores = ib.discover(
-        case.model,
-        pairs.input_ids,
-        pairs.corrupted_input_ids,
-        method,
-        metric=task.metric,
-        targets=pairs.metric_targets,
-        first_scored=task.first_scored,
-        universe=UNIVERSE,
-    )
+    scores = ib.discover(case.model, pairs, method, universe=UNIVERSE)
     seconds = time.perf_counter() - started
-    listed, wiring = (_areas(scores, truth) for truth in (case.circuit, task.complete_circuit))
-    own = ib.mib_edge_auc(scores.values, case.circuit, UNIVERSE)
+    truths = (case.truth("upstream"), case.truth())
+    listed, wiring = (_areas(scores, truth) for truth in truths)
+    own = ib.mib_edge_auc(scores.values, case.truth("upstream"), UNIVERSE)
     published = f"{MIB[method]:.2f}" if method in MIB else ""
     return (
         f"| `{method}` | {_number(listed[UNIVERSE])} | {_number(wiring[UNIVERSE])} | "

@@ -39,6 +39,8 @@ ORDER: tuple[str, ...] = (
     "interventions",
     "targets",
     "metrics",
+    "objective",
+    "pairs",
     "sweeps",
     "discovery",
     "scores",
@@ -46,7 +48,10 @@ ORDER: tuple[str, ...] = (
     "report",
 )
 # A case holds its circuit, and no method may see the truth.
-BLIND = ("model", "interventions", "targets", "metrics", "sweeps", "discovery")
+BLIND = (
+    *("model", "interventions", "targets", "metrics"),
+    *("objective", "pairs", "sweeps", "discovery"),
+)
 FRONT = "interpbench_jax"
 
 
@@ -61,10 +66,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "statistics": _left_of("statistics") - {"model", "interventions", "sweeps", "discovery"},
     "high_level": {"axes", "sites"},
     "rasp": {"axes", "sites", "config", "circuit", "high_level"},
-    "cases": {"axes", "sites", "config", "circuit", "targets", "metrics", "high_level", "rasp"},
+    "cases": {
+        *("axes", "sites", "config", "circuit", "targets", "metrics", "objective", "pairs"),
+        *("high_level", "rasp"),
+    },
     "training": _left_of("discovery") | {"case", "cases", "rasp"},
     "certificates": _left_of("report") | {"case", "cases", "rasp", "training"},
-    "inputs": _left_of("model") | {"case", "targets", "metrics"},
+    "inputs": _left_of("model") | {"case", "pairs"},
     # It reads cases, runs methods and scores them; methods still meet no truth.
     "bench": {*ORDER, "cases", "inputs"},
     "interpbench_conversion": _left_of("model") | {"case"},

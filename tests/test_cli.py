@@ -57,7 +57,7 @@ def test_convert_then_sweep(tmp_path: Path) -> None:
     assert ours["effects"] == theirs["effects"]
     assert len(ours["effects"]) == 137
     assert ours["auc"]["head"] == 1.0
-    assert ours["inputs"] == "50 pairs, uniform over the 8 tokens, BOS first (seed 3)"
+    assert ours["inputs"] == "50 pairs of the task, corrupted inputs random (seed 3)"
 
 
 @pytest.mark.slow
@@ -65,7 +65,7 @@ def test_sweep_tables() -> None:
     done = run("sweep", CASE, "--nodes", "--universe", "head", "--n", "20", "--ablation", "mean")
     assert done.returncode == 0, done.stderr
     assert "11 nodes (head), mean ablation" in done.stdout
-    assert "BOS first" in done.stdout
+    assert "20 pairs of the task" in done.stdout
     assert "ROC-AUC" in done.stdout
 
 

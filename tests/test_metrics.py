@@ -25,6 +25,7 @@ from interpbench_jax.metrics import (
     kl_divergence,
     resolve_metric,
 )
+from interpbench_jax.objective import Objective
 from interpbench_jax.targets import UNSCORED, Targets, clean_targets
 from tests.fixtures import random_weights, tiny_config
 
@@ -307,10 +308,16 @@ def test_targets_of_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
 
 def refused_targets(config: TransformerConfig, targets: np.ndarray, message: str) -> None:
     model = build_model(config, random_weights(config, np.float32))
-    clean, corrupted = np.random.default_rng(0).integers(0, config.d_vocab, (2, *targets.shape[:2]))
+    rng = np.random.default_rng(0)
+    clean, corrupted = rng.integers(0, config.d_vocab, (2, *targets.shape[:2]), np.int32)
     for call in (sweep_edges, partial(discover, method="eap")):
         with pytest.raises(ValueError, match=message):
-            call(model, clean.astype(np.int32), corrupted.astype(np.int32), targets=targets)
+            call(
+                model,
+                clean.astype(np.int32),
+                corrupted.astype(np.int32),
+                objective=Objective(targets=targets),
+            )
 
 
 @pytest.mark.usefixtures("unchecked")

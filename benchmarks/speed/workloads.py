@@ -19,13 +19,14 @@ _CLASSES = 5
 def packaged_job(case_id: str, n_inputs: int, universe_name: UniverseName = "qkv") -> Job:
     """A packaged case on inputs of the full length, uniform over its tokens."""
     case = load_case(case_id)
-    pairs = uniform_pairs(case, n_inputs, seed=0)
+    pairs = uniform_pairs(case, n_inputs, seed=0).pairs
+    assert pairs.corrupted_input_ids is not None
     return _job(
         f"case {case_id}",
         case.config,
         dict(case.weights),
-        pairs.clean,
-        pairs.corrupted,
+        pairs.input_ids,
+        pairs.corrupted_input_ids,
         universe_name,
     )
 

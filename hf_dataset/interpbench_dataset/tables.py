@@ -20,7 +20,7 @@ from interpbench_dataset.schema import (
     table_schemas,
 )
 from interpbench_jax.cases import CASES as TASKS
-from interpbench_jax.cases import IoiTask, Pairs, Task
+from interpbench_jax.cases import IoiTask, Task, TaskPairs
 from interpbench_jax.universes import UNIVERSES, universe
 
 Progress = Callable[[str], None]
@@ -63,7 +63,7 @@ def make_content(
         raise TypeError(f"Expected a number of rows per case as an int, got {n!r}.")
     if n < 1:
         raise ValueError(f"Expected at least 1 row per case, got n={n}.")
-    pairs: dict[str, Pairs] = {}
+    pairs: dict[str, TaskPairs] = {}
     for number, task in enumerate(tasks, start=1):
         if progress is not None:
             progress(f"case {task.case_id} ({number} of {len(tasks)})")
@@ -98,7 +98,7 @@ def choose_tasks(case_ids: Iterable[str] | None) -> tuple[Task, ...]:
     return tuple(task for case_id, task in TASKS.items() if case_id in wanted)
 
 
-def describe_task(task: Task, pairs: Pairs) -> dict[str, object]:
+def describe_task(task: Task, pairs: TaskPairs) -> dict[str, object]:
     """The row of a case in `cases`."""
     config = task.config
     edges = universe("head", config.n_layers, config.n_heads).edges
@@ -156,7 +156,7 @@ def list_edges(task: Task) -> list[dict[str, object]]:
     return rows
 
 
-def pairs_table(task: Task, pairs: Pairs) -> pa.Table:
+def pairs_table(task: Task, pairs: TaskPairs) -> pa.Table:
     """The table of a case's pairs.
 
     Raises:
@@ -171,7 +171,7 @@ def pairs_table(task: Task, pairs: Pairs) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=arrow_schema(schema))
 
 
-def _other_counterfactuals(task: Task, pairs: Pairs) -> dict[str, np.ndarray]:
+def _other_counterfactuals(task: Task, pairs: TaskPairs) -> dict[str, np.ndarray]:
     """By column, the counterfactuals of a language task that are not `corrupted_input_ids`."""
     if not isinstance(task, IoiTask):
         return {}

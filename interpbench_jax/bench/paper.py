@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float
 
 from interpbench_jax.axes import Logits
 from interpbench_jax.case import Case
-from interpbench_jax.cases import Pairs
+from interpbench_jax.cases import TaskPairs
 from interpbench_jax.circuit import Circuit
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.discovery import METHODS, Method, Scores, discover
@@ -128,7 +128,7 @@ def softened_divergence(logits: Logits, clean_logits: Logits, targets: Targets) 
 
 
 def run_paper_method(
-    name: PaperMethod, case: Case, pairs: Pairs, settings: PaperSettings
+    name: PaperMethod, case: Case, pairs: TaskPairs, settings: PaperSettings
 ) -> tuple[Scores, Curve]:
     """Scores of a method, and the curve that its area is under.
 
@@ -148,13 +148,15 @@ def run_paper_method(
     return scores, paper_curve(scores.values, circuit, PAPER_UNIVERSE)
 
 
-def paper_cell(name: PaperMethod, case: Case, pairs: Pairs, settings: PaperSettings) -> PaperCell:
+def paper_cell(
+    name: PaperMethod, case: Case, pairs: TaskPairs, settings: PaperSettings
+) -> PaperCell:
     """One cell of the paper's table, on our model; raises as `run_paper_method`."""
     scores, curve = run_paper_method(name, case, pairs, settings)
     return _cell(name, case, scores, paper_auc(curve))
 
 
-def exact_patching(case: Case, pairs: Pairs) -> tuple[float | None, float | None]:
+def exact_patching(case: Case, pairs: TaskPairs) -> tuple[float | None, float | None]:
     """What patching every edge alone gives: the area in paper mode, and of the ranking in head.
 
     Raises:
@@ -194,7 +196,7 @@ def _loss(config: TransformerConfig) -> Metric:
 
 def _discover(
     case: Case,
-    pairs: Pairs,
+    pairs: TaskPairs,
     method: Method,
     metric: Metric | MetricName | None,
     settings: PaperSettings,
@@ -202,18 +204,16 @@ def _discover(
 ) -> Scores:
     return discover(
         case.model,
-        pairs.input_ids[:n],
-        pairs.corrupted_input_ids[:n],
+        pairs[:n],
         method,
         metric=metric,
-        targets=pairs.metric_targets[:n],
         universe=PAPER_UNIVERSE,
         seed=settings.seed,
     )
 
 
 def _probe(
-    name: str, case: Case, pairs: Pairs, settings: PaperSettings, circuit: Circuit
+    name: str, case: Case, pairs: TaskPairs, settings: PaperSettings, circuit: Circuit
 ) -> tuple[Scores, Curve]:
     """Subnetwork probing, once or for each regularisation; scores are those of the last run."""
     run = METHODS["node-probing" if name == "node_sp" else "edge-probing"].run

@@ -13,12 +13,12 @@ import numpy as np
 
 from interpbench_jax.bench.tiers import tier_of
 from interpbench_jax.case import Case
-from interpbench_jax.cases import TRUTHS, Pairs, TruthName
+from interpbench_jax.cases import TRUTHS, TaskPairs, TruthName
 from interpbench_jax.circuit import Circuit
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.discovery import METHODS, AblationName, Method
 from interpbench_jax.discovery.ablations import ABLATION_NAMES
-from interpbench_jax.discovery.method import FineUniverse, default_objective
+from interpbench_jax.discovery.method import FineUniverse, default_metric_of
 from interpbench_jax.version import __version__
 from interpbench_jax.weights import digest_weights
 
@@ -214,14 +214,14 @@ def plan_runs(subjects: Sequence[Subject], settings: BenchSettings) -> list[Run]
     ]
 
 
-def facts_of(run: Run, subject: Subject, pairs: Pairs, settings: BenchSettings) -> Facts:
+def facts_of(run: Run, subject: Subject, pairs: TaskPairs, settings: BenchSettings) -> Facts:
     """What a run depends on."""
     method, task = settings.method_of(run), subject.case.task
     return Facts(
         run=run,
         tier=subject.tier,
         universe=UNIVERSE,
-        metric=task.own_metric or default_objective(method.objective, subject.case.config),
+        metric=task.own_metric or default_metric_of(method.default_metric, subject.case.config),
         n_inputs=settings.n_inputs or len(pairs),
         settings=_settings_as_json(method.settings),
         package_version=__version__,
@@ -234,7 +234,7 @@ def facts_of(run: Run, subject: Subject, pairs: Pairs, settings: BenchSettings) 
     )
 
 
-def digest_pairs(pairs: Pairs) -> str:
+def digest_pairs(pairs: TaskPairs) -> str:
     """SHA-256 of inputs, corrupted inputs and targets."""
     digest = hashlib.sha256()
     for array in (pairs.input_ids, pairs.corrupted_input_ids, pairs.metric_targets):

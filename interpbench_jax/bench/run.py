@@ -12,7 +12,7 @@ from interpbench_jax.bench.plan import BenchSettings, Facts, Run, Subject, facts
 from interpbench_jax.bench.scoring import score_rows, score_run, values_by_universe
 from interpbench_jax.bench.times import MethodTime
 from interpbench_jax.case import Case
-from interpbench_jax.cases import Pairs
+from interpbench_jax.cases import TaskPairs
 from interpbench_jax.discovery import discover
 from interpbench_jax.report.rows import ResultRow, ScoreRow
 
@@ -126,7 +126,7 @@ class _Bench:
         self._parts: list[tuple[Run, Part]] = []
         self._failures: list[Failure] = []
         self._n_kept = 0
-        self._pairs: dict[tuple[str, int], Pairs] = {}
+        self._pairs: dict[tuple[str, int], TaskPairs] = {}
 
     def finish(self, run: Run) -> None:
         """Read a run's part, or make it."""
@@ -179,18 +179,14 @@ class _Bench:
             self._n_kept,
         )
 
-    def _make(self, facts: Facts, subject: Subject, pairs: Pairs) -> Part:
+    def _make(self, facts: Facts, subject: Subject, pairs: TaskPairs) -> Part:
         run, clock = facts.run, compile_clock()
         started = time.perf_counter()
         scores = discover(
             subject.case.model,
-            pairs.input_ids,
-            pairs.corrupted_input_ids,
+            pairs,
             self._settings.method_of(run),
             ablation=run.ablation,
-            metric=subject.case.task.own_metric,
-            targets=pairs.metric_targets,
-            first_scored=subject.case.task.first_scored,
             universe=facts.universe,
             seed=run.method_seed,
         )
@@ -212,7 +208,7 @@ class _Bench:
         write_part(self._folder, facts, part)
         return part
 
-    def _sample(self, run: Run) -> Pairs:
+    def _sample(self, run: Run) -> TaskPairs:
         """The inputs of a case and a seed; those of one model's shape are kept at a time."""
         key = (run.case, run.seed)
         if key not in self._pairs:

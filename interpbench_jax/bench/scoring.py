@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from interpbench_jax.bench.plan import Facts, Subject
 from interpbench_jax.bench.submission import item_names
-from interpbench_jax.cases import Pairs
+from interpbench_jax.cases import TaskPairs
 from interpbench_jax.circuit import Circuit
 from interpbench_jax.discovery import Scores
 from interpbench_jax.report.rows import LEVELS, Level, ResultRow, ScoreRow
@@ -47,7 +47,7 @@ class _Choice:
     is_connected: bool | None = None
 
 
-def score_run(facts: Facts, subject: Subject, pairs: Pairs, scores: Scores) -> list[ResultRow]:
+def score_run(facts: Facts, subject: Subject, pairs: TaskPairs, scores: Scores) -> list[ResultRow]:
     """The results of a run, in every universe and level; `seconds` are left out.
 
     Importance is the absolute score. Edges of a method that scores nodes, and nodes of one that
@@ -180,23 +180,14 @@ def _choose(
 
 
 def _faithfulness(
-    facts: Facts, subject: Subject, pairs: Pairs, values: Float[np.ndarray, " edges"]
+    facts: Facts, subject: Subject, pairs: TaskPairs, values: Float[np.ndarray, " edges"]
 ) -> tuple[float | None, float | None]:
     """CPR and CMD; None for constants that were learned, which are not kept."""
     ablation = facts.run.ablation
     if ablation == "optimal":
         return None, None
-    task = subject.case.task
     curve = faithfulness_curve(
-        subject.case.model,
-        pairs.input_ids,
-        pairs.corrupted_input_ids,
-        values,
-        universe=facts.universe,
-        ablation=ablation,
-        metric=task.own_metric,
-        targets=pairs.metric_targets,
-        first_scored=task.first_scored,
+        subject.case.model, pairs, values, universe=facts.universe, ablation=ablation
     )
     return _finite(curve.cpr), _finite(curve.cmd)
 

@@ -2,7 +2,7 @@
 
 from interpbench_jax.cases.encoding import BOS, PAD
 from interpbench_jax.cases.ioi.task import IoiTask
-from interpbench_jax.cases.pairs import Pairs, Seed
+from interpbench_jax.cases.pairs import Seed, TaskPairs
 from interpbench_jax.cases.rasp_task import RaspTask
 from interpbench_jax.cases.recipe import Recipe
 from interpbench_jax.cases.sequences import SPLITS, Split
@@ -19,12 +19,12 @@ __all__ = [
     "SPLITS",
     "TRUTHS",
     "IoiTask",
-    "Pairs",
     "RaspTask",
     "Recipe",
     "Seed",
     "Split",
     "Task",
+    "TaskPairs",
     "Tier",
     "TrainingArguments",
     "TruthName",

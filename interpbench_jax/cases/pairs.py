@@ -1,23 +1,26 @@
 """Paired rows: an input, another input to patch from, and what the program says of both."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from interpbench_jax.cases.sequences import SequenceSpace, Split
+from interpbench_jax.objective import Objective
+from interpbench_jax.pairs import Pairs, check_rows
 
 if TYPE_CHECKING:
     from interpbench_jax.high_level import HighLevelModel
+    from interpbench_jax.metrics import MetricName
 
 Seed = int | np.integer | np.random.Generator
 
 _CLOSE = 1e-4
 
 
-@dataclass(frozen=True, eq=False)
-class Pairs:
-    """Rows of a task, as NumPy arrays with one row per pair.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TaskPairs(Pairs):
+    """Pairs of a task, with what its program says of both inputs; one row per pair.
 
     Attributes:
         input_ids: int32 `[rows, pos]`; BOS first, PAD at the end where inputs are shorter.
@@ -31,17 +34,31 @@ class Pairs:
             task the last position. Losses and metrics use these only.
         distractor: in a language task, the class that is wrong in an interesting way: int32
             `[rows]`; None elsewhere.
+        metric: what the task is judged by, where that is not the default.
+        objective: all that runs are judged by, made of the above.
     """
 
     input_ids: np.ndarray
-    corrupted_input_ids: np.ndarray
+    corrupted_input_ids: np.ndarray  # pyright: ignore[reportGeneralTypeIssues]
     target: np.ndarray
     corrupted_target: np.ndarray
     is_scored: np.ndarray
     distractor: np.ndarray | None = None
+    metric: "MetricName | None" = None
+    objective: Objective = field(init=False)
 
-    def __len__(self) -> int:
-        return len(self.input_ids)
+    def __post_init__(self) -> None:
+        made = Objective(self.metric, self.metric_targets, self.is_scored)
+        object.__setattr__(self, "objective", made)
+
+    def __getitem__(self, rows: slice) -> "TaskPairs":
+        check_rows(rows)
+        arrays = ("input_ids", "corrupted_input_ids", "target", "corrupted_target", "is_scored")
+        return replace(
+            self,
+            **{name: getattr(self, name)[rows] for name in arrays},
+            distractor=None if self.distractor is None else self.distractor[rows],
+        )
 
     @property
     def answer(self) -> np.ndarray | None:
@@ -74,7 +91,7 @@ def sample_pairs(
     is_unique: bool,
     is_variable: bool,
     pairs_lengths: bool = True,
-) -> Pairs:
+) -> TaskPairs:
     """Draw `n` pairs; `Task.sample` says how.
 
     Args:
@@ -101,7 +118,7 @@ def sample_pairs(
     else:
         corrupted = space.draw_others(inputs, rng, split)
     is_scored, is_other = ((ids != space.bos) & (ids != space.pad) for ids in (inputs, corrupted))
-    return Pairs(
+    return TaskPairs(
         input_ids=inputs,
         corrupted_input_ids=corrupted,
         target=find_targets(model, numbers, inputs, is_scored),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from interpbench_jax.cases.encoding import BOS, PAD
-from interpbench_jax.cases.pairs import Pairs, Seed, check_counterfactual, sample_pairs
+from interpbench_jax.cases.pairs import Seed, TaskPairs, check_counterfactual, sample_pairs
 from interpbench_jax.cases.sequences import SequenceSpace, Split
 from interpbench_jax.cases.task import Task, Tier
 from interpbench_jax.circuit import Circuit
@@ -222,7 +222,7 @@ class RaspTask(Task):
         unique: bool = False,
         variable_length: bool | None = None,
         counterfactual: str | None = None,
-    ) -> Pairs:
+    ) -> TaskPairs:
         check_counterfactual(counterfactual, self.counterfactuals)
         return sample_pairs(
             self.space,

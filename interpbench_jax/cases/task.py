@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from interpbench_jax.cases import encoding
-from interpbench_jax.cases.pairs import Pairs, Seed
+from interpbench_jax.cases.pairs import Seed, TaskPairs
 from interpbench_jax.cases.recipe import Recipe
 from interpbench_jax.cases.sequences import Split
 from interpbench_jax.cases.training_arguments import TrainingArguments
@@ -169,7 +169,7 @@ class Task(ABC):
         unique: bool = False,
         variable_length: bool | None = None,
         counterfactual: str | None = None,
-    ) -> Pairs:
+    ) -> TaskPairs:
         """Draw `n` pairs of inputs with their targets.
 
         Args:

@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from interpbench_jax.case import Case
-    from interpbench_jax.inputs import InputPairs
+    from interpbench_jax.inputs import Drawn
 
 
-def draw_pairs(case: "Case", n: int, seed: int, counterfactual: str | None) -> "InputPairs":
-    """Inputs of a language task by its own rules; else uniform over the tokens.
+def draw_pairs(case: "Case", n: int, seed: int, counterfactual: str | None) -> "Drawn":
+    """Inputs of a case's task, as `case.sample` draws them; of no task, uniform over the tokens.
 
     Raises:
         ValueError: if the case has no such counterfactual.
@@ -16,12 +16,11 @@ def draw_pairs(case: "Case", n: int, seed: int, counterfactual: str | None) -> "
     from interpbench_jax.cases import CASES
     from interpbench_jax.inputs import task_pairs, uniform_pairs
 
-    task = CASES.get(case.case_id)
-    if task is not None and len(task.counterfactuals) > 1:
+    if case.case_id in CASES:
         return task_pairs(case, n, seed, counterfactual)
-    if counterfactual not in (None, "random"):
+    if counterfactual is not None:
         raise ValueError(
-            f"Expected no --counterfactual, or 'random', for case {case.case_id!r}, got "
-            f"{counterfactual!r}; ioi and ioi_next_token have others."
+            f"Expected no --counterfactual for case {case.case_id!r}, which has no declared task, "
+            f"got {counterfactual!r}."
         )
     return uniform_pairs(case, n, seed)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from jax.sharding import Mesh
 
     from interpbench_jax.case import Case
-    from interpbench_jax.inputs import InputPairs
+    from interpbench_jax.inputs import Drawn
     from interpbench_jax.interventions import Ablation
     from interpbench_jax.metrics import MetricName
     from interpbench_jax.sites import Edge, Node
@@ -115,7 +115,7 @@ class Subject:
     """A case, and the inputs that it is swept on."""
 
     case: "Case"
-    pairs: "InputPairs"
+    drawn: "Drawn"
 
 
 @dataclass(frozen=True)
@@ -251,15 +251,12 @@ def _run(subjects: Sequence[Subject], settings: Settings, nodes: bool, hidden: b
     save_to = settings["save_to"]
     resumed = None if save_to is None else count_done(save_to)
     alone = nodes or settings["positions"] != "all" or settings["mesh"] is not None
-    # What several models share a program for is measured alike in all of them.
-    alone = alone or any(subject.pairs.metric is not None for subject in subjects)
     with progress("patching", hidden=hidden) as report:
         started = time.perf_counter()
         if len(subjects) > 1 and not alone:
             results: Sequence[Result] = sweep_many(
                 [subject.case.model for subject in subjects],
-                [subject.pairs.clean for subject in subjects],
-                [subject.pairs.corrupted for subject in subjects],
+                [subject.drawn.pairs for subject in subjects],
                 universe=settings["universe"],
                 ablation=settings["ablation"],
                 metric=settings["metric"],
@@ -273,19 +270,8 @@ def _run(subjects: Sequence[Subject], settings: Settings, nodes: bool, hidden: b
             for subject in subjects:
                 # A bar over the calls of one case, or over the cases.
                 inner = report if len(subjects) == 1 else None
-                pairs = subject.pairs
-                own = {**settings, "metric": settings["metric"] or pairs.metric}
-                results.append(
-                    function(
-                        subject.case.model,
-                        pairs.clean,
-                        pairs.corrupted,
-                        targets=pairs.targets,
-                        first_scored=pairs.first_scored,
-                        progress=inner,
-                        **own,
-                    )
-                )
+                model, pairs = subject.case.model, subject.drawn.pairs
+                results.append(function(model, pairs, progress=inner, **settings))
                 if report is not None and inner is None:
                     report(len(results), len(subjects))
         seconds = time.perf_counter() - started
@@ -308,7 +294,7 @@ def _as_json(found: Swept) -> dict[str, object]:
 
     parts = [
         (
-            {"case_id": subject.case.case_id, "inputs": subject.pairs.description},
+            {"case_id": subject.case.case_id, "inputs": subject.drawn.description},
             sweep_as_json(result, subject.case.circuit),
         )
         for subject, result in found.parts()
@@ -346,7 +332,7 @@ def _print_one(found: Swept, top: int) -> None:
         console.print("The case's files tell no circuit, so there is nothing to compare with.")
     (result,) = found.results
     console.print(
-        f"Inputs: {subject.pairs.description}. {result.effects.size} edits x {result.n_inputs} "
+        f"Inputs: {subject.drawn.description}. {result.effects.size} edits x {result.n_inputs} "
         f"inputs {_took(found)}",
         highlight=False,
     )

@@ -69,16 +69,12 @@ def _sweeps(cases: "Sequence[Case]", n: int) -> "Iterator[Callable[[], object]]"
     """Sweeps that between them take every program."""
     from functools import partial
 
-    from interpbench_jax.inputs import uniform_pairs
+    from interpbench_jax.cli.pairs import draw_pairs
     from interpbench_jax.sweeps import sweep_edges, sweep_many, sweep_nodes
 
-    pairs = [uniform_pairs(case, n, 0) for case in cases]
+    pairs = [draw_pairs(case, n, 0, None).pairs for case in cases]
     for case, inputs in zip(cases, pairs, strict=True):
-        yield partial(sweep_edges, case.model, inputs.clean, inputs.corrupted)
-        yield partial(sweep_nodes, case.model, inputs.clean, inputs.corrupted)
+        yield partial(sweep_edges, case.model, inputs)
+        yield partial(sweep_nodes, case.model, inputs)
     if len(cases) > 1:
-        models = [case.model for case in cases]
-        clean, corrupted = (
-            [getattr(each, part) for each in pairs] for part in ("clean", "corrupted")
-        )
-        yield partial(sweep_many, models, clean, corrupted)
+        yield partial(sweep_many, [case.model for case in cases], pairs)

@@ -1,22 +1,23 @@
 """Inputs of a method, and what takes the place of what is cut: one function for all ablations."""
 
-from collections.abc import Iterator
 from typing import Literal, get_args
 
 import jax
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from interpbench_jax.axes import OtherTokens, Tokens
 from interpbench_jax.discovery.gradients import plain_run
-from interpbench_jax.discovery.method import DiscoveryData, FineUniverse, default_objective
+from interpbench_jax.discovery.method import DiscoveryData, FineUniverse, default_metric_of
 from interpbench_jax.discovery.optimal import OptimalSettings, optimal_constants
 from interpbench_jax.discovery.runs import compiled
 from interpbench_jax.metrics import METRICS, Metric
 from interpbench_jax.model import Transformer, check_tokens
+from interpbench_jax.objective import Objective
+from interpbench_jax.pairs import Pairs, as_pairs
 from interpbench_jax.sites import writers
 from interpbench_jax.sweeps.forward import Form, Weights, stack_weights
-from interpbench_jax.targets import Targets, check_targets, clean_targets
+from interpbench_jax.targets import own_answers
 
 AblationName = Literal["resample", "mean", "zero", "optimal"]
 ABLATION_NAMES: tuple[AblationName, ...] = get_args(AblationName)
@@ -26,13 +27,12 @@ _MOST_INPUTS = 1024
 
 def data_for(
     model: Transformer,
-    clean: Tokens,
-    corrupted: OtherTokens,
+    clean: Tokens | Pairs,
+    corrupted: OtherTokens | None = None,
     *,
+    objective: Objective | None = None,
     ablation: AblationName = "resample",
-    targets: Targets | None = None,
     metric: Metric | None = None,
-    first_scored: int = 1,
     universe: FineUniverse = "qkv",
     batch_size: int | None = None,
     optimal: OptimalSettings | None = None,
@@ -42,16 +42,14 @@ def data_for(
 
     Args:
         model: the model.
-        clean: `[batch, pos]`.
-        corrupted: `[batch, pos]`: paired with `clean` by row for `"resample"`; what `"mean"`
-            averages over, and what `"optimal"` starts from.
+        clean: pairs of inputs; or clean inputs alone, `[batch, pos]`.
+        corrupted: beside clean inputs, `[batch, pos]`: paired with them by row for `"resample"`;
+            what `"mean"` averages over, and what `"optimal"` starts from.
+        objective: in place of the pairs' own; of it, what metrics compare with and where.
         ablation: what takes the place of a writer's output: `"resample"`: its output on the
             corrupted input; `"mean"`: the mean of that for each position; `"zero"`: zeros;
             `"optimal"`: constants that do the least harm, see `optimal_constants`.
-        targets: `[batch, pos]`, or `[batch, pos, 2]`: answers and distractors; by default what
-            the clean run itself gives.
         metric: the harm that `"optimal"` minimises; by default the distance from the clean run.
-        first_scored: the first position that metrics look at.
         universe: the edges that a method chooses among.
         batch_size: inputs of one call of a program.
         optimal: settings of `"optimal"`.
@@ -66,10 +64,12 @@ def data_for(
         raise ValueError(
             f"Expected an ablation out of {', '.join(ABLATION_NAMES)}, got {ablation!r}."
         )
+    pairs = as_pairs(clean, corrupted, objective)
+    clean, corrupted = pairs.input_ids, pairs.corrupted_input_ids
+    if corrupted is None:
+        raise ValueError("Expected corrupted inputs to take replacements from, got none.")
     for tokens in (clean, corrupted):
         check_tokens(model.config, tokens)
-    if targets is not None:
-        check_targets(targets, clean.shape)
     if clean.shape[1] != corrupted.shape[1] or len(corrupted) == 0:
         raise ValueError(
             f"Expected corrupted inputs of {clean.shape[1]} positions, got shape {corrupted.shape}."
@@ -86,65 +86,43 @@ def data_for(
         constants = np.zeros((src, clean.shape[1], model.config.d_model, 1), model.dtype)
     elif ablation != "resample":
         constants = _mean_outputs(model, corrupted, size)
+    fitted = pairs.objective.fit(model, clean)
     data = DiscoveryData(
         clean,
         corrupted,
-        _targets(model, clean, size) if targets is None else targets,
+        own_answers(model, clean) if fitted.targets is None else fitted.targets,
         # The word says where runs that are not of methods find their own replacements.
         None if ablation == "optimal" else ablation,
         constants,
-        first_scored,
+        fitted.first_scored,
         universe,
         batch_size,
         freeze_layer_norm,
     )
     if ablation != "optimal":
         return data
-    metric = metric or METRICS[default_objective("distance", model.config)]
+    metric = metric or METRICS[default_metric_of("distance", model.config)]
     return optimal_constants(model, data, metric, optimal or OptimalSettings())
 
 
 def _mean_outputs(
     model: Transformer, tokens: OtherTokens, size: int
 ) -> Float[np.ndarray, "src pos d_model 1"]:
-    parts = [
-        np.asarray(part, np.float64) for _, part in _each_chunk(model, tokens, size, _sum_outputs)
-    ]
-    mean = sum(parts[1:], parts[0]) / len(tokens)
-    return mean.transpose(0, 2, 1)[..., None].astype(model.dtype)
-
-
-def _targets(model: Transformer, tokens: Tokens, size: int) -> Targets:
-    parts = [
-        np.asarray(clean_targets(logits))[used]
-        for used, logits in _each_chunk(model, tokens, size, _logits)
-    ]
-    return np.concatenate(parts)
-
-
-def _each_chunk(
-    model: Transformer, tokens: OtherTokens, size: int, function: object
-) -> Iterator[tuple[Bool[np.ndarray, " rows"], Array]]:
-    """Which rows of each chunk are in use, and what a function of them gives."""
     size = min(size, len(tokens))
     form = Form.of(model.config)
     weights = jax.device_put(stack_weights(model, tokens.shape[1]))
+    parts = []
     for start in range(0, len(tokens), size):
         index = np.arange(start, start + size)
-        used = index < len(tokens)
         rows = np.asarray(tokens)[np.minimum(index, len(tokens) - 1)].astype(np.int32)
-        share = used.astype(model.dtype)
-        program = compiled(function, (form,), weights, rows, share)  # pyright: ignore
-        yield used, program(weights, rows, share)
+        share = (index < len(tokens)).astype(model.dtype)
+        program = compiled(_sum_outputs, (form,), weights, rows, share)
+        parts.append(np.asarray(program(weights, rows, share), np.float64))
+    mean = sum(parts[1:], parts[0]) / len(tokens)
+    return mean.transpose(0, 2, 1)[..., None].astype(model.dtype)
 
 
 def _sum_outputs(
     form: Form, weights: Weights, tokens: Int[Array, "batch pos"], share: Float[Array, " batch"]
 ) -> Float[Array, "src d_model pos"]:
     return (plain_run(form, weights, tokens).outputs * share[None, None, None]).sum(axis=3)
-
-
-def _logits(
-    form: Form, weights: Weights, tokens: Int[Array, "batch pos"], share: Float[Array, " batch"]
-) -> Float[Array, "batch pos vocab_out"]:
-    return plain_run(form, weights, tokens).logits.transpose(2, 1, 0)

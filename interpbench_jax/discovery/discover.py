@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -15,29 +15,32 @@ from interpbench_jax.discovery.method import (
     FineUniverse,
     Method,
     Scores,
-    default_objective,
+    default_metric_of,
 )
 from interpbench_jax.discovery.table import METHODS
 from interpbench_jax.metrics import METRICS, Metric, MetricName, for_targets, resolve_metric
-from interpbench_jax.model import Transformer
-from interpbench_jax.targets import Targets, check_target_values, check_targets
+from interpbench_jax.model import Transformer, check_tokens
+from interpbench_jax.objective import Objective
+from interpbench_jax.pairs import Pairs, as_pairs
 from interpbench_jax.universes import universe as universe_of
 
 # They have no slope at the clean run, which is at no distance from itself.
 _DISTANCES = tuple(METRICS[name] for name in ("kl", "l2", "centred_l2", "mae", "mse"))
 
 
+AnyMethod = str | Method | Callable[..., Scores]
+
+
 def discover(
     model: Transformer,
-    clean: Tokens,
-    corrupted: OtherTokens,
-    method: str | Method | Callable[..., Scores] = "eap",
+    clean: Tokens | Pairs,
+    corrupted: OtherTokens | AnyMethod | None = None,
+    method: AnyMethod | None = None,
     *,
     settings: Any = None,
+    objective: Objective | None = None,
     metric: MetricName | Metric | None = None,
     ablation: AblationName = "resample",
-    targets: Targets | None = None,
-    first_scored: int = 1,
     universe: FineUniverse = "qkv",
     batch_size: int | None = None,
     seed: int = 0,
@@ -45,22 +48,26 @@ def discover(
 ) -> Scores:
     """Score how much each edge, or each node, of a model matters.
 
+    `discover(model, pairs, "eap")`, or with arrays `discover(model, clean, corrupted, "eap")`.
+
     Args:
         model: the model.
-        clean: inputs, `[batch, pos]`, at least one.
-        corrupted: the inputs that replacements come from; for `"resample"` paired with `clean`
-            by row.
+        clean: pairs of inputs, as `case.sample` gives them, after which the method comes next; or
+            clean inputs alone, `[batch, pos]`, at least one.
+        corrupted: beside clean inputs, those that replacements come from; for `"resample"` paired
+            with them by row.
         method: a name out of `METHODS`; or a `Method`; or a function
-            `(model, data, metric, settings, key) -> Scores` of your own.
+            `(model, data, metric, settings, key) -> Scores` of your own; by default `"eap"`.
         settings: the method's, a frozen dataclass; by default those of the table.
-        metric: a name out of `metrics.METRICS` or a function like them; by default what suits the
-            method: a distance from the clean run (KL; L2 for a regression), or, for methods that
-            need a slope there, a loss against the targets (cross-entropy; mean absolute error).
+        objective: what a run is judged by: the metric, what it compares with, and the positions
+            that count. By default that of the pairs; for arrays, of the clean run's own outputs
+            at every position but the first.
+        metric: in place of the objective's: a name out of `metrics.METRICS` or a function like
+            them; where neither says, what suits the method: a distance from the clean run (KL; L2
+            for a regression), or, for methods that need a slope there, a loss against the targets
+            (cross-entropy; mean absolute error).
         ablation: what takes the place of what is cut: `"resample"`, `"mean"`, `"zero"` or
             `"optimal"`, constants that are learned first.
-        targets: `[batch, pos]`, or `[batch, pos, 2]`: an answer, and the distractor that
-            `"logit_diff"` compares it with; by default the clean run's own classes or numbers.
-        first_scored: the first position that the metric looks at; 1 leaves BOS out.
         universe: the edges to choose among: `"qkv"`, or `"qkv-merged"`, where the two embeddings
             are one writer. `scores.rank_scores` takes results to coarser ones.
         batch_size: inputs of one call of a program; by default as many as suit the machine.
@@ -76,6 +83,7 @@ def discover(
     Warns:
         RuntimeWarning: if every score is the same.
     """
+    pairs, method = _read_inputs(clean, corrupted, method)
     chosen = _choose(method, settings)
     if universe not in FINE_UNIVERSES:
         raise ValueError(
@@ -84,20 +92,19 @@ def discover(
         )
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"Expected a batch_size of at least 1, got {batch_size}.")
-    wanted = default_objective(chosen.objective, model.config) if metric is None else metric
+    pairs = as_pairs(pairs, None, objective, metric)
+    own = pairs.objective.metric
+    wanted = default_metric_of(chosen.default_metric, model.config) if own is None else own
     resolved = resolve_metric(wanted, model.config)
     _check_slope(chosen, resolved)
-    _check_inputs(model, clean, corrupted, targets, first_scored)
-    resolved = for_targets(resolved, targets)
+    fitted = pairs.objective.fit(model, _checked(model, pairs))
+    resolved = for_targets(resolved, fitted.seen)
     key = jax.random.key(seed)
     data = data_for(
         model,
-        clean,
-        corrupted,
+        pairs,
         ablation=ablation,
-        targets=targets,
-        metric=None if metric is None else resolved,
-        first_scored=first_scored,
+        metric=None if own is None else resolved,
         universe=universe,
         batch_size=batch_size,
         freeze_layer_norm=freeze_layer_norm,
@@ -106,7 +113,7 @@ def discover(
     return _check(scores, model)
 
 
-def _choose(method: str | Method | Callable[..., Scores], settings: Any) -> Method:
+def _choose(method: AnyMethod, settings: Any) -> Method:
     if isinstance(method, str):
         if method not in METHODS:
             raise ValueError(f"Expected a method out of {', '.join(METHODS)}, got {method!r}.")
@@ -124,7 +131,7 @@ def _choose(method: str | Method | Callable[..., Scores], settings: Any) -> Meth
 
 def _check_slope(method: Method, metric: Metric) -> None:
     """Refuse a metric whose slope is 0 wherever a method looks at it: so would all scores be."""
-    if method.objective != "loss":
+    if method.default_metric != "loss":
         return
     name = getattr(metric, "__name__", "this metric")
     if metric is METRICS["accuracy"]:
@@ -142,24 +149,34 @@ def _check_slope(method: Method, metric: Metric) -> None:
         )
 
 
-def _check_inputs(
-    model: Transformer,
-    clean: Tokens,
-    corrupted: OtherTokens,
-    targets: Targets | None,
-    first_scored: int,
-) -> None:
-    if len(clean) == 0 or len(corrupted) == 0:
-        raise ValueError("Expected at least one input, got none.")
-    n_pos = clean.shape[1]
-    if not 0 <= first_scored < n_pos:
-        raise ValueError(
-            f"Expected first_scored from 0 to {n_pos - 1}, got {first_scored}: the inputs have "
-            f"{n_pos} positions."
+def _read_inputs(
+    clean: Tokens | Pairs,
+    corrupted: OtherTokens | AnyMethod | None,
+    method: AnyMethod | None,
+) -> tuple[Pairs, AnyMethod]:
+    """The pairs and the method, whichever place the method has."""
+    if isinstance(clean, Pairs) and method is None:
+        corrupted, method = None, cast("AnyMethod | None", corrupted)
+    if isinstance(corrupted, str | Method) or callable(corrupted):
+        raise TypeError(
+            f"Expected corrupted inputs after the clean ones, got the method {corrupted!r}: "
+            "discover(model, clean, corrupted, method), or discover(model, pairs, method)."
         )
-    if targets is not None:
-        check_targets(targets, clean.shape)
-        check_target_values(targets, model.config, first_scored)
+    return as_pairs(clean, corrupted), "eap" if method is None else method
+
+
+def _checked(model: Transformer, pairs: Pairs) -> Tokens:
+    """The clean inputs, once it is known that both kinds are there and fit."""
+    if pairs.corrupted_input_ids is None:
+        raise ValueError(
+            "Expected corrupted inputs to take replacements from, got none: discover(model, clean, "
+            "corrupted, method), or pairs that hold them."
+        )
+    for tokens in (pairs.input_ids, pairs.corrupted_input_ids):
+        check_tokens(model.config, tokens)
+        if len(tokens) == 0:
+            raise ValueError("Expected at least one input, got none.")
+    return pairs.input_ids
 
 
 def _check(scores: Scores, model: Transformer) -> Scores:

@@ -60,9 +60,7 @@ def _sweep(
         data.corrupted,
         universe=data.universe,
         ablation="resample" if data.constants is None else data.constants,
-        metric=metric,
-        targets=data.targets,
-        first_scored=data.first_scored,
+        objective=data.objective(metric),
         max_bytes=settings.max_bytes,
         freeze_layer_norm=data.freeze_layer_norm,
     )

@@ -18,6 +18,7 @@ from interpbench_jax.interventions import Ablation
 from interpbench_jax.masks import edge_indices
 from interpbench_jax.metrics import Metric, MetricName, default_metric
 from interpbench_jax.model import Transformer
+from interpbench_jax.objective import Objective
 from interpbench_jax.sites import readers, writers
 from interpbench_jax.targets import Targets
 from interpbench_jax.universes import Universe, universe
@@ -59,6 +60,11 @@ class DiscoveryData:
     batch_size: int | None = None
     freeze_layer_norm: bool = False
 
+    def objective(self, metric: Metric) -> Objective:
+        """What runs are judged by, for sweeps of a method's own."""
+        is_scored = np.arange(self.clean.shape[1]) >= self.first_scored
+        return Objective(metric, self.targets, is_scored)
+
     def edges(self, config: TransformerConfig) -> Universe:
         """The universe of edges, for a model of this shape."""
         return universe(self.universe, config.n_layers, config.n_heads)
@@ -90,8 +96,8 @@ class Method:
     Attributes:
         run: `(model, data, metric, settings, key) -> Scores`.
         settings: a frozen dataclass.
-        objective: what it is given by default: `"distance"`, how far outputs are from the clean
-            run's; or `"loss"`, how far from the targets, for methods that need a slope at the
+        default_metric: what it is given by default: `"distance"`, how far outputs are from the
+            clean run's; or `"loss"`, how far from the targets, for methods that need a slope at the
             clean run, where a distance has none.
         slope_at_clean: whether it looks at the metric's slope at the clean run and nowhere else.
         is_random: whether results depend on the key.
@@ -102,17 +108,15 @@ class Method:
 
     run: Callable[[Transformer, DiscoveryData, Metric, Any, jax.Array], Scores]
     settings: Any
-    objective: Literal["distance", "loss"] = "distance"
+    default_metric: Literal["distance", "loss"] = "distance"
     is_random: bool = False
     shuffled: Any = None
     slope_at_clean: bool = False
 
 
-def default_objective(
-    objective: Literal["distance", "loss"], config: TransformerConfig
-) -> MetricName:
+def default_metric_of(kind: Literal["distance", "loss"], config: TransformerConfig) -> MetricName:
     """The metric that a method is given by default, for a model of classes or of numbers."""
-    if objective == "distance":
+    if kind == "distance":
         return default_metric(config)
     return "target_mae" if config.is_regression else "cross_entropy"
 

@@ -18,11 +18,12 @@ from interpbench_jax.interventions import Ablation
 from interpbench_jax.masks import edge_indices
 from interpbench_jax.metrics import Metric, MetricName
 from interpbench_jax.model import Transformer
+from interpbench_jax.objective import Objective
+from interpbench_jax.pairs import Pairs, as_pairs
 from interpbench_jax.scores.levels import Level, check_scores, edge_ends
 from interpbench_jax.scores.selection import keep_largest, on_paths
 from interpbench_jax.sites import readers, writers
 from interpbench_jax.sweeps import sweep_masks
-from interpbench_jax.targets import Targets
 from interpbench_jax.universes import Universe, UniverseName
 from interpbench_jax.universes import universe as find_universe
 
@@ -58,9 +59,9 @@ class FaithfulnessCurve:
 
 def faithfulness_curve(
     model: Transformer,
-    clean: Tokens,
-    corrupted: OtherTokens | None,
-    values: Float[np.ndarray, " items"],
+    clean: Tokens | Pairs,
+    corrupted: OtherTokens | Float[np.ndarray, " items"] | None = None,
+    values: Float[np.ndarray, " items"] | None = None,
     *,
     universe: UniverseName = "qkv",
     level: Level = "edge",
@@ -68,9 +69,8 @@ def faithfulness_curve(
     fractions: Sequence[float] | None = MIB_FRACTIONS,
     prune: bool = True,
     ablation: Ablation = "resample",
+    objective: Objective | None = None,
     metric: MetricName | Metric | None = None,
-    targets: Targets | None = None,
-    first_scored: int = 1,
     max_bytes: int | None = None,
 ) -> FaithfulnessCurve:
     """Faithfulness of the circuits of the most important edges, or nodes, at several sizes.
@@ -80,8 +80,10 @@ def faithfulness_curve(
 
     Args:
         model: the model.
-        clean: inputs, `[batch, pos]`.
-        corrupted: the inputs that replacements come from, as `sweep_edges` takes them.
+        clean: pairs of inputs, after which the values come next; or clean inputs alone,
+            `[batch, pos]`.
+        corrupted: beside clean inputs, those that replacements come from, as `sweep_edges` takes
+            them.
         values: a method's, one for each edge of the universe, or for each of its sources; of
             equally important ones, those that come first are kept first.
         universe: which edges or nodes.
@@ -94,9 +96,9 @@ def faithfulness_curve(
             Under `"resample"` with paired inputs this changes how many edges there are, and no
             effect: what nothing feeds computes the corrupted run's own value.
         ablation: what cut edges carry, as in `sweep_edges`; so are the rest.
-        metric: one that is 0 on the clean run and positive where worse.
-        targets: for the metrics that use any.
-        first_scored: the first position that the metric looks at.
+        objective: what circuits are judged by, as in `sweep_edges`.
+        metric: in place of the objective's; one that is 0 on the clean run and positive where
+            worse.
         max_bytes: how much memory the compiled programs may take.
 
     Raises:
@@ -106,7 +108,7 @@ def faithfulness_curve(
     """
     space = find_universe(universe, model.config.n_layers, model.config.n_heads)
     items = space.edges if level == "edge" else space.sources
-    values = np.asarray(values)
+    pairs, values = _read_inputs(clean, corrupted, values, objective, metric)
     check_scores(values, len(items), f"{level}s of {universe!r}")
     shares, sizes = _sizes(fractions, len(items))
     kept = keep_largest(values, sizes.tolist(), absolute=absolute)
@@ -120,13 +122,9 @@ def faithfulness_curve(
     )
     swept = sweep_masks(
         model,
-        clean,
-        corrupted,
+        pairs,
         masks=circuit_masks(distinct, space),
         ablation=ablation,
-        metric=metric,
-        targets=targets,
-        first_scored=first_scored,
         max_bytes=max_bytes,
     )
     if not np.isfinite(swept.effects).all():
@@ -175,6 +173,24 @@ def faithfulness_areas(
         return float((widths * (heights[:-1] + heights[1:]) / 2).sum())
 
     return area(faithfulness), area(np.abs(1 - faithfulness))
+
+
+def _read_inputs(
+    clean: Tokens | Pairs,
+    corrupted: OtherTokens | Float[np.ndarray, " items"] | None,
+    values: Float[np.ndarray, " items"] | None,
+    objective: Objective | None,
+    metric: MetricName | Metric | None,
+) -> tuple[Pairs, np.ndarray]:
+    """The pairs and the values, whichever place the values have."""
+    if isinstance(clean, Pairs) and values is None:
+        corrupted, values = None, corrupted  # pyright: ignore[reportAssignmentType]
+    if values is None:
+        raise TypeError(
+            "Expected values, one for each edge or node, got none: faithfulness_curve(model, "
+            "clean, corrupted, values), or faithfulness_curve(model, pairs, values)."
+        )
+    return as_pairs(clean, corrupted, objective, metric), np.asarray(values)  # pyright: ignore
 
 
 def _curve(

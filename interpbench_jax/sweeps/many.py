@@ -5,10 +5,12 @@ from dataclasses import replace
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 
 from interpbench_jax.metrics import METRICS, Metric, MetricName
 from interpbench_jax.model import Transformer
+from interpbench_jax.objective import Objective
+from interpbench_jax.pairs import Pairs, as_pairs
 from interpbench_jax.sites import Edge
 from interpbench_jax.sweeps.answer import Prepared, name_effects, prepare, wanted_edges
 from interpbench_jax.sweeps.devices import Placement
@@ -26,19 +28,17 @@ _NEVER = -1e9
 
 # Each model's own shape.
 AnyTokens = Int[Array | np.ndarray, "_ _"]
-AnyTargets = AnyTokens | Float[Array | np.ndarray, "_ _"] | Int[Array | np.ndarray, "_ _ 2"]
 
 
 def sweep_many(
     models: Sequence[Transformer],
-    clean: Sequence[AnyTokens],
+    clean: Sequence[AnyTokens] | Sequence[Pairs],
     corrupted: Sequence[AnyTokens | None] | None = None,
     *,
     universe: UniverseName = "qkv",
     ablation: Ablations = "resample",
+    objective: Sequence[Objective | None] | None = None,
     metric: MetricName | Metric | None = None,
-    targets: Sequence[AnyTargets | None] | None = None,
-    first_scored: int = 1,
     max_bytes: int | None = None,
     stacked: bool | None = None,
     explain: bool = False,
@@ -54,9 +54,10 @@ def sweep_many(
 
     Args:
         models: the models, of any shapes.
-        clean: the inputs of each, `[batch, pos]`.
-        corrupted: of each, `[other, pos]`, what replacements come from.
-        targets: of each, `[batch, pos]` or `[batch, pos, 2]`, for the metrics that use any.
+        clean: of each, pairs of inputs; or clean inputs alone, `[batch, pos]`.
+        corrupted: beside clean inputs, of each, `[other, pos]`, what replacements come from.
+        objective: of each, what its patched runs are judged by.
+        metric: in place of the objectives', for all models.
         stacked: whether models of one shape, with as many inputs, are computed together; by
             default everywhere but on a CPU.
         progress: called with the number of finished models and of all.
@@ -67,11 +68,11 @@ def sweep_many(
         Each model's result, in their order.
     """
     others = [None] * len(models) if corrupted is None else corrupted
-    wanted_classes = [None] * len(models) if targets is None else targets
-    if not len(models) == len(clean) == len(others) == len(wanted_classes):
+    objectives = [None] * len(models) if objective is None else objective
+    if not len(models) == len(clean) == len(others) == len(objectives):
         raise ValueError(
             f"Expected inputs for each of {len(models)} models, got {len(clean)} clean, "
-            f"{len(others)} corrupted and {len(wanted_classes)} targets."
+            f"{len(others)} corrupted and {len(objectives)} objectives."
         )
     if isinstance(ablation, np.ndarray | jax.Array):
         raise ValueError("Expected an ablation by name for many models, got an array of constants.")
@@ -79,13 +80,15 @@ def sweep_many(
     prepared = [
         prepare(
             Request(
-                *(model, tokens, other, ablation, metric, target, first_scored),
+                model,
+                as_pairs(tokens, other, own, metric),
+                ablation,
                 freeze_layer_norm=freeze_layer_norm,
             ),
             edges,
         )
-        for model, tokens, other, target, edges in zip(
-            models, clean, others, wanted_classes, wanted, strict=True
+        for model, tokens, other, own, edges in zip(
+            models, clean, others, objectives, wanted, strict=True
         )
     ]
     stacked = jax.default_backend() != "cpu" if stacked is None else stacked

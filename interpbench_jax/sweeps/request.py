@@ -9,16 +9,15 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from interpbench_jax.axes import Constants, OtherTokens, Tokens
-from interpbench_jax.config import TransformerConfig
+from interpbench_jax.axes import Constants
 from interpbench_jax.interventions import ABLATIONS, Ablation
-from interpbench_jax.metrics import Metric, MetricName, default_metric, for_targets, resolve_metric
+from interpbench_jax.metrics import default_metric, for_targets, resolve_metric
 from interpbench_jax.model import Transformer, check_tokens
+from interpbench_jax.pairs import Pairs
 from interpbench_jax.sites import writers
 from interpbench_jax.sweeps.devices import Placement
 from interpbench_jax.sweeps.program import Scoring
 from interpbench_jax.sweeps.run import CONSTANTS, Inputs, Progress, Source
-from interpbench_jax.targets import Targets, check_target_values, check_targets
 
 Positions = Literal["all", "each"] | Sequence[int]
 Ablations = Ablation | Sequence[Ablation] | Constants
@@ -29,12 +28,8 @@ class Request:
     """What every kind of sweep is asked for; the arguments of `sweep_edges` say what each is."""
 
     model: Transformer
-    clean: Tokens
-    corrupted: OtherTokens | None
+    pairs: Pairs
     ablation: Ablations
-    metric: MetricName | Metric | None
-    targets: Targets | None
-    first_scored: int
     positions: Positions = "all"
     return_logits: bool = False
     max_bytes: int | None = None
@@ -81,13 +76,11 @@ def check_request(request: Request) -> Checked:
     if constants is not None:
         inputs = replace(inputs, constants=_check_constants(request.model, inputs, constants))
     n_pos = inputs.clean.shape[1]
-    if not 0 <= request.first_scored < n_pos:
-        raise ValueError(
-            f"Expected first_scored from 0 to {n_pos - 1}, got {request.first_scored}: the inputs "
-            f"have {n_pos} positions."
-        )
-    config = request.model.config
-    metric = default_metric(config) if request.metric is None else request.metric
+    config, objective = request.model.config, request.pairs.objective
+    metric = default_metric(config) if objective.metric is None else objective.metric
+    resolved = resolve_metric(metric, config)
+    fitted = objective.fit(request.model, inputs.clean)
+    inputs = replace(inputs, targets=_held(fitted.targets))
     positions = _check_positions(request.positions, n_pos)
     placement = Placement(request.mesh)
     if request.return_logits and (request.save_to is not None or not placement.is_whole):
@@ -103,8 +96,8 @@ def check_request(request: Request) -> Checked:
         several=constants is None and not isinstance(request.ablation, str),
         positions=positions,
         scoring=Scoring(
-            _resolve(metric, config, inputs.targets),
-            request.first_scored,
+            for_targets(resolved, fitted.seen),
+            fitted.first_scored,
             positions is not None,
             request.return_logits,
         ),
@@ -113,10 +106,9 @@ def check_request(request: Request) -> Checked:
     )
 
 
-def _resolve(
-    metric: MetricName | Metric, config: TransformerConfig, targets: np.ndarray | None
-) -> Metric:
-    return for_targets(resolve_metric(metric, config), targets)
+def _held(targets: np.ndarray | None) -> np.ndarray | None:
+    """Targets as programs take them: of pairs, answers first, then distractors."""
+    return np.moveaxis(targets, -1, 0) if targets is not None and targets.ndim == 3 else targets
 
 
 def _check_inputs(request: Request, ablations: tuple[Source, ...]) -> Inputs:
@@ -125,7 +117,8 @@ def _check_inputs(request: Request, ablations: tuple[Source, ...]) -> Inputs:
     Raises:
         ValueError: if they do not fit the model or one another.
     """
-    model, clean, corrupted = request.model, request.clean, request.corrupted
+    model, clean = request.model, request.pairs.input_ids
+    corrupted = request.pairs.corrupted_input_ids
     if corrupted is None and "resample" in ablations:
         raise ValueError(
             "Expected corrupted inputs, one for each clean one, to resample from; got none. Pass "
@@ -142,17 +135,7 @@ def _check_inputs(request: Request, ablations: tuple[Source, ...]) -> Inputs:
             f"Expected corrupted inputs of shape {clean.shape} as the clean ones, got "
             f"{corrupted.shape}; rows are pairs."
         )
-    targets = request.targets
-    if targets is not None:
-        check_targets(targets, clean.shape)
-        check_target_values(targets, model.config, request.first_scored)
-        targets = np.asarray(targets)
-        targets = np.moveaxis(targets, -1, 0) if targets.ndim == 3 else targets
-    return Inputs(
-        np.asarray(clean),
-        np.asarray(corrupted),
-        targets,
-    )
+    return Inputs(np.asarray(clean), np.asarray(corrupted), None)
 
 
 def _check_ablations(ablation: Ablations) -> tuple[Ablation, ...]:

@@ -3,7 +3,6 @@
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
@@ -12,27 +11,27 @@ from interpbench_jax.axes import Constants, OtherTokens, Tokens
 from interpbench_jax.interventions import Ablation
 from interpbench_jax.metrics import Metric, MetricName
 from interpbench_jax.model import Transformer
+from interpbench_jax.objective import Objective
+from interpbench_jax.pairs import Pairs, as_pairs
 from interpbench_jax.sites import Edge, Neuron, readers, writers
 from interpbench_jax.sweeps.answer import Wanted, answer
 from interpbench_jax.sweeps.edits import cuts_of, neuron_entries, single_entries
 from interpbench_jax.sweeps.request import Ablations, Positions, Request
 from interpbench_jax.sweeps.result import SweepResult
 from interpbench_jax.sweeps.run import Progress
-from interpbench_jax.targets import Targets
 
 Masks = Float[Array | np.ndarray, "edits dst src"] | Float[Array | np.ndarray, "edits dst src pos"]
 
 
 def sweep_cuts(
     model: Transformer,
-    clean: Tokens,
+    clean: Tokens | Pairs,
     corrupted: OtherTokens | None = None,
     *,
     cuts: Sequence[Collection[Edge]],
     ablation: Ablation | Constants = "resample",
+    objective: Objective | None = None,
     metric: MetricName | Metric | None = None,
-    targets: Targets | None = None,
-    first_scored: int = 1,
     return_logits: bool = False,
     max_bytes: int | None = None,
     mesh: Mesh | None = None,
@@ -66,12 +65,8 @@ def sweep_cuts(
     return answer(
         Request(
             model,
-            clean,
-            corrupted,
+            as_pairs(clean, corrupted, objective, metric),
             ablation,
-            metric,
-            targets,
-            first_scored,
             return_logits=return_logits,
             max_bytes=max_bytes,
             mesh=mesh,
@@ -86,14 +81,13 @@ def sweep_cuts(
 
 def sweep_masks(
     model: Transformer,
-    clean: Tokens,
+    clean: Tokens | Pairs,
     corrupted: OtherTokens | None = None,
     *,
     masks: Masks,
     ablation: Ablation | Constants = "resample",
+    objective: Objective | None = None,
     metric: MetricName | Metric | None = None,
-    targets: Targets | None = None,
-    first_scored: int = 1,
     return_logits: bool = False,
     max_bytes: int | None = None,
     mesh: Mesh | None = None,
@@ -122,7 +116,8 @@ def sweep_masks(
         len(readers(config.n_layers, config.n_heads)),
         len(writers(config.n_layers, config.n_heads)),
     )
-    n_pos = jnp.shape(clean)[-1]
+    pairs = as_pairs(clean, corrupted, objective, metric)
+    n_pos = np.shape(pairs.input_ids)[-1]
     if masks.shape[1:] not in (shape, (*shape, n_pos)) or not len(masks):
         raise ValueError(
             f"Expected masks of shape (edits, dst, src) = (edits, {shape[0]}, {shape[1]}) or "
@@ -132,12 +127,8 @@ def sweep_masks(
     return answer(
         Request(
             model,
-            clean,
-            corrupted,
+            pairs,
             ablation,
-            metric,
-            targets,
-            first_scored,
             return_logits=return_logits,
             max_bytes=max_bytes,
             mesh=mesh,
@@ -152,14 +143,13 @@ def sweep_masks(
 
 def sweep_neurons(
     model: Transformer,
-    clean: Tokens,
+    clean: Tokens | Pairs,
     corrupted: OtherTokens | None = None,
     *,
     ablation: Ablations = "resample",
+    objective: Objective | None = None,
     metric: MetricName | Metric | None = None,
-    targets: Targets | None = None,
     positions: Positions = "all",
-    first_scored: int = 1,
     return_logits: bool = False,
     max_bytes: int | None = None,
     mesh: Mesh | None = None,
@@ -186,9 +176,17 @@ def sweep_neurons(
     )
     return answer(
         Request(
-            *(model, clean, corrupted, ablation, metric, targets, first_scored),
-            *(positions, return_logits, max_bytes, mesh, save_to, explain, progress),
-            freeze_layer_norm,
+            model,
+            as_pairs(clean, corrupted, objective, metric),
+            ablation,
+            positions=positions,
+            return_logits=return_logits,
+            max_bytes=max_bytes,
+            mesh=mesh,
+            save_to=save_to,
+            explain=explain,
+            progress=progress,
+            freeze_layer_norm=freeze_layer_norm,
         ),
         Wanted(names, neuron_entries(config.n_layers, config.d_mlp), replaces_neurons=True),
     )

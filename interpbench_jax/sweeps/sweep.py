@@ -7,26 +7,26 @@ from jax.sharding import Mesh
 from interpbench_jax.axes import OtherTokens, Tokens
 from interpbench_jax.metrics import Metric, MetricName
 from interpbench_jax.model import Transformer
+from interpbench_jax.objective import Objective
+from interpbench_jax.pairs import Pairs, as_pairs
 from interpbench_jax.sites import Edge, Node
 from interpbench_jax.sweeps.answer import answer, wanted_edges, wanted_nodes
 from interpbench_jax.sweeps.request import Ablations, Positions, Request
 from interpbench_jax.sweeps.result import SweepResult
 from interpbench_jax.sweeps.run import Progress
-from interpbench_jax.targets import Targets
 from interpbench_jax.universes import UniverseName
 
 
 def sweep_edges(
     model: Transformer,
-    clean: Tokens,
+    clean: Tokens | Pairs,
     corrupted: OtherTokens | None = None,
     *,
     universe: UniverseName = "qkv",
     ablation: Ablations = "resample",
+    objective: Objective | None = None,
     metric: MetricName | Metric | None = None,
-    targets: Targets | None = None,
     positions: Positions = "all",
-    first_scored: int = 1,
     return_logits: bool = False,
     max_bytes: int | None = None,
     mesh: Mesh | None = None,
@@ -44,21 +44,23 @@ def sweep_edges(
 
     Args:
         model: the model.
-        clean: inputs, `[batch, pos]`, at least one.
-        corrupted: the inputs that replacements come from. For `"resample"`: needed, as many as
-            `clean`, paired by row. For `"mean"`: any number; by default the clean ones. For
-            `"zero"`: not looked at.
+        clean: pairs of inputs, as `case.sample` gives them; or clean inputs alone, `[batch, pos]`,
+            at least one.
+        corrupted: beside clean inputs, those that replacements come from. For `"resample"`:
+            needed, as many as the clean ones, paired by row. For `"mean"`: any number; by default
+            the clean ones. For `"zero"`: not looked at.
         universe: which edges; an edge of a coarse universe cuts all that it stands for at once.
         ablation: `"resample"`, `"mean"` (over all rows, per position) or `"zero"`; or several of
             them, which share the clean run; or what takes the place of every writer's output,
             the same for all inputs: `[src, pos, d_model, 1]`, where `pos` may be 1.
-        metric: a name out of `metrics.METRICS` or a function like them; by default KL, or L2 for
-            a regression. A function compiles anew for every new function object.
-        targets: `[batch, pos]`, or `[batch, pos, 2]`: an answer, and the distractor that
-            `"logit_diff"` compares it with; by default the clean run's own classes or numbers.
+        objective: what a patched run is judged by: the metric, what it compares with, and the
+            positions that count. By default that of the pairs; for arrays, of the clean run's own
+            outputs at every position but the first.
+        metric: in place of the objective's: a name out of `metrics.METRICS` or a function like
+            them; where neither says, KL, or L2 for a regression. A function compiles anew for
+            every new function object.
         positions: `"all"`: an edit cuts at every position; `"each"`: one edit for every
             position; or the positions to do so for.
-        first_scored: the first position that the metric looks at; 1 leaves BOS out.
         return_logits: whether to keep every patched run's logits.
         max_bytes: how much memory the compiled programs may take, by XLA's account; picks how
             many edits and inputs are run at a time. Kept logits come on top. By default 512 MiB
@@ -81,24 +83,31 @@ def sweep_edges(
         ValueError: if an argument does not fit the model or the others.
     """
     request = Request(
-        *(model, clean, corrupted, ablation, metric, targets, first_scored),
-        *(positions, return_logits, max_bytes, mesh, save_to, explain, progress),
-        freeze_layer_norm,
+        model,
+        as_pairs(clean, corrupted, objective, metric),
+        ablation,
+        positions=positions,
+        return_logits=return_logits,
+        max_bytes=max_bytes,
+        mesh=mesh,
+        save_to=save_to,
+        explain=explain,
+        progress=progress,
+        freeze_layer_norm=freeze_layer_norm,
     )
     return answer(request, wanted_edges(model.config, universe))
 
 
 def sweep_nodes(
     model: Transformer,
-    clean: Tokens,
+    clean: Tokens | Pairs,
     corrupted: OtherTokens | None = None,
     *,
     universe: UniverseName = "qkv",
     ablation: Ablations = "resample",
+    objective: Objective | None = None,
     metric: MetricName | Metric | None = None,
-    targets: Targets | None = None,
     positions: Positions = "all",
-    first_scored: int = 1,
     return_logits: bool = False,
     max_bytes: int | None = None,
     mesh: Mesh | None = None,
@@ -122,8 +131,16 @@ def sweep_nodes(
         ValueError: if an argument does not fit the model or the others.
     """
     request = Request(
-        *(model, clean, corrupted, ablation, metric, targets, first_scored),
-        *(positions, return_logits, max_bytes, mesh, save_to, explain, progress),
-        freeze_layer_norm,
+        model,
+        as_pairs(clean, corrupted, objective, metric),
+        ablation,
+        positions=positions,
+        return_logits=return_logits,
+        max_bytes=max_bytes,
+        mesh=mesh,
+        save_to=save_to,
+        explain=explain,
+        progress=progress,
+        freeze_layer_norm=freeze_layer_norm,
     )
     return answer(request, wanted_nodes(model.config, universe))

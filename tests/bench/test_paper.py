@@ -21,7 +21,7 @@ from interpbench_jax.bench.paper import (
     softened_divergence,
 )
 from interpbench_jax.case import Case
-from interpbench_jax.cases import Pairs
+from interpbench_jax.cases import TaskPairs
 from interpbench_jax.metrics import (
     by_class,
     cross_entropy_increase,
@@ -42,7 +42,7 @@ def case() -> Case:
 
 
 @pytest.fixture(scope="module")
-def pairs(case: Case) -> Pairs:
+def pairs(case: Case) -> TaskPairs:
     return case.sample(SETTINGS.n_inputs, seed=0)
 
 
@@ -95,7 +95,7 @@ def test_softened_divergence() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["acdc", "eap", "eap_ig"])
-def test_a_method_gives_a_cell(name: str, case: Case, pairs: Pairs) -> None:
+def test_a_method_gives_a_cell(name: str, case: Case, pairs: TaskPairs) -> None:
     cell = paper_cell(name, case, pairs, SETTINGS)  # pyright: ignore[reportArgumentType]
     assert cell.area is not None and 0 <= cell.area <= 1
     assert cell.published == published_areas()["36"][name]
@@ -107,7 +107,7 @@ def test_a_method_gives_a_cell(name: str, case: Case, pairs: Pairs) -> None:
 
 
 @pytest.mark.slow
-def test_probing_is_a_curve_over_gates_or_over_strengths(case: Case, pairs: Pairs) -> None:
+def test_probing_is_a_curve_over_gates_or_over_strengths(case: Case, pairs: TaskPairs) -> None:
     scores, curve = run_paper_method("node_sp", case, pairs, SETTINGS)
     assert scores.level == "node" and curve.thresholds[0] == 0
     assert len(curve.thresholds) == 1 + len(np.unique(scores.values))
@@ -121,7 +121,7 @@ def test_probing_is_a_curve_over_gates_or_over_strengths(case: Case, pairs: Pair
     assert curve.edge_tpr.tolist() == curve.edge_fpr.tolist() == [1, 1]
 
 
-def test_exact_patching_and_cases_without_a_truth(case: Case, pairs: Pairs) -> None:
+def test_exact_patching_and_cases_without_a_truth(case: Case, pairs: TaskPairs) -> None:
     area, rank = exact_patching(case, pairs)
     assert area == rank == 1
     # The paper scores against InterpBench's list, which the task knows.

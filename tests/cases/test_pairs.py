@@ -5,15 +5,15 @@ import dataclasses
 import numpy as np
 import pytest
 
-from interpbench_jax.cases import CASES, RASP_CASES, SPLITS, Pairs, Split
+from interpbench_jax.cases import CASES, RASP_CASES, SPLITS, Split, TaskPairs
 from interpbench_jax.cases.pairs import check_count, make_generator
 from interpbench_jax.rasp import Value
 from interpbench_jax.rasp.plain import read
 
-FIELDS = [field.name for field in dataclasses.fields(Pairs)]
+FIELDS = [field.name for field in dataclasses.fields(TaskPairs) if field.init]
 
 
-def as_lists(pairs: Pairs) -> list[list[object]]:
+def as_lists(pairs: TaskPairs) -> list[list[object]]:
     return [np.asarray(getattr(pairs, name)).tolist() for name in FIELDS]
 
 

@@ -62,7 +62,8 @@ def test_the_second_process_compiles_nothing(tmp_path: Path) -> None:
     first = run(*SWEEP, INTERPBENCH_CACHE=str(folder))
     assert first.returncode == 0 and first.stderr == "", first.stderr
     kept = files(folder)
-    assert {name.partition("-")[0] for name in kept} == {"jit_patch_edits", "jit_run_clean"}
+    # Beside the sweep's, those that evaluate the task's program.
+    assert {name.partition("-")[0] for name in kept} >= {"jit_patch_edits", "jit_run_clean"}
     second = run(*SWEEP, INTERPBENCH_CACHE=str(folder))
     assert second.returncode == 0, second.stderr
     assert files(folder) == kept

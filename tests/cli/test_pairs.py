@@ -1,5 +1,7 @@
 """Which inputs commands patch between."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -21,25 +23,32 @@ def ioi() -> Case:
 def test_a_language_task_draws_its_own(ioi: Case, counterfactual: str | None) -> None:
     drawn = draw_pairs(ioi, 6, 3, counterfactual)
     own = ioi.sample(6, 3, counterfactual=counterfactual)
-    np.testing.assert_array_equal(drawn.clean, own.input_ids)
-    np.testing.assert_array_equal(drawn.corrupted, own.corrupted_input_ids)
-    assert drawn.targets is not None and drawn.targets.shape == (6, 16, 2)
-    np.testing.assert_array_equal(drawn.targets, own.metric_targets)
-    assert (drawn.first_scored, drawn.metric) == (15, "logit_diff")
+    np.testing.assert_array_equal(drawn.pairs.input_ids, own.input_ids)
+    np.testing.assert_array_equal(drawn.pairs.corrupted_input_ids, own.corrupted_input_ids)
+    assert drawn.pairs.objective.metric == "logit_diff"
     assert (counterfactual or "abc") in drawn.description
 
 
 @pytest.mark.parametrize("counterfactual", [None, "random"])
-def test_other_cases_draw_uniformly(counterfactual: str | None) -> None:
+def test_a_program_draws_what_its_case_draws(counterfactual: str | None) -> None:
     case = load_case("3")
-    drawn, uniform = draw_pairs(case, 6, 3, counterfactual), uniform_pairs(case, 6, 3)
-    np.testing.assert_array_equal(drawn.clean, uniform.clean)
-    np.testing.assert_array_equal(drawn.corrupted, uniform.corrupted)
-    assert (drawn.targets, drawn.first_scored, drawn.metric) == (None, 1, None)
+    drawn, own = draw_pairs(case, 6, 3, counterfactual).pairs, case.sample(6, 3)
+    np.testing.assert_array_equal(drawn.input_ids, own.input_ids)
+    np.testing.assert_array_equal(drawn.corrupted_input_ids, own.corrupted_input_ids)
+    np.testing.assert_array_equal(drawn.objective.scored, own.is_scored)
+
+
+def test_a_case_without_a_task_draws_uniformly() -> None:
+    case = dataclasses.replace(load_case("3"), case_id="mine")
+    drawn, uniform = draw_pairs(case, 6, 3, None), uniform_pairs(case, 6, 3)
+    np.testing.assert_array_equal(drawn.pairs.input_ids, uniform.pairs.input_ids)
+    assert drawn.pairs.objective.targets is None
+    with pytest.raises(ValueError, match="'mine', which has no declared task, got 'random'"):
+        draw_pairs(case, 6, 3, "random")
 
 
 def test_what_there_is_not_is_refused(ioi: Case) -> None:
     with pytest.raises(ValueError, match="out of abc, swapped, random, upstream, got 'other'"):
         draw_pairs(ioi, 6, 3, "other")
-    with pytest.raises(ValueError, match="Expected no --counterfactual, or 'random', for case '3'"):
+    with pytest.raises(ValueError, match="Expected a counterfactual out of random, got 'abc'"):
         draw_pairs(load_case("3"), 6, 3, "abc")

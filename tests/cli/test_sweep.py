@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import interpbench_jax as ib
-from interpbench_jax.inputs import uniform_pairs
 from tests.certificates.commands import run_command
 
 # Two models of one shape, so that the tests share what they compile.
@@ -48,8 +47,7 @@ def output(capsys: pytest.CaptureFixture[str]) -> Output:
 def swept(case_id: str, n: int = 8, **options: object) -> np.ndarray:
     """The effects of a sweep of edges, from the library."""
     case = ib.load_case(case_id)
-    pairs = uniform_pairs(case, n, 0)
-    return ib.sweep_edges(case.model, pairs.clean, pairs.corrupted, **options).effects  # pyright: ignore
+    return ib.sweep_edges(case.model, case.sample(n, 0), **options).effects  # pyright: ignore
 
 
 def effects(values: dict) -> list[float]:
@@ -120,8 +118,7 @@ def test_several_cases(output: Output) -> None:
 def test_nodes_of_several_cases(output: Output) -> None:
     values = output.json(CASE, OTHER, "--nodes", "--universe", "head", *N)
     case = ib.load_case(OTHER)
-    pairs = uniform_pairs(case, 8, 0)
-    result = ib.sweep_nodes(case.model, pairs.clean, pairs.corrupted, universe="head")
+    result = ib.sweep_nodes(case.model, case.sample(8, 0), universe="head")
     found = values["sweeps"][1]
     assert [row["name"] for row in found["effects"]] == [str(name) for name in result.names]
     np.testing.assert_array_equal(effects(found), result.effects)

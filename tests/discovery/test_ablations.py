@@ -13,6 +13,8 @@ from interpbench_jax.discovery.optimal import OptimalSettings
 from interpbench_jax.interventions import replacement_outputs
 from interpbench_jax.metrics import METRICS, Metric
 from interpbench_jax.model import Transformer
+from interpbench_jax.objective import Objective
+from interpbench_jax.targets import is_scored
 from tests.discovery.small import CONFIGS, full_mask, mask_metric, small_data, small_model
 
 
@@ -40,8 +42,12 @@ def test_targets_are_the_clean_runs_own() -> None:
             np.testing.assert_allclose(data.targets, logits[..., 0], atol=1e-5)
         else:
             np.testing.assert_array_equal(data.targets, logits.argmax(axis=-1))
-        kept = data_for(model, given.clean, given.corrupted, targets=given.targets)
-        assert kept.targets is given.targets
+        objective = Objective(targets=given.targets)
+        kept = np.asarray(
+            data_for(model, given.clean, given.corrupted, objective=objective).targets
+        )
+        np.testing.assert_array_equal(kept[:, 1:], np.asarray(given.targets)[:, 1:])
+        assert not np.asarray(is_scored(kept))[:, 0].any()
 
 
 def harms(model: Transformer, data: DiscoveryData, metric: Metric) -> np.ndarray:

@@ -8,7 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from interpbench_jax import METHODS, Scores, Transformer, discover, masked_forward
+from interpbench_jax import (
+    METHODS,
+    Objective,
+    Pairs,
+    Scores,
+    Transformer,
+    discover,
+    masked_forward,
+)
 from interpbench_jax.discovery import (
     ACDCSettings,
     AtPStarSettings,
@@ -26,6 +34,7 @@ from interpbench_jax.metrics import METRICS
 from interpbench_jax.sites import Kind
 from interpbench_jax.sweeps import sweep_nodes
 from interpbench_jax.sweeps.devices import n_compiled
+from interpbench_jax.targets import UNSCORED
 from tests.discovery.small import CONFIGS, full_mask, make_small, small_data, small_model
 
 QUICK: dict[str, Any] = {
@@ -42,9 +51,11 @@ BLIND = ("chance", "flow-routes")
 
 
 def run(model: Transformer, data: DiscoveryData, name: str, **changes: Any) -> Scores:
-    given = {"settings": QUICK.get(name), "targets": data.targets, "method": name} | changes
+    given = {"settings": QUICK.get(name), "method": name} | changes
+    objective = Objective(targets=given.pop("targets", data.targets))
     given.setdefault("freeze_layer_norm", data.freeze_layer_norm)
-    return discover(model, data.clean, data.corrupted, **given)
+    pairs = Pairs(np.asarray(data.clean), np.asarray(data.corrupted), objective)
+    return discover(model, pairs, **given)
 
 
 def first_logit(logits: jax.Array, clean: jax.Array, targets: jax.Array) -> jax.Array:
@@ -210,11 +221,12 @@ def test_pairs_are_for_optimal_constants_and_chunks_too(x64: None) -> None:
     found = data_for(
         *(model, data.clean, data.corrupted),
         ablation="optimal",
-        targets=pairs,
+        objective=Objective(targets=pairs),
         metric=METRICS["logit_diff"],
         optimal=OptimalSettings(2),
     )
-    np.testing.assert_array_equal(found.targets, pairs)
+    np.testing.assert_array_equal(np.asarray(found.targets)[:, 1:], pairs[:, 1:])
+    assert (np.asarray(found.targets)[:, 0] == UNSCORED).all()
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -225,7 +237,7 @@ def test_targets_of_other_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match=message):
         run(model, data, "eap", targets=wrong)
     with pytest.raises(ValueError, match=message):
-        data_for(model, data.clean, data.corrupted, targets=wrong)
+        data_for(model, data.clean, data.corrupted, objective=Objective(targets=wrong))
     method = METHODS["eap"]
     with pytest.raises(ValueError, match=message):
         given = dataclasses.replace(data, targets=wrong)

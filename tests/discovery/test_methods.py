@@ -14,6 +14,8 @@ from interpbench_jax import (
     METHODS,
     Edge,
     Method,
+    Objective,
+    Pairs,
     Scores,
     Transformer,
     discover,
@@ -64,8 +66,13 @@ def data(model: Transformer) -> DiscoveryData:
 
 
 def run(model: Transformer, data: DiscoveryData, name: str, **changes: Any) -> Scores:
-    given = {"settings": QUICK.get(name), "targets": data.targets, "method": name} | changes
-    return discover(model, data.clean, data.corrupted, **given)
+    given = {"settings": QUICK.get(name), "method": name} | changes
+    pairs = Pairs(
+        np.asarray(data.clean),
+        np.asarray(data.corrupted),
+        Objective(targets=given.pop("targets", data.targets)),
+    )
+    return discover(model, pairs, **given)
 
 
 def test_every_method_is_tested() -> None:
@@ -141,7 +148,7 @@ def test_every_ablation_is_for_every_kind_of_method(ablation: AblationName, x64:
         given.clean,
         given.corrupted,
         ablation=ablation,
-        targets=given.targets,
+        objective=Objective(targets=given.targets),
         optimal=OptimalSettings(steps=3),
     )
     metric, key = METRICS["cross_entropy"], jax.random.key(0)
@@ -310,7 +317,10 @@ def test_a_method_of_ones_own(
         ({"ablation": "noise"}, "Expected an ablation out of resample, mean, zero, optimal"),
         ({"universe": "head"}, "Expected a universe out of qkv, qkv-merged, got 'head'"),
         ({"batch_size": 0}, "Expected a batch_size of at least 1"),
-        ({"first_scored": 6}, "Expected first_scored from 0 to 5"),
+        (
+            {"objective": Objective(scored=np.arange(6) > 5)},
+            "a position that counts in every input",
+        ),
         ({"targets": np.zeros((2, 2), np.int32)}, "Expected targets of shape"),
     ],
 )

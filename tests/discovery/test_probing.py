@@ -12,7 +12,7 @@ from interpbench_jax.discovery.edge_probing import edge_probing
 from interpbench_jax.discovery.edge_pruning import EdgePruningSettings, edge_pruning
 from interpbench_jax.discovery.gated_run import gated_run, replaced_values
 from interpbench_jax.discovery.learned_gates import edge_slopes
-from interpbench_jax.discovery.method import DiscoveryData, Scores, default_objective, edge_groups
+from interpbench_jax.discovery.method import DiscoveryData, Scores, default_metric_of, edge_groups
 from interpbench_jax.discovery.node_probing import node_probing
 from interpbench_jax.discovery.probing import ProbingSettings
 from interpbench_jax.discovery.runs import start_runs
@@ -31,7 +31,7 @@ Small = tuple[Transformer, DiscoveryData, Metric]
 
 def make(kind: str, dtype: np.typing.DTypeLike = np.float32) -> Small:
     model, data = make_small(kind, dtype)
-    return model, data, METRICS[default_objective("distance", model.config)]
+    return model, data, METRICS[default_metric_of("distance", model.config)]
 
 
 def gates_as_mask(gates: jax.Array, model: Transformer) -> jax.Array:
@@ -132,7 +132,7 @@ def test_the_same_key_gives_the_same_bits(method: str, name: str, universe: str)
 def area(case_id: str, run: object, settings: object) -> float:
     case = load_case(case_id)
     pairs = case.sample(300, 0)
-    metric = METRICS[default_objective("distance", case.config)]
+    metric = METRICS[default_metric_of("distance", case.config)]
     data = DiscoveryData(pairs.input_ids, pairs.corrupted_input_ids, pairs.target)
     scores = run(case.model, data, metric, settings, jax.random.key(0))  # pyright: ignore
     assert isinstance(scores, Scores) and case.circuit is not None

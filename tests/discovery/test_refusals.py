@@ -17,7 +17,7 @@ from tests.fixtures import random_weights, tiny_config
 RNG = np.random.default_rng(0)
 CLEAN, CORRUPTED = RNG.integers(0, tiny_config().d_vocab, (2, 4, 5)).astype(np.int32)
 AT_CLEAN = [name for name, method in METHODS.items() if method.slope_at_clean]
-GRADIENTS = [name for name, method in METHODS.items() if method.objective == "loss"]
+GRADIENTS = [name for name, method in METHODS.items() if method.default_metric == "loss"]
 
 
 @pytest.fixture(scope="module")

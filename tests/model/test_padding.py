@@ -14,6 +14,7 @@ from interpbench_jax.interventions import replacement_outputs
 from interpbench_jax.masks import edge_mask
 from interpbench_jax.metrics import PerInput
 from interpbench_jax.model import Transformer
+from interpbench_jax.objective import Objective
 from interpbench_jax.targets import Targets
 from interpbench_jax.universes import universe
 from tests.fixtures import random_weights, tiny_config
@@ -59,7 +60,7 @@ def test_sweeps_are_those_of_the_masked_forward(
     clean, other = make_tokens(config, 0, LENGTHS), make_tokens(config, 1, LENGTHS[::-1])
     is_real = clean != PAD
     targets = np.where(is_real & (np.arange(POS) > 0)[None], 2, -1).astype(np.int32)
-    swept = sweep_edges(model, clean, other, metric="l2", targets=targets)
+    swept = sweep_edges(model, clean, other, metric="l2", objective=Objective(targets=targets))
     replacement = replacement_outputs(model, jnp.asarray(other))
     plain = np.asarray(model(jnp.asarray(clean)))
     edges = universe("qkv", config.n_layers, config.n_heads).edges
@@ -72,14 +73,16 @@ def test_sweeps_are_those_of_the_masked_forward(
     counts = targets != -1
     expected = (distances * counts[None]).sum(axis=2) / counts.sum(axis=1)[None]
     np.testing.assert_allclose(swept.effects, expected.mean(axis=1), atol=1e-12)
-    by_masks = sweep_masks(model, clean, other, masks=masks, metric="l2", targets=targets)
+    by_masks = sweep_masks(
+        model, clean, other, masks=masks, metric="l2", objective=Objective(targets=targets)
+    )
     np.testing.assert_allclose(by_masks.effects, swept.effects, atol=1e-12)
 
     def own(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
         """A user's metric, which knows nothing of positions that do not count."""
         return jnp.sqrt(((logits - clean_logits) ** 2).sum(axis=-1)).mean(axis=-1)
 
-    found = sweep_edges(model, clean, other, metric=own, targets=targets)
+    found = sweep_edges(model, clean, other, metric=own, objective=Objective(targets=targets))
     np.testing.assert_allclose(found.effects, swept.effects, atol=1e-12)
 
 
@@ -92,9 +95,9 @@ def test_what_stands_at_padding_changes_no_score(
     lengths = np.full(N, 4)
     clean, other = make_tokens(config, 2, lengths), make_tokens(config, 3, lengths)
     targets = np.where(clean != PAD, 2, -1).astype(np.int32)
-    padded = discover(model, clean, other, method, targets=targets)
+    padded = discover(model, clean, other, method, objective=Objective(targets=targets))
     cut = [array[:, :4] for array in (clean, other, targets)]
-    short = discover(model, cut[0], cut[1], method, targets=cut[2])
+    short = discover(model, cut[0], cut[1], method, objective=Objective(targets=cut[2]))
     np.testing.assert_allclose(padded.values, short.values, atol=1e-9)
 
 

@@ -22,6 +22,8 @@ import pytest
 from jax.sharding import Mesh, PartitionSpec
 
 from interpbench_jax import (
+    Objective,
+    Pairs,
     SweepResult,
     Transformer,
     build_model,
@@ -65,8 +67,8 @@ def nodes(**options) -> SweepResult:
     """With pairs of targets, which are cut among the devices as inputs are."""
     clean, corrupted = make_inputs()
     targets = np.stack([corrupted, corrupted + 1], axis=-1) % CONFIG.d_vocab_out
-    asked: dict[str, Any] = {"metric": "logit_diff", "targets": targets}
-    return sweep_nodes(make_model(), clean, corrupted, universe="head", **asked, **options)
+    pairs = Pairs(clean, corrupted, Objective("logit_diff", targets))
+    return sweep_nodes(make_model(), pairs, universe="head", **options)
 
 
 def masks(return_logits: bool = True, **options) -> SweepResult:

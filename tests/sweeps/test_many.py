@@ -10,6 +10,7 @@ import pytest
 from interpbench_jax import SweepResult, Transformer, build_model, sweep_edges, sweep_many, universe
 from interpbench_jax.axes import Logits
 from interpbench_jax.metrics import METRICS, PerInput
+from interpbench_jax.objective import Objective
 from interpbench_jax.sweeps import devices, many
 from interpbench_jax.targets import Targets
 from tests.fixtures import random_weights, tiny_config
@@ -103,12 +104,11 @@ def test_classes_that_are_never_chosen_change_only_means_over_classes() -> None:
 
 def test_targets(alike: list[Transformer]) -> None:
     clean, corrupted = make_inputs(alike)
-    targets = [tokens % 3 for tokens in corrupted]
+    objectives = [Objective("logit_diff", tokens % 3) for tokens in corrupted]
     expected = [
-        sweep_edges(alike[i], clean[i], corrupted[i], metric="logit_diff", targets=targets[i])
-        for i in range(2)
+        sweep_edges(alike[i], clean[i], corrupted[i], objective=objectives[i]) for i in range(2)
     ]
-    check(sweep_many(alike, clean, corrupted, metric="logit_diff", targets=targets), expected)
+    check(sweep_many(alike, clean, corrupted, objective=objectives), expected)
 
 
 def largest_change(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
@@ -148,15 +148,19 @@ def test_several_ablations(
     asked: dict[str, Any] = {
         "ablation": ("mean", "resample", "zero"),
         "universe": "head",
-        "first_scored": 0,
     }
-    expected = [sweep_edges(*one, **asked) for one in zip(alike, clean, corrupted, strict=True)]
+    everywhere = Objective(scored=np.ones(clean[0].shape[1], bool))
+    expected = [
+        sweep_edges(*one, **asked, objective=everywhere)
+        for one in zip(alike, clean, corrupted, strict=True)
+    ]
     calls: list[tuple[int, int]] = []
     found = sweep_many(
         alike,
         clean,
         corrupted,
         **asked,
+        objective=[everywhere] * len(alike),
         stacked=stacked,
         explain=True,
         progress=lambda done, total: calls.append((done, total)),
@@ -189,16 +193,17 @@ def test_the_budget_is_kept(alike: list[Transformer], each: list[SweepResult]) -
 def test_errors_come_before_anything_is_compiled(alike: list[Transformer]) -> None:
     clean, corrupted = make_inputs(alike)
     before = devices.n_compiled()
-    with pytest.raises(ValueError, match="each of 2 models, got 1 clean, 2 corrupted and 2 targ"):
+    with pytest.raises(ValueError, match="each of 2 models, got 1 clean, 2 corrupted and 2 obj"):
         sweep_many(alike, clean[:1], corrupted)
-    with pytest.raises(ValueError, match="got 2 clean, 2 corrupted and 1 targets"):
-        sweep_many(alike, clean, corrupted, targets=[None])
+    with pytest.raises(ValueError, match="got 2 clean, 2 corrupted and 1 objectives"):
+        sweep_many(alike, clean, corrupted, objective=[None])
     with pytest.raises(ValueError, match="Expected corrupted inputs, one for each clean one"):
         sweep_many(alike, clean, [corrupted[0], None])
     with pytest.raises(ValueError, match="rows are pairs"):
         sweep_many(alike, clean, [corrupted[0], corrupted[1][:3]])
-    with pytest.raises(ValueError, match="Expected first_scored from 0 to 2"):
-        sweep_many(alike, clean, corrupted, first_scored=3)
+    nowhere = Objective(scored=np.zeros(3, bool))
+    with pytest.raises(ValueError, match="a position that counts in every input, got none in"):
+        sweep_many(alike, clean, corrupted, objective=[nowhere] * len(alike))
     (regression,) = make_models({"d_vocab_out": 1})
     with pytest.raises(ValueError, match="use 'l2' or 'mae'"):
         sweep_many([*alike, regression], [*clean, clean[0]], [*corrupted, clean[0]], metric="kl")

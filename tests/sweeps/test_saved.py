@@ -12,6 +12,7 @@ import pytest
 from interpbench_jax import METRICS, SweepResult, Transformer, build_model, sweep_edges, sweep_nodes
 from interpbench_jax.axes import Logits
 from interpbench_jax.metrics import PerInput
+from interpbench_jax.objective import Objective
 from interpbench_jax.sweeps import answer as answering
 from interpbench_jax.sweeps import devices, run
 from interpbench_jax.targets import Targets
@@ -158,12 +159,12 @@ def margin(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
         ({"corrupted": 1}, "inputs"),
         ({"metric": "l2"}, "metric"),
         ({"metric": margin}, "metric"),
-        ({"first_scored": 0}, "first_scored"),
+        ({"objective": Objective(scored=np.ones(3, bool))}, "first_scored"),
         ({"ablation": "mean"}, "ablations"),
         ({"ablation": ("resample", "mean")}, "n_edits"),
         ({"universe": "qkv-merged"}, "edits"),
         ({"positions": [1]}, "blocks"),
-        ({"targets": np.zeros((64, 3), np.int32)}, "inputs"),
+        ({"objective": Objective(targets=np.zeros((64, 3), np.int32))}, "inputs"),
     ],
 )
 def test_another_sweep_is_refused_by_name(

@@ -23,6 +23,7 @@ from interpbench_jax.interventions import ABLATIONS
 from interpbench_jax.masks import edge_mask
 from interpbench_jax.metrics import PerInput
 from interpbench_jax.model import Transformer
+from interpbench_jax.objective import Objective
 from interpbench_jax.sweeps import devices
 from interpbench_jax.targets import Targets
 from interpbench_jax.universes import UNIVERSES, UniverseName
@@ -217,10 +218,12 @@ def test_metrics_by_name_and_as_functions(
     np.testing.assert_array_equal(named.effects, function.effects)
     assert (named.metric, function.metric) == ("l2", "l2_distance")
     targets = np.zeros(clean.shape, np.int32)
-    by_targets = sweep_edges(model, clean, corrupted, metric="cross_entropy", targets=targets)
+    by_targets = sweep_edges(model, clean, corrupted, objective=Objective("cross_entropy", targets))
     by_default = sweep_edges(model, clean, corrupted, metric="cross_entropy")
     assert np.abs(by_targets.effects - by_default.effects).max() > 1e-3
-    from_start = sweep_edges(model, clean, corrupted, first_scored=0)
+    from_start = sweep_edges(
+        model, clean, corrupted, objective=Objective(scored=np.ones(clean.shape, bool))
+    )
     assert np.abs(from_start.effects - sweep_edges(model, clean, corrupted).effects).max() > 1e-4
 
 
@@ -255,9 +258,12 @@ def test_to_pandas(model: Transformer, inputs: tuple[np.ndarray, np.ndarray]) ->
         ({"positions": "some"}, "Expected positions 'all', 'each' or a list"),
         ({"positions": [5]}, "Expected positions from 0 to 4"),
         ({"positions": []}, "at least one"),
-        ({"first_scored": 5}, "Expected first_scored from 0 to 4"),
+        (
+            {"objective": Objective(scored=np.arange(5) > 4)},
+            "a position that counts in every input",
+        ),
         ({"max_bytes": 100}, "Expected max_bytes of at least"),
-        ({"targets": np.zeros((7, 4), np.int32)}, "Expected targets of shape"),
+        ({"objective": Objective(targets=np.zeros((7, 4), np.int32))}, "Expected targets of shape"),
         ({"corrupted": np.zeros((6, 5), np.int32)}, "rows are pairs"),
         ({"clean": np.zeros((0, 5), np.int32)}, "Expected at least one input"),
     ],

@@ -8,6 +8,7 @@ import pytest
 
 from interpbench_jax import (
     METRICS,
+    Objective,
     Transformer,
     build_model,
     sweep_cuts,
@@ -62,7 +63,7 @@ def test_every_sweep_scores_the_logit_difference(
 ) -> None:
     clean = difference(np.asarray(model(inputs[0])), pairs)
     masks = 1 - np.stack([edge_mask([edge], 2, 2) for edge in EDGES[::7]])
-    asked = {"metric": "logit_diff", "targets": pairs, "return_logits": True}
+    asked = {"objective": Objective("logit_diff", pairs), "return_logits": True}
     found = [
         sweep_edges(model, *inputs, ablation=("zero", "resample"), **asked),
         sweep_nodes(model, *inputs, positions="each", **asked),
@@ -82,8 +83,8 @@ def test_every_sweep_scores_the_logit_difference(
 def test_other_metrics_look_at_the_answer_alone(
     model: Transformer, inputs: Pair, pairs: np.ndarray, name: MetricName
 ) -> None:
-    with_distractors = sweep_edges(model, *inputs, metric=name, targets=pairs)
-    alone = sweep_edges(model, *inputs, metric=name, targets=pairs[..., 0])
+    with_distractors = sweep_edges(model, *inputs, objective=Objective(name, pairs))
+    alone = sweep_edges(model, *inputs, objective=Objective(name, pairs[..., 0]))
     np.testing.assert_allclose(with_distractors.effects, alone.effects, rtol=0, atol=1e-6)
 
 
@@ -101,9 +102,9 @@ def test_a_function_of_ones_own_is_given_targets_as_they_are(
 
     for targets in (pairs, pairs[..., 1]):
         seen.clear()
-        own = sweep_edges(model, *inputs, metric=mine, targets=targets, max_bytes=max_bytes)
+        own = sweep_edges(model, *inputs, objective=Objective(mine, targets), max_bytes=max_bytes)
         assert {shape[1:] for shape in seen} == {(2, *targets.shape[2:])}
-        named = sweep_edges(model, *inputs, metric="logit_diff", targets=targets)
+        named = sweep_edges(model, *inputs, objective=Objective("logit_diff", targets))
         np.testing.assert_allclose(own.effects, named.effects, rtol=0, atol=2e-6)
 
 
@@ -114,11 +115,10 @@ def test_many_models(model: Transformer, inputs: Pair, pairs: np.ndarray, stacke
     clean, corrupted = [inputs[0]] * 3, [inputs[1]] * 3
     # The last model's targets have no distractors, so it is no part of the stack.
     targets = [pairs, pairs[::-1], pairs[..., 0]]
-    found = sweep_many(
-        models, clean, corrupted, targets=targets, metric="logit_diff", stacked=stacked
-    )
-    for one, own, result in zip(models, targets, found, strict=True):
-        alone = sweep_edges(one, *inputs, targets=own, metric="logit_diff")
+    objectives = [Objective("logit_diff", own) for own in targets]
+    found = sweep_many(models, clean, corrupted, objective=objectives, stacked=stacked)
+    for one, own, result in zip(models, objectives, found, strict=True):
+        alone = sweep_edges(one, *inputs, objective=own)
         np.testing.assert_allclose(result.effects, alone.effects, rtol=0, atol=5e-6)
 
 
@@ -126,13 +126,13 @@ def test_saved_sweeps_tell_distractors_apart(
     model: Transformer, inputs: Pair, pairs: np.ndarray, tmp_path: Path
 ) -> None:
     asked = {"metric": "logit_diff", "save_to": tmp_path}
-    first = sweep_edges(model, *inputs, targets=pairs, **asked)
-    again = sweep_edges(model, *inputs, targets=jnp.asarray(pairs), **asked)
+    first = sweep_edges(model, *inputs, objective=Objective(targets=pairs), **asked)
+    again = sweep_edges(model, *inputs, objective=Objective(targets=jnp.asarray(pairs)), **asked)
     np.testing.assert_array_equal(first.effects, again.effects)
     other = pairs[..., ::-1]
     for targets in (other, pairs[..., 0]):
         with pytest.raises(ValueError, match="inputs: expected"):
-            sweep_edges(model, *inputs, targets=targets, **asked)
+            sweep_edges(model, *inputs, objective=Objective(targets=targets), **asked)
 
 
 @pytest.mark.parametrize(
@@ -149,4 +149,4 @@ def test_targets_of_other_shapes_are_refused(
     model: Transformer, inputs: Pair, targets: np.ndarray, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        sweep_edges(model, *inputs, targets=targets)
+        sweep_edges(model, *inputs, objective=Objective(targets=targets))

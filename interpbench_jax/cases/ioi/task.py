@@ -14,8 +14,8 @@ from interpbench_jax.cases.ioi.counterfactuals import COUNTERFACTUALS, Counterfa
 from interpbench_jax.cases.ioi.prompts import N_POSITIONS, PromptSpace
 from interpbench_jax.cases.ioi.vocabulary import GPT2, GPT2_IDS, PROMPT_TOKENS, Vocabulary
 from interpbench_jax.cases.pairs import (
-    Pairs,
     Seed,
+    TaskPairs,
     check_count,
     check_counterfactual,
     make_generator,
@@ -210,7 +210,7 @@ class IoiTask(Task):
         unique: bool = False,
         variable_length: bool | None = None,
         counterfactual: str | None = None,
-    ) -> Pairs:
+    ) -> TaskPairs:
         check_count(n)
         check_counterfactual(counterfactual, self.counterfactuals)
         if variable_length:
@@ -224,13 +224,14 @@ class IoiTask(Task):
         corrupted = self.corrupt(prompts, rng, counterfactual or COUNTERFACTUALS[0], split=split)
         is_scored = np.zeros(prompts.shape, bool)
         is_scored[:, self.first_scored :] = True
-        return Pairs(
+        return TaskPairs(
             input_ids=prompts,
             corrupted_input_ids=corrupted,
             target=self._next_tokens(prompts),
             corrupted_target=self._next_tokens(corrupted),
             is_scored=is_scored,
             distractor=self.space.answers(prompts)[1],
+            metric=self.own_metric,
         )
 
     def corrupt(

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
-from interpbench_jax.cases import CASES, SPLITS, IoiTask, Pairs, Split
+from interpbench_jax.cases import CASES, SPLITS, IoiTask, Split, TaskPairs
 from interpbench_jax.cases.case_ioi import TASK
 from interpbench_jax.cases.ioi.counterfactuals import COUNTERFACTUALS, Counterfactual
 
@@ -131,7 +131,7 @@ def test_the_seed_decides(kind: Counterfactual) -> None:
         assert not np.array_equal(TASK.corrupt(prompts, other, kind), first)
 
 
-# Pairs
+# TaskPairs
 
 
 @pytest.mark.parametrize("kind", [None, *REAL])
@@ -190,7 +190,7 @@ def test_by_hand() -> None:
         assert TASK.tokens[target[-1]] == f" {second if giver == first else first}"
 
 
-def _columns(pairs: Pairs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _columns(pairs: TaskPairs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     assert pairs.distractor is not None
     return pairs.input_ids, pairs.target, pairs.distractor
 
