@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from interpbench_jax.model import Transformer as Transformer
     from interpbench_jax.model import build_model as build_model
     from interpbench_jax.model import hook_names as hook_names
+    from interpbench_jax.model import random_model as random_model
     from interpbench_jax.objective import Objective as Objective
     from interpbench_jax.pairs import Pairs as Pairs
     from interpbench_jax.scores import PAPER_THRESHOLDS as PAPER_THRESHOLDS
@@ -99,7 +100,7 @@ _HOMES = {
     ),
     "loading": ("load_case", "packaged_cases"),
     "metrics": ("METRICS",),
-    "model": ("Transformer", "build_model", "hook_names"),
+    "model": ("Transformer", "build_model", "hook_names", "random_model"),
     "objective": ("Objective",),
     "pairs": ("Pairs",),
     "scores": (

@@ -12,7 +12,9 @@ import numpy as np
 
 from interpbench_jax.circuit import Circuit
 from interpbench_jax.config import TransformerConfig
+from interpbench_jax.display import html_table
 from interpbench_jax.jsontext import check_format, parse_json_object
+from interpbench_jax.travel import Travels
 from interpbench_jax.weights import (
     check_weights,
     load_weights,
@@ -34,7 +36,7 @@ _FORMAT = "interpbench-case"
 
 
 @dataclass(frozen=True)
-class Case:
+class Case(Travels):
     """A model whose circuit is known.
 
     Attributes:
@@ -79,6 +81,20 @@ class Case:
             )
         object.__setattr__(self, "weights", MappingProxyType(dict(self.weights)))
         object.__setattr__(self, "provenance", MappingProxyType(dict(self.provenance)))
+
+    def _repr_html_(self) -> str:
+        config = self.config
+        rows = [
+            ("task", self.task_description),
+            (
+                "model",
+                f"{config.n_layers} layers of {config.n_heads} heads, d_model "
+                f"{config.d_model}, d_mlp {config.d_mlp}, {config.d_vocab} tokens",
+            ),
+            ("circuit", "not known" if self.circuit is None else f"{len(self.circuit)} edges"),
+            ("weights from", self.provenance.get("source", "")),
+        ]
+        return html_table(f"Case {self.case_id}", ("", ""), rows)
 
     @cached_property
     def model(self) -> "Transformer":

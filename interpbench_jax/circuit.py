@@ -1,17 +1,18 @@
 """Circuits: the edges that matter in a model, and what scores may see of them."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from interpbench_jax.display import cut_off, html_table
 from interpbench_jax.extras import needs_extra
 from interpbench_jax.jsontext import check_format, parse_json_object
 from interpbench_jax.masks import edge_mask
-from interpbench_jax.sites import Edge, Kind, Node, n_writers_before, parse_node
+from interpbench_jax.sites import Edge, Kind, Node, n_writers_before, parse_edge, parse_node
 from interpbench_jax.universes import HEAD_INPUTS, UniverseName, promote_reader, universe
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _INSIDE = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Circuit:
     """The edges that matter, in a model of `n_layers` layers of `n_heads` heads.
 
@@ -68,6 +69,45 @@ class Circuit:
                         f"{self.n_heads} heads, got {edge}: {fine.dst} does not come after "
                         f"{fine.src} there; the circuit was probably made for another model."
                     )
+
+    def __len__(self) -> int:
+        """How many edges were given, constant ones among them."""
+        return len(self.edges)
+
+    def __bool__(self) -> bool:
+        """True, of an empty circuit too: that is not the same as none."""
+        return True
+
+    def __iter__(self) -> Iterator[Edge]:
+        return iter(self.edges)
+
+    def __contains__(self, edge: object) -> bool:
+        """Whether an edge, or its name (`"hook_embed -> blocks.0.hook_mlp_in"`), is in it.
+
+        Edges count as they were given, and as writer -> reader edges (`fine_edges`).
+
+        Raises:
+            ValueError: if a name is none of an edge.
+        """
+        wanted = parse_edge(edge) if isinstance(edge, str) else edge
+        return wanted in self.edges or wanted in self.fine_edges
+
+    def __repr__(self) -> str:
+        constant = f" ({len(self.constant)} constant)" if self.constant else ""
+        edges = cut_off([str(edge) for edge in self.edges])
+        return (
+            f"Circuit({self.n_layers} layers of {self.n_heads} heads, {len(self)} edges{constant}: "
+            f"{edges})"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (edge.src, edge.dst, "constant" if edge in self.constant else "in")
+            for edge in self.edges
+        ]
+        return html_table(
+            f"Circuit of {self.n_layers} layers of {self.n_heads} heads", ("from", "to", ""), rows
+        )
 
     @cached_property
     def fine_edges(self) -> frozenset[Edge]:

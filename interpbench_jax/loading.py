@@ -27,7 +27,7 @@ def packaged_cases() -> tuple[str, ...]:
 
 
 def load_case(
-    case_id: str,
+    case_id: str | Path,
     source: str | Path = PACKAGED,
     *,
     revision: str | None = None,
@@ -40,7 +40,8 @@ def load_case(
     Nothing in the files is executed, and neither torch nor TransformerLens is needed.
 
     Args:
-        case_id: as upstream numbers it, such as `"11"`.
+        case_id: as upstream numbers it, such as `"11"`; or a folder with a case's files: a
+            `Path`, or a string with a `/` in it, such as `"./mine"`.
         source: `"packaged"` for our own weights, which this installation carries
             (`packaged_cases` tells which) and which need no network; or `"hub"` for upstream's
             repository on the Hugging Face Hub; or the id of another repository there, such as
@@ -66,6 +67,10 @@ def load_case(
             `"prompts"` for a case that has none.
         interpbench_conversion.hub.HubError: if the Hub does not give the files; an OSError.
     """
+    if isinstance(case_id, Path) or re.search(r"[/\\]", str(case_id)):
+        _check_no_source(source)
+        _check_not_of_the_hub(revision, cache_dir, refresh)
+        return _load_folder(Path(case_id).expanduser(), tokens)
     case_id = str(case_id)
     _check_tokens(case_id, tokens)
     if source == PACKAGED:
@@ -98,6 +103,20 @@ def load_case(
     return _load_directory(fetched.directory, case_id, provenance, tokens)
 
 
+def _load_folder(directory: Path, tokens: KeptTokensName) -> Case:
+    """The case of a folder: of ours whichever it is, of upstream's the one it is named after."""
+    if not directory.is_dir():
+        raise FileNotFoundError(
+            f"Expected a case's id or a folder with a case's files, got {str(directory)!r}: there "
+            "is no such folder."
+        )
+    if is_case_directory(directory):
+        return read_case(directory)
+    case_id = directory.resolve().name
+    _check_tokens(case_id, tokens)
+    return _load_directory(directory, case_id, {"source": "folder"}, tokens)
+
+
 def _load_packaged(case_id: str) -> Case:
     packaged = packaged_cases()
     if case_id not in packaged:
@@ -108,6 +127,14 @@ def _load_packaged(case_id: str) -> Case:
             "the folder that holds the case's files."
         )
     return _load_directory(packaged_models() / case_id, case_id, {})
+
+
+def _check_no_source(source: str | Path) -> None:
+    if source != PACKAGED:
+        raise ValueError(
+            f"Expected a folder alone, or an id and a source, got a folder and the source "
+            f"{str(source)!r}."
+        )
 
 
 def _check_not_of_the_hub(revision: str | None, cache_dir: Path | None, refresh: bool) -> None:

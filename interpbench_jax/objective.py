@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Scored = Bool[np.ndarray, "batch pos"] | Bool[np.ndarray, " pos"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Objective:
     """What a patched run is judged by, as one value.
 
@@ -36,6 +36,13 @@ class Objective:
     metric: "MetricName | Metric | None" = None
     targets: "Targets | None" = None
     scored: Scored | None = None
+
+    def __repr__(self) -> str:
+        targets = "of the clean run" if self.targets is None else [*np.shape(self.targets)]
+        scored = "all positions but the first"
+        if self.scored is not None:
+            scored = f"{int(np.sum(self.scored)):,} of {np.size(self.scored):,} positions"
+        return f"Objective(metric={self.metric!r}, targets {targets}, {scored} scored)"
 
     def fit(self, model: "Transformer", clean: "Tokens") -> "Fitted":
         """The targets that a metric is given on these inputs, marked where nothing is scored.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _DEFAULT = Objective()
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Pairs:
     """Inputs, others to patch from, and an objective.
 
@@ -36,6 +36,10 @@ class Pairs:
 
     def __len__(self) -> int:
         return len(self.input_ids)
+
+    def __repr__(self) -> str:
+        n_pos = np.shape(self.input_ids)[-1]
+        return f"{type(self).__name__}({len(self):,} of {n_pos} positions, {self.objective})"
 
     def __getitem__(self, rows: slice) -> "Pairs":
         """Some of the pairs: `pairs[:10]`."""

@@ -41,6 +41,9 @@ class Universe:
     n_heads: int
     members: Mapping[Edge, tuple[Edge, ...]] = field(repr=False, compare=False)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return universe, (self.name, self.n_layers, self.n_heads)
+
     @cached_property
     def edges(self) -> tuple[Edge, ...]:
         """Every edge, ordered by reader, then writer."""

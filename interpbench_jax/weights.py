@@ -90,6 +90,26 @@ def is_finite(array: np.ndarray) -> bool:
     return all(bool(np.isfinite(block).all()) for block in blocks)
 
 
+def random_weights(
+    config: TransformerConfig, seed: int = 0, std: float | None = None
+) -> dict[str, np.ndarray]:
+    """Weights of a model before training: normal numbers, and biases of 0; float32.
+
+    Args:
+        config: the model's shape.
+        seed: of the numbers.
+        std: their standard deviation; by default 0.8 / sqrt(d_model), TransformerLens's.
+    """
+    rng = np.random.default_rng(seed)
+    scale = 0.8 / config.d_model**0.5 if std is None else std
+    return {
+        name: np.zeros(shape, np.float32)
+        if name.rpartition(".")[2].startswith("b_")
+        else (scale * rng.standard_normal(shape)).astype(np.float32)
+        for name, shape in weight_shapes(config).items()
+    }
+
+
 def save_weights(path: Path, weights: Mapping[str, np.ndarray]) -> None:
     """Write weights as safetensors: the whole file or, if anything fails, none of it."""
     write_atomically(path, _encode(weights))

@@ -28,6 +28,8 @@ ORDER: tuple[str, ...] = (
     "extras",
     "axes",
     "jsontext",
+    "display",
+    "travel",
     "sites",
     "masks",
     "config",
@@ -68,7 +70,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "rasp": {"axes", "sites", "config", "circuit", "high_level"},
     "cases": {
         *("axes", "sites", "config", "circuit", "targets", "metrics", "objective", "pairs"),
-        *("high_level", "rasp"),
+        *("high_level", "rasp", "travel"),
     },
     "training": _left_of("discovery") | {"case", "cases", "rasp"},
     "certificates": _left_of("report") | {"case", "cases", "rasp", "training"},

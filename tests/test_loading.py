@@ -49,7 +49,7 @@ def test_packaged_weights_are_the_default() -> None:
 
 
 @pytest.mark.usefixtures("no_hub")
-@pytest.mark.parametrize("case_id", ["ioi", "24", "../20", ".", ""])
+@pytest.mark.parametrize("case_id", ["ioi", "24", ".", ""])
 def test_cases_that_are_not_packaged(models: Path, case_id: str) -> None:
     message = f"carries, one of 3, 4, 11, 19, 20; got '{case_id}'. Give source='hub' .*--repo hub"
     with pytest.raises(FileNotFoundError, match=message):
@@ -226,3 +226,20 @@ def test_a_case_has_its_task(tmp_path: Path) -> None:
     other = load_case("random_lnpre", UPSTREAM / "release" / "random_lnpre")
     with pytest.raises(ValueError, match="Expected a case whose task is declared"):
         _ = other.task
+
+
+@pytest.mark.usefixtures("no_hub")
+@pytest.mark.parametrize("as_text", [False, True])
+def test_a_folder_by_its_path(tmp_path: Path, as_text: bool) -> None:
+    folder = make_model("3").save(tmp_path / "mine")
+    found = load_case(f"{folder}" if as_text else folder)
+    assert found == make_model("3"), "whatever the folder is called"
+    with pytest.raises(ValueError, match="Expected a folder alone, or an id and a source"):
+        load_case(folder, "hub")
+    with pytest.raises(ValueError, match="Expected no revision"):
+        load_case(folder, revision="main")
+    with pytest.raises(FileNotFoundError, match=r"or a folder .*there is no such folder"):
+        load_case(tmp_path / "none")
+    with pytest.raises(FileNotFoundError, match=r"Expected case 'empty' in .*it has nothing"):
+        (tmp_path / "empty").mkdir()
+        load_case(tmp_path / "empty")

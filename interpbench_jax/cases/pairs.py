@@ -18,7 +18,7 @@ Seed = int | np.integer | np.random.Generator
 _CLOSE = 1e-4
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class TaskPairs(Pairs):
     """Pairs of a task, with what its program says of both inputs; one row per pair.
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from interpbench_jax.rasp.high_level import CompiledModel
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class RaspTask(Task):
     """A RASP program, its vocabulary and lengths, and the model that is to learn it.
 

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +19,7 @@ from interpbench_jax.circuit import Circuit
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.rasp import Value
 from interpbench_jax.sites import Edge, Node, components
+from interpbench_jax.travel import Travels
 
 if TYPE_CHECKING:
     from interpbench_jax.high_level import HighLevelModel
@@ -30,8 +31,8 @@ _RECIPE = Recipe()
 Tier = Literal["embedding and one MLP only", "one attention step", "multi-step"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Task(ABC):
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Task(Travels, ABC):
     """A declaration; everything else about the task is derived from it.
 
     Attributes:
@@ -54,10 +55,6 @@ class Task(ABC):
     recipe: Recipe = _RECIPE
     moved: tuple[tuple[Node, tuple[Node, ...]], ...] = ()
     note: str = ""
-
-    def __getstate__(self) -> dict[str, object]:
-        # What is derived is derived again.
-        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @property
     @abstractmethod
@@ -201,6 +198,9 @@ class Task(ABC):
     def counterfactuals(self) -> tuple[str, ...]:
         """The kinds of corrupted inputs that `sample` draws."""
         return ("random",)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.case_id!r}, {self.description!r})"
 
     @property
     def metric(self) -> "MetricName":

@@ -28,15 +28,17 @@ from interpbench_jax.certificates.parts import (
     to_plain,
 )
 from interpbench_jax.certificates.verdict import BARS, Bars, find_failures
+from interpbench_jax.display import html_table
 from interpbench_jax.jsontext import check_format, parse_json_object
+from interpbench_jax.travel import Travels
 from interpbench_jax.weights import write_atomically
 
 CERTIFICATE_FILE = "certificate.json"
 _FORMAT = "interpbench-certificate"
 
 
-@dataclass(frozen=True)
-class Certificate:
+@dataclass(frozen=True, repr=False)
+class Certificate(Travels):
     """What was measured of a model on held-out inputs.
 
     Shares are of outputs at scored positions (neither BOS nor padding), from 0 to 1.
@@ -121,6 +123,29 @@ class Certificate:
             self.circuit_alone.edges_mean,
             self.circuit_alone.edges_resample,
         )
+
+    def __repr__(self) -> str:
+        failures = self.failures()
+        verdict = f"{len(failures)} failures" if failures else "passes"
+        return (
+            f"Certificate(case {self.case_id!r}, {self.n:,} pairs: accuracy {self.accuracy:.4f}, "
+            f"lowest under interchange {self.lowest_iia:.4f}, {verdict})"
+        )
+
+    def _repr_html_(self) -> str:
+        alone, failures = self.circuit_alone, self.failures()
+        rows = [
+            ("accuracy", self.accuracy),
+            ("lowest, a variable interchanged", self.lowest_iia),
+            ("lowest, several interchanged", self.lowest_joint),
+            ("lowest, an edge of the circuit interchanged", self.lowest_edge),
+            ("lowest, a node outside replaced", self.lowest_strict),
+            ("all edges outside cut, resampled", alone.edges_resample),
+            ("all edges outside cut, by means", alone.edges_mean),
+            *(("fails", failure) for failure in failures),
+        ]
+        title = f"Certificate of case {self.case_id}: {'fails' if failures else 'passes'}"
+        return html_table(title, ("on held-out inputs", ""), rows)
 
     def failures(self, bars: Bars = BARS) -> tuple[str, ...]:
         """Why the model does not have the circuit that it is said to have; empty if it has."""

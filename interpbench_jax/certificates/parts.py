@@ -18,6 +18,7 @@ from interpbench_jax.certificates.fields import (
     tuple_of,
 )
 from interpbench_jax.circuit import TruthValue
+from interpbench_jax.travel import Travels
 
 Measure = Literal["effect", "centred"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
@@ -131,7 +132,7 @@ class Separation:
 
 
 @dataclass(frozen=True)
-class EdgeCheck:
+class EdgeCheck(Travels):
     """The exhaustive edge sweep beside the truth.
 
     Attributes:

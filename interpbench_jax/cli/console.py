@@ -79,12 +79,8 @@ def load(case: str, repo: str, revision: str | None, tokens: "KeptTokensName" = 
     from interpbench_jax.loading import load_case
 
     path = Path(case).expanduser()
-    if path.is_dir():
-        return load_case(path.resolve().name, path, tokens=tokens)
-    if "/" in case or case.startswith((".", "~")):
-        raise FileNotFoundError(
-            f"Expected a folder or a case's id, got {case!r}: there is no such folder."
-        )
+    if path.is_dir() or "/" in case or case.startswith((".", "~")):
+        return load_case(path, tokens=tokens)
     return load_case(case, repo, revision=revision, tokens=tokens)
 
 

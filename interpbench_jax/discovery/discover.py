@@ -181,8 +181,8 @@ def _checked(model: Transformer, pairs: Pairs) -> Tokens:
 
 def _check(scores: Scores, model: Transformer) -> Scores:
     space = universe_of(scores.universe, model.config.n_layers, model.config.n_heads)
-    n_items = len(space.edges if scores.level == "edge" else space.sources)
-    values = np.asarray(scores.values)
+    names = space.edges if scores.level == "edge" else space.sources
+    n_items, values = len(names), np.asarray(scores.values)
     if values.shape != (n_items,):
         raise ValueError(
             f"Expected one score for each of the {n_items} {scores.level}s of universe "
@@ -200,4 +200,4 @@ def _check(scores: Scores, model: Transformer) -> Scores:
             RuntimeWarning,
             stacklevel=3,
         )
-    return scores
+    return replace(scores, names=names)

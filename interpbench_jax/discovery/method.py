@@ -6,7 +6,7 @@ and what takes the place of what is cut; it never sees the circuit.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import jax
 import numpy as np
@@ -14,14 +14,19 @@ from jaxtyping import Float
 
 from interpbench_jax.axes import Constants, OtherTokens, Tokens
 from interpbench_jax.config import TransformerConfig
+from interpbench_jax.display import SHOWN, html_table, largest
+from interpbench_jax.extras import needs_extra
 from interpbench_jax.interventions import Ablation
 from interpbench_jax.masks import edge_indices
 from interpbench_jax.metrics import Metric, MetricName, default_metric
 from interpbench_jax.model import Transformer
 from interpbench_jax.objective import Objective
-from interpbench_jax.sites import readers, writers
+from interpbench_jax.sites import Edge, Node, readers, writers
 from interpbench_jax.targets import Targets
 from interpbench_jax.universes import Universe, universe
+
+if TYPE_CHECKING:
+    import pandas
 
 Level = Literal["edge", "node"]
 FineUniverse = Literal["qkv", "qkv-merged"]
@@ -70,7 +75,7 @@ class DiscoveryData:
         return universe(self.universe, config.n_layers, config.n_heads)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Scores:
     """How much a method thinks that each edge, or each node, matters.
 
@@ -81,12 +86,60 @@ class Scores:
             where it matters. Methods that estimate an effect give its sign: positive where
             cutting hurts.
         details: what else a method has to say, by name.
+        names: of each item, in the order of the values; `discover` fills them in.
     """
 
     level: Level
     universe: FineUniverse
     values: Float[np.ndarray, " items"]
     details: Mapping[str, np.ndarray] = field(default_factory=dict)
+    names: tuple[Edge, ...] | tuple[Node, ...] = ()
+
+    def top(self, k: int = 10) -> list[tuple[Edge | Node, float]]:
+        """The `k` items with the scores furthest from 0, and these scores.
+
+        Raises:
+            ValueError: if `k` is negative, or the items have no names.
+        """
+        if len(self.names) != len(self.values):
+            raise ValueError(
+                f"Expected a name for each of {len(self.values)} scores, got {len(self.names)}: "
+                "scores that `discover` returns have them."
+            )
+        return largest(self.names, np.asarray(self.values), k)
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """One row an item: its name, its ends for an edge, its score; names where there are any."""
+        found: dict[str, np.ndarray] = {}
+        if self.names:
+            found["name"] = np.asarray([str(name) for name in self.names])
+        edges = [name for name in self.names if isinstance(name, Edge)]
+        if edges:
+            found["src"] = np.asarray([str(edge.src) for edge in edges])
+            found["dst"] = np.asarray([str(edge.dst) for edge in edges])
+        return found | {"score": np.asarray(self.values)}
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """`columns` as a data frame.
+
+        Raises:
+            ImportError: if pandas is not installed.
+        """
+        with needs_extra("analysis", "Scores as a data frame"):
+            import pandas
+
+        return pandas.DataFrame(self.columns())
+
+    def __repr__(self) -> str:
+        shown = ""
+        if self.names:
+            shown = "; largest: " + ", ".join(f"{name}: {score:.4g}" for name, score in self.top(3))
+        return f"Scores({len(self.values):,} {self.level}s of {self.universe!r}{shown})"
+
+    def _repr_html_(self) -> str:
+        title = f"{len(self.values):,} {self.level}s of {self.universe!r}; the largest scores"
+        rows = self.top(SHOWN) if self.names else [("", score) for score in self.values[:SHOWN]]
+        return html_table(title, (self.level, "score"), rows)
 
 
 @dataclass(frozen=True)

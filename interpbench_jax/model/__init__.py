@@ -8,3 +8,4 @@ from interpbench_jax.model.transformer import check_tokens as check_tokens
 from interpbench_jax.model.transformer import flat_weights as flat_weights
 from interpbench_jax.model.transformer import hook_names as hook_names
 from interpbench_jax.model.transformer import hook_nodes as hook_nodes
+from interpbench_jax.model.transformer import random_model as random_model

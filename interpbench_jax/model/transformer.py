@@ -16,7 +16,7 @@ from interpbench_jax.model.attention import Attention
 from interpbench_jax.model.layers import Edit, center_and_scale, emit, keep, linear
 from interpbench_jax.model.mlp import MLP
 from interpbench_jax.sites import Kind, Node
-from interpbench_jax.weights import check_weights, weight_shapes
+from interpbench_jax.weights import check_weights, random_weights, weight_shapes
 
 _FEW_TOKENS = 64
 
@@ -155,6 +155,11 @@ def build_model(config: TransformerConfig, weights: Mapping[str, np.ndarray]) ->
     dtypes = {name: jax.dtypes.canonicalize_dtype(array.dtype) for name, array in weights.items()}
     arrays = {name: jnp.asarray(array, dtypes[name]) for name, array in weights.items()}
     return Transformer(config, arrays)
+
+
+def random_model(config: TransformerConfig, seed: int = 0, std: float | None = None) -> Transformer:
+    """A model before training, as `weights.random_weights` draws it."""
+    return build_model(config, random_weights(config, seed, std))
 
 
 def flat_weights(model: Transformer) -> dict[str, np.ndarray]:

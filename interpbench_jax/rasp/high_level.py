@@ -26,7 +26,7 @@ _CPU_CHUNK_BYTES = 1 << 20
 _CHUNK_BYTES = 1 << 28
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CompiledModel(HighLevelModel):
     """A compiled program as a high-level model.
 
@@ -35,6 +35,9 @@ class CompiledModel(HighLevelModel):
     """
 
     program: CompiledProgram
+
+    def __repr__(self) -> str:
+        return f"CompiledModel({len(self.nodes)} components, {len(self.edges)} edges)"
 
     @property
     def nodes(self) -> tuple[Node, ...]:

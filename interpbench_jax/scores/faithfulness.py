@@ -20,13 +20,14 @@ from interpbench_jax.metrics import Metric, MetricName
 from interpbench_jax.model import Transformer
 from interpbench_jax.objective import Objective
 from interpbench_jax.pairs import Pairs, as_pairs
-from interpbench_jax.scores.levels import Level, check_scores, edge_ends
+from interpbench_jax.scores.levels import Level, Ranking, check_scores, edge_ends, read_values
 from interpbench_jax.scores.selection import keep_largest, on_paths
 from interpbench_jax.sites import readers, writers
 from interpbench_jax.sweeps import sweep_masks
 from interpbench_jax.universes import Universe, UniverseName
 from interpbench_jax.universes import universe as find_universe
 
+Values = Ranking | Float[np.ndarray, " items"]
 MIB_FRACTIONS: tuple[float, ...] = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
@@ -60,11 +61,11 @@ class FaithfulnessCurve:
 def faithfulness_curve(
     model: Transformer,
     clean: Tokens | Pairs,
-    corrupted: OtherTokens | Float[np.ndarray, " items"] | None = None,
-    values: Float[np.ndarray, " items"] | None = None,
+    corrupted: OtherTokens | Values | None = None,
+    values: Values | None = None,
     *,
-    universe: UniverseName = "qkv",
-    level: Level = "edge",
+    universe: UniverseName | None = None,
+    level: Level | None = None,
     absolute: bool = True,
     fractions: Sequence[float] | None = MIB_FRACTIONS,
     prune: bool = True,
@@ -84,10 +85,12 @@ def faithfulness_curve(
             `[batch, pos]`.
         corrupted: beside clean inputs, those that replacements come from, as `sweep_edges` takes
             them.
-        values: a method's, one for each edge of the universe, or for each of its sources; of
-            equally important ones, those that come first are kept first.
-        universe: which edges or nodes.
-        level: what the values are of; a circuit of nodes has all edges among them.
+        values: a sweep's result or a method's scores; or one number for each edge of a universe,
+            or for each of its sources. Of equally important ones, those that come first are kept
+            first.
+        universe: of the numbers, by default `"qkv"`; a result knows its own.
+        level: what the numbers are of: `"edge"`, the default, or `"node"`; a circuit of nodes has
+            all edges among them.
         absolute: whether importance is the absolute value, rather than the value.
         fractions: the shares of items to keep, increasing, from 0 to 1; each is rounded down to
             a number. None: every number of items from none to all.
@@ -106,12 +109,13 @@ def faithfulness_curve(
             above, the metric is not a number for a circuit, or an argument does not fit the
             model.
     """
+    pairs, given = _read_inputs(clean, corrupted, values, objective, metric)
+    numbers, universe, level = read_values(given, universe, level)
     space = find_universe(universe, model.config.n_layers, model.config.n_heads)
     items = space.edges if level == "edge" else space.sources
-    pairs, values = _read_inputs(clean, corrupted, values, objective, metric)
-    check_scores(values, len(items), f"{level}s of {universe!r}")
+    check_scores(numbers, len(items), f"{level}s of {universe!r}")
     shares, sizes = _sizes(fractions, len(items))
-    kept = keep_largest(values, sizes.tolist(), absolute=absolute)
+    kept = keep_largest(numbers, sizes.tolist(), absolute=absolute)
     if level == "node":
         kept = _edges_among(kept, space)
     if prune:
@@ -177,11 +181,11 @@ def faithfulness_areas(
 
 def _read_inputs(
     clean: Tokens | Pairs,
-    corrupted: OtherTokens | Float[np.ndarray, " items"] | None,
-    values: Float[np.ndarray, " items"] | None,
+    corrupted: OtherTokens | Values | None,
+    values: Values | None,
     objective: Objective | None,
     metric: MetricName | Metric | None,
-) -> tuple[Pairs, np.ndarray]:
+) -> tuple[Pairs, Values]:
     """The pairs and the values, whichever place the values have."""
     if isinstance(clean, Pairs) and values is None:
         corrupted, values = None, corrupted  # pyright: ignore[reportAssignmentType]
@@ -190,7 +194,7 @@ def _read_inputs(
             "Expected values, one for each edge or node, got none: faithfulness_curve(model, "
             "clean, corrupted, values), or faithfulness_curve(model, pairs, values)."
         )
-    return as_pairs(clean, corrupted, objective, metric), np.asarray(values)  # pyright: ignore
+    return as_pairs(clean, corrupted, objective, metric), values  # pyright: ignore
 
 
 def _curve(

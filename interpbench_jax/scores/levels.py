@@ -1,6 +1,6 @@
 """Scores moved to coarser universes, and between edges and nodes."""
 
-from typing import Literal
+from typing import Literal, Protocol, cast, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
@@ -13,6 +13,68 @@ Level = Literal["edge", "node"]
 Truth = Bool[np.ndarray, " items"] | Int[np.ndarray, " items"] | Float[np.ndarray, " items"]
 
 _HEAD_INPUTS = (Kind.Q_INPUT, Kind.K_INPUT, Kind.V_INPUT)
+
+
+@runtime_checkable
+class Ranking(Protocol):
+    """A result that knows what its values are of: a `SweepResult`, or a method's `Scores`."""
+
+    @property
+    def values(self) -> Float[np.ndarray, " items"]: ...
+
+    @property
+    def universe(self) -> UniverseName | None: ...
+
+    @property
+    def level(self) -> Level | None: ...
+
+
+def read_values(
+    given: Ranking | Float[np.ndarray, " items"],
+    universe: UniverseName | None,
+    level: Level | None,
+    *,
+    default: UniverseName = "qkv",
+) -> tuple[Float[np.ndarray, " items"], UniverseName, Level]:
+    """Values, the universe and the level that they are of.
+
+    Args:
+        given: a result, or one value for each item.
+        universe: of values; of a result its own, or None.
+        level: likewise.
+        default: the universe of values where none is said; their level is `"edge"`.
+
+    Raises:
+        ValueError: if something else is said of a result than what it is, or it is of edits that
+            are neither edges nor nodes of a universe.
+    """
+    if not hasattr(given, "universe"):
+        return np.asarray(given), universe or default, level or "edge"
+    result = cast(Ranking, given)
+    if result.universe is None or result.level is None:
+        raise ValueError(
+            "Expected the effects of edges or nodes of a universe, got those of other edits."
+        )
+    for what, asked, own in (
+        ("universe", universe, result.universe),
+        ("level", level, result.level),
+    ):
+        if asked not in (None, own):
+            raise ValueError(f"Expected {what}={own!r} of this result, or none, got {asked!r}.")
+    return np.asarray(result.values), result.universe, result.level
+
+
+def only_edges(level: Level) -> None:
+    """Refuse scores of nodes.
+
+    Raises:
+        ValueError: if the level is another than edges.
+    """
+    if level != "edge":
+        raise ValueError(
+            f"Expected scores of edges, got those of {level}s; `rank_scores` takes both, and "
+            "`edges_from_nodes` gives edges theirs."
+        )
 
 
 def check_scores(scores: Float[np.ndarray, " items"], n_items: int, what: str) -> None:
@@ -30,6 +92,25 @@ def check_scores(scores: Float[np.ndarray, " items"], n_items: int, what: str) -
             f"Expected numbers as scores, got nan at {int(np.isnan(scores).sum())} items; "
             "look for overflow in the logits, or score in float64."
         )
+
+
+def check_edge_scores(
+    scores: Float[np.ndarray, " edges"], name: UniverseName, n_layers: int, n_heads: int
+) -> None:
+    """Refuse scores that are not one number for each edge of a universe.
+
+    Raises:
+        ValueError: if they are of another shape, or a score is nan.
+    """
+    n_edges = len(universe(name, n_layers, n_heads).edges)
+    if scores.ndim == 1 and len(scores) != n_edges:
+        sizes = {len(universe(other, n_layers, n_heads).edges): other for other in UNIVERSES}
+        if len(scores) in sizes:
+            raise ValueError(
+                f"Expected one score for each of the {n_edges} edges of {name!r}, got "
+                f"{len(scores)}, which is how many {sizes[len(scores)]!r} has; name that universe."
+            )
+    check_scores(scores, n_edges, f"edges of {name!r}")
 
 
 def as_truth(given: Shaped[np.ndarray, "*items"]) -> Bool[np.ndarray, "*items"]:
@@ -81,7 +162,7 @@ def promote_scores(
         ValueError: if there is not one score per edge of `finer`, or `coarser` is not coarser.
     """
     source = universe(finer, n_layers, n_heads)
-    check_scores(scores, len(source.edges), f"edges of {finer!r}")
+    check_edge_scores(scores, finer, n_layers, n_heads)
     groups = universe(coarser, n_layers, n_heads).groups_of(source)
     return np.asarray([scores[list(group)].max() for group in groups])
 

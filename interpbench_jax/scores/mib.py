@@ -11,7 +11,14 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from interpbench_jax.circuit import Circuit
-from interpbench_jax.scores.levels import check_scores, component_of, importance
+from interpbench_jax.scores.levels import (
+    Ranking,
+    check_edge_scores,
+    component_of,
+    importance,
+    only_edges,
+    read_values,
+)
 from interpbench_jax.scores.rank import counted_in, truth_of
 from interpbench_jax.scores.selection import on_paths
 from interpbench_jax.sites import Kind, Node
@@ -21,9 +28,9 @@ _SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
 def mib_edge_auc(
-    values: Float[np.ndarray, " edges"],
+    values: Ranking | Float[np.ndarray, " edges"],
     circuit: Circuit,
-    name: UniverseName = "qkv-merged",
+    name: UniverseName | None = None,
     *,
     absolute: bool = True,
 ) -> float:
@@ -36,23 +43,25 @@ def mib_edge_auc(
     edge counts only once a path leads from it to the output.
 
     Args:
-        values: a method's, one for each edge.
+        values: a sweep's result or a method's scores; or one number for each edge.
         circuit: the truth.
-        name: the universe of the edges; MIB's own is `"qkv-merged"`.
+        name: the universe of the numbers, by default MIB's own, `"qkv-merged"`; a result knows
+            its own.
         absolute: whether importance is the absolute value, rather than the value.
 
     Raises:
         ValueError: if there is not one value per edge, one is nan, or the universe holds no true
             or no false edge.
     """
+    numbers, name, level = read_values(values, name, None, default="qkv-merged")
+    only_edges(level)
     space = universe(name, circuit.n_layers, circuit.n_heads)
-    values = np.asarray(values)
-    check_scores(values, len(space.edges), f"edges of {name!r}")
+    check_edge_scores(numbers, name, circuit.n_layers, circuit.n_heads)
     truth, counts = truth_of(circuit, name, "edge"), counted_in(circuit, name, "edge")
     if truth[counts].all() or not truth.any():
         raise ValueError(f"Expected true and false edges in {name!r}, got only one of them.")
-    sizes = [math.ceil(share * len(values)) for share in _SHARES]
-    kept = on_paths(grow_from_output(importance(values, absolute), sizes, space), space)
+    sizes = [math.ceil(share * len(numbers)) for share in _SHARES]
+    kept = on_paths(grow_from_output(importance(numbers, absolute), sizes, space), space)
     true_positive = kept[:, truth].mean(axis=1)
     false_positive = kept[:, counts & ~truth].mean(axis=1)
     if false_positive[-1] == 0:

@@ -17,7 +17,15 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from interpbench_jax.circuit import Circuit, TruthValue
-from interpbench_jax.scores.levels import Level, as_truth, check_scores, importance
+from interpbench_jax.scores.levels import (
+    Level,
+    Ranking,
+    as_truth,
+    check_edge_scores,
+    importance,
+    only_edges,
+    read_values,
+)
 from interpbench_jax.universes import UniverseName
 from interpbench_jax.universes import universe as find_universe
 
@@ -53,9 +61,9 @@ class Curve:
 
 
 def paper_curve(
-    values: Float[np.ndarray, " edges"],
+    values: Ranking | Float[np.ndarray, " edges"],
     circuit: Circuit,
-    universe: UniverseName = "qkv-merged",
+    universe: UniverseName | None = None,
     *,
     thresholds: Sequence[float] = PAPER_THRESHOLDS,
     absolute: bool = True,
@@ -66,9 +74,11 @@ def paper_curve(
     that it gathers is. Thresholds are rounded to the values' type, as torch does.
 
     Args:
-        values: a method's, one for each edge of `universe`, in its order.
+        values: a sweep's result or a method's scores; or one number for each edge of a universe,
+            in its order.
         circuit: the truth.
-        universe: which edges; upstream's methods score `"qkv-merged"`.
+        universe: of the numbers, by default `"qkv-merged"`, which upstream's methods score; a
+            result knows its own.
         thresholds: in the values' unit.
         absolute: whether importance is the absolute value, rather than the value; in
             upstream an option, which the paper's table has on for ACDC and EAP.
@@ -77,11 +87,11 @@ def paper_curve(
         ValueError: if there is not one value per edge, one is nan, or the universe is coarser
             than `"head"`.
     """
-    values = np.asarray(values)
-    n_edges = len(find_universe(universe, circuit.n_layers, circuit.n_heads).edges)
-    check_scores(values, n_edges, f"edges of {universe!r}")
-    limits = np.asarray(thresholds, values.dtype)
-    kept = importance(values, absolute) > limits[:, None]
+    numbers, universe, level = read_values(values, universe, None, default="qkv-merged")
+    only_edges(level)
+    check_edge_scores(numbers, universe, circuit.n_layers, circuit.n_heads)
+    limits = np.asarray(thresholds, numbers.dtype)
+    kept = importance(numbers, absolute) > limits[:, None]
     return kept_curve(kept, circuit, universe, thresholds=thresholds)
 
 

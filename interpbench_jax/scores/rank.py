@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 from interpbench_jax.circuit import Circuit, TruthValue
 from interpbench_jax.scores.levels import (
     Level,
+    Ranking,
     Truth,
     as_floats,
     as_truth,
@@ -21,8 +22,10 @@ from interpbench_jax.scores.levels import (
     edges_from_nodes,
     importance,
     nodes_from_edges,
+    only_edges,
     promote_node_scores,
     promote_scores,
+    read_values,
 )
 from interpbench_jax.sites import Edge, Node
 from interpbench_jax.universes import UNIVERSES, UniverseName
@@ -184,23 +187,32 @@ def node_auc(
 
 
 def edge_auc_by_universe(
-    scores: np.ndarray, circuit: Circuit, name: UniverseName = "qkv"
+    scores: Ranking | np.ndarray,
+    circuit: Circuit,
+    name: UniverseName | None = None,
+    *,
+    absolute: bool = True,
 ) -> Mapping[UniverseName, float | None]:
     """ROC-AUC in the universe that the scores are of and in every coarser one.
 
     Args:
-        scores: one for each edge of the universe `name`, in its order.
+        scores: a sweep's result or a method's scores; or one number for each edge of a universe,
+            in its order.
         circuit: the truth.
-        name: the universe that was scored.
+        name: the universe of the numbers, by default `"qkv"`; a result knows its own.
+        absolute: whether importance is the absolute value, rather than the value.
 
     Returns:
         The area by universe, from fine to coarse; None where it is not defined, because the
         circuit holds all of the universe's edges or none.
     """
+    values, name, level = read_values(scores, name, None)
+    only_edges(level)
+    values = importance(values, absolute)
     shape = (circuit.n_layers, circuit.n_heads)
     areas: dict[UniverseName, float | None] = {}
     for coarser in UNIVERSES[UNIVERSES.index(name) :]:
-        promoted = promote_scores(np.asarray(scores), name, coarser, *shape)
+        promoted = promote_scores(values, name, coarser, *shape)
         counts = counted_in(circuit, coarser, "edge")
         truth = truth_of(circuit, coarser, "edge")[counts]
         is_defined = 0 < truth.sum() < len(truth)
@@ -209,10 +221,10 @@ def edge_auc_by_universe(
 
 
 def rank_scores(
-    values: Float[np.ndarray, " items"],
+    values: Ranking | Float[np.ndarray, " items"],
     circuit: Circuit,
-    universe: UniverseName,
-    level: Level = "edge",
+    universe: UniverseName | None = None,
+    level: Level | None = None,
     *,
     absolute: bool = True,
     n_draws: int = 400,
@@ -225,10 +237,11 @@ def rank_scores(
     (`nodes_from_edges`); values of nodes likewise (`promote_node_scores`, `edges_from_nodes`).
 
     Args:
-        values: one for each edge of the universe, or for each of its sources, in its order.
+        values: a sweep's result or a method's scores; or one number for each edge of a universe,
+            or for each of its sources, in its order.
         circuit: the truth.
-        universe: the universe that the values are of.
-        level: what they are of: `"edge"` or `"node"`.
+        universe: the universe of the numbers, by default `"qkv"`; a result knows its own.
+        level: what the numbers are of: `"edge"`, the default, or `"node"`.
         absolute: whether importance is the absolute value, rather than the value.
         n_draws: permutations of the null.
         seed: of the null.
@@ -236,8 +249,9 @@ def rank_scores(
     Raises:
         ValueError: if there is not one value per item, or one is nan.
     """
+    numbers, universe, level = read_values(values, universe, level)
     shape = (circuit.n_layers, circuit.n_heads)
-    scored = importance(np.asarray(values), absolute)
+    scored = importance(numbers, absolute)
     found = []
     for name in UNIVERSES[UNIVERSES.index(universe) :]:
         if level == "edge":

@@ -7,11 +7,15 @@ from jaxtyping import Float
 
 from interpbench_jax.circuit import Circuit
 from interpbench_jax.scores.levels import (
+    Ranking,
     Truth,
     as_floats,
     as_truth,
+    check_edge_scores,
     check_scores,
     importance,
+    only_edges,
+    read_values,
 )
 from interpbench_jax.scores.rank import counted_in, truth_of
 from interpbench_jax.scores.selection import keep_largest, on_paths
@@ -112,9 +116,9 @@ def score_largest(
 
 
 def structure_scores(
-    values: Float[np.ndarray, " edges"],
+    values: Ranking | Float[np.ndarray, " edges"],
     circuit: Circuit,
-    universe: UniverseName,
+    universe: UniverseName | None = None,
     *,
     size: int | None = None,
     threshold: float | None = None,
@@ -127,9 +131,10 @@ def structure_scores(
     edges are never selected.
 
     Args:
-        values: one for each edge of `universe`, in its order.
+        values: a sweep's result or a method's scores; or one number for each edge of a universe,
+            in its order.
         circuit: the truth.
-        universe: which edges.
+        universe: of the numbers, by default `"qkv"`; a result knows its own.
         size: how many edges to take; by default as many as the truth has.
         threshold: instead of a size, take every edge whose importance is strictly larger.
         absolute: whether importance is the absolute value, rather than the value.
@@ -140,10 +145,12 @@ def structure_scores(
     """
     if size is not None and threshold is not None:
         raise ValueError(f"Expected a size or a threshold, got both: {size} and {threshold}.")
+    numbers, universe, level = read_values(values, universe, None)
+    only_edges(level)
     space = find_universe(universe, circuit.n_layers, circuit.n_heads)
     truth, counts = truth_of(circuit, universe, "edge"), counted_in(circuit, universe, "edge")
-    check_scores(values, len(truth), f"edges of {universe!r}")
-    scores = importance(values, absolute)
+    check_edge_scores(numbers, universe, circuit.n_layers, circuit.n_heads)
+    scores = importance(numbers, absolute)
     kept = np.zeros(len(truth), bool)
     if threshold is not None:
         kept[counts] = scores[counts] > threshold

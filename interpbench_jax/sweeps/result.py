@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 import numpy as np
 from jaxtyping import Float
 
+from interpbench_jax.display import SHOWN, html_table, largest
 from interpbench_jax.extras import needs_extra
 from interpbench_jax.sites import Edge, Neuron, Node
 from interpbench_jax.sweeps.plan import SweepPlan
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 Name = TypeVar("Name", Edge, Node, Neuron, tuple[Edge, ...], int)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SweepResult(Generic[Name]):
     """The effect of each edit.
 
@@ -52,6 +53,57 @@ class SweepResult(Generic[Name]):
     universe: UniverseName | None
     n_inputs: int
     plan: SweepPlan = field(repr=False, compare=False)
+
+    @property
+    def level(self) -> Literal["edge", "node"] | None:
+        """What the names are; None for edits of another kind."""
+        if isinstance(self.names[0], Edge):
+            return "edge"
+        return "node" if isinstance(self.names[0], Node) else None
+
+    @property
+    def values(self) -> Float[np.ndarray, " edits"]:
+        """One effect for each name; of several positions the largest.
+
+        Raises:
+            ValueError: if there are several ablations.
+        """
+        if isinstance(self.ablation, tuple):
+            raise ValueError(
+                f"Expected the effects of one ablation, got those of {', '.join(self.ablation)}; "
+                f"take result.of({self.ablation[0]!r})."
+            )
+        return self.effects if self.positions is None else self.effects.max(axis=1)
+
+    def top(self, k: int = 10) -> list[tuple[Name, float]]:
+        """The `k` edits with the largest effects, of either sign, and these effects.
+
+        Raises:
+            ValueError: if `k` is negative, or there are several ablations.
+        """
+        return largest(self.names, self.values, k)
+
+    def __repr__(self) -> str:
+        ablations = self.ablation if isinstance(self.ablation, tuple) else (self.ablation,)
+        kind = f"{self.level}s of {self.universe!r}" if self.universe else "edits"
+        at = "" if self.positions is None else f" at {len(self.positions)} positions"
+        first = self.of(ablations[0]).top(3)
+        shown = ", ".join(f"{text_of(name)}: {effect:.4g}" for name, effect in first)
+        return (
+            f"SweepResult({len(self.names):,} {kind}{at}, {', '.join(ablations)} ablation, effect "
+            f"as {self.metric} over {self.n_inputs:,} inputs; largest: {shown:.300})"
+        )
+
+    def _repr_html_(self) -> str:
+        ablations = self.ablation if isinstance(self.ablation, tuple) else (self.ablation,)
+        return "".join(
+            html_table(
+                f"{len(self.names):,} edits, {ablation} ablation; the largest effects",
+                ("edit", self.metric),
+                [(text_of(name), effect) for name, effect in self.of(ablation).top(SHOWN)],
+            )
+            for ablation in ablations
+        )
 
     def of(self, ablation: Source) -> "SweepResult[Name]":
         """The part of one ablation.

@@ -294,14 +294,15 @@ def test_other_nodes_are_refused() -> None:
 
 def test_each_universe_from_the_scored_one_on() -> None:
     scores = np.random.default_rng(0).standard_normal(len(universe("qkv", 2, 3).edges))
-    areas = edge_auc_by_universe(scores, CIRCUIT)
+    areas = edge_auc_by_universe(scores, CIRCUIT, absolute=False)
     assert tuple(areas) == UNIVERSES
     for name, area in areas.items():
         promoted = promote_scores(scores, "qkv", name, 2, 3)
         assert area == edge_auc(universe(name, 2, 3).edges, promoted, CIRCUIT, name)
     promoted = promote_scores(scores, "qkv", "head", 2, 3)
-    rest = edge_auc_by_universe(promoted, CIRCUIT, "head")
+    rest = edge_auc_by_universe(promoted, CIRCUIT, "head", absolute=False)
     assert rest == {name: areas[name] for name in ("head", "head-no-embed")}
+    assert edge_auc_by_universe(-abs(scores), CIRCUIT) == edge_auc_by_universe(abs(scores), CIRCUIT)
 
 
 def test_an_area_that_is_not_defined_is_none() -> None:

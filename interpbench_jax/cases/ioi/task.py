@@ -42,7 +42,7 @@ output       = the token with the highest score"""
 _N_CTX = 1024
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class IoiTask(Task):
     """Whom is the object given to? The name that was said once, of two.
 

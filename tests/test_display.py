@@ -1,0 +1,201 @@
+"""How results show themselves, and that they survive travelling."""
+
+import copy
+import multiprocessing
+import pickle
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+import interpbench_jax as ib
+from interpbench_dataset.packaged import packaged_folder
+from interpbench_jax.cases import CASES
+from interpbench_jax.certificates import read_certificate
+from interpbench_jax.display import cut_off, html_table, largest
+from interpbench_jax.weights import digest_weights, random_weights
+
+CASE = ib.load_case("3")
+PAIRS = CASE.sample(8, 0)
+
+
+@pytest.fixture(scope="module")
+def objects() -> dict[str, object]:
+    """One of everything that a user gets to see."""
+    return {
+        "case": CASE,
+        "circuit": CASE.truth(),
+        "pairs": PAIRS,
+        "objective": PAIRS.objective,
+        "sweep": ib.sweep_edges(CASE.model, PAIRS),
+        "nodes": ib.sweep_nodes(CASE.model, PAIRS, ablation=("mean", "zero"), positions=[1, 2]),
+        "scores": ib.discover(CASE.model, PAIRS, "exact"),
+        "certificate": read_certificate(packaged_folder() / "models" / "3"),
+        "universe": ib.universe("qkv", 2, 4),
+        "config": CASE.config,
+        "task": CASE.task,
+        "ioi": CASES["ioi"],
+        "program": CASE.high_level,
+        "method": ib.METHODS["eap"],
+    }
+
+
+def test_a_repr_fits_on_a_screen(objects: dict[str, object]) -> None:
+    assert {name for name, each in objects.items() if len(repr(each)) > 600} == set()
+    assert "137 edges of 'qkv', resample ablation, effect as l2 over 8 inputs" in repr(
+        objects["sweep"]
+    )
+    assert "12 nodes of 'qkv' at 2 positions, mean, zero ablation" in repr(objects["nodes"])
+    assert repr(objects["scores"]).startswith("Scores(137 edges of 'qkv'; largest: ")
+    assert "4 layers" not in repr(CASE.truth()) and "(2 constant)" in repr(CASE.truth())
+
+
+@pytest.mark.parametrize("name", ["case", "circuit", "sweep", "nodes", "scores", "certificate"])
+def test_a_notebook_shows_a_table(objects: dict[str, object], name: str) -> None:
+    shown = objects[name]._repr_html_()  # pyright: ignore[reportAttributeAccessIssue]
+    assert shown.count("<table>") == shown.count("</table>") == (2 if name == "nodes" else 1)
+    assert len(shown) < 4_000
+
+
+def test_text_is_never_markup() -> None:
+    shown = html_table("<b>", ("<i>",), [("<script>alert(1)</script>",), (0.123456,)])
+    assert "<b>" not in shown and "<i>" not in shown and "<script>" not in shown
+    assert "0.1235" in shown
+
+
+def test_the_largest() -> None:
+    values = np.asarray([1.0, -3.0, 3.0, 0.5])
+    assert largest("abcd", values, 3) == [("b", -3.0), ("c", 3.0), ("a", 1.0)]
+    assert largest("abcd", values, 0) == []
+    with pytest.raises(ValueError, match="from 0, got -1"):
+        largest("abcd", values, -1)
+    assert cut_off(["a", "b"]) == "a, b"
+    assert cut_off(list("abcdef")) == "a, b, c, and 3 more"
+
+
+def test_top_and_columns(objects: dict[str, object]) -> None:
+    sweep, scores, nodes = (objects[name] for name in ("sweep", "scores", "nodes"))
+    assert isinstance(sweep, ib.SweepResult) and isinstance(nodes, ib.SweepResult)
+    assert isinstance(scores, ib.Scores)
+    (name, effect), *others = sweep.top(3)
+    assert effect == abs(sweep.effects).max() and len(others) == 2
+    assert scores.top(1) == [(name, pytest.approx(effect))]
+    table = scores.to_pandas()
+    assert [*table.columns] == ["name", "src", "dst", "score"] and len(table) == 137
+    assert table["name"][int(table["score"].abs().argmax())] == str(name)
+    np.testing.assert_array_equal(table["score"], scores.values)
+    assert (sweep.level, nodes.level) == ("edge", "node")
+    with pytest.raises(ValueError, match=r"of one ablation, got those of mean, zero; take result"):
+        nodes.top()
+    np.testing.assert_array_equal(nodes.of("mean").values, nodes.effects[0].max(axis=1))
+    with pytest.raises(ValueError, match="Expected a name for each of 2 scores, got 0"):
+        ib.Scores("edge", "qkv", np.zeros(2)).top()
+
+
+def test_a_circuit_is_a_collection() -> None:
+    circuit = CASE.truth()
+    edge = circuit.edges[0]
+    assert len(circuit) == len([*circuit]) == len(circuit.edges)
+    assert edge in circuit and str(edge) in circuit
+    assert "hook_embed -> blocks.1.hook_mlp_in" not in circuit
+    assert ib.Circuit(2, 4, ()) and not len(ib.Circuit(2, 4, ()))
+    with pytest.raises(ValueError):
+        "nonsense" in circuit  # noqa: B015  # pyright: ignore[reportUnusedExpression]
+
+
+# The universe is the result's own
+
+
+@pytest.mark.parametrize("universe", ib.UNIVERSES)
+def test_scores_of_a_result_are_in_its_universe(universe: str) -> None:
+    result = ib.sweep_edges(CASE.model, PAIRS, universe=universe)  # pyright: ignore
+    circuit = CASE.truth()
+    by_hand = ib.edge_auc_by_universe(result.effects, circuit, result.universe)
+    assert ib.edge_auc_by_universe(result, circuit) == by_hand
+    ranks = ib.rank_scores(result, circuit, n_draws=5)
+    assert ranks == ib.rank_scores(result.effects, circuit, result.universe, n_draws=5)
+    assert ib.structure_scores(result, circuit) == ib.structure_scores(
+        result.effects, circuit, result.universe
+    )
+    assert ib.mib_edge_auc(result, circuit) == ib.mib_edge_auc(
+        result.effects, circuit, result.universe
+    )
+    curve = ib.faithfulness_curve(CASE.model, PAIRS, result)
+    np.testing.assert_array_equal(
+        curve.effects,
+        ib.faithfulness_curve(CASE.model, PAIRS, result.effects, universe=result.universe).effects,
+    )
+
+
+def test_scores_of_nodes_are_nodes(objects: dict[str, object]) -> None:
+    scores, circuit = ib.discover(CASE.model, PAIRS, "exact-nodes"), CASE.truth()
+    expected = ib.rank_scores(scores.values, circuit, "qkv", "node", n_draws=5)
+    assert ib.rank_scores(scores, circuit, n_draws=5) == expected
+    for refuse in (ib.edge_auc_by_universe, ib.paper_curve, ib.mib_edge_auc, ib.structure_scores):
+        with pytest.raises(ValueError, match="Expected scores of edges, got those of nodes"):
+            refuse(scores, circuit)
+    with pytest.raises(ValueError, match="Expected universe='qkv' of this result, or none, got"):
+        ib.rank_scores(scores, circuit, "head")
+    with pytest.raises(ValueError, match="Expected level='node' of this result, or none, got"):
+        ib.rank_scores(scores, circuit, level="edge")
+    with pytest.raises(ValueError, match="of a universe, got those of other edits"):
+        ib.rank_scores(ib.sweep_neurons(CASE.model, PAIRS), circuit)
+
+
+def test_numbers_of_another_universe_are_recognised() -> None:
+    with pytest.raises(ValueError, match="137 edges of 'qkv', got 53, which is how many 'head' ha"):
+        ib.edge_auc_by_universe(np.zeros(53), CASE.truth())
+
+
+# What travels
+
+
+def same(one: object, other: object) -> bool:
+    return pickle.dumps(one) == pickle.dumps(other)
+
+
+@pytest.mark.parametrize("carry", [lambda x: pickle.loads(pickle.dumps(x)), copy.deepcopy])
+def test_everything_pickles(objects: dict[str, object], carry: Callable[[object], object]) -> None:
+    for name, each in objects.items():
+        assert repr(carry(each)) == repr(each), name
+    again = carry(CASE)
+    assert isinstance(again, ib.Case) and again == CASE
+    assert digest_weights(again.weights) == digest_weights(CASE.weights)
+    with pytest.raises(TypeError):
+        again.weights["embed.W_E"] = np.zeros(1)  # pyright: ignore[reportIndexIssue]
+    np.testing.assert_array_equal(again.model(PAIRS.input_ids), CASE.model(PAIRS.input_ids))
+
+
+def effects_of(case: ib.Case) -> bytes:
+    return ib.sweep_nodes(case.model, case.sample(8, 0)).effects.tobytes()
+
+
+@pytest.mark.slow
+def test_a_spawned_process_finds_the_same_bits() -> None:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        (found,) = pool.map(effects_of, [CASE])
+    assert found == effects_of(CASE)
+
+
+# Models of one's own
+
+
+def test_a_random_model_takes_one_call() -> None:
+    config = ib.TransformerConfig(
+        n_layers=1,
+        n_heads=2,
+        d_model=8,
+        d_head=4,
+        d_mlp=16,
+        d_vocab=5,
+        d_vocab_out=3,
+        n_ctx=4,
+        act_fn="relu",
+    )
+    first, again, other = (ib.random_model(config, seed) for seed in (0, 0, 1))
+    tokens = np.zeros((2, 4), np.int32)
+    np.testing.assert_array_equal(first(tokens), again(tokens))
+    assert not np.array_equal(first(tokens), other(tokens))
+    weights = random_weights(config, std=0.1)
+    assert not weights["unembed.b_U"].any()
+    assert np.std(weights["blocks.0.mlp.W_in"]) == pytest.approx(0.1, rel=0.2)
