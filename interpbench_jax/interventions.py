@@ -3,7 +3,6 @@
 All of them are functions of arrays: they work inside `jax.jit`, `jax.vmap` and `jax.grad`.
 """
 
-from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Literal, get_args
 
@@ -20,25 +19,27 @@ from interpbench_jax.axes import (
     WriterOutputs,
 )
 from interpbench_jax.config import TransformerConfig
+from interpbench_jax.habits import ActivationCache, Hook, Hooks, Names, read_hooks, read_names
+from interpbench_jax.model.inputs import as_tokens, check_tokens
 from interpbench_jax.model.layers import Edit, einsum, keep
-from interpbench_jax.model.transformer import Transformer, check_tokens, hook_nodes
-from interpbench_jax.sites import Kind, Node, parse_node, readers, writers
+from interpbench_jax.model.transformer import Transformer, check_model
+from interpbench_jax.sites import Kind, Node, readers, writers
 
-Hook = Callable[[Array], Array]
 Ablation = Literal["resample", "mean", "zero"]
 ABLATIONS: tuple[Ablation, ...] = get_args(Ablation)
 
 
 def run_with_cache(
-    model: Transformer, tokens: Tokens, names: Iterable[str | Node] | None = None
-) -> tuple[Logits, dict[str, Array]]:
+    model: Transformer, tokens: Tokens, names: Names | None = None
+) -> tuple[Logits, ActivationCache]:
     """Run a model and keep its activations.
 
     Args:
         model: the model.
         tokens: `[batch, pos]`.
         names: the hooks to keep, by TransformerLens's names or as nodes; a head can be chosen,
-            as in `blocks.0.attn.hook_result[2]`. By default every hook.
+            as in `blocks.0.attn.hook_result[2]`. One name, several, or a function that says of a
+            name whether it is meant. By default every hook.
 
     Returns:
         The logits, and the activations by name in forward order, shaped as in TransformerLens
@@ -46,13 +47,15 @@ def run_with_cache(
         `ln1.hook_normalized` fire for q, k and v in turn; v's are kept.
 
     Raises:
+        TypeError: if the model is none, or the names are neither names nor nodes.
         ValueError: if the model has no hook of a name, or the tokens do not fit.
     """
+    check_model(model)
+    tokens = as_tokens(tokens)
     check_tokens(model.config, tokens)
-    nodes = hook_nodes(model.config) if names is None else _nodes(model, names)
-    nodes = tuple(dict.fromkeys(nodes))
+    nodes = read_names(model.config, names)
     logits, activations = _run_with_cache(model, tokens, nodes)
-    return logits, {str(node): kept for node, kept in zip(nodes, activations, strict=True)}
+    return logits, ActivationCache(zip(map(str, nodes), activations, strict=True))
 
 
 @partial(jax.jit, static_argnames=("nodes",))
@@ -72,16 +75,15 @@ def _run_with_cache(
     return logits, tuple(_select(node, kept[node.hook]) for node in nodes)
 
 
-def run_with_hooks(
-    model: Transformer, tokens: Tokens, hooks: Mapping[str, Hook] | Mapping[Node, Hook]
-) -> Logits:
+def run_with_hooks(model: Transformer, tokens: Tokens, hooks: Hooks) -> Logits:
     """Run a model with activations replaced.
 
     Args:
         model: the model.
         tokens: `[batch, pos]`.
         hooks: for each hook, by TransformerLens's name or as a node, a function from the
-            activation to what takes its place, of the same shape and dtype. A function given for
+            activation to what takes its place, of the same shape and dtype; or pairs of the two,
+            in which a function of names may stand for all that it chooses. A function given for
             one head, as `blocks.0.attn.hook_result[2]`, gets that head alone, without the axis.
             With layer norm, the functions of `ln1`'s hooks are called for q, k and v in turn.
 
@@ -89,10 +91,12 @@ def run_with_hooks(
         The logits of the edited run.
 
     Raises:
+        TypeError: if the model is none, or a function takes more than the activation.
         ValueError: if the model has no hook of a name, a function returns another shape or
             dtype, or the tokens do not fit.
     """
-    functions = dict(zip(_nodes(model, hooks), hooks.values(), strict=True))
+    check_model(model)
+    functions = read_hooks(model.config, hooks)
 
     def edit(node: Node, activation: Array) -> Array:
         if node in functions:
@@ -292,7 +296,7 @@ def replacement_outputs(
         tokens: `[batch, pos]`: the corrupted inputs for `"resample"`, paired by row with the
             clean ones; the inputs to average over for `"mean"`; any for `"zero"`.
         ablation: `"resample"`: the output on `tokens`; `"mean"`: its mean over the batch, for
-            each position; `"zero"`: zeros.
+            each position; `"zero"`: zeros, in place of what the positional embedding writes, too.
 
     Returns:
         `[src, pos, d_model, batch]`; `batch` is 1 for the mean and for zeros.
@@ -312,20 +316,6 @@ def replacement_outputs(
     raise ValueError(f"Expected an ablation out of {ABLATIONS}, got {ablation!r}.")
 
 
-def _nodes(model: Transformer, names: Iterable[str | Node]) -> tuple[Node, ...]:
-    known = set(hook_nodes(model.config))
-    nodes = tuple(parse_node(name) if isinstance(name, str) else name for name in names)
-    for node in nodes:
-        if node.hook not in known or (node.head or 0) >= model.config.n_heads:
-            raise ValueError(
-                f"Expected a hook of a model with {model.config.n_layers} layers of "
-                f"{model.config.n_heads} heads and normalization "
-                f"{model.config.normalization_type}, got {node}; "
-                "`interpbench_jax.hook_names(model.config)` lists them."
-            )
-    return nodes
-
-
 def _select(node: Node, activation: Array) -> Array:
     if node.head is None:
         return activation
@@ -336,6 +326,11 @@ def _select(node: Node, activation: Array) -> Array:
 
 def _apply(node: Node, function: Hook, activation: Array) -> Array:
     replaced = function(activation)
+    if replaced is None:
+        raise TypeError(
+            f"Expected the hook at {node} to return what takes the activation's place, got None; "
+            "JAX arrays cannot be changed in place, so return a new one."
+        )
     shape, dtype = jnp.shape(replaced), jnp.result_type(replaced)
     if shape != activation.shape or dtype != activation.dtype:
         raise ValueError(

@@ -139,7 +139,7 @@ def resolve_metric(metric: MetricName | Metric, config: TransformerConfig) -> Me
     """
     if callable(metric):
         return metric
-    if metric not in METRICS:
+    if not isinstance(metric, str) or metric not in METRICS:
         raise ValueError(
             f"Expected a metric out of {', '.join(METRIC_NAMES)}, or a function; got {metric!r}."
         )
@@ -154,6 +154,25 @@ def resolve_metric(metric: MetricName | Metric, config: TransformerConfig) -> Me
             "'cross_entropy'."
         )
     return METRICS[metric]
+
+
+def check_values(values: object, n_inputs: int) -> None:
+    """Refuse what a metric must not return.
+
+    Raises:
+        TypeError: if it is no array.
+        ValueError: if it is not one number for each input.
+    """
+    if not isinstance(values, jax.Array | np.ndarray):
+        raise TypeError(
+            f"Expected the metric to return an array of one number per input, got {values!r:.80}; "
+            "average over positions and classes, not over inputs."
+        )
+    if values.shape != (n_inputs,):
+        raise ValueError(
+            f"Expected the metric to return one number per input, shape {(n_inputs,)}, got "
+            f"{values.shape}; average over positions and classes, not over inputs."
+        )
 
 
 def by_class(metric: Metric) -> ByClass:

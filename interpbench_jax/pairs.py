@@ -102,7 +102,10 @@ def as_pairs(
             )
         pairs = clean
     else:
-        pairs = Pairs(clean, corrupted)  # pyright: ignore[reportArgumentType]
+        from interpbench_jax.model import as_tokens
+
+        others = None if corrupted is None else as_tokens(corrupted)
+        pairs = Pairs(as_tokens(clean), others)  # pyright: ignore[reportArgumentType]
     if objective is not None:
         if not isinstance(objective, Objective):
             raise TypeError(

@@ -38,6 +38,7 @@ ORDER: tuple[str, ...] = (
     "weights",
     "case",
     "model",
+    "habits",
     "interventions",
     "targets",
     "metrics",
@@ -51,7 +52,7 @@ ORDER: tuple[str, ...] = (
 )
 # A case holds its circuit, and no method may see the truth.
 BLIND = (
-    *("model", "interventions", "targets", "metrics"),
+    *("model", "habits", "interventions", "targets", "metrics"),
     *("objective", "pairs", "sweeps", "discovery"),
 )
 FRONT = "interpbench_jax"

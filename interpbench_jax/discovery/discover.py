@@ -19,7 +19,7 @@ from interpbench_jax.discovery.method import (
 )
 from interpbench_jax.discovery.table import METHODS
 from interpbench_jax.metrics import METRICS, Metric, MetricName, for_targets, resolve_metric
-from interpbench_jax.model import Transformer, check_tokens
+from interpbench_jax.model import Transformer, check_model, check_tokens
 from interpbench_jax.objective import Objective
 from interpbench_jax.pairs import Pairs, as_pairs
 from interpbench_jax.universes import universe as universe_of
@@ -56,8 +56,8 @@ def discover(
             clean inputs alone, `[batch, pos]`, at least one.
         corrupted: beside clean inputs, those that replacements come from; for `"resample"` paired
             with them by row.
-        method: a name out of `METHODS`; or a `Method`; or a function
-            `(model, data, metric, settings, key) -> Scores` of your own; by default `"eap"`.
+        method: a name out of `METHODS`, by default `"eap"`; or a `Method`; or a function of your
+            own, `(model, data, metric, settings, key) -> Scores`.
         settings: the method's, a frozen dataclass; by default those of the table.
         objective: what a run is judged by: the metric, what it compares with, and the positions
             that count. By default that of the pairs; for arrays, of the clean run's own outputs
@@ -72,8 +72,7 @@ def discover(
             are one writer. `scores.rank_scores` takes results to coarser ones.
         batch_size: inputs of one call of a program; by default as many as suit the machine.
         seed: of whatever the method draws at random.
-        freeze_layer_norm: whether layer norms divide by what they do in the clean run; see
-            `DiscoveryData`.
+        freeze_layer_norm: see `DiscoveryData`.
 
     Raises:
         ValueError: if an argument does not fit the model or the others, the method needs a slope
@@ -83,6 +82,7 @@ def discover(
     Warns:
         RuntimeWarning: if every score is the same.
     """
+    check_model(model)
     pairs, method = _read_inputs(clean, corrupted, method)
     chosen = _choose(method, settings)
     if universe not in FINE_UNIVERSES:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from interpbench_jax.axes import Tokens
-from interpbench_jax.metrics import ByClass
+from interpbench_jax.metrics import ByClass, check_values
 from interpbench_jax.model.layers import ACTIVATIONS
 from interpbench_jax.sweeps.forward import (
     EXACT,
@@ -112,7 +112,9 @@ def scored(
     wanted = jnp.asarray(targets).T[..., first:, :]
 
     def of_logits(logits: Float[Array, "vocab_out pos batch"]) -> Float[Array, " batch"]:
-        return metric(logits[:, first:], clean[:, first:], wanted)
+        values = metric(logits[:, first:], clean[:, first:], wanted)
+        check_values(values, logits.shape[-1])
+        return values
 
     return of_logits
 

@@ -13,6 +13,7 @@ from jaxtyping import Array, Int
 from interpbench_jax.axes import Logits, RealPositions, Stream, Tokens
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.model.attention import Attention
+from interpbench_jax.model.inputs import as_tokens, check_tokens
 from interpbench_jax.model.layers import Edit, center_and_scale, emit, keep, linear
 from interpbench_jax.model.mlp import MLP
 from interpbench_jax.sites import Kind, Node
@@ -96,6 +97,7 @@ class Transformer(nnx.Module):
         Raises:
             ValueError: if the tokens are not of that shape, type or range.
         """
+        tokens = as_tokens(tokens)
         check_tokens(self.config, tokens)
         embed, pos_embed = self.embed_tokens(tokens)
         embed = emit(edit, Node(Kind.EMBED), embed)
@@ -195,29 +197,18 @@ def hook_names(config: TransformerConfig) -> tuple[str, ...]:
     return tuple(str(node) for node in hook_nodes(config))
 
 
-def check_tokens(config: TransformerConfig, tokens: Tokens) -> None:
-    """Refuse tokens that a model of this config cannot read.
-
-    Their values are looked at only outside of a trace, where they are known.
+def check_model(model: object) -> None:
+    """Refuse what is no model, and say what to pass.
 
     Raises:
-        ValueError: if they are not integers of shape `[batch, pos]` with at most `n_ctx`
-            positions, or are not ids of the vocabulary.
+        TypeError: if it is anything else.
     """
-    if tokens.ndim != 2 or not jnp.issubdtype(tokens.dtype, jnp.integer):
-        raise ValueError(
-            f"Expected tokens as integers of shape (batch, pos), got {tokens.dtype} of shape "
-            f"{tokens.shape}; for one input, pass tokens[None]."
-        )
-    if not 0 < tokens.shape[1] <= config.n_ctx:
-        raise ValueError(
-            f"Expected 1 to {config.n_ctx} positions, got {tokens.shape[1]}; cut the inputs."
-        )
-    if isinstance(tokens, Tracer) or tokens.size == 0:
+    if isinstance(model, Transformer):
         return
-    values = np.asarray(tokens)
-    if values.min() < 0 or values.max() >= config.d_vocab:
-        raise ValueError(
-            f"Expected token ids from 0 to {config.d_vocab - 1}, got {values.min()} to "
-            f"{values.max()}; the inputs were probably made for another case."
+    if hasattr(model, "weights") and hasattr(model, "case_id"):
+        raise TypeError("Expected a Transformer, got a Case; pass its model: case.model.")
+    if isinstance(model, str):
+        raise TypeError(
+            f"Expected a Transformer, got {model!r:.80}; pass load_case({model!r:.80}).model."
         )
+    raise TypeError(f"Expected a Transformer, got {type(model).__name__}.")

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from interpbench_jax.metrics import Metric, by_class
+from interpbench_jax.metrics import Metric, by_class, check_values
 from interpbench_jax.sweeps.forward import (
     Activations,
     Form,
@@ -174,11 +174,7 @@ def _over_blocks(
         logits = unembed(form, weights, x, None if scale is None else scale[-x.shape[1] :])
         scored = logits[:, -clean_scored.shape[1] :]
         values = metric(scored, clean_rows, target_rows)
-        if values.shape != logits.shape[-1:]:
-            raise ValueError(
-                f"Expected the metric to return one number per input, shape {logits.shape[-1:]}, "
-                f"got {values.shape}; average over positions and classes, not over inputs."
-            )
+        check_values(values, logits.shape[-1])
         kept = found.logits
         if kept is not None:
             kept = kept.at[number].set(logits.transpose(2, 1, 0).reshape(kept.shape[1:]))

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from interpbench_jax.axes import Constants
 from interpbench_jax.interventions import ABLATIONS, Ablation
 from interpbench_jax.metrics import default_metric, for_targets, resolve_metric
-from interpbench_jax.model import Transformer, check_tokens
+from interpbench_jax.model import Transformer, check_model, check_tokens
 from interpbench_jax.pairs import Pairs
 from interpbench_jax.sites import writers
 from interpbench_jax.sweeps.devices import Placement
@@ -38,6 +38,9 @@ class Request:
     explain: bool = False
     progress: Progress | None = None
     freeze_layer_norm: bool = False
+
+    def __post_init__(self) -> None:
+        check_model(self.model)
 
 
 @dataclass(frozen=True)

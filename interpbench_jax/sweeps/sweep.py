@@ -50,7 +50,8 @@ def sweep_edges(
             needed, as many as the clean ones, paired by row. For `"mean"`: any number; by default
             the clean ones. For `"zero"`: not looked at.
         universe: which edges; an edge of a coarse universe cuts all that it stands for at once.
-        ablation: `"resample"`, `"mean"` (over all rows, per position) or `"zero"`; or several of
+        ablation: `"resample"`, `"mean"` (over all rows, per position) or `"zero"`, which
+            removes the positional embedding too; or several of
             them, which share the clean run; or what takes the place of every writer's output,
             the same for all inputs: `[src, pos, d_model, 1]`, where `pos` may be 1.
         objective: what a patched run is judged by: the metric, what it compares with, and the
