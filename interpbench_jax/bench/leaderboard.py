@@ -221,7 +221,7 @@ def _score(method: str, case: CaseScores, truths: Mapping[str, CaseTruth]) -> li
     areas: Mapping[UniverseName, float | None]
     nodes = universe(case.universe, circuit.n_layers, circuit.n_heads).sources
     if case.level == "edge":
-        areas = edge_auc_by_universe(case.scores, circuit, case.universe)
+        areas = edge_auc_by_universe(case.scores, circuit, case.universe, absolute=False)
     else:
         inside = truth_of(circuit, case.universe, "node").sum()
         is_defined = 0 < inside < counted_in(circuit, case.universe, "node").sum()

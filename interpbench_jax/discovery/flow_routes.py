@@ -36,10 +36,11 @@ def flow_routes(
     the metric nor replacements are looked at, and the q, k and v of all heads of a layer read
     the same stream, so they get the same scores.
     Source: Ferrando and Voita 2024 (arXiv:2403.00824), section 2.2, with whole components as
-    writers, as in EAP-IG's implementation (Hanna et al. 2024,
-    arXiv:2403.17806).
+    writers, as in EAP-IG's implementation (Hanna et al. 2024, arXiv:2403.17806, at `795f560`).
     The paper also follows what a head moves from single positions; this does not. Biases are part
-    of `y` and of no writer. A reader that nothing is near to shares out nothing, where the
+    of `y` and of no writer. From the implementation this differs in three ways: the positional
+    embedding is a writer, or part of the merged one, and there of none; the mean is over scored
+    positions, there over all; and a reader that nothing is near to shares out nothing, where the
     implementation divides by 0.
     """
     runs = start_runs(model, data, metric)
