@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from interpbench_jax.case import Case
+from interpbench_jax.display import count
 from interpbench_jax.pairs import Pairs
 
 _BOS, _PAD = "BOS", "PAD"
@@ -42,7 +43,7 @@ def task_pairs(case: Case, n: int, seed: int, counterfactual: str | None = None)
     task = case.task
     pairs = task.sample(n, seed, counterfactual=counterfactual)
     kind = counterfactual or task.counterfactuals[0]
-    return Drawn(pairs, f"{n} pairs of the task, corrupted inputs {kind} (seed {seed})")
+    return Drawn(pairs, f"{count(n, 'pair')} of the task, corrupted inputs {kind} (seed {seed})")
 
 
 def uniform_pairs(case: Case, n: int, seed: int) -> Drawn:
@@ -73,4 +74,4 @@ def uniform_pairs(case: Case, n: int, seed: int) -> Drawn:
         description += ", BOS first"
     else:
         description += "; which of them is BOS is not known"
-    return Drawn(Pairs(drawn[0], drawn[1]), f"{n} pairs, {description} (seed {seed})")
+    return Drawn(Pairs(drawn[0], drawn[1]), f"{count(n, 'pair')}, {description} (seed {seed})")

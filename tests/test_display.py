@@ -12,7 +12,7 @@ import interpbench_jax as ib
 from interpbench_dataset.packaged import packaged_folder
 from interpbench_jax.cases import CASES
 from interpbench_jax.certificates import read_certificate
-from interpbench_jax.display import cut_off, html_table, largest
+from interpbench_jax.display import count, cut_off, html_table, largest
 from interpbench_jax.weights import digest_weights, random_weights
 
 CASE = ib.load_case("3")
@@ -69,6 +69,7 @@ def test_the_largest() -> None:
     assert largest("abcd", values, 0) == []
     with pytest.raises(ValueError, match="from 0, got -1"):
         largest("abcd", values, -1)
+    assert (count(1, "pair"), count(1_000, "pair")) == ("1 pair", "1,000 pairs")
     assert cut_off(["a", "b"]) == "a, b"
     assert cut_off(list("abcdef")) == "a, b, c, and 3 more"
 

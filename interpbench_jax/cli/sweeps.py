@@ -311,6 +311,7 @@ def _as_json(found: Swept) -> dict[str, object]:
 
 def _print_one(found: Swept, top: int) -> None:
     """Effects and areas of one case, for every ablation."""
+    from interpbench_jax.display import count
     from interpbench_jax.report import areas_by_universe, auc_table, effect_rows, effects_table
 
     console = Console()
@@ -332,14 +333,15 @@ def _print_one(found: Swept, top: int) -> None:
         console.print("The case's files tell no circuit, so there is nothing to compare with.")
     (result,) = found.results
     console.print(
-        f"Inputs: {subject.drawn.description}. {result.effects.size} edits x {result.n_inputs} "
-        f"inputs {_took(found)}",
+        f"Inputs: {subject.drawn.description}. {count(result.effects.size, 'edit')} x "
+        f"{count(result.n_inputs, 'input')} {_took(found)}",
         highlight=False,
     )
 
 
 def _print_many(found: Swept, seed: int) -> None:
     """One row for each case and ablation."""
+    from interpbench_jax.display import count
     from interpbench_jax.report import sweep_row, sweeps_table
 
     console = Console()
@@ -351,8 +353,8 @@ def _print_many(found: Swept, seed: int) -> None:
     title = f"{len(found.subjects)} cases, {_kind(first)}"
     console.print(sweeps_table(title, rows, first.positions is not None))
     console.print(
-        f"Inputs of each case: {first.n_inputs} pairs, of its task or uniform over its tokens "
-        f"(seed {seed}). "
+        f"Inputs of each case: {count(first.n_inputs, 'pair')}, of its task or uniform over its "
+        f"tokens (seed {seed}). "
         f"{found.patched_runs:,} patched runs {_took(found)}",
         highlight=False,
     )

@@ -91,8 +91,8 @@ def faithfulness_curve(
         universe: of the numbers, by default `"qkv"`; a result knows its own.
         level: what the numbers are of: `"edge"`, the default, or `"node"`; a circuit of nodes has
             all edges among them.
-        absolute: whether importance is the absolute value, rather than the value. MIB's own runs
-            report CPR of signed scores (False) and CMD of absolute ones (True).
+        absolute: whether importance is the absolute value. MIB's runs report CPR of values, CMD
+            of absolute ones.
         fractions: the shares of items to keep, increasing, from 0 to 1; each is rounded down to
             a number. None: every number of items from none to all.
         prune: whether edges that lie on no path of the circuit from an embedding to the output
@@ -101,8 +101,7 @@ def faithfulness_curve(
             effect: what nothing feeds computes the corrupted run's own value.
         ablation: what cut edges carry, as in `sweep_edges`; so are the rest.
         objective: what circuits are judged by, as in `sweep_edges`.
-        metric: in place of the objective's; one that is 0 on the clean run and positive where
-            worse.
+        metric: in place of the objective's; 0 on the clean run and positive where worse.
         max_bytes: how much memory the compiled programs may take.
 
     Raises:
