@@ -47,7 +47,7 @@ def run_with_cache(
         `ln1.hook_normalized` fire for q, k and v in turn; v's are kept.
 
     Raises:
-        TypeError: if the model is none, or the names are neither names nor nodes.
+        TypeError: if the model is no `Transformer`, or the names are neither names nor nodes.
         ValueError: if the model has no hook of a name, or the tokens do not fit.
     """
     check_model(model)
@@ -91,7 +91,7 @@ def run_with_hooks(model: Transformer, tokens: Tokens, hooks: Hooks) -> Logits:
         The logits of the edited run.
 
     Raises:
-        TypeError: if the model is none, or a function takes more than the activation.
+        TypeError: if the model is no `Transformer`, or a function takes more than the activation.
         ValueError: if the model has no hook of a name, a function returns another shape or
             dtype, or the tokens do not fit.
     """

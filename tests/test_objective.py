@@ -1,14 +1,15 @@
 """What runs are judged by: as one value, and wherever a model is patched."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 
 import numpy as np
 import pytest
 
 import interpbench_jax as ib
 from interpbench_jax import Objective, Pairs
-from interpbench_jax.cases import CASES, RASP_CASES
-from interpbench_jax.metrics import METRICS, kl_divergence
+from interpbench_jax.cases import CASES, RASP_CASES, RaspTask
+from interpbench_jax.metrics import METRICS, MetricName, kl_divergence
 from interpbench_jax.pairs import as_pairs
 from interpbench_jax.scores.faithfulness import faithfulness_curve
 from interpbench_jax.targets import UNSCORED
@@ -135,6 +136,18 @@ def test_pairs_of_many_lengths_are_swept_as_each_alone(case_id: str) -> None:
     found = ib.sweep_edges(case.model, pairs).effects
     alone = [ib.sweep_edges(case.model, pairs[row : row + 1]).effects for row in range(6)]
     np.testing.assert_allclose(found, np.mean(alone, axis=0), atol=2e-5)
+
+
+def test_a_program_may_have_a_metric_of_its_own() -> None:
+    class Centred(RaspTask):
+        @property
+        def metric(self) -> MetricName:
+            return "centred_l2"
+
+    declared = RASP_CASES["36"]
+    task = Centred(**{each.name: getattr(declared, each.name) for each in fields(declared)})
+    assert task.sample(3, 0).objective.metric == "centred_l2"
+    assert declared.sample(3, 0).objective.metric is None
 
 
 @pytest.mark.usefixtures("unchecked")

@@ -91,6 +91,7 @@ def sample_pairs(
     is_unique: bool,
     is_variable: bool,
     pairs_lengths: bool = True,
+    metric: "MetricName | None" = None,
 ) -> TaskPairs:
     """Draw `n` pairs; `Task.sample` says how.
 
@@ -104,6 +105,7 @@ def sample_pairs(
         is_unique: whether no two `input_ids` may be equal.
         is_variable: whether lengths vary.
         pairs_lengths: whether the two inputs of a pair are equally long.
+        metric: what the task is judged by, where that is not the default.
 
     Raises:
         TypeError: if the seed or `n` is of another type.
@@ -124,6 +126,7 @@ def sample_pairs(
         target=find_targets(model, numbers, inputs, is_scored),
         corrupted_target=find_targets(model, numbers, corrupted, is_other),
         is_scored=is_scored,
+        metric=metric,
     )
 
 

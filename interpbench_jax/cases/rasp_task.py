@@ -234,6 +234,7 @@ class RaspTask(Task):
             is_unique=unique,
             is_variable=self.varies_length if variable_length is None else variable_length,
             pairs_lengths=not self.varies_length,
+            metric=self.own_metric,
         )
 
     @cached_property

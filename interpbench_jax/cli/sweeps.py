@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from interpbench_jax.sites import Edge, Node
     from interpbench_jax.sweeps import SweepResult
     from interpbench_jax.sweeps.request import Ablations, Positions
-    from interpbench_jax.sweeps.run import Source
 
     Result = SweepResult[Edge] | SweepResult[Node]
 
@@ -137,7 +136,7 @@ class Swept:
     def parts(self) -> "Iterator[tuple[Subject, Result]]":
         """Each case and each ablation by itself."""
         for subject, result in zip(self.subjects, self.results, strict=True):
-            for ablation in _ablations(result):
+            for ablation in result.ablations:
                 yield subject, result.of(ablation)
 
     @property
@@ -276,10 +275,6 @@ def _run(subjects: Sequence[Subject], settings: Settings, nodes: bool, hidden: b
                     report(len(results), len(subjects))
         seconds = time.perf_counter() - started
     return Swept(subjects, results, seconds, resumed)
-
-
-def _ablations(result: "Result") -> "tuple[Source, ...]":
-    return result.ablation if isinstance(result.ablation, tuple) else (result.ablation,)
 
 
 def _explain(found: Swept) -> None:

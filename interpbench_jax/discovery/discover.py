@@ -20,7 +20,7 @@ from interpbench_jax.discovery.method import (
 from interpbench_jax.discovery.table import METHODS
 from interpbench_jax.metrics import METRICS, Metric, MetricName, for_targets, resolve_metric
 from interpbench_jax.model import Transformer, check_model, check_tokens
-from interpbench_jax.objective import Objective
+from interpbench_jax.objective import Fitted, Objective
 from interpbench_jax.pairs import Pairs, as_pairs
 from interpbench_jax.universes import universe as universe_of
 
@@ -97,7 +97,7 @@ def discover(
     wanted = default_metric_of(chosen.default_metric, model.config) if own is None else own
     resolved = resolve_metric(wanted, model.config)
     _check_slope(chosen, resolved)
-    fitted = pairs.objective.fit(model, _checked(model, pairs))
+    pairs, fitted = _fit(model, pairs)
     resolved = for_targets(resolved, fitted.seen)
     key = jax.random.key(seed)
     data = data_for(
@@ -165,8 +165,11 @@ def _read_inputs(
     return as_pairs(clean, corrupted), "eap" if method is None else method
 
 
-def _checked(model: Transformer, pairs: Pairs) -> Tokens:
-    """The clean inputs, once it is known that both kinds are there and fit."""
+def _fit(model: Transformer, pairs: Pairs) -> tuple[Pairs, Fitted]:
+    """The objective's targets, and the pairs with them, once both kinds of inputs are checked.
+
+    With them, so that answers of the clean run are not looked for again.
+    """
     if pairs.corrupted_input_ids is None:
         raise ValueError(
             "Expected corrupted inputs to take replacements from, got none: discover(model, clean, "
@@ -176,7 +179,8 @@ def _checked(model: Transformer, pairs: Pairs) -> Tokens:
         check_tokens(model.config, tokens)
         if len(tokens) == 0:
             raise ValueError("Expected at least one input, got none.")
-    return pairs.input_ids
+    fitted = pairs.objective.fit(model, pairs.input_ids)
+    return as_pairs(pairs, None, replace(pairs.objective, targets=fitted.targets)), fitted
 
 
 def _check(scores: Scores, model: Transformer) -> Scores:

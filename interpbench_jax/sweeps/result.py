@@ -55,6 +55,11 @@ class SweepResult(Generic[Name]):
     plan: SweepPlan = field(repr=False, compare=False)
 
     @property
+    def ablations(self) -> tuple[Source, ...]:
+        """What took the place of the outputs, as a tuple of one or several."""
+        return self.ablation if isinstance(self.ablation, tuple) else (self.ablation,)
+
+    @property
     def level(self) -> Literal["edge", "node"] | None:
         """What the names are; None for edits of another kind."""
         if isinstance(self.names[0], Edge):
@@ -84,7 +89,7 @@ class SweepResult(Generic[Name]):
         return largest(self.names, self.values, k)
 
     def __repr__(self) -> str:
-        ablations = self.ablation if isinstance(self.ablation, tuple) else (self.ablation,)
+        ablations = self.ablations
         kind = f"{self.level}s of {self.universe!r}" if self.universe else "edits"
         at = "" if self.positions is None else f" at {len(self.positions)} positions"
         first = self.of(ablations[0]).top(3)
@@ -95,14 +100,13 @@ class SweepResult(Generic[Name]):
         )
 
     def _repr_html_(self) -> str:
-        ablations = self.ablation if isinstance(self.ablation, tuple) else (self.ablation,)
         return "".join(
             html_table(
                 f"{len(self.names):,} edits, {ablation} ablation; the largest effects",
                 ("edit", self.metric),
                 [(text_of(name), effect) for name, effect in self.of(ablation).top(SHOWN)],
             )
-            for ablation in ablations
+            for ablation in self.ablations
         )
 
     def of(self, ablation: Source) -> "SweepResult[Name]":
@@ -111,7 +115,7 @@ class SweepResult(Generic[Name]):
         Raises:
             ValueError: if it was not among them.
         """
-        done = self.ablation if isinstance(self.ablation, tuple) else (self.ablation,)
+        done = self.ablations
         if ablation not in done:
             raise ValueError(f"Expected an ablation out of {', '.join(done)}, got {ablation!r}.")
         if not isinstance(self.ablation, tuple):
