@@ -28,7 +28,7 @@ from interpbench_jax.scores import (
     structure_scores,
     truth_of,
 )
-from interpbench_jax.scores.faithfulness import faithfulness_curve
+from interpbench_jax.scores.faithfulness import FaithfulnessCurve, faithfulness_curve
 from interpbench_jax.universes import UNIVERSES, UniverseName
 
 PAPER_UNIVERSE: UniverseName = "head"
@@ -54,14 +54,15 @@ def score_run(facts: Facts, subject: Subject, pairs: TaskPairs, scores: Scores) 
     scores edges, are `scores.edges_from_nodes` and `nodes_from_edges`. Precision, recall and F1
     are of as many items as are true, by mean over ways to break ties; `shd`, likewise, is rounded.
     Rows of `head` have the paper's area, that of edges in the finest universe the faithfulness,
-    with the ablation and the inputs of the run.
+    with the ablation and the inputs of the run. Of the faithfulness alone, CPR is of circuits
+    that signed scores choose, as in MIB.
 
     Raises:
         ValueError: if circuits cannot be evaluated, because effects are not numbers.
     """
     values = values_by_universe(scores, subject.circuit)
     curve = paper_curve_of(scores, values, subject.circuit)
-    cpr, cmd = _faithfulness(facts, subject, pairs, values[scores.universe, "edge"])
+    cpr, cmd = _faithfulness(facts, subject, pairs, scores)
     rows = []
     for rank in rank_scores(scores.values, subject.circuit, scores.universe, scores.level):
         name, level = rank.universe, rank.level
@@ -180,16 +181,34 @@ def _choose(
 
 
 def _faithfulness(
-    facts: Facts, subject: Subject, pairs: TaskPairs, values: Float[np.ndarray, " edges"]
+    facts: Facts, subject: Subject, pairs: TaskPairs, scores: Scores
 ) -> tuple[float | None, float | None]:
-    """CPR and CMD; None for constants that were learned, which are not kept."""
+    """MIB's areas: CPR of circuits by signed scores, CMD of circuits by absolute ones.
+
+    None for constants that were learned, which are not kept.
+    """
     ablation = facts.run.ablation
     if ablation == "optimal":
         return None, None
-    curve = faithfulness_curve(
-        subject.case.model, pairs, values, universe=facts.universe, ablation=ablation
-    )
-    return _finite(curve.cpr), _finite(curve.cmd)
+
+    def curve(absolute: bool) -> FaithfulnessCurve:
+        values = np.asarray(scores.values, np.float64)
+        if scores.level == "node":
+            shape = (subject.circuit.n_layers, subject.circuit.n_heads)
+            values = edges_from_nodes(values, scores.universe, *shape, absolute=absolute)
+        return faithfulness_curve(
+            subject.case.model,
+            pairs,
+            values,
+            universe=scores.universe,
+            absolute=absolute,
+            ablation=ablation,
+        )
+
+    by_size = curve(absolute=True)
+    signed = (np.asarray(scores.values) < 0).any()
+    by_value = curve(absolute=False) if signed else by_size
+    return _finite(by_value.cpr), _finite(by_size.cmd)
 
 
 def _finite(value: float | None) -> float | None:

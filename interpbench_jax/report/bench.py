@@ -58,8 +58,8 @@ class Entry:
         head: ROC-AUC in `head`; None likewise.
         average_precision: in `head-no-embed`.
         paper_auc: InterpBench's staircase area, in `head`.
-        cpr: circuit performance ratio.
-        cmd: circuit-model distance.
+        cpr: circuit performance ratio, of signed scores.
+        cmd: circuit-model distance, of absolute scores.
         seconds: of one run.
         spread: of the ROC-AUC in `head-no-embed`; None where no case has several runs.
         paper_spread: of the paper's area; None likewise.
@@ -184,7 +184,8 @@ def leaderboard_grid(entries: Sequence[Entry], level: Level = "edge") -> Grid:
         tuple(rows),
         f"{_INTERVAL_NOTE} AP: average precision in head-no-embed. Paper AUC: InterpBench's "
         "staircase area, in head. CPR (larger is better) and CMD (smaller is better): areas of the "
-        f"faithfulness curve. Seconds: of one run.{_SPREAD_NOTE if has_runs else ''}",
+        "faithfulness curves of circuits by signed and by absolute scores, as in MIB. Seconds: of "
+        f"one run.{_SPREAD_NOTE if has_runs else ''}",
         n_left=2 if several else 1,
     )
 

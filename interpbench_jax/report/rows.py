@@ -43,8 +43,10 @@ class ResultRow:
         f1: of those.
         shd: structural Hamming distance of the chosen circuit, in edges.
         is_connected: whether the chosen circuit leads from the input to the output.
-        cpr: circuit performance ratio, the area under the faithfulness curve.
-        cmd: circuit-model distance, the area between that curve and 1.
+        cpr: circuit performance ratio, the area under the faithfulness curve of circuits that
+            signed scores choose, as in MIB.
+        cmd: circuit-model distance, the area between 1 and the faithfulness curve of circuits
+            that absolute scores choose.
         metric: that the method measured effects with.
         n_inputs: that it saw.
         seconds: that it took; None where it is not known.

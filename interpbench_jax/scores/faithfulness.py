@@ -91,8 +91,8 @@ def faithfulness_curve(
         universe: of the numbers, by default `"qkv"`; a result knows its own.
         level: what the numbers are of: `"edge"`, the default, or `"node"`; a circuit of nodes has
             all edges among them.
-        absolute: whether importance is the absolute value. MIB's runs report CPR of values, CMD
-            of absolute ones.
+        absolute: whether importance is the absolute value. MIB reports the CPR of circuits
+            that are chosen with `absolute=False` and the CMD of those with `absolute=True`.
         fractions: the shares of items to keep, increasing, from 0 to 1; each is rounded down to
             a number. None: every number of items from none to all.
         prune: whether edges that lie on no path of the circuit from an embedding to the output

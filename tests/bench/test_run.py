@@ -22,7 +22,7 @@ from interpbench_jax.bench.run import BenchOutcome, Status, run_bench
 from interpbench_jax.bench.table import read_results, write_tables
 from interpbench_jax.bench.times import MethodTime, failures_grid, times_grid
 from interpbench_jax.case import Case
-from interpbench_jax.discovery import DiscoveryData, Method, Scores
+from interpbench_jax.discovery import DiscoveryData, Method, Scores, discover
 from interpbench_jax.metrics import Metric
 from interpbench_jax.model import Transformer
 from interpbench_jax.report.rows import Level, ResultRow
@@ -33,6 +33,7 @@ from interpbench_jax.scores import (
     rank_scores,
     structure_scores,
 )
+from interpbench_jax.scores.faithfulness import FaithfulnessCurve, faithfulness_curve
 from interpbench_jax.universes import UNIVERSES, universe
 from tests.tiny_models import make_model
 
@@ -166,6 +167,36 @@ def test_rows_are_what_the_scores_give(cases: list[Case], finished) -> None:
         row = find(outcome.results, **own, universe="qkv", level="edge")
         assert (row.f1, row.is_connected) == (found.edges.f1, found.is_connected)
         assert row.shd == round(found.edges.hamming)
+
+
+@pytest.mark.parametrize(("method", "level"), [("edges", "edge"), ("nodes", "node")])
+def test_cpr_is_of_signed_scores_and_cmd_of_absolute_ones(
+    cases: list[Case], settings: BenchSettings, finished, method: str, level: Level
+) -> None:
+    _, outcome, _ = finished
+    case, circuit = cases[0], cases[0].circuit
+    assert circuit is not None
+    (run,) = [
+        run
+        for run in plan_runs([Subject.of(case, settings.truth)], settings)
+        if (run.method, run.seed) == (method, 0)
+    ]
+    pairs = case.sample(N_INPUTS, seed=0, split="test")
+    scores = discover(case.model, pairs, settings.method_of(run), seed=run.method_seed)
+    assert (scores.values < 0).any() and (scores.values > 0).any()
+
+    def curve(absolute: bool) -> FaithfulnessCurve:
+        values = scores.values
+        if level == "node":
+            shape = (circuit.n_layers, circuit.n_heads)
+            values = edges_from_nodes(values, "qkv", *shape, absolute=absolute)
+        return faithfulness_curve(case.model, pairs, values, absolute=absolute)
+
+    own = {"case": "35", "method": method, "seed": 0, "universe": "qkv", "level": "edge"}
+    row = find(outcome.results, **own)
+    assert row.cpr == pytest.approx(curve(absolute=False).cpr, rel=1e-9)
+    assert row.cmd == pytest.approx(curve(absolute=True).cmd, rel=1e-9)
+    assert row.cpr != pytest.approx(curve(absolute=True).cpr, rel=1e-3)
 
 
 def test_it_is_said_how_far_it_is(finished) -> None:
