@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from interpbench_jax.discovery import DiscoveryData as DiscoveryData
     from interpbench_jax.discovery import Method as Method
     from interpbench_jax.discovery import Scores as Scores
+    from interpbench_jax.discovery import ablation_constants as ablation_constants
     from interpbench_jax.discovery import discover as discover
     from interpbench_jax.interventions import layer_norm_scales as layer_norm_scales
     from interpbench_jax.interventions import masked_forward as masked_forward
@@ -89,7 +90,14 @@ _HOMES = {
     "interpbench_jax.certificates.measure": ("certify",),
     "circuit": ("Circuit",),
     "config": ("TransformerConfig",),
-    "discovery": ("METHODS", "DiscoveryData", "Method", "Scores", "discover"),
+    "discovery": (
+        "METHODS",
+        "DiscoveryData",
+        "Method",
+        "Scores",
+        "ablation_constants",
+        "discover",
+    ),
     "interventions": (
         "layer_norm_scales",
         "masked_forward",

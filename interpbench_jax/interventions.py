@@ -8,9 +8,11 @@ from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from interpbench_jax.axes import (
+    Constants,
     EdgeMask,
     LayerNormScales,
     Logits,
@@ -314,6 +316,25 @@ def replacement_outputs(
             src = len(writers(config.n_layers, config.n_heads))
             return jnp.zeros((src, tokens.shape[1], config.d_model, 1), model.dtype)
     raise ValueError(f"Expected an ablation out of {ABLATIONS}, got {ablation!r}.")
+
+
+def check_constants(config: TransformerConfig, n_pos: int, constants: Constants) -> np.ndarray:
+    """Constants `[src, pos, d_model, 1]` for each of `n_pos` positions; given, `pos` may be 1.
+
+    Raises:
+        ValueError: if they are of another shape, or one is not finite.
+    """
+    src = len(writers(config.n_layers, config.n_heads))
+    shape = (src, n_pos, config.d_model, 1)
+    if constants.ndim != 4 or constants.shape not in (shape, (src, 1, *shape[2:])):
+        raise ValueError(
+            f"Expected constants to replace with of shape (src, pos, d_model, 1) = {shape}, where "
+            f"pos may be 1; got {constants.shape}."
+        )
+    values = np.asarray(constants)
+    if not np.isfinite(values).all():
+        raise ValueError("Expected finite constants to replace with, got nan or infinity.")
+    return np.broadcast_to(values, shape)
 
 
 def _select(node: Node, activation: Array) -> Array:

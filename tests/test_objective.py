@@ -202,7 +202,7 @@ def test_inputs_in_the_wrong_places() -> None:
         ib.discover(MODEL, pairs, CORRUPTED, "eap")
     with pytest.raises(TypeError, match="Expected corrupted inputs after the clean ones, got the"):
         ib.discover(MODEL, CLEAN, "eap")
-    with pytest.raises(ValueError, match="Expected corrupted inputs to take replacements from"):
+    with pytest.raises(ValueError, match="Expected corrupted inputs, one for each clean one, to"):
         ib.discover(MODEL, Pairs(CLEAN), "eap")
     with pytest.raises(
         TypeError, match=r"Expected an Objective\(metric, targets, scored\), got 'kl'"

@@ -5,6 +5,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
+
+import numpy as np
 
 from interpbench_jax.bench.clock import compile_clock
 from interpbench_jax.bench.parts import Part, read_part, write_part
@@ -13,7 +16,7 @@ from interpbench_jax.bench.scoring import score_rows, score_run, values_by_unive
 from interpbench_jax.bench.times import MethodTime
 from interpbench_jax.case import Case
 from interpbench_jax.cases import TaskPairs
-from interpbench_jax.discovery import discover
+from interpbench_jax.discovery import ablation_constants, discover
 from interpbench_jax.report.rows import ResultRow, ScoreRow
 
 
@@ -127,6 +130,7 @@ class _Bench:
         self._failures: list[Failure] = []
         self._n_kept = 0
         self._pairs: dict[tuple[str, int], TaskPairs] = {}
+        self._constants: dict[tuple[str, int], np.ndarray] = {}
 
     def finish(self, run: Run) -> None:
         """Read a run's part, or make it."""
@@ -181,19 +185,20 @@ class _Bench:
 
     def _make(self, facts: Facts, subject: Subject, pairs: TaskPairs) -> Part:
         run, clock = facts.run, compile_clock()
+        ablation = self._ablation(run, subject, pairs)
         started = time.perf_counter()
         scores = discover(
             subject.case.model,
             pairs,
             self._settings.method_of(run),
-            ablation=run.ablation,
+            ablation=ablation,
             universe=facts.universe,
             seed=run.method_seed,
         )
         found = time.perf_counter()
         compiling = clock.seconds_since(started)
         seconds = found - started - compiling
-        rows = score_run(facts, subject, pairs, scores)
+        rows = score_run(facts, subject, pairs, scores, ablation)
         values = values_by_universe(scores, subject.circuit)
         part = Part(
             results=tuple(replace(row, seconds=seconds) for row in rows),
@@ -208,6 +213,17 @@ class _Bench:
         write_part(self._folder, facts, part)
         return part
 
+    def _ablation(
+        self, run: Run, subject: Subject, pairs: TaskPairs
+    ) -> Literal["resample", "mean", "zero"] | np.ndarray:
+        """A run's ablation; the constants of `"optimal"` are learned once for all its methods."""
+        if run.ablation != "optimal":
+            return run.ablation
+        key = (run.case, run.seed)
+        if key not in self._constants:
+            self._constants[key] = ablation_constants(subject.case.model, pairs)
+        return self._constants[key]
+
     def _sample(self, run: Run) -> TaskPairs:
         """The inputs of a case and a seed; those of one model's shape are kept at a time."""
         key = (run.case, run.seed)
@@ -216,6 +232,7 @@ class _Bench:
             for other in list(self._pairs):
                 if self._subjects[other[0]].case.config != shape:
                     del self._pairs[other]
+                    self._constants.pop(other, None)
             case = self._subjects[run.case].case
             n_inputs = self._settings.n_inputs or case.task.bench_inputs
             self._pairs[key] = case.sample(n_inputs, seed=run.seed, split="test")

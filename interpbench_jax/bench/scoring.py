@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from interpbench_jax.axes import Constants
 from interpbench_jax.bench.plan import Facts, Subject
 from interpbench_jax.bench.submission import item_names
 from interpbench_jax.cases import TaskPairs
 from interpbench_jax.circuit import Circuit
 from interpbench_jax.discovery import Scores
+from interpbench_jax.interventions import Ablation
 from interpbench_jax.report.rows import LEVELS, Level, ResultRow, ScoreRow
 from interpbench_jax.scores import (
     Curve,
@@ -47,7 +49,13 @@ class _Choice:
     is_connected: bool | None = None
 
 
-def score_run(facts: Facts, subject: Subject, pairs: TaskPairs, scores: Scores) -> list[ResultRow]:
+def score_run(
+    facts: Facts,
+    subject: Subject,
+    pairs: TaskPairs,
+    scores: Scores,
+    ablation: Ablation | Constants,
+) -> list[ResultRow]:
     """The results of a run, in every universe and level; `seconds` are left out.
 
     Importance is the absolute score. Edges of a method that scores nodes, and nodes of one that
@@ -62,7 +70,7 @@ def score_run(facts: Facts, subject: Subject, pairs: TaskPairs, scores: Scores) 
     """
     values = values_by_universe(scores, subject.circuit)
     curve = paper_curve_of(scores, values, subject.circuit)
-    cpr, cmd = _faithfulness(facts, subject, pairs, scores)
+    cpr, cmd = _faithfulness(subject, pairs, scores, ablation)
     rows = []
     for rank in rank_scores(scores.values, subject.circuit, scores.universe, scores.level):
         name, level = rank.universe, rank.level
@@ -181,15 +189,9 @@ def _choose(
 
 
 def _faithfulness(
-    facts: Facts, subject: Subject, pairs: TaskPairs, scores: Scores
+    subject: Subject, pairs: TaskPairs, scores: Scores, ablation: Ablation | Constants
 ) -> tuple[float | None, float | None]:
-    """MIB's areas: CPR of circuits by signed scores, CMD of circuits by absolute ones.
-
-    None for constants that were learned, which are not kept.
-    """
-    ablation = facts.run.ablation
-    if ablation == "optimal":
-        return None, None
+    """MIB's areas: CPR of circuits by signed scores, CMD of circuits by absolute ones."""
 
     def curve(absolute: bool) -> FaithfulnessCurve:
         values = np.asarray(scores.values, np.float64)

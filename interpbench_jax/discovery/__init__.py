@@ -1,6 +1,7 @@
 """Methods that look for a model's circuit."""
 
 from interpbench_jax.discovery.ablations import AblationName as AblationName
+from interpbench_jax.discovery.ablations import ablation_constants as ablation_constants
 from interpbench_jax.discovery.ablations import data_for as data_for
 from interpbench_jax.discovery.acdc import ACDCSettings as ACDCSettings
 from interpbench_jax.discovery.atp_star import AtPStarSettings as AtPStarSettings

@@ -8,7 +8,7 @@ from typing import Any, cast
 import jax
 import numpy as np
 
-from interpbench_jax.axes import OtherTokens, Tokens
+from interpbench_jax.axes import Constants, OtherTokens, Tokens
 from interpbench_jax.discovery.ablations import AblationName, data_for
 from interpbench_jax.discovery.method import (
     FINE_UNIVERSES,
@@ -40,7 +40,7 @@ def discover(
     settings: Any = None,
     objective: Objective | None = None,
     metric: MetricName | Metric | None = None,
-    ablation: AblationName = "resample",
+    ablation: AblationName | Constants = "resample",
     universe: FineUniverse = "qkv",
     batch_size: int | None = None,
     seed: int = 0,
@@ -54,8 +54,8 @@ def discover(
         model: the model.
         clean: pairs of inputs, as `case.sample` gives them, after which the method comes next; or
             clean inputs alone, `[batch, pos]`, at least one.
-        corrupted: beside clean inputs, those that replacements come from; for `"resample"` paired
-            with them by row.
+        corrupted: beside clean inputs, those that replacements come from, as `sweep_edges` takes
+            them.
         method: a name out of `METHODS`, by default `"eap"`; or a `Method`; or a function of your
             own, `(model, data, metric, settings, key) -> Scores`.
         settings: the method's, a frozen dataclass; by default those of the table.
@@ -66,8 +66,8 @@ def discover(
             them; where neither says, what suits the method: a distance from the clean run (KL; L2
             for a regression), or, for methods that need a slope there, a loss against the targets
             (cross-entropy; mean absolute error).
-        ablation: what takes the place of what is cut: `"resample"`, `"mean"`, `"zero"` or
-            `"optimal"`, constants that are learned first.
+        ablation: what takes the place of what is cut: `"resample"`, `"mean"`, `"zero"`, or
+            `"optimal"`, constants that are learned first; or an array, as in `sweep_edges`.
         universe: the edges to choose among: `"qkv"`, or `"qkv-merged"`, where the two embeddings
             are one writer. `scores.rank_scores` takes results to coarser ones.
         batch_size: inputs of one call of a program; by default as many as suit the machine.
@@ -170,12 +170,9 @@ def _fit(model: Transformer, pairs: Pairs) -> tuple[Pairs, Fitted]:
 
     With them, so that answers of the clean run are not looked for again.
     """
-    if pairs.corrupted_input_ids is None:
-        raise ValueError(
-            "Expected corrupted inputs to take replacements from, got none: discover(model, clean, "
-            "corrupted, method), or pairs that hold them."
-        )
     for tokens in (pairs.input_ids, pairs.corrupted_input_ids):
+        if tokens is None:
+            continue
         check_tokens(model.config, tokens)
         if len(tokens) == 0:
             raise ValueError("Expected at least one input, got none.")

@@ -10,11 +10,10 @@ import numpy as np
 from jax.sharding import Mesh
 
 from interpbench_jax.axes import Constants
-from interpbench_jax.interventions import ABLATIONS, Ablation
+from interpbench_jax.interventions import ABLATIONS, Ablation, check_constants
 from interpbench_jax.metrics import default_metric, for_targets, resolve_metric
 from interpbench_jax.model import Transformer, check_model, check_tokens
 from interpbench_jax.pairs import Pairs
-from interpbench_jax.sites import writers
 from interpbench_jax.sweeps.devices import Placement
 from interpbench_jax.sweeps.program import Scoring
 from interpbench_jax.sweeps.run import CONSTANTS, Inputs, Progress, Source
@@ -77,7 +76,8 @@ def check_request(request: Request) -> Checked:
     ablations = (CONSTANTS,) if constants is not None else _check_ablations(given)
     inputs = _check_inputs(request, ablations)
     if constants is not None:
-        inputs = replace(inputs, constants=_check_constants(request.model, inputs, constants))
+        values = check_constants(request.model.config, inputs.clean.shape[1], constants)
+        inputs = replace(inputs, constants=values)
     n_pos = inputs.clean.shape[1]
     config, objective = request.model.config, request.pairs.objective
     metric = default_metric(config) if objective.metric is None else objective.metric
@@ -145,24 +145,17 @@ def _check_ablations(ablation: Ablations) -> tuple[Ablation, ...]:
     chosen: tuple[Ablation, ...] = (
         (ablation,) if isinstance(ablation, str) else tuple(ablation)  # pyright: ignore
     )
+    if "optimal" in chosen:
+        raise ValueError(
+            'Expected constants as an array for "optimal", because they are learned first: '
+            'ablation=ablation_constants(model, pairs, "optimal").'
+        )
     if not chosen or len(set(chosen)) < len(chosen) or not set(chosen) <= set(ABLATIONS):
         raise ValueError(
             f"Expected an ablation out of {', '.join(ABLATIONS)}, or several different ones, got "
             f"{ablation!r}."
         )
     return chosen
-
-
-def _check_constants(model: Transformer, inputs: Inputs, constants: Constants) -> np.ndarray:
-    config = model.config
-    src, n_pos = len(writers(config.n_layers, config.n_heads)), inputs.clean.shape[1]
-    shape = (src, n_pos, config.d_model, 1)
-    if constants.ndim != 4 or constants.shape not in (shape, (src, 1, *shape[2:])):
-        raise ValueError(
-            f"Expected constants to replace with of shape (src, pos, d_model, 1) = {shape}, where "
-            f"pos may be 1; got {constants.shape}."
-        )
-    return np.broadcast_to(np.asarray(constants), shape)
 
 
 def _check_positions(positions: Positions, n_pos: int) -> tuple[int, ...] | None:

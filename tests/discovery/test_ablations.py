@@ -7,13 +7,17 @@ import numpy as np
 import pytest
 
 from interpbench_jax import load_case
-from interpbench_jax.discovery.ablations import AblationName, data_for
+from interpbench_jax.discovery import discover
+from interpbench_jax.discovery.ablations import AblationName, ablation_constants, data_for
 from interpbench_jax.discovery.method import DiscoveryData
 from interpbench_jax.discovery.optimal import OptimalSettings
 from interpbench_jax.interventions import replacement_outputs
 from interpbench_jax.metrics import METRICS, Metric
 from interpbench_jax.model import Transformer
 from interpbench_jax.objective import Objective
+from interpbench_jax.pairs import Pairs
+from interpbench_jax.scores.faithfulness import faithfulness_curve
+from interpbench_jax.sweeps import sweep_edges, sweep_nodes
 from interpbench_jax.targets import is_scored
 from tests.discovery.small import CONFIGS, full_mask, mask_metric, small_data, small_model
 
@@ -116,5 +120,61 @@ def test_bad_arguments(unchecked: None) -> None:
     with pytest.raises(ValueError, match="steps from 0"):
         OptimalSettings(steps=-1)
 
-    with pytest.raises(ValueError, match="out of resample, mean, zero, optimal, got 'random'"):
+    with pytest.raises(ValueError, match="optimal, or an array of constants, got 'random'"):
         data_for(model, data.clean, data.corrupted, ablation="random")  # pyright: ignore
+
+    with pytest.raises(ValueError, match="Expected corrupted inputs, one for each clean one"):
+        data_for(model, data.clean)
+    with pytest.raises(ValueError, match=r"\(src, pos, d_model, 1\) = .* got \(2, 3\)"):
+        data_for(model, data.clean, ablation=np.zeros((2, 3)))  # pyright: ignore
+    with pytest.raises(ValueError, match="mean, zero or optimal, got 'resample'"):
+        ablation_constants(model, data.clean, ablation="resample")  # pyright: ignore
+    wrong = np.full_like(ablation_constants(model, data.clean, ablation="zero"), np.nan)
+    for use in (data_for, sweep_edges):
+        with pytest.raises(ValueError, match="Expected finite constants"):
+            use(model, data.clean, ablation=wrong)
+    with pytest.raises(ValueError, match=r'ablation=ablation_constants\(model, pairs, "optimal"\)'):
+        sweep_edges(model, data.clean, data.corrupted, ablation="optimal")  # pyright: ignore
+
+
+@pytest.mark.parametrize("ablation", ["mean", "zero", "optimal"])
+def test_constants_mean_the_same_to_sweeps_and_methods(
+    ablation: Literal["mean", "zero", "optimal"], x64: None
+) -> None:
+    model = small_model(CONFIGS["plain"], np.float64)
+    given = small_data(model)
+    pairs = Pairs(np.asarray(given.clean), np.asarray(given.corrupted))
+    constants = ablation_constants(model, pairs, ablation=ablation, optimal=OptimalSettings(3))
+    swept = sweep_edges(model, pairs, ablation=constants)
+    for method in ("exact", "eap", "acdc"):
+        by_array = discover(model, pairs, method, ablation=constants)
+        if ablation != "optimal":
+            by_name = discover(model, pairs, method, ablation=ablation)
+            np.testing.assert_allclose(by_array.values, by_name.values, atol=1e-12)
+        if method == "exact":
+            np.testing.assert_allclose(by_array.values, swept.effects, atol=1e-12)
+    if ablation == "optimal":
+        mean = sweep_nodes(model, pairs, ablation="mean")
+        best = sweep_nodes(model, pairs, ablation=constants)
+        assert (best.effects <= mean.effects + 1e-12).all() and (best.effects < mean.effects).any()
+    else:
+        by_name = sweep_edges(model, pairs, ablation=ablation)
+        np.testing.assert_allclose(swept.effects, by_name.effects, atol=1e-12)
+    values = swept.values
+    curve = faithfulness_curve(model, pairs, values, ablation=constants)
+    assert curve.effects[-1] == pytest.approx(0, abs=1e-12) and curve.empty_effect > 0
+
+
+@pytest.mark.parametrize("ablation", ["mean", "zero", "optimal"])
+def test_corrupted_inputs_are_not_needed_where_nothing_is_paired(
+    ablation: Literal["mean", "zero", "optimal"],
+) -> None:
+    model = small_model(CONFIGS["plain"])
+    given = small_data(model)
+    settings = OptimalSettings(2)
+    alone = data_for(model, given.clean, ablation=ablation, optimal=settings)
+    both = data_for(model, given.clean, given.clean, ablation=ablation, optimal=settings)
+    assert alone.constants is not None and both.constants is not None
+    np.testing.assert_array_equal(alone.constants, both.constants)
+    shape = ablation_constants(model, given.clean, ablation=ablation, optimal=settings).shape
+    assert shape == np.shape(alone.constants)
