@@ -15,9 +15,8 @@ so that resampling cannot see them.
 """
 
 import interpbench_jax as ib
-from interpbench_jax.cases import RaspTask, Recipe
 from interpbench_jax.rasp import Map, shift, tokens
-from interpbench_jax.training import EpochRecord, train
+from interpbench_jax.training import EpochRecord
 
 
 def is_vowel(letter: str) -> bool:
@@ -25,14 +24,14 @@ def is_vowel(letter: str) -> bool:
     return letter in "aeiou"
 
 
-TASK = RaspTask(
+TASK = ib.RaspTask(
     case_id="after-vowel",
     description="Whether the previous letter is a vowel.",
     program=shift(Map(is_vowel, tokens, name="is_vowel"), 1),
     vocab=tuple("aeinst"),
     max_seq_len=8,
     d_model=12,
-    recipe=Recipe(n_samples=16_000, n_validation=2_000),
+    recipe=ib.Recipe(n_samples=16_000, n_validation=2_000),
 )
 
 
@@ -42,7 +41,7 @@ def main() -> None:
     for edge in sorted(map(str, TASK.complete_circuit.in_universe("head"))):
         print(f"  {edge}")
 
-    trained = train(TASK, seeds=2, progress=report)
+    trained = ib.train(TASK, seeds=2, progress=report)
     found = trained.accuracies
     print(
         f"Seed {trained.seed} after epoch {trained.epoch}: accuracy {found.accuracy:.2%}, under "
@@ -53,7 +52,7 @@ def main() -> None:
     pairs = TASK.sample(1_000, seed=0, split="test")
     result = ib.sweep_edges(case.model, pairs)
     print(f"\nROC-AUC of the effects of {len(result.effects)} edges against the circuit:")
-    for universe, area in ib.edge_auc_by_universe(result.effects, TASK.complete_circuit).items():
+    for universe, area in ib.edge_auc_by_universe(result, TASK.complete_circuit).items():
         print(f"  {universe:<14} {area:.3f}")
 
 

@@ -12,9 +12,19 @@ from interpbench_jax.version import __version__ as __version__
 if TYPE_CHECKING:
     from interpbench_dataset.arrays import to_jax as to_jax
     from interpbench_dataset.loading import load_dataset as load_dataset
+    from interpbench_jax import cases as cases
+    from interpbench_jax import discovery as discovery
+    from interpbench_jax import metrics as metrics
+    from interpbench_jax import rasp as rasp
+    from interpbench_jax import scores as scores
+    from interpbench_jax import sites as sites
+    from interpbench_jax import statistics as statistics
+    from interpbench_jax import training as training
     from interpbench_jax.case import Case as Case
     from interpbench_jax.case import read_case as read_case
     from interpbench_jax.cases import CASES as CASES
+    from interpbench_jax.cases import RaspTask as RaspTask
+    from interpbench_jax.cases import Recipe as Recipe
     from interpbench_jax.certificates import Certificate as Certificate
     from interpbench_jax.certificates import read_certificate as read_certificate
     from interpbench_jax.certificates.measure import certify as certify
@@ -41,26 +51,9 @@ if TYPE_CHECKING:
     from interpbench_jax.model import random_model as random_model
     from interpbench_jax.objective import Objective as Objective
     from interpbench_jax.pairs import Pairs as Pairs
-    from interpbench_jax.scores import PAPER_THRESHOLDS as PAPER_THRESHOLDS
-    from interpbench_jax.scores import RankScore as RankScore
-    from interpbench_jax.scores import average_precision as average_precision
-    from interpbench_jax.scores import edge_auc as edge_auc
     from interpbench_jax.scores import edge_auc_by_universe as edge_auc_by_universe
-    from interpbench_jax.scores import edges_from_nodes as edges_from_nodes
-    from interpbench_jax.scores import kept_curve as kept_curve
-    from interpbench_jax.scores import mib_edge_auc as mib_edge_auc
-    from interpbench_jax.scores import node_auc as node_auc
-    from interpbench_jax.scores import nodes_from_edges as nodes_from_edges
-    from interpbench_jax.scores import null_interval as null_interval
-    from interpbench_jax.scores import paper_auc as paper_auc
-    from interpbench_jax.scores import paper_curve as paper_curve
-    from interpbench_jax.scores import promote_scores as promote_scores
     from interpbench_jax.scores import rank_scores as rank_scores
-    from interpbench_jax.scores import roc_auc as roc_auc
-    from interpbench_jax.scores import staircase_auc as staircase_auc
     from interpbench_jax.scores import structure_scores as structure_scores
-    from interpbench_jax.scores.faithfulness import MIB_FRACTIONS as MIB_FRACTIONS
-    from interpbench_jax.scores.faithfulness import FaithfulnessCurve as FaithfulnessCurve
     from interpbench_jax.scores.faithfulness import faithfulness_curve as faithfulness_curve
     from interpbench_jax.sites import Edge as Edge
     from interpbench_jax.sites import Kind as Kind
@@ -77,6 +70,7 @@ if TYPE_CHECKING:
     from interpbench_jax.sweeps import sweep_mesh as sweep_mesh
     from interpbench_jax.sweeps import sweep_neurons as sweep_neurons
     from interpbench_jax.sweeps import sweep_nodes as sweep_nodes
+    from interpbench_jax.training import train as train
     from interpbench_jax.universes import UNIVERSES as UNIVERSES
     from interpbench_jax.universes import Universe as Universe
     from interpbench_jax.universes import universe as universe
@@ -85,7 +79,7 @@ _HOMES = {
     "interpbench_dataset.arrays": ("to_jax",),
     "interpbench_dataset.loading": ("load_dataset",),
     "case": ("Case", "read_case"),
-    "cases": ("CASES",),
+    "cases": ("CASES", "RaspTask", "Recipe"),
     "certificates": ("Certificate", "read_certificate"),
     "interpbench_jax.certificates.measure": ("certify",),
     "circuit": ("Circuit",),
@@ -111,31 +105,8 @@ _HOMES = {
     "model": ("Transformer", "build_model", "hook_names", "random_model"),
     "objective": ("Objective",),
     "pairs": ("Pairs",),
-    "scores": (
-        "PAPER_THRESHOLDS",
-        "RankScore",
-        "average_precision",
-        "edge_auc",
-        "edge_auc_by_universe",
-        "edges_from_nodes",
-        "kept_curve",
-        "mib_edge_auc",
-        "node_auc",
-        "nodes_from_edges",
-        "null_interval",
-        "paper_auc",
-        "paper_curve",
-        "promote_scores",
-        "rank_scores",
-        "roc_auc",
-        "staircase_auc",
-        "structure_scores",
-    ),
-    "interpbench_jax.scores.faithfulness": (
-        "MIB_FRACTIONS",
-        "FaithfulnessCurve",
-        "faithfulness_curve",
-    ),
+    "scores": ("edge_auc_by_universe", "rank_scores", "structure_scores"),
+    "interpbench_jax.scores.faithfulness": ("faithfulness_curve",),
     "sites": ("Edge", "Kind", "Neuron", "Node", "parse_edge", "parse_node"),
     "sweeps": (
         "SweepPlan",
@@ -148,14 +119,19 @@ _HOMES = {
         "sweep_neurons",
         "sweep_nodes",
     ),
+    "training": ("train",),
     "universes": ("UNIVERSES", "Universe", "universe"),
 }
+# `ib.scores.roc_auc`, say, works without a second import.
+_MODULES = ("cases", "discovery", "metrics", "rasp", "scores", "sites", "statistics", "training")
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = sorted({*_HOME_OF, "__version__"})  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = sorted({*_HOME_OF, *_MODULES, "__version__"})  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = _HOME_OF[name]

@@ -38,11 +38,14 @@ HeadValues = Float[Array, "pos heads d_head batch"]
 # False at padding, where nobody attends.
 RealPositions = Bool[Array, "pos batch"]
 HiddenStream = Float[Array, "pos d_mlp batch"]
-WriterOutputs = Float[Array, "src pos d_model batch"]
-Replacement = Float[Array, "src #pos d_model #batch"]
-LayerNormScales = Float[Array | np.ndarray, "norms pos batch"]
+Written = Float[Array, "src pos d_model batch"]
+
+# What callers give and get.
+WriterOutputs = Float[Array, "batch pos src d_model"]
+Replacement = Float[Array | np.ndarray, "#batch #pos src d_model"]
+LayerNormScales = Float[Array | np.ndarray, "batch pos norms"]
 # Replacements that all inputs share.
-Constants = Float[Array | np.ndarray, "src #pos d_model 1"]
+Constants = Float[Array | np.ndarray, "1 #pos src d_model"]
 
 __all__ = [
     "Array",
@@ -63,4 +66,5 @@ __all__ = [
     "Stream",
     "Tokens",
     "WriterOutputs",
+    "Written",
 ]

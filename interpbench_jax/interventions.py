@@ -19,6 +19,7 @@ from interpbench_jax.axes import (
     Replacement,
     Tokens,
     WriterOutputs,
+    Written,
 )
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.habits import ActivationCache, Hook, Hooks, Names, read_hooks, read_names
@@ -138,9 +139,9 @@ def masked_forward(
         tokens: `[batch, pos]`.
         mask: `[dst, src]` or `[dst, src, pos]`, in the orders of `sites.readers` and
             `sites.writers`; any numbers, differentiable.
-        replacement: `[src, pos, d_model, batch]`, as `replacement_outputs` gives it; `pos` or
-            `batch` may be 1 to share a value.
-        layer_norm_scales: `[norms, pos, batch]`, as the function of that name gives them for the
+        replacement: `[batch, pos, src, d_model]`, as `replacement_outputs` gives it; `batch` or
+            `pos` may be 1 to share a value.
+        layer_norm_scales: `[batch, pos, norms]`, as the function of that name gives them for the
             clean run: layer norms are frozen, each reader's still subtracts the mean of its own
             input but divides by these. By default each divides by its own input's standard
             deviation. A model without layer norm does not look at them.
@@ -187,7 +188,7 @@ def _divide_by(config: TransformerConfig, scales: LayerNormScales) -> Edit:
         if node not in numbers:
             return activation
         # In TransformerLens's shape: batch, pos, heads where there are several, 1.
-        scale = jnp.asarray(scales, activation.dtype)[numbers[node]].T
+        scale = jnp.asarray(scales, activation.dtype)[..., numbers[node]]
         scale = scale.reshape(*scale.shape, *[1] * (activation.ndim - 2))
         return jnp.broadcast_to(scale, activation.shape)
 
@@ -209,7 +210,8 @@ class _Reader:
     ):
         self.outputs = jnp.stack(model.embed_tokens(tokens))
         self.mask = mask.astype(self.outputs.dtype)
-        self.replacement = replacement.astype(self.outputs.dtype)
+        # Inside a run the batch comes last.
+        self.replacement = jnp.asarray(replacement, self.outputs.dtype).transpose(2, 1, 3, 0)
         self.biases = jnp.zeros(model.config.d_model, self.outputs.dtype)
 
     def read(self, rows: slice) -> Float[Array, "dst pos d_model batch"]:
@@ -220,17 +222,17 @@ class _Reader:
         replaced = einsum(equation, 1 - mask, self.replacement[:seen])
         return kept + replaced + self.biases[None, None, :, None]
 
-    def write(self, outputs: WriterOutputs, bias: Float[Array, " d_model"] | None = None) -> None:
+    def write(self, outputs: Written, bias: Float[Array, " d_model"] | None = None) -> None:
         self.outputs = jnp.concatenate([self.outputs, outputs])
         if bias is not None:
             self.biases = self.biases + bias
 
 
-def layer_norm_scales(model: Transformer, tokens: Tokens) -> Float[Array, "norms pos batch"]:
+def layer_norm_scales(model: Transformer, tokens: Tokens) -> Float[Array, "batch pos norms"]:
     """What every layer norm divides by in a plain run: `sqrt(variance + eps)`.
 
     Returns:
-        `[norms, pos, batch]` with `2 * n_layers + 1` norms: of each layer that in front of its
+        `[batch, pos, norms]` with `2 * n_layers + 1` norms: of each layer that in front of its
         attention, which its heads' q, k and v readers share in a plain run, and that in front of
         its MLP; and the last one in front of the output. All 1 for a model without layer norm.
 
@@ -242,10 +244,10 @@ def layer_norm_scales(model: Transformer, tokens: Tokens) -> Float[Array, "norms
 
 
 @jax.jit
-def _layer_norm_scales(model: Transformer, tokens: Tokens) -> Float[Array, "norms pos batch"]:
+def _layer_norm_scales(model: Transformer, tokens: Tokens) -> Float[Array, "batch pos norms"]:
     nodes, (batch, pos) = _scale_nodes(model.config), tokens.shape
     if model.config.normalization_type is None:
-        return jnp.ones((len(nodes), pos, batch), model.dtype)
+        return jnp.ones((batch, pos, len(nodes)), model.dtype)
     kept: dict[Node, Array] = {}
 
     def record(node: Node, activation: Array) -> Array:
@@ -256,14 +258,14 @@ def _layer_norm_scales(model: Transformer, tokens: Tokens) -> Float[Array, "norm
     model(tokens, record)
     # In a plain run all heads divide by the same.
     scales = [kept[node].reshape(batch, pos, -1)[..., 0] for node in nodes]
-    return jnp.stack(scales).transpose(0, 2, 1)
+    return jnp.stack(scales, axis=-1)
 
 
 def writer_outputs(model: Transformer, tokens: Tokens) -> WriterOutputs:
     """What every writer writes to the residual stream in a plain run.
 
     Returns:
-        `[src, pos, d_model, batch]`, in the order of `sites.writers`.
+        `[batch, pos, src, d_model]`, in the order of `sites.writers`.
 
     Raises:
         ValueError: if the tokens do not fit.
@@ -284,8 +286,7 @@ def _writer_outputs(model: Transformer, tokens: Tokens) -> WriterOutputs:
 
     model(tokens, record)
     nodes = writers(model.config.n_layers, model.config.n_heads)
-    outputs = [_select(node, kept[node.hook]).transpose(1, 2, 0) for node in nodes]
-    return jnp.stack(outputs)
+    return jnp.stack([_select(node, kept[node.hook]) for node in nodes], axis=2)
 
 
 def replacement_outputs(
@@ -301,7 +302,7 @@ def replacement_outputs(
             each position; `"zero"`: zeros, in place of what the positional embedding writes, too.
 
     Returns:
-        `[src, pos, d_model, batch]`; `batch` is 1 for the mean and for zeros.
+        `[batch, pos, src, d_model]`; `batch` is 1 for the mean and for zeros.
 
     Raises:
         ValueError: if there is no such ablation, or the tokens do not fit.
@@ -310,25 +311,25 @@ def replacement_outputs(
         case "resample":
             return writer_outputs(model, tokens)
         case "mean":
-            return writer_outputs(model, tokens).mean(axis=3, keepdims=True)
+            return writer_outputs(model, tokens).mean(axis=0, keepdims=True)
         case "zero":
             config = model.config
             src = len(writers(config.n_layers, config.n_heads))
-            return jnp.zeros((src, tokens.shape[1], config.d_model, 1), model.dtype)
+            return jnp.zeros((1, tokens.shape[1], src, config.d_model), model.dtype)
     raise ValueError(f"Expected an ablation out of {ABLATIONS}, got {ablation!r}.")
 
 
 def check_constants(config: TransformerConfig, n_pos: int, constants: Constants) -> np.ndarray:
-    """Constants `[src, pos, d_model, 1]` for each of `n_pos` positions; given, `pos` may be 1.
+    """Constants `[1, pos, src, d_model]` for each of `n_pos` positions; given, `pos` may be 1.
 
     Raises:
         ValueError: if they are of another shape, or one is not finite.
     """
     src = len(writers(config.n_layers, config.n_heads))
-    shape = (src, n_pos, config.d_model, 1)
-    if constants.ndim != 4 or constants.shape not in (shape, (src, 1, *shape[2:])):
+    shape = (1, n_pos, src, config.d_model)
+    if constants.shape not in (shape, (1, 1, *shape[2:])):
         raise ValueError(
-            f"Expected constants to replace with of shape (src, pos, d_model, 1) = {shape}, where "
+            f"Expected constants to replace with of shape (1, pos, src, d_model) = {shape}, where "
             f"pos may be 1; got {constants.shape}."
         )
     values = np.asarray(constants)
@@ -376,22 +377,22 @@ def _check_mask(
     sizes = replacement.shape
     if (
         len(sizes) != 4
-        or (sizes[0], sizes[2]) != (src, config.d_model)
+        or sizes[2:] != (src, config.d_model)
+        or sizes[0] not in (1, batch)
         or sizes[1] not in (1, pos)
-        or sizes[3] not in (1, batch)
     ):
         raise ValueError(
-            f"Expected replacements of shape (src, pos, d_model, batch) = "
-            f"{(src, pos, config.d_model, batch)}, pos or batch may be 1; got {sizes}. "
+            f"Expected replacements of shape (batch, pos, src, d_model) = "
+            f"{(batch, pos, src, config.d_model)}, batch or pos may be 1; got {sizes}. "
             "`replacement_outputs` makes them."
         )
 
 
 def _check_scales(model: Transformer, tokens: Tokens, scales: LayerNormScales | None) -> None:
     batch, pos = tokens.shape
-    shape = (2 * model.config.n_layers + 1, pos, batch)
+    shape = (batch, pos, 2 * model.config.n_layers + 1)
     if scales is not None and scales.shape != shape:
         raise ValueError(
-            f"Expected layer norm scales of shape (norms, pos, batch) = {shape}, got "
+            f"Expected layer norm scales of shape (batch, pos, norms) = {shape}, got "
             f"{scales.shape}; `layer_norm_scales` gives those of the clean run."
         )

@@ -68,7 +68,9 @@ def explain(case: ib.Case, n_inputs: int) -> dict[str, str | float | None]:
                 row["error"] = _error(model, pairs.input_ids, pairs.metric_targets)
         values = scores.values
         row[f"eap{bits}"] = float(abs(values).max())
-        row[f"paper{bits}"] = ib.paper_auc(ib.paper_curve(values, case.circuit, "qkv-merged"))
+        row[f"paper{bits}"] = ib.scores.paper_auc(
+            ib.scores.paper_curve(values, case.circuit, "qkv-merged")
+        )
         ranks = ib.rank_scores(values, case.circuit, "qkv-merged")
         (head,) = [one for one in ranks if (one.universe, one.level) == ("head", "edge")]
         row[f"rank{bits}"], row["null"] = head.roc_auc, head.null_high

@@ -72,7 +72,7 @@ def method_line(case: ib.Case, task: IoiTask, method: str, n: int) -> str:
     seconds = time.perf_counter() - started
     truths = (case.truth("upstream"), case.truth())
     listed, wiring = (_areas(scores, truth) for truth in truths)
-    own = ib.mib_edge_auc(scores.values, case.truth("upstream"), UNIVERSE)
+    own = ib.scores.mib_edge_auc(scores.values, case.truth("upstream"), UNIVERSE)
     published = f"{MIB[method]:.2f}" if method in MIB else ""
     return (
         f"| `{method}` | {_number(listed[UNIVERSE])} | {_number(wiring[UNIVERSE])} | "

@@ -118,7 +118,7 @@ def test_scores_of_a_result_are_in_its_universe(universe: str) -> None:
     assert ib.structure_scores(result, circuit) == ib.structure_scores(
         result.effects, circuit, result.universe
     )
-    assert ib.mib_edge_auc(result, circuit) == ib.mib_edge_auc(
+    assert ib.scores.mib_edge_auc(result, circuit) == ib.scores.mib_edge_auc(
         result.effects, circuit, result.universe
     )
     curve = ib.faithfulness_curve(CASE.model, PAIRS, result)
@@ -132,7 +132,12 @@ def test_scores_of_nodes_are_nodes(objects: dict[str, object]) -> None:
     scores, circuit = ib.discover(CASE.model, PAIRS, "exact-nodes"), CASE.truth()
     expected = ib.rank_scores(scores.values, circuit, "qkv", "node", n_draws=5)
     assert ib.rank_scores(scores, circuit, n_draws=5) == expected
-    for refuse in (ib.edge_auc_by_universe, ib.paper_curve, ib.mib_edge_auc, ib.structure_scores):
+    for refuse in (
+        ib.edge_auc_by_universe,
+        ib.scores.paper_curve,
+        ib.scores.mib_edge_auc,
+        ib.structure_scores,
+    ):
         with pytest.raises(ValueError, match="Expected scores of edges, got those of nodes"):
             refuse(scores, circuit)
     with pytest.raises(ValueError, match="Expected universe='qkv' of this result, or none, got"):

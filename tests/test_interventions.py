@@ -255,7 +255,7 @@ def test_one_cut_edge_equals_a_hook_on_its_reader(name: str) -> None:
     ]:
         w, r = [*map(str, src)].index(writer), [*map(str, dst)].index(reader)
         mask = jnp.ones(mask_shape(model)).at[r, w].set(0)
-        change = (theirs[w] - ours[w]).transpose(2, 0, 1)
+        change = (theirs - ours)[:, :, w]
         by_hook = run_with_hooks(model, clean, {reader: lambda x, c=change: x + c})
         by_mask = masked_forward(model, clean, mask, replacement)
         np.testing.assert_allclose(by_mask, by_hook, atol=ROUNDING, err_msg=f"{writer} {reader}")
@@ -277,9 +277,9 @@ def test_mean_and_zero_replacements_are_shared_by_the_batch() -> None:
     model, clean, corrupted = make("causal")
     outputs = writer_outputs(model, corrupted)
     mean = replacement_outputs(model, corrupted, "mean")
-    np.testing.assert_allclose(mean, outputs.mean(axis=3, keepdims=True))
+    np.testing.assert_allclose(mean, outputs.mean(axis=0, keepdims=True))
     zero = replacement_outputs(model, corrupted, "zero")
-    assert mean.shape == zero.shape == (*outputs.shape[:3], 1)
+    assert mean.shape == zero.shape == (1, *outputs.shape[1:])
     assert not zero.any()
     half = jnp.full(mask_shape(model), 0.5)
     spread = jnp.broadcast_to(mean, outputs.shape)
@@ -353,7 +353,7 @@ def test_scales_are_what_the_hooks_show(name: str, x64: None) -> None:
     model, clean, _ = make_exact(name)
     n_layers = model.config.n_layers
     scales = layer_norm_scales(model, clean)
-    assert scales.shape == (2 * n_layers + 1, clean.shape[1], len(clean))
+    assert scales.shape == (*clean.shape, 2 * n_layers + 1)
     if model.config.normalization_type is None:
         np.testing.assert_array_equal(scales, np.ones(scales.shape))
         return
@@ -361,10 +361,10 @@ def test_scales_are_what_the_hooks_show(name: str, x64: None) -> None:
     for layer in range(n_layers):
         attention = cache[f"blocks.{layer}.ln1.hook_scale"]
         for head in range(model.config.n_heads):
-            np.testing.assert_array_equal(scales[2 * layer].T, attention[:, :, head, 0])
+            np.testing.assert_array_equal(scales[..., 2 * layer], attention[:, :, head, 0])
         mlp = cache[f"blocks.{layer}.ln2.hook_scale"]
-        np.testing.assert_array_equal(scales[2 * layer + 1].T, mlp[..., 0])
-    np.testing.assert_array_equal(scales[-1].T, cache["ln_final.hook_scale"][..., 0])
+        np.testing.assert_array_equal(scales[..., 2 * layer + 1], mlp[..., 0])
+    np.testing.assert_array_equal(scales[..., -1], cache["ln_final.hook_scale"][..., 0])
 
 
 @pytest.mark.slow
@@ -394,7 +394,7 @@ def test_one_frozen_edge_equals_hooks(x64: None) -> None:
     model, clean, corrupted = make_exact("layer norm")
     shape = (model.config.n_layers, model.config.n_heads)
     scales, replacement = layer_norm_scales(model, clean), replacement_outputs(model, corrupted)
-    change = np.asarray(replacement - writer_outputs(model, clean)).transpose(0, 3, 1, 2)
+    change = np.asarray(replacement - writer_outputs(model, clean))
     _, cache = run_with_cache(model, clean)
     frozen = {
         name: lambda _, kept=kept: kept
@@ -410,7 +410,7 @@ def test_one_frozen_edge_equals_hooks(x64: None) -> None:
         w, r = src.index(writer), dst.index(reader)
         mask = jnp.ones(mask_shape(model)).at[r, w].set(0)
         by_mask = masked_forward(model, clean, mask, replacement, scales)
-        hooks = {**frozen, reader: lambda x, added=change[w]: x + added}
+        hooks = {**frozen, reader: lambda x, added=change[:, :, w]: x + added}
         by_hooks = run_with_hooks(model, clean, hooks)
         np.testing.assert_allclose(by_mask, by_hooks, rtol=0, atol=1e-13)
 
@@ -419,5 +419,5 @@ def test_one_frozen_edge_equals_hooks(x64: None) -> None:
 def test_scales_of_another_shape_are_refused() -> None:
     model, clean, corrupted = make("layer norm")
     scales, replacement = layer_norm_scales(model, clean), replacement_outputs(model, corrupted)
-    with pytest.raises(ValueError, match=r"layer norm scales of shape \(norms, pos, batch\) = \(7"):
-        masked_forward(model, clean, jnp.ones(mask_shape(model)), replacement, scales[:-1])
+    with pytest.raises(ValueError, match=r"layer norm scales of shape \(batch, pos, norms\) ="):
+        masked_forward(model, clean, jnp.ones(mask_shape(model)), replacement, scales[..., :-1])

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 import interpbench_jax as ib
+from interpbench_jax.axes import Replacement
 from interpbench_jax.masks import edge_indices
 
 # One chunk holds this much in writers' outputs; a chunk near the caches is the fastest on a CPU.
@@ -63,7 +64,7 @@ def _edges_per_chunk(bytes_per_edge: int, n_edges: int) -> int:
 @jax.jit
 def _prepare(
     model: ib.Transformer, clean: Int[Array, "batch pos"], corrupted: Int[Array, "batch pos"]
-) -> tuple[Array, Array]:
+) -> tuple[Array, Replacement]:
     return model(clean), ib.replacement_outputs(model, corrupted, "resample")
 
 
@@ -72,13 +73,13 @@ def _patch(
     model: ib.Transformer,
     clean: Int[Array, "batch pos"],
     clean_logits: Float[Array, "batch pos vocab_out"],
-    replacement: Float[Array, "src pos d_model batch"],
+    replacement: Float[Array, "batch pos src d_model"],
     cuts: Int[Array, "edges 2"],
 ) -> Float[Array, " edges"]:
     dst = 3 * model.config.n_layers * model.config.n_heads + model.config.n_layers + 1
 
     def effect(cut: Int[Array, "2"]) -> Float[Array, ""]:
-        mask = jnp.ones((dst, replacement.shape[0]), model.dtype).at[cut[0], cut[1]].set(0)
+        mask = jnp.ones((dst, replacement.shape[2]), model.dtype).at[cut[0], cut[1]].set(0)
         logits = ib.masked_forward(model, clean, mask, replacement)
         targets = clean_logits[:, 1:, 0]  # KL looks at none
         return ib.METRICS["kl"](logits[:, 1:], clean_logits[:, 1:], targets).sum()

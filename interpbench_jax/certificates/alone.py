@@ -118,9 +118,9 @@ def edges_mask(task: Task) -> Float[np.ndarray, "dst src"]:
 
 
 def _mean_outputs(model: Transformer, pairs: HeldOut) -> Replacement:
-    """Mean of what every writer writes on the sources: `[src, pos, d_model, 1]`."""
+    """Mean of what every writer writes on the sources: `[1, pos, src, d_model]`."""
     total = 0.0
     for part, n in pairs.chunks():
-        outputs = np.asarray(replacement_outputs(model, part.source))[..., :n]
-        total = total + outputs.sum(axis=-1, keepdims=True, dtype=np.float64)
+        outputs = np.asarray(replacement_outputs(model, part.source))[:n]
+        total = total + outputs.sum(axis=0, keepdims=True, dtype=np.float64)
     return jnp.asarray(total / len(pairs.base), model.dtype)

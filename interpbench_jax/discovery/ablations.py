@@ -36,7 +36,7 @@ def ablation_constants(
     metric: MetricName | Metric | None = None,
     optimal: OptimalSettings | None = None,
     freeze_layer_norm: bool = False,
-) -> Float[np.ndarray, "src pos d_model 1"]:
+) -> Float[np.ndarray, "1 pos src d_model"]:
     """The constants that take the place of every writer's output under an ablation.
 
     Every sweep and every method takes them as `ablation=`, so that constants that were learned
@@ -102,7 +102,7 @@ def data_for(
         ablation: what takes the place of a writer's output: `"resample"`: its output on the
             corrupted input; `"mean"`: the mean of that for each position; `"zero"`: zeros;
             `"optimal"`: constants that do the least harm, see `optimal_constants`; or an array of
-            constants, `[src, pos, d_model, 1]`, where `pos` may be 1.
+            constants, `[1, pos, src, d_model]`, where `pos` may be 1.
         metric: the harm that `"optimal"` minimises; by default the distance from the clean run.
         universe: the edges that a method chooses among.
         batch_size: inputs of one call of a program.
@@ -121,7 +121,7 @@ def data_for(
     constants = None
     if name == "zero":
         src = len(writers(config.n_layers, config.n_heads))
-        constants = np.zeros((src, clean.shape[1], config.d_model, 1), model.dtype)
+        constants = np.zeros((1, clean.shape[1], src, config.d_model), model.dtype)
     elif name is None:
         constants = check_constants(config, clean.shape[1], ablation)  # pyright: ignore
     elif name != "resample":
@@ -187,7 +187,7 @@ def _check_inputs(
 
 def _mean_outputs(
     model: Transformer, tokens: OtherTokens, size: int
-) -> Float[np.ndarray, "src pos d_model 1"]:
+) -> Float[np.ndarray, "1 pos src d_model"]:
     size = min(size, len(tokens))
     form = Form.of(model.config)
     weights = jax.device_put(stack_weights(model, tokens.shape[1]))
@@ -199,7 +199,7 @@ def _mean_outputs(
         program = compiled(_sum_outputs, (form,), weights, rows, share)
         parts.append(np.asarray(program(weights, rows, share), np.float64))
     mean = sum(parts[1:], parts[0]) / len(tokens)
-    return mean.transpose(0, 2, 1)[..., None].astype(model.dtype)
+    return mean.transpose(2, 0, 1)[None].astype(model.dtype)
 
 
 def _sum_outputs(

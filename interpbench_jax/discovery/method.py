@@ -43,7 +43,7 @@ class DiscoveryData:
         targets: `[batch, pos]`, for the metrics that use any; or `[batch, pos, 2]`: an answer, and
             the distractor that `"logit_diff"` compares it with.
         ablation: where replacements come from; None for `constants`.
-        constants: `[src, pos, d_model, 1]`: what takes the place of every writer's output, for
+        constants: `[1, pos, src, d_model]`: what takes the place of every writer's output, for
             ablations that all inputs share; `discovery.data_for` computes them.
         first_scored: the first position that metrics look at.
         universe: the edges that a method chooses among, one writer to one reader each:

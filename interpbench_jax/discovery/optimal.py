@@ -84,9 +84,9 @@ def optimal_constants(
     if settings.steps == 0:
         return data
     runs = start_runs(model, data, metric)
-    starts = np.asarray(data.constants, runs.dtype)[..., 0].transpose(0, 2, 1)
+    starts = np.asarray(data.constants, runs.dtype)[0].transpose(1, 2, 0)
     found = [_search(runs, writer, start, settings) for writer, start in enumerate(starts)]
-    return replace(data, constants=np.stack(found).transpose(0, 2, 1)[..., None])
+    return replace(data, constants=np.stack(found).transpose(2, 0, 1)[None])
 
 
 def _search(runs: Runs, writer: int, start: Constant, settings: OptimalSettings) -> Constant:

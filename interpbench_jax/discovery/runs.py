@@ -203,8 +203,7 @@ def start_runs(model: Transformer, data: DiscoveryData, metric: Metric) -> Runs:
     dtype = plain[0].outputs.dtype
     replacements = [run.outputs for run in plain[len(rows) :]]
     if data.constants is not None:
-        # Elsewhere `pos` comes before `d_model`.
-        constants = jnp.asarray(data.constants, dtype).transpose(0, 2, 1, 3)
+        constants = jnp.asarray(data.constants, dtype).transpose(2, 3, 1, 0)
         shape = (*plain[0].outputs.shape[:3], 1)
         replacements = [jnp.broadcast_to(constants, shape)] * len(rows)
     targets = np.asarray(data.targets)

@@ -59,7 +59,7 @@ class Inputs:
         | Int[np.ndarray, "*models 2 batch pos"]
         | None
     )
-    constants: Float[np.ndarray, "src pos d_model 1"] | None = None
+    constants: Float[np.ndarray, "1 pos src d_model"] | None = None
 
 
 @dataclass(frozen=True)
@@ -263,7 +263,7 @@ class _Runs:
             totals = [total / tokens.shape[-2] for total in totals]
         if ablation == CONSTANTS:
             assert self.job.inputs.constants is not None
-            totals[0] = self.job.inputs.constants[..., 0].transpose(0, 2, 1)
+            totals[0] = self.job.inputs.constants[0].transpose(1, 2, 0)
         dtype = like.outputs.dtype
         outputs, hidden = (
             self.placement.put(total[..., None].astype(dtype), whole) for total in totals

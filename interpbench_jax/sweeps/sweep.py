@@ -53,7 +53,7 @@ def sweep_edges(
         ablation: `"resample"`, `"mean"` (over all rows, per position) or `"zero"`, which
             removes the positional embedding too; or several of
             them, which share the clean run; or what takes the place of every writer's output,
-            the same for all inputs: `[src, pos, d_model, 1]`, where `pos` may be 1.
+            the same for all inputs: `[1, pos, src, d_model]`, where `pos` may be 1.
         objective: what a patched run is judged by: the metric, what it compares with, and the
             positions that count. By default that of the pairs; for arrays, of the clean run's own
             outputs at every position but the first.

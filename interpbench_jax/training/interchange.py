@@ -23,7 +23,7 @@ from interpbench_jax.axes import (
     RealPositions,
     Stream,
     Tokens,
-    WriterOutputs,
+    Written,
 )
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.masks import edge_mask
@@ -129,7 +129,7 @@ def run_interchanged(
     return model.read_output(stream)
 
 
-def written(model: Transformer, tokens: Tokens, values: tuple[LayerValues, ...]) -> WriterOutputs:
+def written(model: Transformer, tokens: Tokens, values: tuple[LayerValues, ...]) -> Written:
     """What every writer wrote in a run, in the order of `sites.writers`.
 
     Args:
@@ -144,7 +144,7 @@ def written(model: Transformer, tokens: Tokens, values: tuple[LayerValues, ...])
 
 
 def run_with_cut_edges(
-    model: Transformer, tokens: Tokens, others: WriterOutputs, cut: CutEdges
+    model: Transformer, tokens: Tokens, others: Written, cut: CutEdges
 ) -> Logits:
     """Logits of a run in which chosen edges carry what their writers wrote in another run.
 

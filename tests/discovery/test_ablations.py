@@ -125,7 +125,7 @@ def test_bad_arguments(unchecked: None) -> None:
 
     with pytest.raises(ValueError, match="Expected corrupted inputs, one for each clean one"):
         data_for(model, data.clean)
-    with pytest.raises(ValueError, match=r"\(src, pos, d_model, 1\) = .* got \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"\(1, pos, src, d_model\) = .* got \(2, 3\)"):
         data_for(model, data.clean, ablation=np.zeros((2, 3)))  # pyright: ignore
     with pytest.raises(ValueError, match="mean, zero or optimal, got 'resample'"):
         ablation_constants(model, data.clean, ablation="resample")  # pyright: ignore

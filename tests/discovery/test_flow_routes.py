@@ -19,7 +19,7 @@ def test_shares_of_what_is_read(name: str, universe: str, x64: None) -> None:
     model = small_model(CONFIGS[name], np.float64)
     data = small_data(model, universe=universe, first_scored=2, batch_size=3)
     found = flow_routes(model, data, METRICS["l2"], FlowRoutesSettings(), jax.random.key(0))
-    outputs = np.asarray(writer_outputs(model, data.clean)).transpose(0, 3, 1, 2)
+    outputs = np.asarray(writer_outputs(model, data.clean)).transpose(2, 0, 1, 3)
     if universe == "qkv-merged":
         outputs = np.concatenate([outputs[:2].sum(axis=0, keepdims=True), outputs[2:]])
     _, cache = run_with_cache(model, data.clean)

@@ -91,11 +91,11 @@ def test_plain_runs(small: Small) -> None:
     model, data, metric = small
     chunk = start_runs(model, data, metric).chunks[0]
     clean, corrupted = (tokens[: len(chunk.share)] for tokens in (data.clean, data.corrupted))
-    expected = writer_outputs(model, clean).transpose(0, 2, 1, 3)
+    expected = writer_outputs(model, clean).transpose(2, 3, 1, 0)
     np.testing.assert_allclose(chunk.run.outputs, expected, rtol=0, atol=1e-12)
     logits = chunk.run.logits.transpose(2, 1, 0)
     np.testing.assert_allclose(logits, model(clean), rtol=0, atol=1e-12)
-    replaced = replacement_outputs(model, corrupted).transpose(0, 2, 1, 3)
+    replaced = replacement_outputs(model, corrupted).transpose(2, 3, 1, 0)
     np.testing.assert_allclose(chunk.replacement, replaced, rtol=0, atol=1e-12)
 
 

@@ -118,19 +118,19 @@ def test_grad_drop_by_hand(small: Small) -> None:
     ]
 
     def add(delta: jax.Array) -> Callable[[jax.Array], jax.Array]:
-        return lambda written: written + delta.transpose(2, 0, 1)
+        return lambda written: written + delta
 
     def of_deltas(
         deltas: jax.Array, stop: dict[str, Callable[[jax.Array], jax.Array]]
     ) -> jax.Array:
-        hooks = {str(node): add(deltas[i]) for i, node in enumerate(nodes)} | stop
+        hooks = {str(node): add(deltas[:, :, i]) for i, node in enumerate(nodes)} | stop
         logits = run_with_hooks(model, data.clean, hooks)[:, data.first_scored :]
         return metric(logits, clean, data.targets[:, data.first_scored :]).sum()
 
     by_layer = []
     for stop in stops:
         slopes = jax.grad(of_deltas)(jnp.zeros_like(change), stop)
-        by_layer.append(np.abs((slopes * change).sum(axis=(1, 2))).mean(axis=1))
+        by_layer.append(np.abs((slopes * change).sum(axis=(1, 3))).mean(axis=0))
     np.testing.assert_allclose(found.details["effects_by_dropped_layer"], by_layer, atol=1e-12)
     scale = config.n_layers / (config.n_layers - 1)
     np.testing.assert_allclose(found.values, np.mean(by_layer, axis=0) * scale, atol=1e-12)
@@ -172,7 +172,7 @@ def test_the_qk_fix_is_exact_where_all_that_follows_is_linear(x64: None) -> None
 def test_the_qk_fix_reads_through_layer_norm(x64: None) -> None:
     model = small_model(CONFIGS["layer norm"], np.float64)
     # Replacements so near that first order is all that there is.
-    near = np.asarray(writer_outputs(model, small_data(model).clean).mean(axis=3, keepdims=True))
+    near = np.asarray(writer_outputs(model, small_data(model).clean).mean(axis=0, keepdims=True))
     data = small_data(model, n_inputs=1)
     outputs = np.asarray(writer_outputs(model, data.clean))
     data = small_data(model, n_inputs=1, constants=outputs + 1e-6 * (near - outputs))

@@ -59,7 +59,7 @@ def test_a_gated_run_is_a_masked_run(name: str, is_shared: bool, x64: None) -> N
     generator = np.random.default_rng(0)
     if is_shared:
         n_writers = len(writers(model.config.n_layers, model.config.n_heads))
-        shape = (n_writers, data.clean.shape[1], model.config.d_model, 1)
+        shape = (1, data.clean.shape[1], n_writers, model.config.d_model)
         data = replace(data, constants=generator.normal(size=shape), batch_size=4)
     gates = generator.uniform(size=(model.config.n_layers, 3 * model.config.n_heads + 1))
     runs = start_runs(model, data, metric)

@@ -105,8 +105,8 @@ def test_a_plain_run(model: Transformer, weights: Weights, inputs: np.ndarray) -
         assert_close(cache[f"blocks.{layer}.attn.hook_pattern"], expected.patterns[layer])
     assert_close(cache["blocks.5.hook_resid_post"], expected.streams[-1])
     scales = layer_norm_scales(model, tokens)
-    assert scales.shape == (2 * CONFIG.n_layers + 1, CONFIG.n_ctx, len(tokens))
-    assert_close(scales.transpose(0, 2, 1), expected.scales)
+    assert scales.shape == (len(tokens), CONFIG.n_ctx, 2 * CONFIG.n_layers + 1)
+    assert_close(scales.transpose(2, 0, 1), expected.scales)
 
 
 @pytest.mark.slow

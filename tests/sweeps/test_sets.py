@@ -236,4 +236,4 @@ def test_wrong_constants(model: Transformer, inputs: Pair) -> None:
     with pytest.raises(ValueError, match=r"Expected constants to replace with of shape .*\(3,\)"):
         sweep_edges(model, clean, ablation=np.zeros(3, np.float32))
     with pytest.raises(ValueError, match="Expected an ablation by name for hidden units"):
-        sweep_neurons(model, clean, ablation=np.zeros((11, 1, 6, 1), np.float32))
+        sweep_neurons(model, clean, ablation=np.zeros((1, 1, 11, 6), np.float32))

@@ -51,7 +51,7 @@ def expected_losses(
             model,
             tokens[row : row + 1],
             1.0 - batch.draw.cut[row].astype(jnp.float32),
-            others[..., row : row + 1],
+            others[row : row + 1],
         )
         for row in range(BATCH // 2)
     ]
@@ -147,7 +147,7 @@ def test_whether_the_source_is_trained(which: str) -> None:
                 model,
                 batch.tokens[row : row + 1],
                 1.0 - batch.draw.cut[row].astype(jnp.float32),
-                others[..., row : row + 1],
+                others[row : row + 1],
             )
             for row in range(BATCH // 2)
         ]
