@@ -121,6 +121,8 @@ METRICS: Mapping[MetricName, Metric] = {
     "accuracy": accuracy_drop,
 }
 METRIC_NAMES: tuple[MetricName, ...] = get_args(MetricName)
+# Roundings of the largest output that may add up on the way to an effect.
+_ROUNDINGS = 16
 _NEED_CLASSES = ("kl", "cross_entropy", "logit_diff", "accuracy")
 _NEED_NUMBERS = ("target_mae",)
 
@@ -154,6 +156,20 @@ def resolve_metric(metric: MetricName | Metric, config: TransformerConfig) -> Me
             "'cross_entropy'."
         )
     return METRICS[metric]
+
+
+def noise_floor(metric: MetricName | str, largest: float, dtype: np.dtype) -> float:
+    """What rounding alone can make of an effect, in the metric's unit.
+
+    Args:
+        metric: its name; of a metric of one's own nothing is known, and the floor is 0.
+        largest: the mean over positions of the largest centred output.
+        dtype: of the outputs.
+    """
+    if metric not in METRICS or metric == "accuracy":
+        return 0.0
+    floor = float(_ROUNDINGS * np.finfo(dtype).eps * largest)
+    return floor**2 if metric == "mse" else floor
 
 
 def check_values(values: object, n_inputs: int) -> None:

@@ -18,7 +18,7 @@ from interpbench_jax.certificates.parts import (
 )
 from interpbench_jax.certificates.rounding import round_effect, round_share
 from interpbench_jax.circuit import Circuit
-from interpbench_jax.metrics import METRICS, Metric, PerInput, default_metric
+from interpbench_jax.metrics import METRICS, Metric, PerInput, default_metric, noise_floor
 from interpbench_jax.model import Transformer
 from interpbench_jax.scores import edge_auc_by_universe
 from interpbench_jax.sweeps import sweep_cuts
@@ -27,8 +27,6 @@ from interpbench_jax.training.evaluation import is_right
 from interpbench_jax.universes import UniverseName, universe
 
 _UNIVERSES: tuple[UniverseName, ...] = ("qkv", "head")
-# Roundings of the largest logit that may add up on the way to an effect.
-_ROUNDINGS = 16
 # Logits that are kept at a time, in bytes.
 _MOST_BYTES = 256_000_000
 
@@ -47,7 +45,7 @@ def check_edges(model: Transformer, task: Task, pairs: HeldOut) -> EdgeCheck:
         ValueError: if an effect is nan: the logits became infinite or nan.
     """
     circuit, clean = task.complete_circuit, model(jnp.asarray(pairs.base))
-    floor = round_effect(noise_floor(clean, pairs.targets))
+    floor = round_effect(_noise_floor(clean, pairs.targets))
     found: dict[UniverseName, tuple[EdgeEffect, ...]] = {
         name: _effects(model, circuit, name, pairs, clean) for name in _UNIVERSES
     }
@@ -59,15 +57,12 @@ def check_edges(model: Transformer, task: Task, pairs: HeldOut) -> EdgeCheck:
     )
 
 
-def noise_floor(clean: Logits, targets: Targets) -> float:
-    """What rounding alone can make of an effect: a few roundings of the largest logit.
-
-    For KL, whose unit is a difference of logits, too.
-    """
+def _noise_floor(clean: Logits, targets: Targets) -> float:
+    """What rounding alone can make of an effect, by KL and between centred logits alike."""
     logits = np.asarray(clean)
     centred = logits - logits.mean(axis=-1, keepdims=True) if logits.shape[-1] > 1 else logits
     largest = np.abs(centred).max(axis=-1)[np.asarray(is_scored(targets))]
-    return float(_ROUNDINGS * np.finfo(logits.dtype).eps * largest.mean())
+    return noise_floor("centred_l2", float(largest.mean()), logits.dtype)
 
 
 def accuracy_drop(atol: float) -> Metric:

@@ -323,7 +323,8 @@ def _print_one(found: Swept, top: int) -> None:
         areas = areas_by_universe(result, case.circuit)
         if areas:
             what = "Effects" if result.positions is None else "Largest effects over positions"
-            console.print(auc_table(f"{what} against the known circuit", areas))
+            title = f"{what} against the known circuit"
+            console.print(auc_table(title, areas, result.level or "edge"))
     if case.circuit is None:
         console.print("The case's files tell no circuit, so there is nothing to compare with.")
     (result,) = found.results

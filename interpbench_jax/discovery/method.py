@@ -95,6 +95,11 @@ class Scores:
     details: Mapping[str, np.ndarray] = field(default_factory=dict)
     names: tuple[Edge, ...] | tuple[Node, ...] = ()
 
+    @property
+    def noise_floor(self) -> None:
+        """Of a method's scores it is not known what rounding makes of them."""
+        return None
+
     def top(self, k: int = 10) -> list[tuple[Edge | Node, float]]:
         """The `k` items with the scores furthest from 0, and these scores.
 

@@ -3,13 +3,18 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
+from jaxtyping import Float
+
 from interpbench_jax.circuit import Circuit, TruthValue
 from interpbench_jax.report.tables import Area, EffectRow, SweepRow
 from interpbench_jax.scores import (
     Level,
     counted_in,
     edge_auc_by_universe,
+    heard,
     node_auc,
+    promote_scores,
     truth_of,
 )
 from interpbench_jax.sites import Edge, Node
@@ -52,23 +57,39 @@ def areas_by_universe(
     """
     if circuit is None:
         return {}
-    space = _universe_of(result)
-    sizes = abs(result.effects)
+    space, shape = _universe_of(result), (circuit.n_layers, circuit.n_heads)
+    sizes = heard(result, abs(result.effects))
     effects = sizes if result.positions is None else sizes.max(axis=-1)
     if isinstance(result.names[0], Edge):
         areas = edge_auc_by_universe(effects, circuit, space)
-        return {name: _area(area, circuit, name, "edge") for name, area in areas.items()}
-    found = _area(None, circuit, space, "node")
+        return {
+            name: _area(area, promote_scores(effects, space, name, *shape), circuit, name, "edge")
+            for name, area in areas.items()
+        }
+    found = _area(None, effects, circuit, space, "node")
     if 0 < found.n_true < found.n_items:
-        nodes = universe(space, circuit.n_layers, circuit.n_heads).sources
+        nodes = universe(space, *shape).sources
         found = found._replace(value=node_auc(nodes, effects, circuit, space))
     return {space: found}
 
 
-def _area(value: float | None, circuit: Circuit, name: UniverseName, level: Level) -> Area:
-    n_true = int(truth_of(circuit, name, level).sum())
-    counts = counted_in(circuit, name, level)
-    return Area(value, n_true, int(counts.sum()), int((~counts).sum()))
+def _area(
+    value: float | None,
+    effects: Float[np.ndarray, " items"],
+    circuit: Circuit,
+    name: UniverseName,
+    level: Level,
+) -> Area:
+    truth, counts = truth_of(circuit, name, level), counted_in(circuit, name, level)
+    scored = effects[counts]
+    return Area(
+        value,
+        n_true=int(truth.sum()),
+        n_items=len(scored),
+        n_constant=int((~counts).sum()),
+        n_silent=int((effects[truth] == 0).sum()),
+        is_tied=bool((scored == scored[:1]).all()),
+    )
 
 
 def sweep_as_json(
@@ -81,13 +102,16 @@ def sweep_as_json(
         | ({} if row.position is None else {"position": row.position})
         for name, row in zip(names, effect_rows(result, circuit), strict=True)
     ]
+    areas = areas_by_universe(result, circuit)
     return {
         "universe": result.universe,
         "ablation": result.ablation,
         "metric": result.metric,
         "n_inputs": result.n_inputs,
+        "noise_floor": result.noise_floor,
         "effects": effects,
-        "auc": {name: area.value for name, area in areas_by_universe(result, circuit).items()},
+        "auc": {name: area.value for name, area in areas.items()},
+        "notes": _notes(areas, result),
     }
 
 
@@ -96,9 +120,19 @@ def sweep_row(
 ) -> SweepRow:
     """A sweep as a row among others."""
     assert isinstance(result.ablation, str), "a sweep of one ablation"
-    areas = {name: area.value for name, area in areas_by_universe(result, circuit).items()}
+    areas = areas_by_universe(result, circuit)
     largest = max(result.effects.min(), result.effects.max(), key=abs)
-    return SweepRow(case_id, result.ablation, result.metric, float(largest), areas)
+    values = {name: area.value for name, area in areas.items()}
+    notes = _notes(areas, result)
+    return SweepRow(case_id, result.ablation, result.metric, float(largest), values, notes)
+
+
+def _notes(
+    areas: Mapping[str, Area], result: "SweepResult[Edge] | SweepResult[Node]"
+) -> dict[str, str]:
+    """What to know beside each area, where there is anything."""
+    notes = {name: area.note(result.level or "edge") for name, area in areas.items()}
+    return {name: note for name, note in notes.items() if note}
 
 
 def _universe_of(result: "SweepResult[Edge] | SweepResult[Node]") -> UniverseName:

@@ -33,12 +33,28 @@ class Area(NamedTuple):
         n_true: edges, or nodes, that the circuit has.
         n_items: how many there are, constant ones not counted.
         n_constant: how many are left out, because they are constant.
+        n_silent: how many of the circuit's have no effect above rounding.
+        is_tied: whether all effects are of one size.
     """
 
     value: float | None
     n_true: int
     n_items: int
     n_constant: int
+    n_silent: int = 0
+    is_tied: bool = False
+
+    def note(self, level: str) -> str:
+        """What to know beside the number; empty where there is nothing."""
+        if self.n_true == 0:
+            return f"the circuit has no {level} here"
+        if self.n_true == self.n_items:
+            return f"the circuit has every {level} here"
+        if self.is_tied:
+            return "all effects are equal"
+        if self.n_silent:
+            return f"{self.n_silent} of the circuit's {level}s have no effect above rounding"
+        return ""
 
 
 class SweepRow(NamedTuple):
@@ -50,6 +66,7 @@ class SweepRow(NamedTuple):
         metric: the unit of the effects.
         largest: the effect of largest size, with its sign.
         areas: ROC-AUC by universe, None where it is not defined; empty without a known circuit.
+        notes: what to know beside an area, by universe.
     """
 
     case_id: str
@@ -57,6 +74,7 @@ class SweepRow(NamedTuple):
     metric: str
     largest: float
     areas: Mapping[str, float | None]
+    notes: Mapping[str, str]
 
 
 class ErrorRow(NamedTuple):
@@ -177,11 +195,21 @@ def sweeps_table(title: str, rows: Sequence[SweepRow], by_position: bool) -> Tab
     """Several sweeps, one a row: the largest effect, and ROC-AUC by universe."""
     over = ", each at its position of largest effect" if by_position else ""
     universes = list(dict.fromkeys(name for row in rows for name in row.areas))
+    notes = [
+        f"{row.case_id}, {row.ablation}, {name}: {note}"
+        for row in rows
+        for name, note in row.notes.items()
+    ]
     table = Table(
         title=title,
         title_justify="left",
-        caption=f"largest: of the effects; by universe: ROC-AUC of the effects{over} (-: not "
-        "defined)",
+        caption="\n".join(
+            [
+                f"largest: of the effects; by universe: ROC-AUC of the effects{over} (-: not "
+                "defined)",
+                *notes,
+            ]
+        ),
         caption_justify="left",
         box=None,
         header_style="bold",
@@ -199,9 +227,18 @@ def sweeps_table(title: str, rows: Sequence[SweepRow], by_position: bool) -> Tab
     return table
 
 
-def auc_table(title: str, areas: Mapping[str, Area]) -> Table:
-    """ROC-AUC by universe, and what it is of: items of the circuit, out of how many."""
-    table = Table(title=title, title_justify="left")
+def auc_table(title: str, areas: Mapping[str, Area], level: str) -> Table:
+    """ROC-AUC by universe, and what it is of: items of the circuit, out of how many.
+
+    Beneath it, what to know beside the numbers.
+    """
+    notes = [f"{name}: {area.note(level)}" for name, area in areas.items() if area.note(level)]
+    table = Table(
+        title=title,
+        title_justify="left",
+        caption="\n".join(notes) or None,
+        caption_justify="left",
+    )
     table.add_column("universe", no_wrap=True)
     for header in ("ROC-AUC", "in circuit", "of", "constant, left out"):
         table.add_column(header, justify="right")

@@ -5,6 +5,7 @@ Nothing here needs JAX; `interpbench_jax.scores.faithfulness`, which runs models
 
 from interpbench_jax.scores.levels import Level as Level
 from interpbench_jax.scores.levels import edges_from_nodes as edges_from_nodes
+from interpbench_jax.scores.levels import heard as heard
 from interpbench_jax.scores.levels import nodes_from_edges as nodes_from_edges
 from interpbench_jax.scores.levels import promote_node_scores as promote_node_scores
 from interpbench_jax.scores.levels import promote_scores as promote_scores

@@ -1,5 +1,6 @@
 """Scores moved to coarser universes, and between edges and nodes."""
 
+import warnings
 from typing import Literal, Protocol, cast, runtime_checkable
 
 import numpy as np
@@ -27,6 +28,9 @@ class Ranking(Protocol):
 
     @property
     def level(self) -> Level | None: ...
+
+    @property
+    def noise_floor(self) -> float | None: ...
 
 
 def read_values(
@@ -62,6 +66,43 @@ def read_values(
         if asked not in (None, own):
             raise ValueError(f"Expected {what}={own!r} of this result, or none, got {asked!r}.")
     return np.asarray(result.values), result.universe, result.level
+
+
+def heard(
+    given: Ranking | Float[np.ndarray, " items"], values: Float[np.ndarray, "*axes"]
+) -> Float[np.ndarray, "*axes"]:
+    """The values of a result, 0 where they are no larger than what rounding alone can make.
+
+    So what a sweep does not tell from nothing is tied with nothing. Other values stay as they are.
+    """
+    floor = getattr(given, "noise_floor", None)
+    return values if floor is None else np.where(np.abs(values) > floor, values, 0)
+
+
+def warn_of_silence(
+    given: Ranking | Float[np.ndarray, " items"],
+    values: Float[np.ndarray, " items"],
+    truth: Bool[np.ndarray, " items"],
+) -> None:
+    """Say that a sweep does not hear a part of the circuit.
+
+    Args:
+        given: what was scored; nothing is said of anything but a sweep's result.
+        values: what `heard` made of it.
+        truth: which items the circuit has.
+    """
+    floor = getattr(given, "noise_floor", None)
+    n_silent = int((values[truth] == 0).sum())
+    if floor is not None and n_silent:
+        level = cast(Ranking, given).level
+        warnings.warn(
+            f"{n_silent} of the circuit's {int(truth.sum())} {level}s have no effect above "
+            f"rounding ({floor:.1g}), so that nothing tells them from others, and they are tied "
+            "with these. Look whether the model uses them ('centred_l2' sees what KL does not), "
+            "or run in float64.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
 
 def only_edges(level: Level) -> None:

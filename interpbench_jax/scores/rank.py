@@ -20,12 +20,14 @@ from interpbench_jax.scores.levels import (
     as_truth,
     check_scores,
     edges_from_nodes,
+    heard,
     importance,
     nodes_from_edges,
     only_edges,
     promote_node_scores,
     promote_scores,
     read_values,
+    warn_of_silence,
 )
 from interpbench_jax.sites import Edge, Node
 from interpbench_jax.universes import UNIVERSES, UniverseName
@@ -59,6 +61,8 @@ class RankScore:
         n_items: how many items are scored.
         n_true: how many of them the circuit has.
         n_constant: how many are left out beside them, because they are constant.
+        n_silent: how many of the circuit's score 0, which for a sweep's effects means that they
+            are no larger than what rounding makes: they are tied with all others that do.
         roc_auc: see `roc_auc`. Undefined, as are all fields of the null, where the circuit has
             all of the items or none.
         average_precision: see `average_precision`. Undefined where the circuit has no item.
@@ -73,6 +77,7 @@ class RankScore:
     n_items: int
     n_true: int
     n_constant: int
+    n_silent: int
     roc_auc: float | None
     average_precision: float | None
     null_mean: float | None
@@ -205,10 +210,14 @@ def edge_auc_by_universe(
     Returns:
         The area by universe, from fine to coarse; None where it is not defined, because the
         circuit holds all of the universe's edges or none.
+
+    Warns:
+        RuntimeWarning: if a sweep's effect of an edge of the circuit is no larger than rounding:
+            such edges are tied with all others of no effect.
     """
     values, name, level = read_values(scores, name, None)
     only_edges(level)
-    values = importance(values, absolute)
+    values = importance(heard(scores, values), absolute)
     shape = (circuit.n_layers, circuit.n_heads)
     areas: dict[UniverseName, float | None] = {}
     for coarser in UNIVERSES[UNIVERSES.index(name) :]:
@@ -217,6 +226,7 @@ def edge_auc_by_universe(
         truth = truth_of(circuit, coarser, "edge")[counts]
         is_defined = 0 < truth.sum() < len(truth)
         areas[coarser] = roc_auc(promoted[counts], truth) if is_defined else None
+    warn_of_silence(scores, values, truth_of(circuit, name, level))
     return areas
 
 
@@ -248,10 +258,13 @@ def rank_scores(
 
     Raises:
         ValueError: if there is not one value per item, or one is nan.
+
+    Warns:
+        RuntimeWarning: as `edge_auc_by_universe`.
     """
     numbers, universe, level = read_values(values, universe, level)
     shape = (circuit.n_layers, circuit.n_heads)
-    scored = importance(numbers, absolute)
+    scored = importance(heard(values, numbers), absolute)
     found = []
     for name in UNIVERSES[UNIVERSES.index(universe) :]:
         if level == "edge":
@@ -262,6 +275,7 @@ def rank_scores(
             edges = edges_from_nodes(nodes, name, *shape, absolute=False)
         found.append(_rank(edges, circuit, name, "edge", n_draws, seed))
         found.append(_rank(nodes, circuit, name, "node", n_draws, seed))
+    warn_of_silence(values, scored, truth_of(circuit, universe, level))
     return tuple(found)
 
 
@@ -302,6 +316,7 @@ def _rank(
         n_items=len(truth),
         n_true=n_true,
         n_constant=int((~counts).sum()),
+        n_silent=int((scores[truth] == 0).sum()),
         roc_auc=roc_auc(scores, truth) if two_sided else None,
         average_precision=average_precision(scores, truth) if n_true else None,
         null_mean=null and null.mean,

@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from interpbench_jax import universes
 from interpbench_jax.config import TransformerConfig
-from interpbench_jax.metrics import METRICS
+from interpbench_jax.metrics import METRICS, noise_floor
 from interpbench_jax.sites import Edge, Node, writers
 from interpbench_jax.sweeps.calls import Call
 from interpbench_jax.sweeps.edits import (
@@ -29,7 +29,7 @@ from interpbench_jax.sweeps.plan import Place, SweepPlan, plan_job
 from interpbench_jax.sweeps.request import Checked, Request, check_request
 from interpbench_jax.sweeps.result import Name, SweepResult, text_of
 from interpbench_jax.sweeps.run import Inputs, Job, run_job
-from interpbench_jax.sweeps.saved import describe_job, table_of
+from interpbench_jax.sweeps.saved import describe_job, read_saved, table_of
 from interpbench_jax.sweeps.store import SweepStore, check_folder
 from interpbench_jax.sweeps.suffix import Entry
 from interpbench_jax.universes import UniverseName
@@ -83,15 +83,19 @@ def answer(request: Request, wanted: Wanted[Name]) -> SweepResult[Name]:
     if request.explain:
         print(plan)
     run = partial(run_job, job, plan.chunks, programs, checked.placement, plan.workers)
+    dtype = job.weights.embed.dtype
     if request.save_to is None:
-        effects, logits = run(None, request.progress)
-        return name_effects(wanted, checked, plan, effects, logits)
+        effects, logits, largest = run(None, request.progress)
+        floor = noise_floor(checked.metric, float(largest), dtype)
+        return name_effects(wanted, checked, plan, effects, floor, logits)
     with _open_store(Path(request.save_to), job, plan, programs.calls, wanted) as store:
         saved = store.result()
         if saved is not None:
-            return name_effects(wanted, checked, plan, saved["effect"].to_numpy(), None)
-        effects, _ = run(store, request.progress)
-        found = name_effects(wanted, checked, plan, effects, None)
+            effects, floor = read_saved(saved)
+            return name_effects(wanted, checked, plan, effects, floor)
+        effects, _, largest = run(store, request.progress)
+        floor = noise_floor(checked.metric, float(largest), dtype)
+        found = name_effects(wanted, checked, plan, effects, floor)
         store.finish(table_of(found))
     return found
 
@@ -122,7 +126,8 @@ def name_effects(
     checked: Checked,
     plan: SweepPlan,
     effects: np.ndarray,
-    logits: np.ndarray | None,
+    floor: float,
+    logits: np.ndarray | None = None,
 ) -> SweepResult[Name]:
     """The effects of all edits, in the shape and with the names that were asked for.
 
@@ -146,6 +151,7 @@ def name_effects(
         ablation=checked.ablations if checked.several else checked.ablations[0],
         universe=wanted.universe,
         n_inputs=len(checked.inputs.clean),
+        noise_floor=floor,
         plan=plan,
     )
 

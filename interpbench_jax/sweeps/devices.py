@@ -100,9 +100,12 @@ class Placement:
         """Whether this process holds every device."""
         return self.mesh is None or not self.mesh.is_multi_process
 
-    def over_processes(
-        self, sums: Float[np.ndarray, "*models edits"]
-    ) -> Float[np.ndarray, "*models edits"]:
+    @property
+    def n_processes(self) -> int:
+        """How many processes share the work."""
+        return 1 if self.is_whole else jax.process_count()
+
+    def over_processes(self, sums: Float[np.ndarray, "*sums"]) -> Float[np.ndarray, "*sums"]:
         """The sum over all processes of what each has: the one time that they communicate."""
         if self.is_whole:
             return sums

@@ -7,15 +7,22 @@ import jax
 import numpy as np
 from jaxtyping import Array, Int
 
-from interpbench_jax.metrics import METRICS, Metric, MetricName
+from interpbench_jax.metrics import METRICS, Metric, MetricName, noise_floor
 from interpbench_jax.model import Transformer
 from interpbench_jax.objective import Objective
 from interpbench_jax.pairs import Pairs, as_pairs
 from interpbench_jax.sites import Edge
-from interpbench_jax.sweeps.answer import Prepared, name_effects, prepare, wanted_edges
+from interpbench_jax.sweeps.answer import (
+    Prepared,
+    Wanted,
+    name_effects,
+    prepare,
+    wanted_edges,
+)
 from interpbench_jax.sweeps.devices import Placement
 from interpbench_jax.sweeps.forward import Weights
-from interpbench_jax.sweeps.plan import plan_job
+from interpbench_jax.sweeps.noise import ABSENT
+from interpbench_jax.sweeps.plan import SweepPlan, plan_job
 from interpbench_jax.sweeps.request import Ablations, Request
 from interpbench_jax.sweeps.result import SweepResult
 from interpbench_jax.sweeps.run import Inputs, Job, Progress, run_job
@@ -24,7 +31,6 @@ from interpbench_jax.universes import UniverseName
 # The means over classes, which a class that no model ever chooses would change.
 _OVER_CLASSES = ("centred_l2", "mae", "mse")
 _BLIND_TO_PADDING = tuple(METRICS[name] for name in METRICS if name not in _OVER_CLASSES)
-_NEVER = -1e9
 
 # Each model's own shape.
 AnyTokens = Int[Array | np.ndarray, "_ _"]
@@ -102,13 +108,22 @@ def sweep_many(
             plan, programs = plan_job(job, prepared[part[0]].places, max_bytes, Placement())
             if explain:
                 print(f"{len(part)} of {len(models)} models. {plan}")
-            effects, _ = run_job(job, plan.chunks, programs, Placement(), plan.workers, None, None)
-            for member, own in zip(part, effects.reshape(len(part), -1), strict=True):
-                checked = prepared[member].checked
-                found[member] = name_effects(wanted[member], checked, plan, own, None)
+            effects, _, largest = run_job(job, plan.chunks, programs, Placement(), plan.workers)
+            rows = effects.reshape(len(part), -1)
+            for member, own, size in zip(part, rows, largest.reshape(-1), strict=True):
+                found[member] = _name(prepared[member], wanted[member], plan, own, float(size))
     if progress is not None:
         progress(len(models), len(models))
     return tuple(found[index] for index in range(len(models)))
+
+
+def _name(
+    prepared: Prepared, wanted: Wanted[Edge], plan: SweepPlan, effects: np.ndarray, largest: float
+) -> SweepResult[Edge]:
+    """One model's effects, as a result."""
+    checked = prepared.checked
+    floor = noise_floor(checked.metric, largest, prepared.job.weights.embed.dtype)
+    return name_effects(wanted, checked, plan, effects, floor)
 
 
 def _of_one_shape(prepared: Sequence[Prepared]) -> list[list[int]]:
@@ -152,7 +167,7 @@ def _pad_weights(weights: Weights, vocab: int, classes: int) -> Weights:
     return weights._replace(
         embed=pad(np.asarray(weights.embed), vocab),
         unembed=pad(np.asarray(weights.unembed), classes),
-        unembed_bias=pad(np.asarray(weights.unembed_bias), classes, _NEVER),
+        unembed_bias=pad(np.asarray(weights.unembed_bias), classes, ABSENT),
     )
 
 

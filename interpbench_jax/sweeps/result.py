@@ -36,6 +36,8 @@ class SweepResult(Generic[Name]):
         ablation: what took the place of the outputs; a tuple where several were asked for.
         universe: the edges or nodes that were swept; None for edits of another kind.
         n_inputs: how many inputs the effects are means over.
+        noise_floor: what rounding alone can make of an effect, in the metric's unit: scores do
+            not order effects that are no larger. 0 for `"accuracy"` and for a metric of one's own.
         plan: how it was computed.
     """
 
@@ -52,6 +54,7 @@ class SweepResult(Generic[Name]):
     ablation: Source | tuple[Source, ...]
     universe: UniverseName | None
     n_inputs: int
+    noise_floor: float
     plan: SweepPlan = field(repr=False, compare=False)
 
     @property

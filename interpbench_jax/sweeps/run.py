@@ -29,6 +29,7 @@ from interpbench_jax.sweeps.devices import (
 )
 from interpbench_jax.sweeps.edits import Blocked
 from interpbench_jax.sweeps.forward import Form, Run, Weights, run_clean
+from interpbench_jax.sweeps.noise import largest_outputs
 from interpbench_jax.sweeps.program import Found, Given, Scoring, patch_edits, patch_masks
 from interpbench_jax.sweeps.store import SweepStore
 from interpbench_jax.sweeps.suffix import Blocks, Entry
@@ -165,10 +166,12 @@ def run_job(
     programs: Programs,
     placement: Placement,
     workers: int,
-    store: SweepStore | None,
-    progress: Progress | None,
-) -> tuple[Float[np.ndarray, "*models edits"], np.ndarray | None]:
-    """The mean effect of every edit, and every patched run's logits if they are kept."""
+    store: SweepStore | None = None,
+    progress: Progress | None = None,
+) -> tuple[Float[np.ndarray, "*models edits"], np.ndarray | None, Float[np.ndarray, "*models"]]:
+    """The mean effect of every edit, every patched run's logits if they are kept, and how large
+    the clean outputs are.
+    """
     batch = chunks.batch * placement.batch_shares
     runs = _Runs(job, programs.clean, placement, batch)
     placed = [placement.put((call.blocks, call.in_use), by_first(EDITS)) for call in programs.calls]
@@ -177,13 +180,16 @@ def run_job(
     kept = _empty_logits(job)
     starts = range(0, job.n_inputs, batch)
     total = len(starts) * len(placed)
+    clean_logits: list[jax.Array] = []
     run_all = map if workers == 1 else worker_pool(workers).map
 
     def run_chunk(first: int, rows: slice) -> None:
         tasks = range(first, first + len(placed))
         sums = {task: finished[task] for task in tasks if task in finished}
         missing = [task for task in tasks if task not in finished]
-        given = runs.given(rows) if missing else None
+        given = runs.given(rows) if missing or first == 0 else None
+        if given is not None and first == 0:
+            clean_logits.append(given.run.logits)
 
         def work(task: int) -> np.ndarray:
             found = programs.patch.run(runs.weights, given, *placed[task - first])
@@ -204,7 +210,10 @@ def run_job(
         run_chunk(number * len(placed), slice(start, min(start + batch, job.n_inputs)))
     if progress is not None:
         progress(total, total)
-    return placement.over_processes(effects) / job.n_inputs, kept
+    largest = largest_outputs(clean_logits[0], job.scoring.first_scored)
+    sums = placement.over_processes(np.append(effects, largest))
+    largest = sums[effects.size :].reshape(largest.shape) / placement.n_processes
+    return sums[: effects.size].reshape(effects.shape) / job.n_inputs, kept, np.asarray(largest)
 
 
 class _Runs:

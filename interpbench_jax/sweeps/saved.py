@@ -62,8 +62,15 @@ def table_of(result: "SweepResult[Name]") -> "pyarrow.Table":
         "metric": result.metric,
         "universe": result.universe or "",
         "n_inputs": str(result.n_inputs),
+        "noise_floor": repr(result.noise_floor),
     }
     return pyarrow.table(dict(result.columns())).replace_schema_metadata(metadata)
+
+
+def read_saved(table: "pyarrow.Table") -> tuple[np.ndarray, float]:
+    """The effects and the noise floor of such a table."""
+    floor = (table.schema.metadata or {}).get(b"noise_floor", b"0")
+    return table["effect"].to_numpy(), float(floor)
 
 
 def _describe_form(form: Form) -> dict[str, object]:

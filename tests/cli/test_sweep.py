@@ -70,8 +70,10 @@ def test_one_case(output: Output) -> None:
         "ablation",
         "metric",
         "n_inputs",
+        "noise_floor",
         "effects",
         "auc",
+        "notes",
     ]
     assert [*values["effects"][0]] == ["name", "effect", "truth"]
     np.testing.assert_array_equal(effects(values), swept(CASE))

@@ -12,6 +12,7 @@ from interpbench_jax.axes import Logits
 from interpbench_jax.metrics import METRICS, PerInput
 from interpbench_jax.objective import Objective
 from interpbench_jax.sweeps import devices, many
+from interpbench_jax.sweeps.noise import ABSENT
 from interpbench_jax.targets import Targets
 from tests.fixtures import random_weights, tiny_config
 
@@ -88,7 +89,7 @@ def test_classes_that_are_never_chosen_change_only_means_over_classes() -> None:
     rng = np.random.default_rng(0)
     logits, clean_logits = jnp.asarray(rng.normal(size=(2, 50, 3, 4)), np.float32)
     targets = rng.integers(0, 4, (50, 3)).astype(np.int32)
-    more = jnp.full((50, 3, 2), many._NEVER, np.float32)
+    more = jnp.full((50, 3, 2), ABSENT, np.float32)
     more_logits, more_clean = (jnp.concatenate([x, more], -1) for x in (logits, clean_logits))
     changed = [
         name
