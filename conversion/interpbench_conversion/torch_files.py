@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import MappingProxyType
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, cast
 
 import ml_dtypes
 import numpy as np
@@ -33,6 +33,8 @@ from interpbench_conversion.torch_archive import (
 )
 
 _MAX_AXES = 32
+_WRAPPERS = ("state_dict", "model_state_dict", "model")
+_PREFIXES = ("module.", "_orig_mod.")
 
 
 class _StorageType(NamedTuple):
@@ -139,10 +141,31 @@ def _reference_storage(reference: object) -> _Storage:
     return _Storage(kind.dtype, key, length)
 
 
-def _check_state(state: object, max_bytes: int) -> dict[str, _Tensor]:
-    """Return the tensors by name, all of them together within `max_bytes`."""
+def _unwrap(state: object) -> dict[str, object]:
+    """The model's part of what was saved, under the model's own names.
+
+    Trainers save the model beside their own state, and wrappers put a word before every name:
+    `DataParallel` does `module.`, `torch.compile` does `_orig_mod.`.
+    """
+    if isinstance(state, dict):
+        wrappers = [key for key in _WRAPPERS if isinstance(state.get(key), dict)]
+        if len(wrappers) > 1:
+            raise ValueError(f"models under {' and '.join(map(repr, wrappers))}; keep one of them")
+        state = state[wrappers[0]] if wrappers else state
     if not isinstance(state, dict):
         raise ValueError(f"{type(state).__name__}, not a dictionary of tensors")
+    named = all(isinstance(name, str) for name in state)
+    while named and state:
+        prefix = next((p for p in _PREFIXES if all(name.startswith(p) for name in state)), None)
+        if prefix is None:
+            break
+        state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    return state
+
+
+def _check_state(saved: object, max_bytes: int) -> dict[str, _Tensor]:
+    """Return the tensors by name, all of them together within `max_bytes`."""
+    state = _unwrap(saved)
     storages: dict[str, _Storage] = {}
     total = 0
     for name, tensor in state.items():
@@ -155,7 +178,7 @@ def _check_state(state: object, max_bytes: int) -> dict[str, _Tensor]:
             raise ValueError(f"tensors of more than {max_bytes} bytes, up to {name[:120]!r}")
         if storages.setdefault(tensor.storage.key, tensor.storage) != tensor.storage:
             raise ValueError(f"storage {tensor.storage.key} with two types or lengths")
-    return state
+    return cast("dict[str, _Tensor]", state)
 
 
 class _Storages:
@@ -276,6 +299,9 @@ def read_state_dict(
     selections: Mapping[str, Selection] = MappingProxyType({}),
 ) -> dict[str, np.ndarray]:
     """Return the tensors of a `torch.save`d state dict as arrays that own their memory.
+
+    A checkpoint that holds the state dict under `"state_dict"`, `"model_state_dict"` or `"model"`
+    is one too; a `module.` or `_orig_mod.` before every key is left out.
 
     Keys and their order are the file's, dtypes are the storages' (bfloat16 is ml_dtypes's), in
     this machine's byte order. Neither the file, nor all its entries expanded, nor all the arrays

@@ -123,6 +123,32 @@ def test_parameters_plain_dicts_and_entries_that_nothing_refers_to(
     np.testing.assert_array_equal(read_state_dict(path)["w"], np.arange(6))
 
 
+def _saved_as(names: dict[str, bytes], *wrappers: str) -> bytes:
+    found = dict_of(names)
+    for name in wrappers:
+        found = dict_of({"epoch": number(3), name: found})
+    return pickled(found)
+
+
+@pytest.mark.parametrize("wrappers", [(), ("state_dict",), ("model_state_dict",), ("model",)])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
+def test_what_trainers_and_wrappers_put_around_a_model(
+    archive: Callable[..., Path], wrappers: tuple[str, ...], prefix: str
+) -> None:
+    whole = tensor(FLOATS, (6,), (1,))
+    names = {f"{prefix}a": whole, f"{prefix}module.b": whole}
+    path = archive(_saved_as(names, *wrappers), {"0": SIX})
+    found = read_state_dict(path)
+    assert list(found) == ["a", "module.b"]
+    np.testing.assert_array_equal(found["a"], np.arange(6))
+
+
+def test_one_name_without_the_prefix_keeps_it_everywhere(archive: Callable[..., Path]) -> None:
+    whole = tensor(FLOATS, (6,), (1,))
+    path = archive(state_dict({"module.a": whole, "b": whole}), {"0": SIX})
+    assert list(read_state_dict(path)) == ["module.a", "b"]
+
+
 def test_an_empty_state_dict(archive: Callable[..., Path]) -> None:
     assert read_state_dict(archive(state_dict({}))) == {}
 
@@ -157,6 +183,14 @@ REFUSED = {
         "lazy conjugate",
     ),
     "not a tensor": (state_dict({"w": number(3)}), "int under 'w', not a tensor"),
+    "two models": (
+        pickled(dict_of({"model": dict_of({}), "state_dict": dict_of({})})),
+        "models under 'state_dict' and 'model'; keep one of them",
+    ),
+    "two wrappers": (
+        _saved_as({"a": tensor(FLOATS, (6,), (1,))}, "state_dict", "model"),
+        "int under 'epoch', not a tensor",
+    ),
     "a list": (pickled(pickle.EMPTY_LIST), "list, not a dictionary"),
     "a tensor alone": (pickled(tensor(FLOATS, (6,), (1,))), "_Tensor, not a dictionary"),
     "two types of a storage": (
