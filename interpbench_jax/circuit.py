@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from interpbench_jax.display import cut_off, html_table
+from interpbench_jax.display import html_table
 from interpbench_jax.extras import needs_extra
 from interpbench_jax.jsontext import check_format, parse_json_object
 from interpbench_jax.masks import edge_mask
 from interpbench_jax.sites import Edge, Kind, Node, n_writers_before, parse_edge, parse_node
+from interpbench_jax.texts import cut_off
 from interpbench_jax.universes import HEAD_INPUTS, UniverseName, promote_reader, universe
 
 if TYPE_CHECKING:

@@ -26,17 +26,6 @@ def largest(
     return [(names[index], float(values[index])) for index in order]
 
 
-def count(n: int, thing: str) -> str:
-    """`1 pair`, `2 pairs`."""
-    return f"{n:,} {thing}" if n == 1 else f"{n:,} {thing}s"
-
-
-def cut_off(parts: Sequence[str], most: int = 3) -> str:
-    """Some of a list, and how many are left out."""
-    shown = ", ".join(parts[:most])
-    return shown if len(parts) <= most else f"{shown}, and {len(parts) - most:,} more"
-
-
 def html_table(title: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table for a notebook; all text is escaped."""
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from interpbench_jax.case import Case
-from interpbench_jax.display import count
 from interpbench_jax.pairs import Pairs
+from interpbench_jax.texts import count
 
 _BOS, _PAD = "BOS", "PAD"
 

@@ -26,6 +26,7 @@ MAX_FUNCTION_LINES = 80
 ORDER: tuple[str, ...] = (
     "version",
     "extras",
+    "texts",
     "axes",
     "jsontext",
     "display",

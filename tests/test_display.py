@@ -12,7 +12,8 @@ import interpbench_jax as ib
 from interpbench_dataset.packaged import packaged_folder
 from interpbench_jax.cases import CASES
 from interpbench_jax.certificates import read_certificate
-from interpbench_jax.display import count, cut_off, html_table, largest
+from interpbench_jax.display import html_table, largest
+from interpbench_jax.texts import count, cut_off
 from interpbench_jax.weights import digest_weights, random_weights
 
 CASE = ib.load_case("3")

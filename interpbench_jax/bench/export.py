@@ -2,12 +2,13 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from interpbench_jax.bench.submission import FORMAT
+from interpbench_jax.bench.submission import FORMAT, CaseTruth, check_submission
 from interpbench_jax.bench.table import read_results, read_scores
 from interpbench_jax.report.rows import Level, ResultRow, ScoreRow
+from interpbench_jax.texts import cut_off
 from interpbench_jax.universes import UniverseName
 
 # What `scores.parquet` has the items of.
@@ -17,6 +18,7 @@ _UNIVERSE: UniverseName = "qkv"
 def export_submission(
     folder: Path | str,
     method: str,
+    truths: Mapping[str, CaseTruth],
     *,
     authors: Sequence[str],
     description: str = "",
@@ -30,6 +32,7 @@ def export_submission(
     Args:
         folder: with `results.parquet` and `scores.parquet`.
         method: which method.
+        truths: by case, every case that a submission must have.
         authors: who submits it.
         description: what the method does.
         url: of a paper or a repository.
@@ -41,7 +44,8 @@ def export_submission(
         FileNotFoundError: if a file is missing.
         ImportError: if pyarrow is not installed.
         ValueError: if a file is not understood, the run is not there or not the only one, a case
-            lacks its scores, or a score is not finite.
+            lacks its scores, a score is not finite, or the submission would be refused: the
+            message says why, and which cases are missing.
     """
     results = [row for row in read_results(folder) if row.level == level]
     chosen = _choose(results, method, ablation, seed)
@@ -78,7 +82,16 @@ def export_submission(
             for row in chosen
         ],
     }
+    _check(submission, truths)
     return json.dumps(submission, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _check(submission: dict[str, object], truths: Mapping[str, CaseTruth]) -> None:
+    """Refuse to write what would not be accepted."""
+    errors = check_submission(submission, truths).errors
+    if errors:
+        told = cut_off([f"{problem}" for problem in errors])
+        raise ValueError(f"Expected a submission that is valid, got one that is not: {told}")
 
 
 def _choose(

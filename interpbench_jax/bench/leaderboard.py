@@ -23,8 +23,8 @@ from interpbench_jax.report.bench import (
 )
 from interpbench_jax.report.grids import Grid, as_markdown
 from interpbench_jax.report.rows import LEVELS, Level, ResultRow
-from interpbench_jax.scores import counted_in, edge_auc_by_universe, node_auc, truth_of
-from interpbench_jax.universes import UniverseName, universe
+from interpbench_jax.scores import PAPER_UNIVERSE, paper_auc, paper_curve, rank_scores
+from interpbench_jax.universes import UNIVERSES
 
 _SHOWN = 3
 
@@ -113,7 +113,10 @@ def read_board(folder: Path | str, truths: Mapping[str, CaseTruth]) -> Board:
 def score_submission(
     submission: Submission, truths: Mapping[str, CaseTruth]
 ) -> tuple[ResultRow, ...]:
-    """A submission's areas: edges in their universe and every coarser one, nodes in their own.
+    """A submission's areas in its universe and in every coarser one.
+
+    With the average precision, and, for edges, InterpBench's own area, which both follow from the
+    scores alone.
 
     Raises:
         KeyError: if the truth of a case is not given.
@@ -217,37 +220,41 @@ def _renamed(
 
 def _score(method: str, case: CaseScores, truths: Mapping[str, CaseTruth]) -> list[ResultRow]:
     truth = truths[case.case]
-    circuit = truth.circuit
-    areas: Mapping[UniverseName, float | None]
-    nodes = universe(case.universe, circuit.n_layers, circuit.n_heads).sources
-    if case.level == "edge":
-        areas = edge_auc_by_universe(case.scores, circuit, case.universe, absolute=False)
-    else:
-        inside = truth_of(circuit, case.universe, "node").sum()
-        is_defined = 0 < inside < counted_in(circuit, case.universe, "node").sum()
-        area = node_auc(nodes, case.scores, circuit, case.universe) if is_defined else None
-        areas = {case.universe: area}
-    rows = []
-    for name, area in areas.items():
-        counts = counted_in(circuit, name, case.level)
-        rows.append(
-            ResultRow(
-                case=case.case,
-                tier=truth.tier,
-                method=method,
-                ablation="",
-                seed=0,
-                universe=name,
-                level=case.level,
-                truth=truth.name,
-                n_items=int(counts.sum()),
-                n_true=int(truth_of(circuit, name, case.level).sum()),
-                n_constant=int((~counts).sum()),
-                roc_auc=area,
-                model_digest=case.model_digest,
-            )
+    ranks = rank_scores(case.scores, truth.circuit, case.universe, case.level, absolute=False)
+    area = _paper_area(case, truth)
+    return [
+        ResultRow(
+            case=case.case,
+            tier=truth.tier,
+            method=method,
+            ablation="",
+            seed=0,
+            universe=rank.universe,
+            level=rank.level,
+            truth=truth.name,
+            n_items=rank.n_items,
+            n_true=rank.n_true,
+            n_constant=rank.n_constant,
+            roc_auc=rank.roc_auc,
+            average_precision=rank.average_precision,
+            null_mean=rank.null_mean,
+            null_low=rank.null_low,
+            null_high=rank.null_high,
+            p_value=rank.p_value,
+            paper_auc=area if rank.universe == PAPER_UNIVERSE else None,
+            model_digest=case.model_digest,
         )
-    return rows
+        for rank in ranks
+        if rank.level == case.level
+    ]
+
+
+def _paper_area(case: CaseScores, truth: CaseTruth) -> float | None:
+    """InterpBench's own area; None for scores of nodes, or of a universe that is too coarse."""
+    is_fine = UNIVERSES.index(case.universe) <= UNIVERSES.index(PAPER_UNIVERSE)
+    if case.level != "edge" or not is_fine:
+        return None
+    return paper_auc(paper_curve(case.scores, truth.circuit, case.universe, absolute=False), "edge")
 
 
 def _first_problems(source: Source) -> list[tuple[str, str]]:

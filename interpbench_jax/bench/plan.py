@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from interpbench_jax.bench.own_methods import digest_code, find_method
 from interpbench_jax.bench.tiers import tier_of
 from interpbench_jax.case import Case
 from interpbench_jax.cases import TRUTHS, TaskPairs, TruthName
@@ -81,15 +82,12 @@ class BenchSettings:
 
 
 def choose_methods(names: Sequence[str]) -> dict[str, Method]:
-    """Methods of the table by name.
+    """Methods by name, as `own_methods.find_method` finds them.
 
     Raises:
         ValueError: if there is no such method.
     """
-    unknown = [name for name in names if name not in METHODS]
-    if unknown:
-        raise ValueError(f"Expected methods out of {', '.join(METHODS)}, got {', '.join(unknown)}.")
-    return {name: METHODS[name] for name in names}
+    return {name: find_method(name) for name in names}
 
 
 @dataclass(frozen=True)
@@ -223,7 +221,7 @@ def facts_of(run: Run, subject: Subject, pairs: TaskPairs, settings: BenchSettin
         universe=UNIVERSE,
         metric=task.own_metric or default_metric_of(method.default_metric, subject.case.config),
         n_inputs=settings.n_inputs or len(pairs),
-        settings=_settings_as_json(method.settings),
+        settings=_settings_as_json(method),
         package_version=__version__,
         jax_version=jax.__version__,
         device=jax.devices()[0].device_kind,
@@ -243,10 +241,15 @@ def digest_pairs(pairs: TaskPairs) -> str:
     return digest.hexdigest()
 
 
-def _settings_as_json(settings: Any) -> str:
-    if not dataclasses.is_dataclass(settings) or isinstance(settings, type):
-        return json.dumps({} if settings is None else {"settings": repr(settings)})
-    return json.dumps(dataclasses.asdict(settings), sort_keys=True, default=repr)
+def _settings_as_json(method: Method) -> str:
+    """A method's settings, and a digest of its code where that is not ours."""
+    settings, code = method.settings, digest_code(method)
+    if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
+        described = dataclasses.asdict(settings)
+    else:
+        described = {} if settings is None else {"settings": repr(settings)}
+    described |= {} if code is None else {"code_sha256": code}
+    return json.dumps(described, sort_keys=True, default=repr)
 
 
 def _digest(data: bytes) -> str:

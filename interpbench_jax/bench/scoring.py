@@ -16,6 +16,7 @@ from interpbench_jax.discovery import Scores
 from interpbench_jax.interventions import Ablation
 from interpbench_jax.report.rows import LEVELS, Level, ResultRow, ScoreRow
 from interpbench_jax.scores import (
+    PAPER_UNIVERSE,
     Curve,
     counted_in,
     edges_from_nodes,
@@ -32,8 +33,6 @@ from interpbench_jax.scores import (
 )
 from interpbench_jax.scores.faithfulness import FaithfulnessCurve, faithfulness_curve
 from interpbench_jax.universes import UNIVERSES, UniverseName
-
-PAPER_UNIVERSE: UniverseName = "head"
 
 Values = Mapping[tuple[UniverseName, Level], Float[np.ndarray, " items"]]
 

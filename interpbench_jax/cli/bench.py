@@ -1,6 +1,5 @@
 """The command that benchmarks discovery methods on cases."""
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
-from rich.console import Console
 
 from interpbench_jax.cli.compile_cache import NoCacheOption, use_cache
 from interpbench_jax.cli.console import (
@@ -18,10 +16,12 @@ from interpbench_jax.cli.console import (
     JsonOption,
     RepoOption,
     RevisionOption,
+    check_folder,
     choose_cases,
     load,
     print_json,
 )
+from interpbench_jax.cli.terminal import has_escapes, say, show_all, terminal
 
 if TYPE_CHECKING:
     from interpbench_jax.bench.plan import BenchSettings
@@ -32,6 +32,16 @@ MARKDOWN_FILE = "results.md"
 PLOTS_FOLDER = "plots"
 _LINE_EVERY_SECONDS = 15.0
 
+MethodsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--methods",
+        "--method",
+        metavar="eap,acdc,...",
+        help="Methods by name; one of your own is package.module:function.",
+        show_default="all",
+    ),
+]
 OrdersOption = Annotated[
     int,
     typer.Option(
@@ -57,10 +67,7 @@ def bench(
         str,
         typer.Option(metavar="3,11,...", help="Ids or folders; 'all' for the packaged RASP cases."),
     ] = EVERY_CASE,
-    methods: Annotated[
-        str | None,
-        typer.Option(metavar="eap,acdc,...", help="Methods.", show_default="all"),
-    ] = None,
+    methods: MethodsOption = None,
     seeds: Annotated[
         str,
         typer.Option(
@@ -111,6 +118,7 @@ def bench(
         truth=truth,
     )
     loaded = [load(name, repo, revision) for name in names]
+    check_folder(output)
     started = time.perf_counter()
     with _progress() as report:
         outcome = run_bench(loaded, settings, output, report)
@@ -171,22 +179,15 @@ def _print(folder: Path, outcome: "BenchOutcome", seconds: float) -> None:
     from interpbench_jax.report.bench import leaderboard, leaderboard_grid, tiers_grid
     from interpbench_jax.report.grids import as_rich
 
-    console = Console()
     entries = leaderboard(outcome.results)
     grids = [leaderboard_grid(entries), tiers_grid(outcome.results)] if entries else []
     grids.append(times_grid(outcome.times))
     if outcome.failures:
         grids.append(failures_grid(_failed(outcome)))
-    for grid in grids:
-        console.print(as_rich(grid))
-        console.print()
+    show_all(map(as_rich, grids))
     kept = f", {outcome.n_kept} of them kept from before" if outcome.n_kept else ""
     where = f" Written to {folder}." if outcome.results else ""
-    console.print(
-        f"{outcome.n_runs} runs in {seconds:.0f} s{kept}; {len(outcome.failures)} failed.{where}",
-        markup=False,
-        highlight=False,
-    )
+    say(f"{outcome.n_runs} runs in {seconds:.0f} s{kept}; {len(outcome.failures)} failed.{where}")
 
 
 def _failed(outcome: "BenchOutcome") -> list[tuple[str, str]]:
@@ -237,7 +238,7 @@ def _as_json(folder: Path, outcome: "BenchOutcome", seconds: float) -> dict[str,
 @contextmanager
 def _progress() -> "Iterator[Callable[[Status], None]]":
     """On standard error: a bar with the time left, or a line now and then where nobody looks."""
-    if not sys.stderr.isatty():
+    if not has_escapes(stderr=True):
         yield _Lines()
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -248,7 +249,7 @@ def _progress() -> "Iterator[Callable[[Status], None]]":
         MofNCompleteColumn(),
         TextColumn("{task.fields[left]}"),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=terminal(stderr=True), transient=True) as bar:
         task = bar.add_task("starting", total=None, left="")
 
         def report(status: "Status") -> None:
@@ -273,7 +274,7 @@ class _Lines:
         if time.perf_counter() - self._last >= _LINE_EVERY_SECONDS:
             self._last = time.perf_counter()
             line = f"{status.done} of {status.total} runs done; {status.run or 'done'}"
-            typer.echo(f"{line}; {_left(status)}", err=True)
+            say(f"{line}; {_left(status)}", stderr=True)
 
 
 def _left(status: "Status") -> str:

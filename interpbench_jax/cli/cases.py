@@ -1,12 +1,12 @@
 """Commands on one case: show, convert, verify."""
 
+import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
 
 from interpbench_jax.cli.certify import summarize
 from interpbench_jax.cli.compile_cache import NoCacheOption, use_cache
@@ -17,18 +17,29 @@ from interpbench_jax.cli.console import (
     JsonOption,
     RepoOption,
     RevisionOption,
+    check_folder,
     load,
     print_json,
 )
+from interpbench_jax.cli.terminal import say
+from interpbench_jax.cli.terminal import show as show_parts
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from interpbench_jax.case import Case
+
+# What is said of a case's origin in short.
+_ORIGIN = ("repo_id", "commit", "layout", "seed", "epoch")
 
 
 def show(
     case: CaseArgument,
     repo: RepoOption = PACKAGED,
     revision: RevisionOption = None,
+    provenance: Annotated[
+        bool, typer.Option("--provenance", help="Show all that is known of the weights' origin.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show a case: its model, its vocabulary, its circuit, where it comes from, its certificate."""
@@ -78,16 +89,15 @@ def show(
         "circuit": "none given"
         if circuit is None
         else ", ".join(f"{a} of {b} edges ({name})" for name, (a, b) in sizes.items()),
-        "from": json.dumps({k: v for k, v in loaded.provenance.items() if k != "training_args"}),
+        "from": _origin(loaded.provenance, provenance),
         "certificate": certificate.text,
     }
-    console = Console()
     facts.update(_task_facts(loaded))
-    console.print(case_table(f"Case {loaded.case_id}", facts))
+    show_parts(case_table(f"Case {loaded.case_id}", facts))
     if circuit is not None:
-        console.print(circuit_tree(circuit))
+        show_parts(circuit_tree(circuit))
     if edges:
-        console.print(circuit_table(edges))
+        show_parts(circuit_table(edges))
 
 
 def convert(
@@ -108,6 +118,9 @@ def convert(
             "those of the prompts, as our own models do."
         ),
     ] = "all",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace another model that DST holds.")
+    ] = False,
     repo: RepoOption = PACKAGED,
     revision: RevisionOption = None,
     as_json: JsonOption = False,
@@ -116,7 +129,10 @@ def convert(
 
     Upstream's files are for PyTorch: TransformerLens below version 4 loads them.
     """
+    check_folder(destination)
     loaded = load(source, repo, revision, tokens)
+    if not overwrite:
+        _check_empty(destination, loaded)
     if layout == "ours":
         folder = loaded.save(destination)
     else:
@@ -129,7 +145,7 @@ def convert(
         print_json({"case_id": loaded.case_id, "directory": str(folder), "files": files})
         return
     written = ", ".join(f"{name} ({size:,} bytes)" for name, size in files.items())
-    Console().print(f"Case {loaded.case_id} written to {folder}: {written}", highlight=False)
+    say(f"Case {loaded.case_id} written to {folder}: {written}")
 
 
 def verify(
@@ -163,17 +179,45 @@ def verify(
             ErrorRow(name, error, certificate.float32[name])
             for name, error in certificate.float64.items()
         ]
-        console = Console()
-        console.print(certificate_table(rows, limit))
-        console.print(
+        show_parts(certificate_table(rows, limit))
+        say(
             f"{certificate.n_inputs} inputs, {certificate.n_edges} edge patches, "
             f"{certificate.n_nodes} node patches; largest attention score "
             f"{certificate.largest_score:.0f}.\n"
             f"Worst error {certificate.worst64:.1e} in float64 (limit {limit:.0e}), "
-            f"{certificate.worst32:.1e} in float32: {'passed' if passed else 'FAILED'}.",
-            highlight=False,
+            f"{certificate.worst32:.1e} in float32: {'passed' if passed else 'FAILED'}."
         )
     raise typer.Exit(Exit.DONE if passed else Exit.CHECK_FAILED)
+
+
+def _check_empty(folder: Path, case: "Case") -> None:
+    """Refuse a folder with another model, which would be lost.
+
+    Raises:
+        FileExistsError: if it has one.
+    """
+    from interpbench_jax.case import WEIGHTS_FILE
+    from interpbench_jax.weights import digest_weights
+
+    path = folder / WEIGHTS_FILE
+    if not path.is_file():
+        return
+    is_same = hashlib.sha256(path.read_bytes()).hexdigest() == digest_weights(case.weights)
+    if not is_same:
+        raise FileExistsError(
+            f"Expected a folder without another model to write case {case.case_id} into, got "
+            f"{folder}, whose {WEIGHTS_FILE} holds other weights; name another folder, or replace "
+            "them with --overwrite."
+        )
+
+
+def _origin(provenance: "Mapping[str, object]", everything: bool) -> str:
+    """Where weights come from: in short, or all of it as JSON."""
+    if everything:
+        return json.dumps(dict(provenance))
+    known = [f"{key} {provenance[key]}" for key in _ORIGIN if provenance.get(key) is not None]
+    source = str(provenance.get("source", "not known"))
+    return f"{', '.join([source, *known])} (--provenance shows all)"
 
 
 def _task_facts(case: "Case") -> dict[str, str]:

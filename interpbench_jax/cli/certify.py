@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
-from rich.console import Console
 
 from interpbench_jax.cli.compile_cache import NoCacheOption, use_cache
 from interpbench_jax.cli.console import (
@@ -20,6 +19,8 @@ from interpbench_jax.cli.console import (
     print_json,
     progress,
 )
+from interpbench_jax.cli.terminal import say, show
+from interpbench_jax.texts import count
 
 if TYPE_CHECKING:
     from interpbench_jax.case import Case
@@ -135,7 +136,7 @@ def summarize(case: str, repo: str, loaded: "Case") -> Summary:
     }
     if not values["is_of_these_weights"]:
         return Summary("of other weights than these; `interpbench certify` makes a new one", values)
-    verdict = "passed" if not failures else f"FAILED in {len(failures)} points"
+    verdict = "passed" if not failures else f"FAILED in {count(len(failures), 'point')}"
     text = (
         f"{verdict}: accuracy {show_down(certificate.accuracy)}, lowest IIA "
         f"{show_down(certificate.lowest_iia)}, lowest strict accuracy "
@@ -174,21 +175,18 @@ def _print(certificate: "Certificate", bars: "Bars", written: Path | None) -> No
     from interpbench_jax.report import case_table
 
     unit = "nats (KL)" if certificate.metric == "kl" else "the output's unit (L2)"
-    console = Console()
-    console.print(case_table(f"Certificate of case {certificate.case_id}", _facts(certificate)))
-    console.print(certified_nodes_table(certificate, unit, bars.share))
-    console.print(certified_edges_table(certificate, unit))
-    console.print(separations_table(certificate))
+    show(
+        case_table(f"Certificate of case {certificate.case_id}", _facts(certificate)),
+        certified_nodes_table(certificate, unit, bars.share),
+        certified_edges_table(certificate, unit),
+        separations_table(certificate),
+    )
     failures = certificate.failures(bars)
     for failure in failures:
-        console.print(f"FAILED: {failure}", highlight=False, markup=False)
+        say(f"FAILED: {failure}")
     verdict = "passed" if not failures else f"FAILED in {len(failures)} points"
     where = "Not written anywhere; --out DIR does." if written is None else f"Written to {written}."
-    console.print(
-        f"Lowest accuracy: {certificate.lowest:.6f}. Certificate {verdict}. {where}",
-        highlight=False,
-        markup=False,
-    )
+    say(f"Lowest accuracy: {certificate.lowest:.6f}. Certificate {verdict}. {where}")
 
 
 def _facts(certificate: "Certificate") -> dict[str, str]:

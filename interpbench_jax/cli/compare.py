@@ -5,16 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
 
-from interpbench_jax.cli.console import Exit, JsonOption, main_cases, print_json
+from interpbench_jax.cli.console import Exit, JsonOption, check_file, main_cases, print_json
+from interpbench_jax.cli.terminal import say, show_all
+from interpbench_jax.texts import count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from interpbench_jax.bench import CaseTruth
-    from interpbench_jax.report.grids import Grid
-
 
 Universe = Literal["qkv", "qkv-merged", "head", "head-no-embed"]
 Level = Literal["edge", "node"]
@@ -39,24 +36,23 @@ def compare(
     from interpbench_jax.bench.compare import compare_results as compare_tables
     from interpbench_jax.bench.compare import comparison_as_json, comparison_grids
     from interpbench_jax.bench.table import read_results
+    from interpbench_jax.report.grids import as_rich
 
     tables = read_results(first), read_results(second)
     comparison = compare_tables(*tables, universe=universe, level=level)
     if as_json:
         print_json(comparison_as_json(comparison))
         return
-    console = Console()
-    _print_grids(console, comparison_grids(comparison))
+    show_all(map(as_rich, comparison_grids(comparison)))
     for text in comparison.mismatches:
-        console.print(f"Not the same: {text}.", markup=False, highlight=False)
+        say(f"Not the same: {text}.")
     for where, runs in ((first, comparison.only_first), (second, comparison.only_second)):
         if runs:
             shown = ", ".join("/".join(part for part in run if part) for run in runs[:8])
             more = f" and {len(runs) - 8} more" if len(runs) > 8 else ""
-            text = f"Only in {where}: {len(runs)} runs: {shown}{more}."
-            console.print(text, markup=False, highlight=False)
+            say(f"Only in {where}: {count(len(runs), 'run')}: {shown}{more}.")
     if comparison.is_same:
-        console.print("Every area is the same.")
+        say("Every area is the same.")
 
 
 def validate(
@@ -65,24 +61,25 @@ def validate(
     ],
     as_json: JsonOption = False,
 ) -> None:
-    """Say everything that is wrong with a submission, and where; exits with 1 if it is invalid."""
+    """Validate a submission and list every problem, with its place in the file.
+
+    Exits with 1 if the submission is invalid, and with 2 if the file cannot be read.
+    """
     from interpbench_jax.bench.submission import read_submission
-    from interpbench_jax.report.grids import plain
 
     checked = read_submission(file, _truths())
     if as_json:
         problems = [asdict(problem) for problem in checked.problems]
         print_json({"is_valid": checked.submission is not None, "problems": problems})
     else:
-        console = Console(soft_wrap=True)
         for problem in checked.problems:
-            console.print(plain(str(problem)), markup=False, highlight=False)
+            say(str(problem))
         if checked.submission is None:
-            verdict = f"not valid: {len(checked.errors)} problems"
+            verdict = f"not valid: {count(len(checked.errors), 'problem')}"
         else:
             own = checked.submission
-            verdict = f"valid: {plain(own.method)}, {len(own.cases)} sets of scores"
-        console.print(f"{file}: {verdict}.", markup=False, highlight=False)
+            verdict = f"valid: {own.method}, {count(len(own.cases), 'set')} of scores"
+        say(f"{file}: {verdict}.")
     raise typer.Exit(Exit.DONE if checked.submission is not None else Exit.CHECK_FAILED)
 
 
@@ -108,13 +105,17 @@ def leaderboard(
     )
     from interpbench_jax.weights import write_atomically
 
+    if output is not None:
+        check_file(output)
     board = read_board(folder, _truths())
     if output is not None:
         write_atomically(output, board_markdown(board))
     if as_json:
         print_json(board_as_json(board))
     else:
-        _print_grids(Console(), board_grids(board))
+        from interpbench_jax.report.grids import as_rich
+
+        show_all(map(as_rich, board_grids(board)))
     raise typer.Exit(Exit.CHECK_FAILED if board.invalid else Exit.DONE)
 
 
@@ -140,13 +141,15 @@ def submit(
     level: LevelOption = "edge",
     as_json: JsonOption = False,
 ) -> None:
-    """Write one method of a benchmark as a submission; `validate` says whether it is complete."""
+    """Write one method of a benchmark as a submission; refuses what `validate` would refuse."""
     from interpbench_jax.bench.export import export_submission
     from interpbench_jax.weights import write_atomically
 
+    check_file(output)
     text = export_submission(
         folder,
         method,
+        _truths(),
         authors=author,
         description=description,
         url=url,
@@ -158,7 +161,7 @@ def submit(
     if as_json:
         print_json({"file": str(output), "method": method, "bytes": len(text.encode())})
         return
-    Console().print(f"{output}: {method}.", markup=False, highlight=False)
+    say(f"{output}: {method}.")
 
 
 def _truths() -> "dict[str, CaseTruth]":
@@ -167,11 +170,3 @@ def _truths() -> "dict[str, CaseTruth]":
     from interpbench_jax.loading import load_case
 
     return {case: CaseTruth.of(load_case(case)) for case in main_cases()}
-
-
-def _print_grids(console: Console, grids: "Iterable[Grid]") -> None:
-    from interpbench_jax.report.grids import as_rich
-
-    for grid in grids:
-        console.print(as_rich(grid))
-        console.print()

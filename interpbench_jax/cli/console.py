@@ -1,7 +1,6 @@
 """What the commands share: options, exit codes, loading, progress, JSON."""
 
 import json
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+
+from interpbench_jax.cli.terminal import has_escapes, terminal
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -115,10 +115,35 @@ def main_cases() -> tuple[str, ...]:
     return cases
 
 
+def check_file(path: Path) -> None:
+    """Make the folder of a file that is going to be written.
+
+    Raises:
+        OSError: if the path is a folder, or its own folder cannot be made.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"Expected a file to write, got the folder {path}; name a file.")
+    check_folder(path.parent)
+
+
+def check_folder(path: Path) -> None:
+    """Make a folder that is going to be written into.
+
+    Raises:
+        OSError: if there is a file of that name, or it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise NotADirectoryError(
+            f"Expected a folder to write into, got {path}, where there is a file; name another."
+        ) from error
+
+
 @contextmanager
 def progress(what: str, hidden: bool) -> "Iterator[_Reporter | None]":
     """A progress bar on standard error that appears once the work has taken a while."""
-    if hidden or not sys.stderr.isatty():
+    if hidden or not has_escapes(stderr=True):
         yield None
         return
     reporter = _Reporter(what)
@@ -142,7 +167,7 @@ class _Reporter:
                 return
             from rich.progress import Progress
 
-            self.bar = Progress(console=Console(stderr=True), transient=True)
+            self.bar = Progress(console=terminal(stderr=True), transient=True)
             self.bar.add_task(self.what, total=total)
             self.bar.start()
         self.bar.update(self.bar.task_ids[0], completed=done, total=total)

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from interpbench_jax.cli.console import Exit, JsonOption, print_json
+from interpbench_jax.cli.terminal import say
 
 app = typer.Typer(no_args_is_help=True, help="Build, check or upload the published dataset.")
 
@@ -24,8 +24,7 @@ def build(folder: FolderArgument = None, as_json: JsonOption = False) -> None:
     from interpbench_dataset.builder import build as build_dataset
     from interpbench_dataset.loading import packaged_folder
 
-    console = Console(stderr=True)
-    shown = None if as_json else lambda line: console.print(line, highlight=False)
+    shown = None if as_json else lambda line: say(line, stderr=True)
     report = build_dataset(folder or packaged_folder(), progress=shown)
     if as_json:
         print_json(
@@ -38,10 +37,9 @@ def build(folder: FolderArgument = None, as_json: JsonOption = False) -> None:
             }
         )
         return
-    Console().print(
+    say(
         f"{report.directory}: {report.n_rows:,} rows in {report.n_bytes:,} bytes; "
-        f"{len(report.written)} files written, {len(report.removed)} removed.",
-        highlight=False,
+        f"{len(report.written)} files written, {len(report.removed)} removed."
     )
 
 
@@ -57,10 +55,9 @@ def check(folder: FolderArgument = None, as_json: JsonOption = False) -> None:
     if as_json:
         print_json({"passed": not failed, "problems": [str(problem) for problem in problems]})
     else:
-        console = Console()
         for problem in problems:
-            console.print(str(problem), highlight=False, markup=False)
-        console.print(f"{directory}: {'FAILED' if failed else 'as the builder gives it'}.")
+            say(str(problem))
+        say(f"{directory}: {'FAILED' if failed else 'as the builder gives it'}.")
     raise typer.Exit(Exit.CHECK_FAILED if failed else Exit.DONE)
 
 
@@ -74,4 +71,4 @@ def upload(
     """Upload the folder to the Hub in one commit; HF_TOKEN or `hf auth login` says who you are."""
     from interpbench_dataset.upload import upload as upload_dataset
 
-    Console().print(upload_dataset(repo_id, folder=folder), highlight=False)
+    say(upload_dataset(repo_id, folder=folder))

@@ -5,11 +5,11 @@ be reached or refused.
 """
 
 import gc
+import os
 import sys
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from interpbench_jax.cli import (
     bench,
@@ -23,12 +23,14 @@ from interpbench_jax.cli import (
     warmup,
 )
 from interpbench_jax.cli.console import Exit
+from interpbench_jax.cli.terminal import say
 from interpbench_jax.version import __version__
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="rich",
+    # Without it, help and errors of the command line are drawn without escapes.
+    rich_markup_mode=None if os.environ.get("NO_COLOR") else "rich",
     pretty_exceptions_enable=False,
     help="Transformers with known circuits, in JAX: convert, look at, patch, compare.",
 )
@@ -81,11 +83,11 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except KeyboardInterrupt:
-        Console(stderr=True).print("Stopped.")
+        say("Stopped.", stderr=True)
         sys.exit(130)
     except (ValueError, OSError, ImportError) as error:
         from interpbench_conversion.hub import HubError
         from interpbench_dataset.upload import UploadError
 
-        Console(stderr=True).print(f"Error: {error}", style="red", markup=False, highlight=False)
+        say(f"Error: {error}", stderr=True, style="red")
         sys.exit(Exit.HUB if isinstance(error, HubError | UploadError) else Exit.BAD_INPUT)

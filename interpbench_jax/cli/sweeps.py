@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypedDict, cast
 
 import typer
-from rich.console import Console
 
 from interpbench_jax.cli.compile_cache import NoCacheOption, use_cache
 from interpbench_jax.cli.console import (
@@ -23,6 +22,8 @@ from interpbench_jax.cli.console import (
     progress,
 )
 from interpbench_jax.cli.pairs import draw_pairs
+from interpbench_jax.cli.terminal import say, show
+from interpbench_jax.texts import count
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
@@ -64,9 +65,20 @@ AblationOption = Annotated[
     ),
 ]
 MetricOption = Annotated[
-    Literal["kl", "cross_entropy", "l2", "mae", "logit_diff", "accuracy"] | None,
+    Literal[
+        "kl",
+        "cross_entropy",
+        "l2",
+        "centred_l2",
+        "mae",
+        "mse",
+        "target_mae",
+        "logit_diff",
+        "accuracy",
+    ]
+    | None,
     typer.Option(
-        help="How much worse is measured.",
+        help="Metric for scoring each patched run.",
         show_default="kl, l2 for a regression, logit_diff for a language task",
     ),
 ]
@@ -280,7 +292,7 @@ def _run(subjects: Sequence[Subject], settings: Settings, nodes: bool, hidden: b
 def _explain(found: Swept) -> None:
     for subject, result in zip(found.subjects, found.results, strict=True):
         title = f"Case {subject.case.case_id}. " if len(found.subjects) > 1 else ""
-        typer.echo(f"{title}{result.plan}", err=True)
+        say(f"{title}{result.plan}", stderr=True)
 
 
 def _as_json(found: Swept) -> dict[str, object]:
@@ -306,10 +318,8 @@ def _as_json(found: Swept) -> dict[str, object]:
 
 def _print_one(found: Swept, top: int) -> None:
     """Effects and areas of one case, for every ablation."""
-    from interpbench_jax.display import count
     from interpbench_jax.report import areas_by_universe, auc_table, effect_rows, effects_table
 
-    console = Console()
     (subject,) = found.subjects
     case = subject.case
     for _, result in found.parts():
@@ -319,40 +329,36 @@ def _print_one(found: Swept, top: int) -> None:
             f"Case {case.case_id}: {len(result.names)} {_kind(result)}{at}, {result.ablation} "
             f"ablation, effect as {result.metric}"
         )
-        console.print(effects_table(title, rows, top or len(rows)))
+        show(effects_table(title, rows, top or len(rows)))
         areas = areas_by_universe(result, case.circuit)
         if areas:
             what = "Effects" if result.positions is None else "Largest effects over positions"
             title = f"{what} against the known circuit"
-            console.print(auc_table(title, areas, result.level or "edge"))
+            show(auc_table(title, areas, result.level or "edge"))
     if case.circuit is None:
-        console.print("The case's files tell no circuit, so there is nothing to compare with.")
+        say("This case has no known circuit, so there is nothing to compare with.")
     (result,) = found.results
-    console.print(
+    say(
         f"Inputs: {subject.drawn.description}. {count(result.effects.size, 'edit')} x "
-        f"{count(result.n_inputs, 'input')} {_took(found)}",
-        highlight=False,
+        f"{count(result.n_inputs, 'input')} {_took(found)}"
     )
 
 
 def _print_many(found: Swept, seed: int) -> None:
     """One row for each case and ablation."""
-    from interpbench_jax.display import count
     from interpbench_jax.report import sweep_row, sweeps_table
 
-    console = Console()
     rows = [
         sweep_row(subject.case.case_id, result, subject.case.circuit)
         for subject, result in found.parts()
     ]
     first = found.results[0]
     title = f"{len(found.subjects)} cases, {_kind(first)}"
-    console.print(sweeps_table(title, rows, first.positions is not None))
-    console.print(
+    show(sweeps_table(title, rows, first.positions is not None))
+    say(
         f"Inputs of each case: {count(first.n_inputs, 'pair')}, of its task or uniform over its "
         f"tokens (seed {seed}). "
-        f"{found.patched_runs:,} patched runs {_took(found)}",
-        highlight=False,
+        f"{found.patched_runs:,} patched runs {_took(found)}"
     )
 
 

@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from interpbench_jax.cli.console import CounterfactualOption, JsonOption, print_json
+from interpbench_jax.cli.terminal import show
 
 if TYPE_CHECKING:
     from interpbench_jax.cases import Task
@@ -25,7 +25,7 @@ def list_cases(as_json: JsonOption = False) -> None:
     if as_json:
         print_json({"cases": rows})
         return
-    Console().print(tasks_table(rows))
+    show(tasks_table(rows))
 
 
 def sample(
@@ -65,7 +65,7 @@ def sample(
         kind = counterfactual or task.counterfactuals[0]
         print_json({"case_id": case_id, "seed": seed, "counterfactual": kind, "pairs": rows})
         return
-    Console().print(pairs_table(f"Case {case_id}: {task.description}", rows))
+    show(pairs_table(f"Case {case_id}: {task.description}", rows))
 
 
 def _row(task: "Task", is_packaged: bool) -> dict[str, object]:

@@ -6,24 +6,20 @@ import os
 import shlex
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from interpbench_jax.cli.bars import TrainingBars, training_bars
 from interpbench_jax.cli.compile_cache import NoCacheOption, use_cache
 from interpbench_jax.cli.console import Exit, JsonOption, print_json
+from interpbench_jax.cli.terminal import has_escapes, show
 from interpbench_jax.extras import needs_extra
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from rich.progress import Progress
-
     from interpbench_jax.case import Case
     from interpbench_jax.cases import Recipe, Task
     from interpbench_jax.training import EpochRecord, Trained
@@ -88,7 +84,7 @@ def train(
     everything: Annotated[bool, typer.Option("--all", help="Every declared task.")] = False,
     seeds: Annotated[
         int, typer.Option(help="Models to train for each case; the best is kept.", min=1)
-    ] = 2,
+    ] = 1,
     out: Annotated[
         Path, typer.Option("--out", help="Where the models go, one folder each.")
     ] = Path("trained"),
@@ -118,10 +114,10 @@ def train(
     tasks = _choose_tasks(cases or [], everything, recipe, epochs)
     _check_folder(out)
     _use_every_core()
-    order = Order(out, restart, certificate, shlex.join(["interpbench", *sys.argv[1:]]))
+    order = Order(out, restart, certificate, _command(sys.argv[1:]))
     stacks = _stack_tasks(tasks, seeds)
     found: dict[str, Outcome] = {}
-    with _bars(hidden=as_json or not sys.stderr.isatty()) as bars:
+    with training_bars(hidden=as_json or not has_escapes(stderr=True)) as bars:
         there = {} if restart else _find_trained(out, stacks)
         for stack in stacks:
             found |= _finish(stack, there, order, bars)
@@ -131,8 +127,18 @@ def train(
         models = [dataclasses.asdict(outcome) for outcome in outcomes]
         print_json({"passed": passed, "directory": str(out), "models": models})
     else:
-        Console().print(_table(outcomes, out))
+        show(_table(outcomes, out))
     raise typer.Exit(Exit.DONE if passed else Exit.CHECK_FAILED)
+
+
+def _command(words: Sequence[str]) -> str:
+    """The command line as a model's provenance keeps it: without the folder of this machine."""
+    kept, skipped = ["interpbench"], False
+    for word in words:
+        if not skipped and not word.startswith("--out"):
+            kept.append(word)
+        skipped = word == "--out"
+    return shlex.join(kept)
 
 
 def _choose_tasks(
@@ -242,7 +248,7 @@ def _as_json(recipe: "Recipe") -> dict[str, object]:
 
 
 def _finish(
-    stack: "Stack", there: Mapping[str, Outcome], order: Order, bars: "_Bars | None"
+    stack: "Stack", there: Mapping[str, Outcome], order: Order, bars: "TrainingBars | None"
 ) -> dict[str, Outcome]:
     """Train what a stack lacks, and certify what lacks a certificate."""
     from interpbench_jax.training import train_many
@@ -345,54 +351,3 @@ def _table(outcomes: Sequence[Outcome], directory: Path) -> Table:
         cells = (each.case_id, str(each.seed), str(each.epochs), *shares, f"{each.seconds:.1f}")
         table.add_row(*cells, ", ".join(notes))
     return table
-
-
-@contextmanager
-def _bars(hidden: bool) -> "Iterator[_Bars | None]":
-    """Bars on standard error, one for each stack that is trained."""
-    if hidden:
-        yield None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[accuracies]}"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as shown:
-        yield _Bars(shown)
-
-
-class _Bars:
-    def __init__(self, shown: "Progress"):
-        self.shown = shown
-
-    def begin(self, stack: "Stack") -> "Callable[[tuple[EpochRecord, ...], int], None]":
-        """A bar over a stack's epochs; what is returned is called after each of them."""
-        case_ids = " ".join(task.case_id for task in stack.tasks)
-        bar = self.shown.add_task(
-            f"case {case_ids}", total=stack.recipe.epochs, accuracies="compiling"
-        )
-
-        def report(records: "tuple[EpochRecord, ...]", most: int) -> None:
-            best: dict[str, EpochRecord] = {}
-            for record in sorted(records, key=lambda record: record.lowest):
-                best[record.case_id] = record
-            last = min(best.values(), key=lambda record: record.lowest)
-            self.shown.update(
-                bar,
-                completed=last.epoch,
-                total=most,
-                accuracies=f"{last.case_id}: accuracy {last.accuracy:.2%}, IIA {last.iia:.2%}, "
-                f"strict {last.strict:.2%}, edges {last.edges:.2%}",
-            )
-
-        return report
-
-    def end(self) -> None:
-        """Fill the last bar up, where its models were done before the most epochs."""
-        bar = self.shown.tasks[-1]
-        self.shown.update(bar.id, total=bar.completed)

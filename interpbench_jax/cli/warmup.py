@@ -4,10 +4,10 @@ import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from interpbench_jax.cli.compile_cache import NoCacheOption, clear_cache, measure_cache, use_cache
 from interpbench_jax.cli.console import PACKAGED, choose_cases, load, progress
+from interpbench_jax.cli.terminal import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -34,14 +34,9 @@ def warmup(
     sweep of all these cases together. They are kept in the user's cache directory,
     or where INTERPBENCH_CACHE says.
     """
-    console = Console()
     if clear:
         folder, held = clear_cache()
-        console.print(
-            f"{held.programs} programs ({held.n_bytes / 1e6:.1f} MB) deleted from {folder}.",
-            highlight=False,
-            soft_wrap=True,
-        )
+        say(f"{held.programs} programs ({held.n_bytes / 1e6:.1f} MB) deleted from {folder}.")
         return
     folder = use_cache(no_cache)
     if folder is None:
@@ -56,12 +51,10 @@ def warmup(
             if report is not None:
                 report(number + 1, len(steps))
     kept = measure_cache(folder)
-    console.print(
+    say(
         f"{len(loaded)} cases in {time.perf_counter() - started:.1f} s: "
         f"{kept.programs - before.programs} programs compiled, {kept.programs} kept in {folder} "
-        f"({kept.n_bytes / 1e6:.1f} MB).",
-        highlight=False,
-        soft_wrap=True,
+        f"({kept.n_bytes / 1e6:.1f} MB)."
     )
 
 

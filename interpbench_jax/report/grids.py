@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from rich.table import Table
 from rich.text import Text
 
+from interpbench_jax.texts import plain
+
 _MARKDOWN = str.maketrans({each: f"\\{each}" for each in r"\`*_[]<>|#~$!&"})
 
 
@@ -61,11 +63,6 @@ def as_markdown(grid: Grid, heading: str = "##") -> str:
     if grid.note:
         lines += ["", escape(grid.note)]
     return "\n".join(lines) + "\n"
-
-
-def plain(text: str) -> str:
-    """A text on one line, without control characters, such as those that move a cursor."""
-    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def escape(text: str) -> str:

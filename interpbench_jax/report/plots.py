@@ -17,8 +17,8 @@ from jaxtyping import Bool, Float
 
 from interpbench_jax.extras import needs_extra
 from interpbench_jax.report.bench import Matrix, case_matrix, leaderboard
-from interpbench_jax.report.grids import plain
 from interpbench_jax.report.rows import ResultRow, ScoreRow, case_order
+from interpbench_jax.texts import plain
 from interpbench_jax.universes import UniverseName
 from interpbench_jax.weights import write_atomically
 

@@ -11,6 +11,7 @@ from interpbench_jax.scores.levels import promote_node_scores as promote_node_sc
 from interpbench_jax.scores.levels import promote_scores as promote_scores
 from interpbench_jax.scores.mib import mib_edge_auc as mib_edge_auc
 from interpbench_jax.scores.paper import PAPER_THRESHOLDS as PAPER_THRESHOLDS
+from interpbench_jax.scores.paper import PAPER_UNIVERSE as PAPER_UNIVERSE
 from interpbench_jax.scores.paper import Curve as Curve
 from interpbench_jax.scores.paper import kept_curve as kept_curve
 from interpbench_jax.scores.paper import paper_auc as paper_auc

@@ -35,7 +35,7 @@ PAPER_THRESHOLDS: tuple[float, ...] = (
 )
 
 # Where upstream compares circuits; its nodes are both ends of edges, the output included.
-_UNIVERSE: UniverseName = "head"
+PAPER_UNIVERSE: UniverseName = "head"
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +114,7 @@ def kept_curve(
         ValueError: if the numbers do not fit, or the universe is coarser than `"head"`.
     """
     shape = (circuit.n_layers, circuit.n_heads)
-    source, target = find_universe(universe, *shape), find_universe(_UNIVERSE, *shape)
+    source, target = find_universe(universe, *shape), find_universe(PAPER_UNIVERSE, *shape)
     kept = as_truth(kept)
     if kept.shape != (len(thresholds), len(source.edges)):
         raise ValueError(
@@ -128,8 +128,8 @@ def kept_curve(
     )
     nodes = (edges.astype(int) @ is_end.astype(int)) > 0
     # Of nodes the output is scored here too, which every circuit has.
-    node_truths = circuit.node_truths(_UNIVERSE)
-    edge_tpr, edge_fpr = _rates(edges, list(circuit.edge_truths(_UNIVERSE).values()))
+    node_truths = circuit.node_truths(PAPER_UNIVERSE)
+    edge_tpr, edge_fpr = _rates(edges, list(circuit.edge_truths(PAPER_UNIVERSE).values()))
     node_tpr, node_fpr = _rates(nodes, [node_truths.get(node, "in") for node in target.nodes])
     return Curve(tuple(thresholds), node_tpr, node_fpr, edge_tpr, edge_fpr)
 

@@ -17,7 +17,8 @@ from interpbench_jax.bench.leaderboard import (
 )
 from interpbench_jax.bench.submission import check_submission
 from interpbench_jax.bench.table import write_tables
-from interpbench_jax.universes import UNIVERSES
+from interpbench_jax.scores import paper_auc, paper_curve, rank_scores
+from interpbench_jax.universes import UNIVERSES, UniverseName
 from tests.bench.fake_results import CASES_USED, digest_of, fake_bench, submission, truths
 
 
@@ -61,12 +62,12 @@ def test_reversed_scores_score_zero() -> None:
     assert {row.universe for row in rows} == {"head", "head-no-embed"}
 
 
-def test_nodes_are_scored_in_their_own_universe() -> None:
+def test_nodes_are_scored_in_their_universe_and_the_coarser_one() -> None:
     checked = check_submission(submission("head", "node"), truths())
     assert checked.submission is not None
     rows = score_submission(checked.submission, truths())
-    assert {(row.universe, row.level, row.roc_auc) for row in rows} == {("head", "node", 1.0)}
-    assert {row.n_items for row in rows} == {11}
+    found = {(row.universe, row.level, row.roc_auc, row.n_items) for row in rows}
+    assert found == {("head", "node", 1.0, 11), ("head-no-embed", "node", 1.0, 10)}
 
 
 def test_ranking(tmp_path: Path) -> None:
@@ -167,7 +168,13 @@ def test_a_benchmarks_method_becomes_a_submission(tmp_path: Path) -> None:
     fake = fake_bench(ablations=("resample", "mean"), seeds=(3, 4))
     write_tables(tmp_path, fake.results, fake.scores)
     text = export_submission(
-        tmp_path, "noisy", authors=["A"], ablation="mean", seed=4, url="https://example.org"
+        tmp_path,
+        "noisy",
+        truths(),
+        authors=["A"],
+        ablation="mean",
+        seed=4,
+        url="https://example.org",
     )
     checked = check_submission(json.loads(text), truths())
     assert checked.problems == () and checked.submission is not None
@@ -183,8 +190,47 @@ def test_a_benchmarks_method_becomes_a_submission(tmp_path: Path) -> None:
         if (row.method, row.ablation, row.seed) == ("noisy", "mean", 4)
     }
     assert scored == measured
-    lowest = json.loads(export_submission(tmp_path, "noisy", authors=["A"], ablation="mean"))
+    lowest = export_submission(tmp_path, "noisy", truths(), authors=["A"], ablation="mean")
+    lowest = json.loads(lowest)
     assert lowest["settings"]["seed"] == 3
+
+
+def test_what_would_be_refused_is_not_written(tmp_path: Path) -> None:
+    fake = fake_bench()
+    some = [row for row in fake.results if row.case != "21"]
+    write_tables(tmp_path, some, fake.scores)
+    with pytest.raises(ValueError, match=r"edge scores of all 3 cases, .* missing: 21"):
+        export_submission(tmp_path, "noisy", truths(), authors=["A"])
+    write_tables(tmp_path, fake.results, fake.scores)
+    with pytest.raises(ValueError, match="authors"):
+        export_submission(tmp_path, "noisy", truths(), authors=[])
+    with pytest.raises(ValueError, match="Expected text on one line"):
+        export_submission(tmp_path, "noisy", truths(), authors=["A\nB"])
+
+
+@pytest.mark.parametrize("universe", ["qkv", "head", "head-no-embed"])
+def test_a_submissions_scores_say_more_than_the_area(universe: UniverseName) -> None:
+    data = with_noise(submission(universe), 0.5)
+    checked = check_submission(data, truths())
+    assert checked.submission is not None
+    for case in checked.submission.cases:
+        circuit = truths()[case.case].circuit
+        ranks = rank_scores(case.scores, circuit, universe, absolute=False)
+        for rank in ranks:
+            if rank.level != "edge":
+                continue
+            (row,) = [
+                row
+                for row in score_submission(checked.submission, truths())
+                if (row.case, row.universe) == (case.case, rank.universe)
+            ]
+            assert (row.roc_auc, row.average_precision) == (rank.roc_auc, rank.average_precision)
+            expected = None
+            if rank.universe == "head":
+                curve = paper_curve(case.scores, circuit, universe, absolute=False)
+                expected = paper_auc(curve, "edge")
+                assert expected is not None and expected > 0
+            assert row.paper_auc == expected
 
 
 def test_a_run_that_is_not_there(tmp_path: Path) -> None:
@@ -193,7 +239,13 @@ def test_a_run_that_is_not_there(tmp_path: Path) -> None:
 
     def refused(message: str, method: str = "noisy", **options: object) -> None:
         with pytest.raises(ValueError, match=message):
-            export_submission(tmp_path, method, authors=["A"], **options)  # pyright: ignore
+            export_submission(
+                tmp_path,
+                method,
+                truths(),
+                authors=["A"],
+                **options,  # pyright: ignore
+            )
 
     refused(r"Expected a method of the benchmark \(exact, noisy, random\), got 'other'", "other")
     refused("Expected one ablation, found mean, resample; say which")

@@ -1,6 +1,7 @@
 """Running methods on cases: rows, resuming, failures."""
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -112,7 +113,11 @@ def test_every_run_has_a_row_of_every_universe_and_level(finished) -> None:
         assert row.cpr is None or (row.universe, row.level) == ("qkv", "edge")
         assert row.is_connected is not None if row.level == "edge" else row.shd is None
         assert row.tier and row.metric == "kl" and row.n_inputs == N_INPUTS
-        assert json.loads(row.settings) == {"size": 1.0}
+        settings = json.loads(row.settings)
+        assert (
+            settings.pop("code_sha256") == hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+        )
+        assert settings == {"size": 1.0}
         assert len(row.data_digest) == len(row.circuit_digest) == len(row.model_digest) == 64
     assert any(row.cpr is not None for row in outcome.results)
 
@@ -310,7 +315,7 @@ def test_cases_that_make_no_benchmark(cases: list[Case], settings, tmp_path: Pat
         run_bench([cases[0], cases[0]], settings, tmp_path)
     with pytest.raises(ValueError, match="whose circuit is known"):
         run_bench([dataclasses.replace(cases[0], circuit=None)], settings, tmp_path)
-    with pytest.raises(ValueError, match=r"methods out of .*got magic"):
+    with pytest.raises(ValueError, match=r"a method out of .*got 'magic'"):
         choose_methods(["eap", "magic"])
 
 

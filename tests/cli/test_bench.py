@@ -116,7 +116,7 @@ def test_ablations_have_plots_of_their_own(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--methods", "magic"), "Expected methods out of"),
+        (("--methods", "magic"), "Expected a method out of"),
         (("--seeds", "one"), "Expected --seeds as numbers"),
         (("--ablations", "nothing"), "Expected ablations out of"),
         (("--cases", ","), "Expected --cases as names"),

@@ -1,0 +1,70 @@
+"""Methods that are not ours, named as `package.module:function`."""
+
+import hashlib
+import inspect
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import cast
+
+from interpbench_jax.discovery import METHODS, Method, Scores
+
+
+def find_method(name: str) -> Method:
+    """A method of the table by its name, or one of a module of the user's.
+
+    A module is looked for where Python looks, and in the working folder. Importing it runs it.
+
+    Args:
+        name: out of `METHODS`; or `package.module:function`, where the function is
+            `(model, data, metric, settings, key) -> Scores`, or a `Method` that holds one with
+            its settings.
+
+    Raises:
+        ValueError: if there is no such method, or what is there is none.
+    """
+    if ":" not in name:
+        if name not in METHODS:
+            raise ValueError(
+                f"Expected a method out of {', '.join(METHODS)}, or one of your own as "
+                f"package.module:function; got {name!r}."
+            )
+        return METHODS[name]
+    module_name, _, attribute = name.partition(":")
+    folder = str(Path.cwd())
+    sys.path.insert(0, folder)
+    try:
+        found = getattr(import_module(module_name), attribute, None)
+    except (ImportError, ValueError) as error:
+        raise ValueError(
+            f"Expected a module that can be imported for the method {name!r}, got {error}; name it "
+            "as package.module:function, from the working folder or installed."
+        ) from error
+    finally:
+        sys.path.remove(folder)
+    if isinstance(found, Method):
+        return found
+    if not callable(found) or inspect.isclass(found):
+        raise ValueError(
+            f"Expected {attribute!r} of {module_name} to be a function (model, data, metric, "
+            f"settings, key) -> Scores, or a Method, got {found!r:.80}."
+        )
+    return Method(cast("Callable[..., Scores]", found), None)
+
+
+def digest_code(method: Method) -> str | None:
+    """SHA-256 of the file that a method of the user's is in; None for ours, or where there is none.
+
+    So results of changed code are not taken for those of today's.
+    """
+    run = inspect.unwrap(method.run)
+    if getattr(run, "__module__", "").split(".")[0] == "interpbench_jax":
+        return None
+    try:
+        path = inspect.getsourcefile(run)
+    except TypeError:
+        return None
+    if path is None or not Path(path).is_file():
+        return None
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
