@@ -1,5 +1,6 @@
 """The models that the package carries: each of its own weights, and what their certificates say."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -54,3 +55,19 @@ def test_what_the_certificates_of_the_language_models_say(case_id: str) -> None:
         )
         assert (outside > 0.01 * np.median(inside)).sum() == n_above
         assert outside.max() < 0.03 * np.median(inside) < inside.min()
+
+
+@pytest.mark.parametrize("case_id", RASP_CASES)
+def test_a_padded_input_gives_what_it_gives_alone(case_id: str) -> None:
+    """In every case, those that look both ways included."""
+    case = load_case(case_id)
+    pairs = RASP_CASES[case_id].sample(24, seed=3, variable_length=True)
+    pad = RASP_CASES[case_id].pad_id
+    padded = np.asarray(case.model(jnp.asarray(pairs.input_ids)))
+    lengths = (pairs.input_ids != pad).sum(axis=1)
+    assert lengths.min() < lengths.max()
+    for length in sorted(set(lengths.tolist())):
+        rows = lengths == length
+        alone = np.asarray(case.model(jnp.asarray(pairs.input_ids[rows, :length])))
+        np.testing.assert_allclose(padded[rows, :length], alone, rtol=0, atol=2e-5)
+        assert not pairs.is_scored[rows, length:].any()

@@ -73,7 +73,8 @@ def read_oracle(path: Path) -> dict[str, np.ndarray]:
             arrays = {name: archive[name] for name in archive.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise UpstreamFormatError(
-            f"{path}: expected an .npz file of plain arrays ({error})."
+            f"{path}: expected an .npz file of plain arrays, got one that is damaged or holds "
+            f"something else ({type(error).__name__}). Objects in it are never unpickled."
         ) from error
     missing = sorted({"inputs", "source_inputs", "logits"} - set(arrays))
     if missing:

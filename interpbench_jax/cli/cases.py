@@ -85,6 +85,7 @@ def show(
         "weights": f"{parameters:,} numbers, {dtype}",
         "inputs": f"up to {config.n_ctx} positions, {config.d_vocab} tokens"
         + (f": {' '.join(loaded.vocab)}" if loaded.vocab else ""),
+        "padding": _padding(loaded),
         "output": "a number" if config.is_regression else f"{config.d_vocab_out} classes",
         "circuit": "none given"
         if circuit is None
@@ -188,6 +189,15 @@ def verify(
             f"{certificate.worst32:.1e} in float32: {'passed' if passed else 'FAILED'}."
         )
     raise typer.Exit(Exit.DONE if passed else Exit.CHECK_FAILED)
+
+
+def _padding(case: "Case") -> str:
+    """What the model makes of padding."""
+    if case.config.pad_token is not None:
+        return "not attended to; a padded input gives what it gives alone"
+    if case.config.attention_dir == "causal":
+        return "after the input, where causal attention does not see it"
+    return "attended to like any token, as in InterpBench's release"
 
 
 def _check_empty(folder: Path, case: "Case") -> None:
