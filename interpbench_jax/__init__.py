@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from interpbench_jax import sites as sites
     from interpbench_jax import statistics as statistics
     from interpbench_jax import training as training
+    from interpbench_jax.ablations import OptimalSettings as OptimalSettings
+    from interpbench_jax.ablations import ablation_constants as ablation_constants
     from interpbench_jax.case import Case as Case
     from interpbench_jax.case import read_case as read_case
     from interpbench_jax.cases import CASES as CASES
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
     from interpbench_jax.discovery import DiscoveryData as DiscoveryData
     from interpbench_jax.discovery import Method as Method
     from interpbench_jax.discovery import Scores as Scores
-    from interpbench_jax.discovery import ablation_constants as ablation_constants
     from interpbench_jax.discovery import discover as discover
     from interpbench_jax.interventions import layer_norm_scales as layer_norm_scales
     from interpbench_jax.interventions import masked_forward as masked_forward
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "interpbench_dataset.arrays": ("to_jax",),
     "interpbench_dataset.loading": ("load_dataset",),
+    "ablations": ("OptimalSettings", "ablation_constants"),
     "case": ("Case", "read_case"),
     "cases": ("CASES", "RaspTask", "Recipe"),
     "certificates": ("Certificate", "read_certificate"),
@@ -89,7 +91,6 @@ _HOMES = {
         "DiscoveryData",
         "Method",
         "Scores",
-        "ablation_constants",
         "discover",
     ),
     "interventions": (

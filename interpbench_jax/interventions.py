@@ -166,7 +166,7 @@ def _masked_forward(
     replacement: Replacement,
     scales: LayerNormScales | None,
 ) -> Logits:
-    edit = keep if scales is None else _divide_by(model.config, scales)
+    edit = keep if scales is None else divide_by(model.config, scales)
     reader, is_real = _Reader(model, tokens, mask, replacement), model.real_positions(tokens)
     heads = model.config.n_heads
     for layer, block in enumerate(model.blocks):
@@ -180,7 +180,7 @@ def _masked_forward(
     return model.read_output(reader.read(slice(mask.shape[0] - 1, None))[0], edit)
 
 
-def _divide_by(config: TransformerConfig, scales: LayerNormScales) -> Edit:
+def divide_by(config: TransformerConfig, scales: LayerNormScales) -> Edit:
     """The edit that gives every layer norm its divisor, whoever reads through it."""
     numbers = {node: number for number, node in enumerate(_scale_nodes(config))}
 

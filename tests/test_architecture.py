@@ -45,6 +45,7 @@ ORDER: tuple[str, ...] = (
     "metrics",
     "objective",
     "pairs",
+    "ablations",
     "sweeps",
     "discovery",
     "scores",
@@ -54,7 +55,7 @@ ORDER: tuple[str, ...] = (
 # A case holds its circuit, and no method may see the truth.
 BLIND = (
     *("model", "habits", "interventions", "targets", "metrics"),
-    *("objective", "pairs", "sweeps", "discovery"),
+    *("objective", "pairs", "ablations", "sweeps", "discovery"),
 )
 FRONT = "interpbench_jax"
 

@@ -11,14 +11,14 @@ from typing import Any
 import jax
 import numpy as np
 
+from interpbench_jax.ablations import ABLATION_NAMES, AblationName
 from interpbench_jax.bench.own_methods import digest_code, find_method
 from interpbench_jax.bench.tiers import tier_of
 from interpbench_jax.case import Case
 from interpbench_jax.cases import TRUTHS, TaskPairs, TruthName
 from interpbench_jax.circuit import Circuit
 from interpbench_jax.config import TransformerConfig
-from interpbench_jax.discovery import METHODS, AblationName, Method
-from interpbench_jax.discovery.ablations import ABLATION_NAMES
+from interpbench_jax.discovery import METHODS, Method
 from interpbench_jax.discovery.method import FineUniverse, default_metric_of
 from interpbench_jax.version import __version__
 from interpbench_jax.weights import digest_weights

@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from interpbench_jax.ablations import ablation_constants
 from interpbench_jax.bench.clock import compile_clock
 from interpbench_jax.bench.parts import Part, read_part, write_part
 from interpbench_jax.bench.plan import BenchSettings, Facts, Run, Subject, facts_of, plan_runs
@@ -16,7 +17,7 @@ from interpbench_jax.bench.scoring import score_rows, score_run, values_by_unive
 from interpbench_jax.bench.times import MethodTime
 from interpbench_jax.case import Case
 from interpbench_jax.cases import TaskPairs
-from interpbench_jax.discovery import ablation_constants, discover
+from interpbench_jax.discovery import discover
 from interpbench_jax.report.rows import ResultRow, ScoreRow
 
 

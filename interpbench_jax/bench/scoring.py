@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from interpbench_jax.ablations import AblationName
 from interpbench_jax.axes import Constants
 from interpbench_jax.bench.plan import Facts, Subject
 from interpbench_jax.bench.submission import item_names
 from interpbench_jax.cases import TaskPairs
 from interpbench_jax.circuit import Circuit
 from interpbench_jax.discovery import Scores
-from interpbench_jax.interventions import Ablation
 from interpbench_jax.report.rows import LEVELS, Level, ResultRow, ScoreRow
 from interpbench_jax.scores import (
     PAPER_UNIVERSE,
@@ -53,7 +53,7 @@ def score_run(
     subject: Subject,
     pairs: TaskPairs,
     scores: Scores,
-    ablation: Ablation | Constants,
+    ablation: AblationName | Constants,
 ) -> list[ResultRow]:
     """The results of a run, in every universe and level; `seconds` are left out.
 
@@ -188,7 +188,7 @@ def _choose(
 
 
 def _faithfulness(
-    subject: Subject, pairs: TaskPairs, scores: Scores, ablation: Ablation | Constants
+    subject: Subject, pairs: TaskPairs, scores: Scores, ablation: AblationName | Constants
 ) -> tuple[float | None, float | None]:
     """MIB's areas: CPR of circuits by signed scores, CMD of circuits by absolute ones."""
 

@@ -24,9 +24,9 @@ from interpbench_jax.cli.console import (
 from interpbench_jax.cli.terminal import has_escapes, say, show_all, terminal
 
 if TYPE_CHECKING:
+    from interpbench_jax.ablations import AblationName
     from interpbench_jax.bench.plan import BenchSettings
     from interpbench_jax.bench.run import BenchOutcome, Status
-    from interpbench_jax.discovery import AblationName
 
 MARKDOWN_FILE = "results.md"
 PLOTS_FOLDER = "plots"

@@ -28,9 +28,9 @@ from interpbench_jax.texts import count
 if TYPE_CHECKING:
     from jax.sharding import Mesh
 
+    from interpbench_jax.ablations import AblationName
     from interpbench_jax.case import Case
     from interpbench_jax.inputs import Drawn
-    from interpbench_jax.interventions import Ablation
     from interpbench_jax.metrics import MetricName
     from interpbench_jax.sites import Edge, Node
     from interpbench_jax.sweeps import SweepResult
@@ -47,6 +47,7 @@ class AblationChoice(StrEnum):
     RESAMPLE = "resample"
     MEAN = "mean"
     ZERO = "zero"
+    OPTIMAL = "optimal"
 
 
 CasesArgument = Annotated[
@@ -225,7 +226,7 @@ def sweep(
 
 def _read_ablations(choices: Sequence[AblationChoice]) -> "Ablations":
     """One ablation, or several as a tuple."""
-    ablations = cast("tuple[Ablation, ...]", tuple(choice.value for choice in choices))
+    ablations = cast("tuple[AblationName, ...]", tuple(choice.value for choice in choices))
     return ablations[0] if len(ablations) == 1 else ablations
 
 

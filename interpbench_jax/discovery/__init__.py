@@ -1,10 +1,8 @@
 """Methods that look for a model's circuit."""
 
-from interpbench_jax.discovery.ablations import AblationName as AblationName
-from interpbench_jax.discovery.ablations import ablation_constants as ablation_constants
-from interpbench_jax.discovery.ablations import data_for as data_for
 from interpbench_jax.discovery.acdc import ACDCSettings as ACDCSettings
 from interpbench_jax.discovery.atp_star import AtPStarSettings as AtPStarSettings
+from interpbench_jax.discovery.data import data_for as data_for
 from interpbench_jax.discovery.discover import discover as discover
 from interpbench_jax.discovery.eap_ig import EAPIGSettings as EAPIGSettings
 from interpbench_jax.discovery.edge_pruning import EdgePruningSettings as EdgePruningSettings
@@ -15,6 +13,5 @@ from interpbench_jax.discovery.mask_gradient import MaskGradientSettings as Mask
 from interpbench_jax.discovery.method import DiscoveryData as DiscoveryData
 from interpbench_jax.discovery.method import Method as Method
 from interpbench_jax.discovery.method import Scores as Scores
-from interpbench_jax.discovery.optimal import OptimalSettings as OptimalSettings
 from interpbench_jax.discovery.probing import ProbingSettings as ProbingSettings
 from interpbench_jax.discovery.table import METHODS as METHODS

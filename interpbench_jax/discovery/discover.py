@@ -8,8 +8,9 @@ from typing import Any, cast
 import jax
 import numpy as np
 
+from interpbench_jax.ablations import AblationName
 from interpbench_jax.axes import Constants, OtherTokens, Tokens
-from interpbench_jax.discovery.ablations import AblationName, data_for
+from interpbench_jax.discovery.data import data_for
 from interpbench_jax.discovery.method import (
     FINE_UNIVERSES,
     FineUniverse,
@@ -104,7 +105,6 @@ def discover(
         model,
         pairs,
         ablation=ablation,
-        metric=None if own is None else resolved,
         universe=universe,
         batch_size=batch_size,
         freeze_layer_norm=freeze_layer_norm,

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from interpbench_jax.ablations import AblationName
 from interpbench_jax.axes import Constants, OtherTokens, Tokens
-from interpbench_jax.interventions import Ablation
 from interpbench_jax.masks import edge_indices
 from interpbench_jax.metrics import Metric, MetricName
 from interpbench_jax.model import Transformer
@@ -69,7 +69,7 @@ def faithfulness_curve(
     absolute: bool = True,
     fractions: Sequence[float] | None = MIB_FRACTIONS,
     prune: bool = True,
-    ablation: Ablation | Constants = "resample",
+    ablation: AblationName | Constants = "resample",
     objective: Objective | None = None,
     metric: MetricName | Metric | None = None,
     max_bytes: int | None = None,

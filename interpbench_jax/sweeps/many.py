@@ -175,10 +175,12 @@ def _stack(jobs: Sequence[Job]) -> Job:
     """Several jobs as one."""
     first = jobs[0]
     targets = [job.inputs.targets for job in jobs if job.inputs.targets is not None]
+    constants = [job.inputs.constants for job in jobs if job.inputs.constants is not None]
     inputs = Inputs(
         np.stack([job.inputs.clean for job in jobs]),
         np.stack([job.inputs.corrupted for job in jobs]),
         np.stack(targets) if targets else None,
+        np.stack(constants) if constants else None,
     )
     weights = Weights(
         *(np.stack(arrays) for arrays in zip(*(j.weights for j in jobs), strict=True))

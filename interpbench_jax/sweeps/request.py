@@ -9,8 +9,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from interpbench_jax.ablations import ABLATION_NAMES, AblationName, ablation_constants
 from interpbench_jax.axes import Constants
-from interpbench_jax.interventions import ABLATIONS, Ablation, check_constants
+from interpbench_jax.interventions import check_constants
 from interpbench_jax.metrics import default_metric, for_targets, resolve_metric
 from interpbench_jax.model import Transformer, check_model, check_tokens
 from interpbench_jax.pairs import Pairs
@@ -19,7 +20,7 @@ from interpbench_jax.sweeps.program import Scoring
 from interpbench_jax.sweeps.run import CONSTANTS, Inputs, Progress, Source
 
 Positions = Literal["all", "each"] | Sequence[int]
-Ablations = Ablation | Sequence[Ablation] | Constants
+Ablations = AblationName | Sequence[AblationName] | Constants
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,11 @@ def check_request(request: Request) -> Checked:
     if constants is not None:
         values = check_constants(request.model.config, inputs.clean.shape[1], constants)
         inputs = replace(inputs, constants=values)
+    elif "optimal" in ablations:
+        learned = ablation_constants(
+            request.model, request.pairs, freeze_layer_norm=request.freeze_layer_norm
+        )
+        inputs = replace(inputs, constants=learned)
     n_pos = inputs.clean.shape[1]
     config, objective = request.model.config, request.pairs.objective
     metric = default_metric(config) if objective.metric is None else objective.metric
@@ -141,19 +147,14 @@ def _check_inputs(request: Request, ablations: tuple[Source, ...]) -> Inputs:
     return Inputs(np.asarray(clean), np.asarray(corrupted), None)
 
 
-def _check_ablations(ablation: Ablations) -> tuple[Ablation, ...]:
-    chosen: tuple[Ablation, ...] = (
+def _check_ablations(ablation: Ablations) -> tuple[AblationName, ...]:
+    chosen: tuple[AblationName, ...] = (
         (ablation,) if isinstance(ablation, str) else tuple(ablation)  # pyright: ignore
     )
-    if "optimal" in chosen:
+    if not chosen or len(set(chosen)) < len(chosen) or not set(chosen) <= set(ABLATION_NAMES):
         raise ValueError(
-            'Expected constants as an array for "optimal", because they are learned first: '
-            'ablation=ablation_constants(model, pairs, "optimal").'
-        )
-    if not chosen or len(set(chosen)) < len(chosen) or not set(chosen) <= set(ABLATIONS):
-        raise ValueError(
-            f"Expected an ablation out of {', '.join(ABLATIONS)}, or several different ones, got "
-            f"{ablation!r}."
+            f"Expected an ablation out of {', '.join(ABLATION_NAMES)}, or several different ones, "
+            f"got {ablation!r}."
         )
     return chosen
 

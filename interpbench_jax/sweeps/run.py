@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import PartitionSpec
 from jaxtyping import Float, Int
 
-from interpbench_jax.interventions import Ablation
+from interpbench_jax.ablations import AblationName
 from interpbench_jax.sweeps.calls import Call, deal_calls
 from interpbench_jax.sweeps.chunks import Chunks
 from interpbench_jax.sweeps.devices import (
@@ -37,7 +37,7 @@ from interpbench_jax.sweeps.suffix import Blocks, Entry
 Progress = Callable[[int, int], None]
 CONSTANTS: Final = "constants"
 # Where replacements come from: the inputs, or the caller.
-Source = Ablation | Literal["constants"]
+Source = AblationName | Literal["constants"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ class Inputs:
         corrupted: what replacements come from; for `"resample"` paired with `clean` by row.
         targets: for the metric; answers first, then distractors, where they are pairs; None for
             the clean run's own.
-        constants: what takes the place of the outputs, where the caller gives it.
+        constants: what takes the place of the outputs, where the caller gives it, or where it is
+            learned.
     """
 
     clean: Int[np.ndarray, "*models batch pos"]
@@ -60,7 +61,7 @@ class Inputs:
         | Int[np.ndarray, "*models 2 batch pos"]
         | None
     )
-    constants: Float[np.ndarray, "1 pos src d_model"] | None = None
+    constants: Float[np.ndarray, "*models 1 pos src d_model"] | None = None
 
 
 @dataclass(frozen=True)
@@ -270,9 +271,10 @@ class _Runs:
                     some = np.asarray(array)[..., : rows.stop - rows.start]
                     total += some.sum(axis=-1, dtype=np.float64)
             totals = [total / tokens.shape[-2] for total in totals]
-        if ablation == CONSTANTS:
-            assert self.job.inputs.constants is not None
-            totals[0] = self.job.inputs.constants[0].transpose(1, 2, 0)
+        if ablation in (CONSTANTS, "optimal"):
+            constants = self.job.inputs.constants
+            assert constants is not None
+            totals[0] = np.moveaxis(constants[..., 0, :, :, :], -3, -1)
         dtype = like.outputs.dtype
         outputs, hidden = (
             self.placement.put(total[..., None].astype(dtype), whole) for total in totals

@@ -7,8 +7,8 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
+from interpbench_jax.ablations import AblationName
 from interpbench_jax.axes import Constants, OtherTokens, Tokens
-from interpbench_jax.interventions import Ablation
 from interpbench_jax.metrics import Metric, MetricName
 from interpbench_jax.model import Transformer
 from interpbench_jax.objective import Objective
@@ -29,7 +29,7 @@ def sweep_cuts(
     corrupted: OtherTokens | None = None,
     *,
     cuts: Sequence[Collection[Edge]],
-    ablation: Ablation | Constants = "resample",
+    ablation: AblationName | Constants = "resample",
     objective: Objective | None = None,
     metric: MetricName | Metric | None = None,
     return_logits: bool = False,
@@ -85,7 +85,7 @@ def sweep_masks(
     corrupted: OtherTokens | None = None,
     *,
     masks: Masks,
-    ablation: Ablation | Constants = "resample",
+    ablation: AblationName | Constants = "resample",
     objective: Objective | None = None,
     metric: MetricName | Metric | None = None,
     return_logits: bool = False,
@@ -170,6 +170,11 @@ def sweep_neurons(
             "Expected an ablation by name for hidden units, got an array of replacements, which "
             "are of writers' outputs."
         )
+    if "optimal" in ([ablation] if isinstance(ablation, str) else ablation):
+        raise ValueError(
+            "Expected an ablation out of resample, mean, zero for hidden units, got 'optimal', "
+            "which is of writers' outputs."
+        )
     config = model.config
     names = tuple(
         Neuron(layer, index) for layer in range(config.n_layers) for index in range(config.d_mlp)
@@ -192,6 +197,6 @@ def sweep_neurons(
     )
 
 
-def _check_one(ablation: Ablation | Constants) -> None:
+def _check_one(ablation: AblationName | Constants) -> None:
     if not isinstance(ablation, str | np.ndarray | Array):
         raise ValueError(f"Expected one ablation for sets and masks, got {ablation!r}.")

@@ -47,13 +47,13 @@ def sweep_edges(
         clean: pairs of inputs, as `case.sample` gives them; or clean inputs alone, `[batch, pos]`,
             at least one.
         corrupted: beside clean inputs, those that replacements come from. For `"resample"`:
-            needed, as many as the clean ones, paired by row. For `"mean"`: any number; by default
-            the clean ones. For `"zero"`: not looked at.
+            needed, as many as the clean ones, paired by row. For `"mean"` and `"optimal"`: any
+            number; by default the clean ones. For `"zero"`: not looked at.
         universe: which edges; an edge of a coarse universe cuts all that it stands for at once.
-        ablation: `"resample"`, `"mean"` (over all rows, per position) or `"zero"`, which
-            removes the positional embedding too; or several of
-            them, which share the clean run; or what takes the place of every writer's output,
-            the same for all inputs: `[1, pos, src, d_model]`, where `pos` may be 1.
+        ablation: `"resample"`, `"mean"` (over all rows, per position), `"zero"`, which removes
+            the positional embedding too, or `"optimal"`, constants that are learned first
+            (`ablation_constants`); or several of them, which share the clean run; or constants of
+            every writer, `[1, pos, src, d_model]`, where `pos` may be 1.
         objective: what a patched run is judged by: the metric, what it compares with, and the
             positions that count. By default that of the pairs; for arrays, of the clean run's own
             outputs at every position but the first.

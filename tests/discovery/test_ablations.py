@@ -6,18 +6,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from interpbench_jax import load_case
+from interpbench_jax import load_case, random_model
+from interpbench_jax.ablations import AblationName, OptimalSettings, ablation_constants
 from interpbench_jax.discovery import discover
-from interpbench_jax.discovery.ablations import AblationName, ablation_constants, data_for
+from interpbench_jax.discovery.data import data_for
 from interpbench_jax.discovery.method import DiscoveryData
-from interpbench_jax.discovery.optimal import OptimalSettings
 from interpbench_jax.interventions import replacement_outputs
 from interpbench_jax.metrics import METRICS, Metric
 from interpbench_jax.model import Transformer
 from interpbench_jax.objective import Objective
 from interpbench_jax.pairs import Pairs
 from interpbench_jax.scores.faithfulness import faithfulness_curve
-from interpbench_jax.sweeps import sweep_edges, sweep_nodes
+from interpbench_jax.sweeps import sweep_edges, sweep_many, sweep_neurons, sweep_nodes
 from interpbench_jax.targets import is_scored
 from tests.discovery.small import CONFIGS, full_mask, mask_metric, small_data, small_model
 
@@ -133,8 +133,8 @@ def test_bad_arguments(unchecked: None) -> None:
     for use in (data_for, sweep_edges):
         with pytest.raises(ValueError, match="Expected finite constants"):
             use(model, data.clean, ablation=wrong)
-    with pytest.raises(ValueError, match=r'ablation=ablation_constants\(model, pairs, "optimal"\)'):
-        sweep_edges(model, data.clean, data.corrupted, ablation="optimal")  # pyright: ignore
+    with pytest.raises(ValueError, match="for hidden units, got 'optimal'"):
+        sweep_neurons(model, data.clean, data.corrupted, ablation="optimal")
 
 
 @pytest.mark.parametrize("ablation", ["mean", "zero", "optimal"])
@@ -154,6 +154,14 @@ def test_constants_mean_the_same_to_sweeps_and_methods(
         if method == "exact":
             np.testing.assert_allclose(by_array.values, swept.effects, atol=1e-12)
     if ablation == "optimal":
+        named = sweep_edges(model, pairs, ablation=("resample", "optimal"))
+        again = ablation_constants(model, pairs)
+        expected = sweep_edges(model, pairs, ablation=again).effects
+        np.testing.assert_allclose(named.of("optimal").effects, expected, atol=1e-12)
+        plain = sweep_edges(model, pairs).effects
+        np.testing.assert_allclose(named.of("resample").effects, plain, atol=1e-12)
+        by_method = discover(model, pairs, "exact", ablation="optimal")
+        np.testing.assert_allclose(by_method.values, expected, atol=1e-12)
         mean = sweep_nodes(model, pairs, ablation="mean")
         best = sweep_nodes(model, pairs, ablation=constants)
         assert (best.effects <= mean.effects + 1e-12).all() and (best.effects < mean.effects).any()
@@ -178,3 +186,14 @@ def test_corrupted_inputs_are_not_needed_where_nothing_is_paired(
     np.testing.assert_array_equal(alone.constants, both.constants)
     shape = ablation_constants(model, given.clean, ablation=ablation, optimal=settings).shape
     assert shape == np.shape(alone.constants)
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_every_model_of_a_sweep_of_many_has_constants_of_its_own(stacked: bool) -> None:
+    models = [small_model(CONFIGS["plain"]), random_model(CONFIGS["plain"], seed=5)]
+    given = [small_data(model) for model in models]
+    pairs = [Pairs(np.asarray(own.clean), np.asarray(own.corrupted)) for own in given]
+    found = sweep_many(models, pairs, ablation=("optimal", "mean"), stacked=stacked)
+    for model, own, result in zip(models, pairs, found, strict=True):
+        alone = sweep_edges(model, own, ablation=("optimal", "mean"))
+        np.testing.assert_allclose(result.effects, alone.effects, atol=1e-5)

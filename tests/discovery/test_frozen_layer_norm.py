@@ -17,6 +17,7 @@ from interpbench_jax import (
     discover,
     masked_forward,
 )
+from interpbench_jax.ablations import OptimalSettings
 from interpbench_jax.discovery import (
     ACDCSettings,
     AtPStarSettings,
@@ -24,7 +25,6 @@ from interpbench_jax.discovery import (
     EAPIGSettings,
     EdgePruningSettings,
     MaskGradientSettings,
-    OptimalSettings,
     ProbingSettings,
     data_for,
 )

@@ -23,17 +23,16 @@ from interpbench_jax import (
     run_with_hooks,
     universe,
 )
+from interpbench_jax.ablations import ABLATION_NAMES, AblationName, OptimalSettings
 from interpbench_jax.discovery import (
     ACDCSettings,
     DiscoveryData,
     EAPIGSettings,
     EdgePruningSettings,
     MaskGradientSettings,
-    OptimalSettings,
     ProbingSettings,
     data_for,
 )
-from interpbench_jax.discovery.ablations import ABLATION_NAMES, AblationName
 from interpbench_jax.discovery.method import add_up, edge_groups
 from interpbench_jax.metrics import METRICS, Metric
 from interpbench_jax.sites import writers
