@@ -76,7 +76,7 @@ def ablation_constants(
     Under `"optimal"` each writer's constant is found on its own, as what minimises the metric's
     mean when it takes the place of that writer's output for all readers and inputs while nothing
     else is cut. The best one met is kept, so none does more harm than the mean, where it starts.
-    Source: Li and Janson 2024 (arXiv:2409.09951), section 2. The paper's constant is one vector
+    Source: Li and Janson 2024 (arXiv:2409.09951). The paper's constant is one vector
     for a component; ours is one for each position, as the mean's is. For circuits the paper
     finds the constants of all that is cut together; here they are found before any circuit is.
 

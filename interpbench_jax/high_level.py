@@ -1,7 +1,7 @@
 """What every high-level model offers, whatever it is made of: outputs, and interchange.
 
-Source: interchange interventions, Geiger et al. 2021 (arXiv:2106.02997, section 3); along single
-edges they are path patching, Goldowsky-Dill et al. 2023 (arXiv:2304.05969, section 2).
+Source: interchange interventions, Geiger et al. 2021 (arXiv:2106.02997); along single
+edges they are path patching, Goldowsky-Dill et al. 2023 (arXiv:2304.05969).
 """
 
 from abc import ABC, abstractmethod

@@ -132,7 +132,7 @@ def masked_forward(
     another order. Entries of writers that come after a reader are not looked at.
 
     Source: the edge interventions of path patching (Goldowsky-Dill et al. 2023,
-    arXiv:2304.05969, section 2) and ACDC (Conmy et al. 2023, arXiv:2304.14997, section 3).
+    arXiv:2304.05969) and ACDC (Conmy et al. 2023, arXiv:2304.14997).
 
     Args:
         model: the model.

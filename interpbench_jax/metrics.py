@@ -46,7 +46,7 @@ def kl_divergence(logits: Logits, clean_logits: Logits, targets: Targets) -> Per
     """Kullback-Leibler divergence of the patched output from the clean one, in nats.
 
     `sum_k p_clean(k) (log p_clean(k) - log p_patched(k))`, mean over positions; at least 0.
-    Source: the metric of ACDC (Conmy et al. 2023, arXiv:2304.14997, section 3).
+    Source: the metric of ACDC (Conmy et al. 2023, arXiv:2304.14997).
     """
     return _apply(_kl_divergence, logits, clean_logits, targets)
 
@@ -99,7 +99,7 @@ def logit_difference_drop(logits: Logits, clean_logits: Logits, targets: Targets
 
     The margin is the target's logit less the largest other one; where targets are pairs, the
     answer's logit less the distractor's.
-    Source: for pairs, the logit difference of Wang et al. 2022 (arXiv:2211.00593), section 2.1.
+    Source: for pairs, the logit difference of Wang et al. 2022 (arXiv:2211.00593).
     """
     return _apply(_logit_difference_drop, logits, clean_logits, targets)
 

@@ -1,6 +1,6 @@
 """The five methods of InterpBench's paper, as it configured them, on cases of ours.
 
-Sources: Gupta et al. 2024 (arXiv:2407.14494), section 4; the commands in FlyingPumba/InterpBench,
+Sources: Gupta et al. 2024 (arXiv:2407.14494); the commands in FlyingPumba/InterpBench,
 branch `cybershiptrooper/new_experiments`, a93a3b4 (`experiments/commands/templates.py` and
 `circuit_discovery_config.py`).
 """

@@ -15,7 +15,7 @@ Labels = Literal["own", "dense"]
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Settings of strict interchange intervention training (arXiv:2407.14494, section 3).
+    """Settings of strict interchange intervention training (arXiv:2407.14494).
 
     The defaults are what our models are trained with. They differ from release 1.0.0's
     (`Recipe.released`) in these ways. One step is taken on the sum of the losses: steps on one

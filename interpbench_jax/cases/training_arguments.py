@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingArguments:
-    """Settings of strict interchange intervention training (arXiv:2407.14494, section 3).
+    """Settings of strict interchange intervention training (arXiv:2407.14494).
 
     Attributes:
         learning_rate: Adam's.

@@ -38,8 +38,7 @@ def check_edges(model: Transformer, task: Task, pairs: HeldOut) -> EdgeCheck:
     are cut at once: by the case's metric, by the distance between centred logits, which sees what
     a sure answer hides from KL, and by accuracy. The truth is `task.complete_circuit`.
 
-    Source of the sweep: exhaustive activation patching (Conmy et al. 2023, arXiv:2304.14997,
-    section 3).
+    Source of the sweep: exhaustive activation patching (Conmy et al. 2023, arXiv:2304.14997).
 
     Raises:
         ValueError: if an effect is nan: the logits became infinite or nan.

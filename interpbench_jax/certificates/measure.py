@@ -46,7 +46,7 @@ def certify(
     `Certificate.edges.n`), all else on all. The same case, `n` and seed
     give the same certificate on the same machine.
 
-    Sources: interchange intervention accuracy, Geiger et al. 2022 (arXiv:2112.00826, section 3);
+    Sources: interchange intervention accuracy, Geiger et al. 2022 (arXiv:2112.00826);
     strict accuracy and the effect of nodes outside the circuit, Gupta et al. 2024
     (arXiv:2407.14494, sections 3 and 4).
 

@@ -49,7 +49,7 @@ def atp_star(
     nothing but the direct effect would be left, the score is the mean over inputs of the effect
     with its sign.
 
-    Source: Kramar et al. 2024 (arXiv:2403.00745), section 3.1. The paper's nodes are queries,
+    Source: Kramar et al. 2024 (arXiv:2403.00745). The paper's nodes are queries,
     keys, values and neurons, at single positions; ours are what writes to the residual stream, at
     all positions together. So the fix is for the edges from a node into later queries and keys,
     one head and one of the two at a time. And where the paper's nodes lie inside of a layer and

@@ -28,6 +28,6 @@ def attribution_patching(
     summed over positions and features; mean over inputs, in the metric's unit, positive where
     replacing hurts. It is the sum of what EAP gives the node's edges.
     Source: Nanda 2023, "Attribution Patching: Activation Patching At Industrial Scale"; nodes as
-    in Syed et al. 2023 (arXiv:2310.10348), section 3.
+    in Syed et al. 2023 (arXiv:2310.10348).
     """
     return Scores("node", data.universe, node_effects(model, data, metric).mean(axis=1))

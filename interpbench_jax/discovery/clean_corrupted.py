@@ -27,7 +27,7 @@ def clean_corrupted(
     """As EAP, with the mean of the derivatives in the clean run and in the corrupted one.
 
     The corrupted run is the one whose embeddings are the replacement.
-    Source: Hanna et al. 2024 (arXiv:2403.17806), section 3, "clean-corrupted".
+    Source: Hanna et al. 2024 (arXiv:2403.17806), "clean-corrupted".
     """
     clean = np.ones(len(writers(model.config.n_layers, model.config.n_heads)))
     corrupted = clean.copy()

@@ -28,7 +28,7 @@ def eap(
 
     The derivative of the metric by what the reader gets, times the writer's replacement less its
     output, summed over positions and features, mean over inputs.
-    Source: Syed et al. 2023 (arXiv:2310.10348), section 3.
+    Source: Syed et al. 2023 (arXiv:2310.10348).
     """
     clean = np.ones(len(writers(model.config.n_layers, model.config.n_heads)))
     return edge_slopes(model, data, metric, [clean], "of_clean_run")

@@ -38,7 +38,7 @@ def eap_ig_inputs(
     """As EAP, with the derivative's mean over runs whose embeddings move to their replacement.
 
     Point k of n has k/n of the clean embeddings, k from 0 to n - 1.
-    Source: Hanna et al. 2024 (arXiv:2403.17806), section 3, equation 3.
+    Source: Hanna et al. 2024 (arXiv:2403.17806).
     """
     embeddings = _is_written_by(model, (Kind.EMBED, Kind.POS_EMBED), None)
     points = [np.where(embeddings, step / settings.steps, 1.0) for step in range(settings.steps)]

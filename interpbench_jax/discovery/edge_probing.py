@@ -23,7 +23,7 @@ def edge_probing(
     `lambda_reg` times the mean probability that a gate is not 0. The score is the sigmoid of a
     gate's location, in 0..1. The gate without noise is a function of it that never falls, and is
     0 or 1 for many edges at once, which would rank them all alike; `details` have it.
-    Source: Cao et al. 2021 (arXiv:2104.03514), section 3; of edges as in InterpBench (Gupta et
+    Source: Cao et al. 2021 (arXiv:2104.03514); of edges as in InterpBench (Gupta et
     al. 2024, arXiv:2407.14494). There the penalty is a mean over readers of means over their
     edges; here every edge counts the same.
     """

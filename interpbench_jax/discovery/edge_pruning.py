@@ -117,7 +117,7 @@ def edge_pruning(
     the product of its own and its writer's. The metric's mean is minimised while the sparsities
     are held at targets that first rise, by a linear and a quadratic multiplier each that ascend.
     The score is the product of the sigmoids of the two gates' locations, in 0..1.
-    Source: Bhaskar et al. 2024 (arXiv:2406.16778), section 3 and appendix. There sparsity is that
+    Source: Bhaskar et al. 2024 (arXiv:2406.16778). There sparsity is that
     of the drawn masks; here it is the expected share of gates that are 0. The paper's models have
     thousands of times more edges: steps, rates and targets here suit the benchmark's, which have
     circuits of about a tenth of some hundred edges.

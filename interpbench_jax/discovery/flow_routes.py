@@ -35,7 +35,7 @@ def flow_routes(
     proximities over their sum; the score is the mean over scored positions and inputs. Neither
     the metric nor replacements are looked at, and the q, k and v of all heads of a layer read
     the same stream, so they get the same scores.
-    Source: Ferrando and Voita 2024 (arXiv:2403.00824), section 2.2, with whole components as
+    Source: Ferrando and Voita 2024 (arXiv:2403.00824), with whole components as
     writers, as in EAP-IG's implementation (Hanna et al. 2024, arXiv:2403.17806, at `795f560`).
     The paper also follows what a head moves from single positions; this does not. Biases are part
     of `y` and of no writer. From the implementation this differs in three ways: the positional

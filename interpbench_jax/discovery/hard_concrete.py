@@ -1,6 +1,6 @@
 """The hard concrete distribution: gates in 0..1 that are exactly 0 or 1 with some probability.
 
-Source: Louizos et al. 2018 (arXiv:1712.01312), section 2.2 and its equations 10 to 13.
+Source: Louizos et al. 2018 (arXiv:1712.01312).
 """
 
 import math

@@ -35,9 +35,9 @@ def hisp(
     For each input the derivative of the metric by the node's output, times its replacement less
     its output, is summed over positions and features; the score is the mean over inputs of the
     absolute values, at least 0.
-    Source: Michel et al. 2019 (arXiv:1905.10650), section 4.1, equation 2, where what is taken
+    Source: Michel et al. 2019 (arXiv:1905.10650), where what is taken
     away is the whole output of a head; for other replacements and MLPs as in the comparison of
-    Conmy et al. 2023 (arXiv:2304.14997), appendix. As there, a layer's heads and its MLP are
+    Conmy et al. 2023 (arXiv:2304.14997). As there, a layer's heads and its MLP are
     normalised together; but heads are nodes here, where its queries, keys and values were. The
     embeddings, which it leaves out, are a layer of their own.
     """

@@ -32,8 +32,8 @@ def node_probing(
     A head's score is the largest of its three gates', an MLP's its gate's: the sigmoid of the
     gate's location, in 0..1, since the gates without noise (in `details`) tie at 0 and at 1. The
     embeddings have no gate and the score 1: they are always kept.
-    Source: Cao et al. 2021 (arXiv:2104.03514), section 3; gates on nodes as in the comparison of
-    Conmy et al. 2023 (arXiv:2304.14997), appendix. There the penalty is a mean over
+    Source: Cao et al. 2021 (arXiv:2104.03514); gates on nodes as in the comparison of
+    Conmy et al. 2023 (arXiv:2304.14997). There the penalty is a mean over
     the queries, keys, values and MLP of each layer of means over heads; here every gate counts
     the same.
     """

@@ -1,6 +1,6 @@
 """What heads and MLPs of a compiled program do to rows of values.
 
-Source: Lindner et al. 2023 (Tracr, arXiv:2301.05062), section 3 and appendix, and its
+Source: Lindner et al. 2023 (Tracr, arXiv:2301.05062), and its
 `tracr/craft/chamber/` at `9ce2b8c`.
 """
 

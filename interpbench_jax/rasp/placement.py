@@ -1,6 +1,6 @@
 """Which component computes each variable of a program.
 
-Source: Lindner et al. 2023 (Tracr, arXiv:2301.05062), section 3: a variable is computed in the
+Source: Lindner et al. 2023 (Tracr, arXiv:2301.05062): a variable is computed in the
 earliest place after everything that it reads, attention before MLP in a layer; heads count in
 breadth-first order from the output. Tracr itself sometimes places a variable later than that
 (it works on depths, not on places); none of InterpBench's programs is such.

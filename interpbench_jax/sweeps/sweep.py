@@ -40,7 +40,7 @@ def sweep_edges(
     A cut edge carries its source's replacement to its reader, while everything else sees what
     the run itself gives; so the effects are direct, not through other paths out of the source.
     Source: exhaustive activation patching of edges, as in ACDC (Conmy et al. 2023,
-    arXiv:2304.14997, section 3).
+    arXiv:2304.14997).
 
     Args:
         model: the model.
@@ -120,7 +120,7 @@ def sweep_nodes(
     """The effect of replacing each node's output, alone, for everything that reads it.
 
     Source: activation patching (Vig et al. 2020, arXiv:2004.12265; Zhang and Nanda 2024,
-    arXiv:2309.16042, section 2).
+    arXiv:2309.16042).
 
     The arguments are `sweep_edges`'s. The nodes are the sources of the universe: embeddings,
     heads and MLPs; the two embeddings are one node except in `"qkv"`.

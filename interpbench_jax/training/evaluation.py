@@ -5,8 +5,8 @@ output is right where its class is the program's, or its number within `atol` of
 program's own output is several classes at once (under an interchange, attention may take the mean
 of several values), no answer counts.
 
-Sources: interchange intervention accuracy, Geiger et al. 2022 (arXiv:2112.00826, section 3);
-strict accuracy, Gupta et al. 2024 (arXiv:2407.14494, section 3).
+Sources: interchange intervention accuracy, Geiger et al. 2022 (arXiv:2112.00826);
+strict accuracy, Gupta et al. 2024 (arXiv:2407.14494).
 """
 
 from collections.abc import Iterator, Mapping, Sequence

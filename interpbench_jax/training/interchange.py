@@ -3,8 +3,8 @@
 A node is a head or an MLP. A head is replaced at `hook_z` and an MLP at `hook_post`: what a node
 writes is a fixed linear map of these, so that replacing one is replacing the other.
 Edges are cut one reader at a time: what the reader gets of a writer is the other run's.
-Sources: interchange interventions (Geiger et al. 2021, arXiv:2106.02997, section 3); path patching
-(Goldowsky-Dill et al. 2023, arXiv:2304.05969, section 2).
+Sources: interchange interventions (Geiger et al. 2021, arXiv:2106.02997); path patching
+(Goldowsky-Dill et al. 2023, arXiv:2304.05969).
 """
 
 from collections.abc import Iterable

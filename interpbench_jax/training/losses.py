@@ -5,8 +5,8 @@ comes first, count alike. For classes the unit is nats (cross-entropy) or logits
 margin), for a regression the output's own, squared. Plain outputs, outputs under interchange, with
 nodes outside the circuit replaced and with edges cut all have the same loss; what differs is the
 run and what it is compared with (`epoch`).
-Source: Gupta et al. 2024 (arXiv:2407.14494, section 3); the interchange loss is Geiger et al. 2022
-(arXiv:2112.00826, section 3).
+Source: Gupta et al. 2024 (arXiv:2407.14494); the interchange loss is Geiger et al. 2022
+(arXiv:2112.00826).
 """
 
 import jax

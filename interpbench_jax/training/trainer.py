@@ -1,6 +1,6 @@
 """Strict interchange intervention training, from tasks to cases with weights.
 
-Source: Gupta et al. 2024 (arXiv:2407.14494, section 3).
+Source: Gupta et al. 2024 (arXiv:2407.14494).
 """
 
 import time

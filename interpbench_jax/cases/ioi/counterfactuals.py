@@ -31,7 +31,7 @@ def corrupt(
         rng: moves on, except for `"swapped"` and `"upstream"`.
         split: where `"random"` draws from; the others stay close to their prompt.
         counterfactual: `"abc"`: three other names, all different, so that nobody is named twice
-            and nothing answers (Wang et al. 2023, arXiv:2211.00593, section 3); `"swapped"`: the
+            and nothing answers (Wang et al. 2023, arXiv:2211.00593); `"swapped"`: the
             second sentence's names change places, so that the answer flips; `"random"`: another
             prompt, drawn uniformly; `"upstream"`: the prompt itself.
 

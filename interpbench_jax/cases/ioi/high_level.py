@@ -1,7 +1,7 @@
 """Indirect object identification as a causal model on exact integers.
 
 Source: InterpBench's task (iit `ed44cbf`, `tasks/ioi`), after the circuit of Wang et al. 2023
-(arXiv:2211.00593, section 3): duplicate-token, S-inhibition and name-mover heads.
+(arXiv:2211.00593): duplicate-token, S-inhibition and name-mover heads.
 """
 
 from collections.abc import Mapping

@@ -4,7 +4,7 @@ A prompt is "Then, [first] and [second] went to the [location]. [giver] gave the
 giver is one of the two, and the answer the other. The four templates of InterpBench are two
 different ones, each written with both namings of its people.
 
-Source: Wang et al. 2023 (arXiv:2211.00593, section 2), in InterpBench's form.
+Source: Wang et al. 2023 (arXiv:2211.00593), in InterpBench's form.
 """
 
 import re
