@@ -1,5 +1,6 @@
 """One benchmark case, and the files that a case of ours is kept in."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,13 +15,9 @@ from interpbench_jax.circuit import Circuit
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.display import html_table
 from interpbench_jax.jsontext import check_format, parse_json_object
+from interpbench_jax.storage import read_text, write_files
 from interpbench_jax.travel import Travels
-from interpbench_jax.weights import (
-    check_weights,
-    load_weights,
-    save_weights,
-    write_atomically,
-)
+from interpbench_jax.weights import check_weights, encode_weights, load_weights
 
 if TYPE_CHECKING:
     from interpbench_jax.cases import Seed, Split, Task, TaskPairs, TruthName
@@ -33,6 +30,7 @@ CONFIG_FILE = "config.json"
 CIRCUIT_FILE = "circuit.json"
 
 _FORMAT = "interpbench-case"
+_MOST_BYTES = 2**26
 
 
 @dataclass(frozen=True)
@@ -190,8 +188,9 @@ class Case(Travels):
     def save(self, directory: Path | str) -> Path:
         """Write `model.safetensors`, `config.json` and `circuit.json` into a folder.
 
-        Each file appears whole or not at all, and `config.json` last: a folder that has one is
-        complete.
+        All files are written beside their places before the first one takes its own, `config.json`
+        last: a full disk changes nothing, and a folder that has a `config.json` is complete. It
+        names the weights' digest, so that a save that was killed between two files is found out.
 
         Returns:
             The folder.
@@ -201,18 +200,17 @@ class Case(Travels):
             TypeError: if the provenance holds something that is not JSON; nothing is written.
         """
         directory = Path(directory)
-        text = self._describe()
+        weights = encode_weights(self.weights)
+        contents: dict[Path, bytes | str] = {directory / WEIGHTS_FILE: weights}
+        if self.circuit is not None:
+            contents[directory / CIRCUIT_FILE] = self.circuit.to_json() + "\n"
+        contents[directory / CONFIG_FILE] = self._describe(hashlib.sha256(weights).hexdigest())
+        old = [directory / CIRCUIT_FILE] if self.circuit is None else []
         directory.mkdir(parents=True, exist_ok=True)
-        (directory / CONFIG_FILE).unlink(missing_ok=True)
-        save_weights(directory / WEIGHTS_FILE, self.weights)
-        if self.circuit is None:
-            (directory / CIRCUIT_FILE).unlink(missing_ok=True)
-        else:
-            write_atomically(directory / CIRCUIT_FILE, self.circuit.to_json() + "\n")
-        write_atomically(directory / CONFIG_FILE, text)
+        write_files(contents, remove=old)
         return directory
 
-    def _describe(self) -> str:
+    def _describe(self, weights_sha256: str) -> str:
         described = {
             "format": _FORMAT,
             "version": 1,
@@ -221,6 +219,7 @@ class Case(Travels):
             "vocab": None if self.vocab is None else list(self.vocab),
             "transformer": json.loads(self.config.to_json()),
             "provenance": dict(self.provenance),
+            "weights_sha256": weights_sha256,
         }
         return json.dumps(described, indent=1, ensure_ascii=False) + "\n"
 
@@ -242,7 +241,7 @@ def read_case(directory: Path | str) -> Case:
     if not path.is_file():
         raise FileNotFoundError(f"Expected a case with {path.name} in {directory}, found none.")
     try:
-        described = parse_json_object(path.read_text(encoding="utf-8"), "a case's config")
+        described = parse_json_object(read_text(path, _MOST_BYTES), "a case's config")
         _check_header(described)
         config = TransformerConfig.from_json(json.dumps(described["transformer"]))
         vocab = _read_vocab(described["vocab"])
@@ -252,7 +251,7 @@ def read_case(directory: Path | str) -> Case:
     circuit_path = directory / CIRCUIT_FILE
     if circuit_path.is_file():
         try:
-            circuit = Circuit.from_json(circuit_path.read_text(encoding="utf-8"))
+            circuit = Circuit.from_json(read_text(circuit_path, _MOST_BYTES))
         except ValueError as error:
             raise ValueError(f"{circuit_path}: {error}") from None
     provenance = described["provenance"]
@@ -260,7 +259,7 @@ def read_case(directory: Path | str) -> Case:
     return Case(
         case_id=str(described["case_id"]),
         config=config,
-        weights=load_weights(directory / WEIGHTS_FILE, config),
+        weights=load_weights(directory / WEIGHTS_FILE, config, str(described["weights_sha256"])),
         circuit=circuit,
         vocab=vocab,
         task_description=str(described["task_description"]),
@@ -276,6 +275,7 @@ def _check_header(described: Mapping[str, object]) -> None:
         "vocab": (list, type(None)),
         "transformer": dict,
         "provenance": dict,
+        "weights_sha256": str,
     }
     keys = {"format", "version", *types}
     if set(described) != keys:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-import math
+import sys
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -60,8 +60,9 @@ class TransformerConfig:
     def __post_init__(self) -> None:
         for name in _SIZES:
             size = getattr(self, name)
-            if type(size) is not int or not 0 < size <= _LARGEST:
-                raise ValueError(f"Expected {name} from 1 to {_LARGEST}, got {size!r}.")
+            most = _MOST_OF.get(name, _LARGEST)
+            if type(size) is not int or not 0 < size <= most:
+                raise ValueError(f"Expected {name} from 1 to {most}, got {_shown(size)}.")
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(
@@ -72,8 +73,9 @@ class TransformerConfig:
             raise ValueError(
                 f"Expected use_attn_scale to be true or false, got {self.use_attn_scale!r}."
             )
-        if type(self.eps) not in (int, float) or not 0 <= self.eps < math.inf:
-            raise ValueError(f"Expected eps as a finite number from 0, got {self.eps!r}.")
+        # Whole numbers of any size come out of JSON.
+        if type(self.eps) not in (int, float) or not 0 <= self.eps <= sys.float_info.max:
+            raise ValueError(f"Expected eps as a finite number from 0, got {_shown(self.eps)}.")
         pad = self.pad_token
         if pad is not None and (type(pad) is not int or not 0 <= pad < self.d_vocab):
             raise ValueError(
@@ -142,3 +144,12 @@ _CHOICES = {
     "attention_dir": get_args(AttentionDirection),
 }
 _LARGEST = 1 << 20
+_MOST_OF = {"n_layers": 1024, "n_heads": 1024}
+
+
+def _shown(value: object) -> str:
+    """A value in a message, cut short."""
+    try:
+        return f"{value!r:.80}"
+    except ValueError:  # An integer of more digits than Python prints.
+        return "a number of very many digits"

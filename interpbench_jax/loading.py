@@ -210,6 +210,7 @@ def _load_directory(
         provenance=provenance,
         moved=moved,
         keep_tokens=kept,
+        circuit_instead=None if task is None else task.upstream_circuit,
     )
     return case if not isinstance(task, IoiTask) else _complete(case, task)
 

@@ -4,8 +4,7 @@ Names and shapes are TransformerLens's: `blocks.0.attn.W_Q` is `[heads, d_model,
 """
 
 import hashlib
-import os
-import tempfile
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import ml_dtypes
 import numpy as np
 
 from interpbench_jax.config import TransformerConfig
+from interpbench_jax.storage import read_bytes, write_file
 
 FLOAT_DTYPES = ("float16", "bfloat16", "float32", "float64")
 _BLOCK_ELEMENTS = 1 << 16
@@ -112,27 +112,43 @@ def random_weights(
 
 def save_weights(path: Path, weights: Mapping[str, np.ndarray]) -> None:
     """Write weights as safetensors: the whole file or, if anything fails, none of it."""
-    write_atomically(path, _encode(weights))
+    write_file(path, encode_weights(weights))
 
 
 def digest_weights(weights: Mapping[str, np.ndarray]) -> str:
     """The SHA-256 of the file that `save_weights` writes, in hexadecimal."""
-    return hashlib.sha256(_encode(weights)).hexdigest()
+    return hashlib.sha256(encode_weights(weights)).hexdigest()
 
 
-def load_weights(path: Path, config: TransformerConfig) -> dict[str, np.ndarray]:
+def load_weights(
+    path: Path, config: TransformerConfig, sha256: str | None = None
+) -> dict[str, np.ndarray]:
     """Read weights that fit a config from a safetensors file.
+
+    Args:
+        path: the file.
+        config: the model's shape.
+        sha256: of the file, in hexadecimal, where it is known.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is not safetensors, or not this config's weights.
+        ValueError: if it is not safetensors, not this config's weights, or of another digest.
     """
     from safetensors import SafetensorError, deserialize
 
     if not path.is_file():
         raise FileNotFoundError(f"Expected weights at {path}, found no such file.")
     try:
-        weights = dict(_array(name, entry) for name, entry in deserialize(path.read_bytes()))
+        data = read_bytes(path, _most_bytes(config))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    if sha256 not in (None, hashlib.sha256(data).hexdigest()):
+        raise ValueError(
+            f"{path}: Expected the weights whose digest the config names, got others: the file was "
+            "changed, or a save was cut off between two files. Convert or download the case again."
+        )
+    try:
+        weights = dict(_array(name, entry) for name, entry in deserialize(data))
     except SafetensorError as error:
         raise ValueError(
             f"Expected a safetensors file at {path}, got one that does not open ({error}); "
@@ -147,11 +163,18 @@ def load_weights(path: Path, config: TransformerConfig) -> dict[str, np.ndarray]
     return weights
 
 
-def _encode(weights: Mapping[str, np.ndarray]) -> bytes:
+def encode_weights(weights: Mapping[str, np.ndarray]) -> bytes:
+    """Weights as the bytes of a safetensors file; equal weights, equal bytes."""
     from safetensors.numpy import save
 
     contiguous = {name: np.ascontiguousarray(array) for name, array in sorted(weights.items())}
     return save(contiguous, metadata={"format": "interpbench-weights"})
+
+
+def _most_bytes(config: TransformerConfig) -> int:
+    """More than any file of this config's weights has: float64, and a header."""
+    shapes = weight_shapes(config)
+    return 8 * sum(map(math.prod, shapes.values())) + 1024 * (len(shapes) + 64)
 
 
 def _array(name: str, entry: Mapping[str, Any]) -> tuple[str, np.ndarray]:
@@ -159,25 +182,3 @@ def _array(name: str, entry: Mapping[str, Any]) -> tuple[str, np.ndarray]:
         raise ValueError(f"Expected {name} as one of {FLOAT_DTYPES}, got {entry['dtype']}.")
     array = np.frombuffer(bytes(entry["data"]), _DTYPES[entry["dtype"]])
     return name, array.reshape(entry["shape"])
-
-
-def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write a file so that a reader sees all of it or what was there before.
-
-    Raises:
-        OSError: if the folder cannot be written; nothing is left behind.
-    """
-    data = content.encode() if isinstance(content, str) else content
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes private files
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -17,7 +17,7 @@ from interpbench_dataset.models import MODEL_FILES, model_path
 from interpbench_dataset.packaged import packaged_folder
 from interpbench_jax.cases import CASES
 from interpbench_jax.certificates import read_certificate
-from interpbench_jax.weights import write_atomically
+from interpbench_jax.storage import write_file
 
 
 def main() -> int:
@@ -51,7 +51,7 @@ def main() -> int:
         for name in sorted(MODEL_FILES, key=lambda name: name == "config.json"):
             target = published / model_path(case_id, name)
             target.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(target, (arguments.trained / case_id / name).read_bytes())
+            write_file(target, (arguments.trained / case_id / name).read_bytes())
     report = build(published, progress=print)
     problems = check(published, all_models=True)
     for problem in problems:

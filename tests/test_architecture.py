@@ -27,6 +27,7 @@ ORDER: tuple[str, ...] = (
     "version",
     "extras",
     "texts",
+    "storage",
     "axes",
     "jsontext",
     "display",

@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interpbench_jax.jsontext import parse_json_object
+from interpbench_jax.storage import write_file
 from interpbench_jax.weights import (
     check_weights,
     is_finite,
     load_weights,
     save_weights,
     weight_shapes,
-    write_atomically,
 )
 from tests.fixtures import random_weights, tiny_config
 
@@ -261,8 +261,8 @@ def umask() -> object:
 
 
 def test_bytes_and_text_are_written(tmp_path: Path) -> None:
-    write_atomically(tmp_path / "a", b"\0\xff")
-    write_atomically(tmp_path / "b", "é\n")
+    write_file(tmp_path / "a", b"\0\xff")
+    write_file(tmp_path / "b", "é\n")
     assert (tmp_path / "a").read_bytes() == b"\0\xff"
     assert (tmp_path / "b").read_bytes() == "é\n".encode()
 
@@ -280,7 +280,7 @@ def test_a_failure_leaves_what_was_there(
 
     monkeypatch.setattr(os, step, fail)
     with pytest.raises(type(error)):
-        write_atomically(path, b"new")
+        write_file(path, b"new")
     assert path.read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["w"]
 
@@ -299,7 +299,7 @@ def test_a_failed_first_write_leaves_nothing(
 
 def test_no_folder_is_made(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        write_atomically(tmp_path / "none" / "w", b"new")
+        write_file(tmp_path / "none" / "w", b"new")
     assert not list(tmp_path.iterdir())
 
 
@@ -309,8 +309,9 @@ def test_permissions_follow_the_umask(tmp_path: Path, exists: bool) -> None:
     path = tmp_path / "w"
     if exists:
         path.touch(mode=0o600)
-    write_atomically(path, b"new")
-    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    write_file(path, b"new")
+    # A file that was private stays private.
+    assert stat.S_IMODE(path.stat().st_mode) == (0o600 if exists else 0o640)
     assert os.umask(0o027) == 0o027
 
 

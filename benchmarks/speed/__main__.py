@@ -29,7 +29,7 @@ from benchmarks.speed.plots import plot_curve, plot_roofline
 from benchmarks.speed.results import FILE, Part, Results
 from benchmarks.speed.roofline import Roofline, measure_roofline
 from benchmarks.speed.workloads import packaged_job
-from interpbench_jax.weights import write_atomically
+from interpbench_jax.storage import write_file
 
 PARTS: Mapping[str, Callable[[Bench], Part]] = {
     "table": compare_cases,
@@ -77,7 +77,7 @@ def write(results: Results, folder: Path) -> None:
             plot_curve(part, folder)
         elif isinstance(part, Roofline) and part.points:
             plot_roofline(part, folder)
-    write_atomically(folder / _TEXT_FILE, render(results))
+    write_file(folder / _TEXT_FILE, render(results))
 
 
 def say(line: str) -> None:

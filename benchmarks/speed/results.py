@@ -11,7 +11,7 @@ from benchmarks.speed.contest import NotRun
 from benchmarks.speed.curves import Curve
 from benchmarks.speed.hardware import Hardware
 from benchmarks.speed.roofline import Roofline
-from interpbench_jax.weights import write_atomically
+from interpbench_jax.storage import write_file
 
 FILE = "results.json"
 _FORMAT = "interpbench-speed"
@@ -49,5 +49,5 @@ class Results:
         """Write `results.json` into a folder: all of it, or what was there stays."""
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / FILE
-        write_atomically(path, self.to_json())
+        write_file(path, self.to_json())
         return path

@@ -1,6 +1,7 @@
 """One case from upstream's files to ours."""
 
 import hashlib
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from interpbench_jax.case import Case
 from interpbench_jax.circuit import Circuit
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.sites import Edge, Node
+from interpbench_jax.texts import cut_off
 from interpbench_jax.weights import check_weights
 
 
@@ -33,6 +35,7 @@ def convert_case(
     provenance: Mapping[str, object] | None = None,
     moved: Mapping[Node, Node] | None = None,
     keep_tokens: KeptTokens | None = None,
+    circuit_instead: Circuit | None = None,
 ) -> Case:
     """A case from upstream's files, in either of their layouts.
 
@@ -48,12 +51,17 @@ def convert_case(
         moved: where a head of the compiled program is aligned with another head of the model.
             The current layout's edges name the program's heads and are renamed by it; release
             1.0.0's name the model's.
+        circuit_instead: the circuit to take where the files' list has edges that no model of this
+            shape has; without it, the rest of the list is taken.
         keep_tokens: if given, the tokens of the vocabulary that the case has, as
             `vocabulary.keep_tokens` gives it; otherwise it has all.
 
     Raises:
         UpstreamFormatError: if a file is not understood, or the files do not fit one another, or
             `keep_tokens` does not fit them.
+
+    Warns:
+        UserWarning: if edges are left out; the provenance lists them.
     """
     config = _read_config(files)
     origin: dict[str, object] = {**(provenance or {}), "layout": files.layout}
@@ -73,7 +81,18 @@ def convert_case(
     paths = (files.weights, files.config, files.edges, files.meta)
     origin["sha256"] = {path.name: _sha256(path) for path in paths if path is not None}
     origin["training_args"] = {} if files.meta is None else read_meta(files.meta)
-    circuit = _read_circuit(files, config, moved or {})
+    circuit, impossible = _read_circuit(files, config, moved or {})
+    if impossible:
+        assert files.edges is not None
+        has_own = circuit_instead is not None
+        circuit = circuit_instead if has_own else circuit
+        origin["impossible_edges"] = list(impossible)
+        warnings.warn(
+            f"{files.edges}: {len(impossible)} edges are left out that no model of this shape has: "
+            f"{cut_off(impossible)}. "
+            + ("The task's own circuit is used." if has_own else "The others are the circuit."),
+            stacklevel=2,
+        )
     try:
         return Case(case_id, config, weights, circuit, vocab, task_description, origin)
     except ValueError as error:
@@ -88,15 +107,28 @@ def _read_config(files: UpstreamFiles) -> TransformerConfig:
 
 def _read_circuit(
     files: UpstreamFiles, config: TransformerConfig, moved: Mapping[Node, Node]
-) -> Circuit | None:
+) -> tuple[Circuit | None, tuple[str, ...]]:
+    """The circuit of the files' list, and the edges of it that no model of this shape has.
+
+    Upstream's current trainer lists some where a layer holds two heads of the circuit: from one
+    head's queries to another's. They say nothing about the weights, which are good.
+    """
     if files.edges is None:
-        return None
-    pairs = read_edges(files.edges)
-    try:
-        circuit = Circuit.from_names(pairs, config.n_layers, config.n_heads)
-        return _rename_heads(circuit, moved) if files.layout == "current" and moved else circuit
-    except ValueError as error:
-        raise UpstreamFormatError(f"{files.edges}: {error}") from error
+        return None, ()
+    shape = (config.n_layers, config.n_heads)
+    possible, impossible = [], []
+    for pair in read_edges(files.edges):
+        try:
+            Circuit.from_names([pair], *shape)
+            possible.append(pair)
+        except ValueError:
+            impossible.append(" -> ".join(name[:120] for name in pair))
+    if not possible:
+        return None, tuple(impossible)
+    circuit = Circuit.from_names(possible, *shape)
+    if files.layout == "current" and moved:
+        circuit = _rename_heads(circuit, moved)
+    return circuit, tuple(impossible)
 
 
 def convert_weights(

@@ -14,7 +14,8 @@ from interpbench_jax.case import Case, is_case_directory
 from interpbench_jax.circuit import Circuit
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.sites import Edge, Node
-from interpbench_jax.weights import weight_shapes, write_atomically
+from interpbench_jax.storage import write_files
+from interpbench_jax.weights import weight_shapes
 
 Layout = Literal["v1", "current"]
 
@@ -111,11 +112,8 @@ def write_upstream(
     contents = _contents(case, layout, suffix)
     _check_alone(directory, set(contents))
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / f"ll_model{suffix}.pth").unlink(missing_ok=True)
-    if case.circuit is None:
-        (directory / _EDGES_FILE).unlink(missing_ok=True)
-    for name, content in contents.items():
-        write_atomically(directory / name, content)
+    old = [directory / _EDGES_FILE] if case.circuit is None else []
+    write_files({directory / name: content for name, content in contents.items()}, remove=old)
     return directory
 
 

@@ -14,7 +14,7 @@ from interpbench_dataset.problems import Problem as Problem
 from interpbench_dataset.release import render_data, render_texts
 from interpbench_dataset.schema import CARD_FILE, CASES_CONFIG, DEFAULT_ROWS, SPLIT
 from interpbench_dataset.tables import Progress, make_content
-from interpbench_jax.weights import write_atomically
+from interpbench_jax.storage import write_file
 
 __all__ = ["BuildReport", "Problem", "build", "check"]
 
@@ -115,7 +115,7 @@ def _install(files: Mapping[str, bytes], removed: Iterable[str], directory: Path
     try:
         for path, encoded in files.items():
             (staging / path).parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(staging / path, encoded)
+            write_file(staging / path, encoded)
         for path in files:
             (directory / path).parent.mkdir(parents=True, exist_ok=True)
         if CARD_FILE in files and (len(files) > 1 or removed):

@@ -5,6 +5,7 @@ fit is as if it were not there.
 """
 
 import dataclasses
+import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -16,11 +17,12 @@ import numpy as np
 
 from interpbench_jax.bench.plan import Facts
 from interpbench_jax.report.rows import Level, ResultRow
-from interpbench_jax.weights import write_atomically
+from interpbench_jax.storage import read_text, write_file
 
 PARTS_FOLDER = "parts"
 _FORMAT = "interpbench-bench-part"
-_VERSION = 1
+_VERSION = 2
+_MOST_BYTES = 2**28
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,6 @@ def write_part(folder: Path, facts: Facts, part: Part) -> Path:
     path = part_path(folder, facts)
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {
-        "format": _FORMAT,
-        "version": _VERSION,
         "digest": facts.digest,
         "facts": facts.as_json(),
         "seconds": part.seconds,
@@ -69,22 +69,35 @@ def write_part(folder: Path, facts: Facts, part: Part) -> Path:
         "values": {level: values.tolist() for level, values in part.values.items()},
         "results": [dataclasses.asdict(row) for row in part.results],
     }
-    write_atomically(path, json.dumps(content, allow_nan=False) + "\n")
+    body = json.dumps(content, allow_nan=False)
+    head = {"format": _FORMAT, "version": _VERSION, "sha256": _sha256(body)}
+    write_file(path, f"{json.dumps(head)}\n{body}\n")
     return path
 
 
 def read_part(folder: Path, facts: Facts) -> Part | None:
-    """The part of a run; None where there is none that can be used."""
+    """The part of a run; None where there is none that can be used.
+
+    A part that is damaged, or in which a number was changed, is as if it were not there.
+    """
     try:
-        content = json.loads(part_path(folder, facts).read_text(encoding="utf-8"))
-        return _read(content, facts)
-    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
+        head, _, body = read_text(part_path(folder, facts), _MOST_BYTES).partition("\n")
+        expected = {"format": _FORMAT, "version": _VERSION, "sha256": _sha256(body.strip())}
+        if json.loads(head) != expected:
+            raise ValueError(f"Expected the part of {facts.run}, got another, or a damaged one.")
+        return _read(json.loads(body), facts)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError):
+        return None
+    except RecursionError:  # JSON of many levels.
         return None
 
 
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
 def _read(content: dict[str, Any], facts: Facts) -> Part:
-    header = (content["format"], content["version"], content["digest"])
-    if header != (_FORMAT, _VERSION, facts.digest):
+    if content["digest"] != facts.digest:
         raise ValueError(f"Expected the part of {facts.run}, got another.")
     rows = tuple(ResultRow(**row) for row in content["results"])
     seconds = [content[name] for name in ("seconds", "compile_seconds", "scoring_seconds")]
@@ -92,6 +105,8 @@ def _read(content: dict[str, Any], facts: Facts) -> Part:
     values: dict[Level, np.ndarray] = {
         level: np.asarray(content["values"][level], np.float64) for level in ("edge", "node")
     }
+    if not all(each.ndim == 1 and np.isfinite(each).all() for each in values.values()):
+        raise ValueError(f"Expected a number for each item of {facts.run}, got others.")
     return Part(rows, values, *map(float, seconds))
 
 

@@ -19,6 +19,7 @@ from interpbench_jax.case import Case
 from interpbench_jax.cases import TaskPairs
 from interpbench_jax.discovery import discover
 from interpbench_jax.report.rows import ResultRow, ScoreRow
+from interpbench_jax.storage import lock_folder
 
 
 @dataclass(frozen=True)
@@ -99,17 +100,19 @@ def run_bench(
 
     Raises:
         OSError: if a part cannot be written.
-        ValueError: if a case's circuit or task is not known, or two cases share an id.
+        ValueError: if a case's circuit or task is not known, two cases share an id, or another
+            process works in the folder.
     """
     if not cases or len({case.case_id for case in cases}) != len(cases):
         raise ValueError(
             f"Expected different cases, at least one, got {[case.case_id for case in cases]}."
         )
     bench = _Bench(cases, settings, Path(folder))
-    for run in bench.runs:
-        if report is not None:
-            report(bench.status(run))
-        bench.finish(run)
+    with lock_folder(Path(folder), "this benchmark", removes=True):
+        for run in bench.runs:
+            if report is not None:
+                report(bench.status(run))
+            bench.finish(run)
     if report is not None:
         report(bench.status(None))
     return bench.outcome()

@@ -21,6 +21,7 @@ from interpbench_jax.cases import CASES, TruthName
 from interpbench_jax.circuit import Circuit
 from interpbench_jax.report.rows import LEVELS, Level
 from interpbench_jax.sites import parse_edge, parse_node
+from interpbench_jax.storage import read_bytes
 from interpbench_jax.universes import UNIVERSES, UniverseName, universe
 from interpbench_jax.weights import digest_weights
 
@@ -132,18 +133,14 @@ def read_submission(path: Path | str, truths: Mapping[str, CaseTruth]) -> Checke
     Raises:
         ImportError: if jsonschema is not installed.
         OSError: if the file cannot be read.
-        ValueError: if it is not JSON, or has more than 64 MiB.
+        ValueError: if it is no regular file, has more than 64 MiB, or is not JSON.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"Expected a submission at {path}, found no such file.")
-    size = path.stat().st_size
-    if size > MAX_BYTES:
-        raise ValueError(
-            f"{path}: Expected a submission of at most {MAX_BYTES:,} bytes, got {size:,}."
-        )
+    text = read_bytes(path, MAX_BYTES)
     try:
-        data = json.loads(path.read_bytes())
+        data = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(
             f"{path}: Expected a submission as JSON, got a file that is not: {error}"

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, TypeVar, get_args
 from interpbench_jax.circuit import TruthValue
 from interpbench_jax.extras import needs_extra
 from interpbench_jax.report.rows import LEVELS, ResultRow, ScoreRow
+from interpbench_jax.storage import read_bytes, write_files
 from interpbench_jax.universes import UNIVERSES
-from interpbench_jax.weights import write_atomically
 
 if TYPE_CHECKING:
     import pyarrow
@@ -32,6 +32,8 @@ _FORMAT = b"interpbench-bench"
 _VERSION_COLUMN = "schema_version"
 _INT32 = 2**31
 _ROW_GROUP = 65_536
+_MOST_BYTES = 2**30
+_MOST_ROWS = 2_000_000
 _SHARES = (
     "roc_auc",
     "average_precision",
@@ -83,8 +85,7 @@ def write_tables(
         RESULTS_FILE: _encode(ResultRow, results),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    for name, data in encoded.items():
-        write_atomically(folder / name, data)
+    write_files({folder / name: data for name, data in encoded.items()})
     return folder / RESULTS_FILE, folder / SCORES_FILE
 
 
@@ -176,8 +177,14 @@ def _read_table(path: Path) -> "pyarrow.Table":
     pa, pq = _pyarrow()
     try:
         file = pq.ParquetFile(
-            pa.BufferReader(path.read_bytes()), pre_buffer=False, page_checksum_verification=True
+            pa.BufferReader(read_bytes(path, _MOST_BYTES)),
+            pre_buffer=False,
+            page_checksum_verification=True,
         )
+        if file.metadata.num_rows > _MOST_ROWS:
+            raise ValueError(
+                f"Expected at most {_MOST_ROWS:,} rows, got {file.metadata.num_rows:,}."
+            )
         # Arrow's own threads now and then abort a process that ends soon after they started.
         return file.read(use_threads=False)
     except (pa.ArrowException, OSError) as error:

@@ -30,8 +30,9 @@ from interpbench_jax.certificates.parts import (
 from interpbench_jax.certificates.verdict import BARS, Bars, find_failures
 from interpbench_jax.display import html_table
 from interpbench_jax.jsontext import check_format, parse_json_object
+from interpbench_jax.storage import read_text as read_file
+from interpbench_jax.storage import write_file
 from interpbench_jax.travel import Travels
-from interpbench_jax.weights import write_atomically
 
 CERTIFICATE_FILE = "certificate.json"
 _FORMAT = "interpbench-certificate"
@@ -199,7 +200,7 @@ class Certificate(Travels):
         """
         path = Path(directory) / CERTIFICATE_FILE
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, self.to_json())
+        write_file(path, self.to_json())
         return path
 
 
@@ -217,7 +218,7 @@ def read_certificate(directory: Path | str) -> Certificate:
             "`interpbench certify FOLDER` on the command line."
         )
     try:
-        return Certificate.from_json(path.read_text(encoding="utf-8"))
+        return Certificate.from_json(read_file(path, 2**26))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 

@@ -1,5 +1,6 @@
 """The command that benchmarks discovery methods on cases."""
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,13 +21,16 @@ from interpbench_jax.cli.console import (
     choose_cases,
     load,
     print_json,
+    stoppable,
 )
 from interpbench_jax.cli.terminal import has_escapes, say, show_all, terminal
+from interpbench_jax.texts import count
 
 if TYPE_CHECKING:
     from interpbench_jax.ablations import AblationName
     from interpbench_jax.bench.plan import BenchSettings
     from interpbench_jax.bench.run import BenchOutcome, Status
+    from interpbench_jax.report.rows import ResultRow, ScoreRow
 
 MARKDOWN_FILE = "results.md"
 PLOTS_FOLDER = "plots"
@@ -104,6 +108,7 @@ def bench(
     names = choose_cases(_split(cases, "--cases"))
     wanted_seeds = _numbers(seeds, "--seeds")
     use_cache(no_cache)
+    from interpbench_jax.bench.parts import PARTS_FOLDER
     from interpbench_jax.bench.plan import BenchSettings, choose_methods
     from interpbench_jax.bench.run import run_bench
     from interpbench_jax.bench.table import write_tables
@@ -120,8 +125,11 @@ def bench(
     loaded = [load(name, repo, revision) for name in names]
     check_folder(output)
     started = time.perf_counter()
-    with _progress() as report:
+    earlier = _read_earlier(output)
+    kept = f"Finished runs are kept in {output / PARTS_FOLDER}; the same command goes on."
+    with stoppable(lambda: kept), _progress() as report:
         outcome = run_bench(loaded, settings, output, report)
+    outcome = _with_earlier(outcome, *earlier)
     seconds = time.perf_counter() - started
     if outcome.results:
         write_tables(output, outcome.results, outcome.scores)
@@ -131,6 +139,38 @@ def bench(
     else:
         _print(output, outcome, seconds)
     raise typer.Exit(Exit.CHECK_FAILED if outcome.failures else Exit.DONE)
+
+
+def _read_earlier(folder: Path) -> "tuple[list[ResultRow], list[ScoreRow]]":
+    """What earlier calls have written there.
+
+    Raises:
+        ValueError: if it is damaged.
+    """
+    from interpbench_jax.bench.table import RESULTS_FILE, SCORES_FILE, read_results, read_scores
+
+    results = read_results(folder) if (folder / RESULTS_FILE).exists() else []
+    return results, read_scores(folder) if (folder / SCORES_FILE).exists() else []
+
+
+def _with_earlier(
+    outcome: "BenchOutcome", results: "list[ResultRow]", scores: "list[ScoreRow]"
+) -> "BenchOutcome":
+    """The outcome with the rows of earlier calls whose runs are not among this one's."""
+
+    def run(row: "ResultRow | ScoreRow") -> tuple[object, ...]:
+        return (row.case, row.method, row.ablation, row.seed, row.order)
+
+    done = {run(row) for row in outcome.results}
+    others = [row for row in results if run(row) not in done]
+    if others:
+        n_runs = len({run(row) for row in others})
+        say(f"Rows of {count(n_runs, 'run')} of earlier calls are kept.", stderr=True)
+    return dataclasses.replace(
+        outcome,
+        results=(*outcome.results, *others),
+        scores=(*outcome.scores, *(row for row in scores if run(row) not in done)),
+    )
 
 
 def _split(text: str, option: str) -> list[str]:
@@ -156,12 +196,12 @@ def _write_report(
     from interpbench_jax.bench.times import failures_grid
     from interpbench_jax.report.bench import results_markdown
     from interpbench_jax.report.grids import as_markdown
-    from interpbench_jax.weights import write_atomically
+    from interpbench_jax.storage import write_file
 
     text = results_markdown(outcome.results)
     if outcome.failures:
         text += "\n" + as_markdown(failures_grid(_failed(outcome)))
-    write_atomically(folder / MARKDOWN_FILE, text)
+    write_file(folder / MARKDOWN_FILE, text)
     if not plots:
         return
     from interpbench_jax.report.plots import write_plots

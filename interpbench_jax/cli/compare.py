@@ -103,13 +103,13 @@ def leaderboard(
         board_markdown,
         read_board,
     )
-    from interpbench_jax.weights import write_atomically
+    from interpbench_jax.storage import write_file
 
     if output is not None:
         check_file(output)
     board = read_board(folder, _truths())
     if output is not None:
-        write_atomically(output, board_markdown(board))
+        write_file(output, board_markdown(board))
     if as_json:
         print_json(board_as_json(board))
     else:
@@ -143,7 +143,7 @@ def submit(
 ) -> None:
     """Write one method of a benchmark as a submission; refuses what `validate` would refuse."""
     from interpbench_jax.bench.export import export_submission
-    from interpbench_jax.weights import write_atomically
+    from interpbench_jax.storage import write_file
 
     check_file(output)
     text = export_submission(
@@ -157,7 +157,7 @@ def submit(
         seed=seed,
         level=level,
     )
-    write_atomically(output, text)
+    write_file(output, text)
     if as_json:
         print_json({"file": str(output), "method": method, "bytes": len(text.encode())})
         return

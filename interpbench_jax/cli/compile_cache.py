@@ -71,9 +71,10 @@ def use_cache(no_cache: bool) -> Path | None:
     else:
         try:
             folder = cache_folder()
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not os.access(folder, os.W_OK | os.X_OK):
                 raise PermissionError(f"{folder} cannot be written")
+            _check_owner(folder)
             _remove_torn(folder)
         except (OSError, RuntimeError) as error:
             typer.echo(
@@ -133,6 +134,24 @@ def _files(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
     return [path for path in folder.iterdir() if pattern.fullmatch(path.name) and path.is_file()]
 
 
+def _check_owner(folder: Path) -> None:
+    """Refuse programs that somebody else may have put there: they are run as they are.
+
+    Raises:
+        PermissionError: if the folder is another user's, or others can write to it.
+    """
+    if os.name == "nt":
+        return
+    status = folder.stat()
+    if status.st_uid != os.geteuid():
+        raise PermissionError(f"{folder} belongs to another user, whose programs are not run")
+    if status.st_mode & 0o022:
+        raise PermissionError(
+            f"others can write to {folder}, and their programs are not run; chmod go-w makes it "
+            "yours alone"
+        )
+
+
 def _remove_torn(folder: Path) -> None:
     """Remove programs that a process or a full disk cut off, which JAX would stumble over.
 
@@ -140,5 +159,5 @@ def _remove_torn(folder: Path) -> None:
     """
     for path in _files(folder, _ENTRY):
         used = path.with_name(path.name.removesuffix("cache") + "atime")
-        if not used.exists() and time.time() - path.stat().st_mtime > _WRITTEN_BY_NOW_SECONDS:
+        if not used.is_file() and time.time() - path.stat().st_mtime > _WRITTEN_BY_NOW_SECONDS:
             path.unlink(missing_ok=True)

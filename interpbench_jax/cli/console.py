@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from interpbench_jax.cli.terminal import has_escapes, terminal
+from interpbench_jax.cli.terminal import has_escapes, say, terminal
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -31,6 +31,7 @@ class Exit(IntEnum):
     CHECK_FAILED = 1
     BAD_INPUT = 2
     HUB = 3
+    STOPPED = 130
 
 
 CaseArgument = Annotated[
@@ -138,6 +139,20 @@ def check_folder(path: Path) -> None:
         raise NotADirectoryError(
             f"Expected a folder to write into, got {path}, where there is a file; name another."
         ) from error
+
+
+@contextmanager
+def stoppable(how_to_go_on: Callable[[], str]) -> Iterator[None]:
+    """Say what is kept, and how to go on, where the user stops the work.
+
+    Raises:
+        typer.Exit: then, with 130, as shells have it.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(f"Stopped. {how_to_go_on()}", stderr=True)
+        raise typer.Exit(Exit.STOPPED) from None
 
 
 @contextmanager

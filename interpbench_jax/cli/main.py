@@ -74,6 +74,7 @@ app.add_typer(dataset.app, name="dataset")
 # Importing JAX and tracing make many objects and hardly any garbage; Python's own setting has
 # them looked through hundreds of times, a tenth of a short command's time.
 _OBJECTS_BETWEEN_COLLECTIONS = 50_000
+_MOST_CHARACTERS = 3_000
 
 
 def main() -> None:
@@ -84,10 +85,25 @@ def main() -> None:
         app(standalone_mode=True)
     except KeyboardInterrupt:
         say("Stopped.", stderr=True)
-        sys.exit(130)
+        sys.exit(Exit.STOPPED)
+    except MemoryError:
+        say("Error: out of memory; use fewer inputs (--n), or --max-bytes.", stderr=True)
+        sys.exit(Exit.BAD_INPUT)
     except (ValueError, OSError, ImportError) as error:
         from interpbench_conversion.hub import HubError
         from interpbench_dataset.upload import UploadError
 
-        say(f"Error: {error}", stderr=True, style="red")
+        say(f"Error: {_message(error)}", stderr=True, style="red")
         sys.exit(Exit.HUB if isinstance(error, HubError | UploadError) else Exit.BAD_INPUT)
+
+
+def _message(error: Exception) -> str:
+    """What an error says, without its number; a message that a file has blown up is cut."""
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        text = error.strerror
+        if error.filename is not None:
+            text = f"{text}: {error.filename}"
+    if len(text) > _MOST_CHARACTERS:
+        text = f"{text[:_MOST_CHARACTERS]} ... ({len(text) - _MOST_CHARACTERS:,} characters more)"
+    return text

@@ -20,6 +20,7 @@ from interpbench_jax.cli.console import (
     load,
     print_json,
     progress,
+    stoppable,
 )
 from interpbench_jax.cli.pairs import draw_pairs
 from interpbench_jax.cli.terminal import say, show
@@ -213,7 +214,8 @@ def sweep(
         save_to=save_to,
         freeze_layer_norm=freeze_layer_norm,
     )
-    found = _run(subjects, settings, nodes, hidden=as_json)
+    with stoppable(lambda: _how_to_go_on(save_to)):
+        found = _run(subjects, settings, nodes, hidden=as_json)
     if explain:
         _explain(found)
     if as_json:
@@ -222,6 +224,18 @@ def sweep(
         _print_one(found, top)
     else:
         _print_many(found, seed)
+
+
+def _how_to_go_on(save_to: Path | None) -> str:
+    """What is kept of a sweep that was stopped."""
+    from interpbench_jax.sweeps.store import count_done
+
+    if save_to is None:
+        return "Nothing was saved; with --save-to FOLDER a sweep goes on when it is called again."
+    done = count_done(save_to)
+    if done is None:
+        return f"Nothing was finished yet; the same command begins again in {save_to}."
+    return f"{done[0]} of {done[1]} calls are saved in {save_to}; the same command goes on."
 
 
 def _read_ablations(choices: Sequence[AblationChoice]) -> "Ablations":

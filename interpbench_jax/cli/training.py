@@ -15,7 +15,7 @@ from rich.table import Table
 
 from interpbench_jax.cli.bars import TrainingBars, training_bars
 from interpbench_jax.cli.compile_cache import NoCacheOption, use_cache
-from interpbench_jax.cli.console import Exit, JsonOption, print_json
+from interpbench_jax.cli.console import Exit, JsonOption, print_json, stoppable
 from interpbench_jax.cli.terminal import has_escapes, show
 from interpbench_jax.extras import needs_extra
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from interpbench_jax.training.stack import Stack
 
 LOG_FILE = "log.jsonl"
+_MOST_BYTES = 2**30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,10 +118,16 @@ def train(
     order = Order(out, restart, certificate, _command(sys.argv[1:]))
     stacks = _stack_tasks(tasks, seeds)
     found: dict[str, Outcome] = {}
-    with training_bars(hidden=as_json or not has_escapes(stderr=True)) as bars:
+    kept = f"What was trained is kept in {out}; the same command goes on."
+    with (
+        stoppable(lambda: kept),
+        training_bars(hidden=as_json or not has_escapes(stderr=True)) as bars,
+    ):
         there = {} if restart else _find_trained(out, stacks)
         for stack in stacks:
-            found |= _finish(stack, there, order, bars)
+            # Held until the models are written, beyond the training itself.
+            with stack.lock_in(out, "command"):
+                found |= _finish(stack, there, order, bars)
     outcomes = [found[task.case_id] for task in tasks]
     passed = all(outcome.has_reached_target for outcome in outcomes)
     if as_json:
@@ -212,6 +219,7 @@ def _find_trained(directory: Path, stacks: "Sequence[Stack]") -> dict[str, Outco
 
 def _read_trained(folder: Path, task: "Task", seeds: Sequence[int]) -> Outcome:
     from interpbench_jax.case import read_case
+    from interpbench_jax.storage import read_text
     from interpbench_jax.training import EpochRecord
     from interpbench_jax.weights import digest_weights
 
@@ -235,7 +243,7 @@ def _read_trained(folder: Path, task: "Task", seeds: Sequence[int]) -> Outcome:
             f"that differs in {', '.join(differing)}. Train it anew with --restart, or write to "
             "another folder with --out."
         )
-    lines = (folder / LOG_FILE).read_text(encoding="utf-8").splitlines()
+    lines = read_text(folder / LOG_FILE, _MOST_BYTES).splitlines()
     log = [EpochRecord.from_json(line) for line in lines]
     return _describe(case, log, task.recipe, was_there=True)
 
@@ -281,7 +289,7 @@ def _finish(
 
 def _write(trained: "Trained", order: Order) -> "Case":
     """Write a model and its log; a folder that has a `config.json` has both."""
-    from interpbench_jax.weights import write_atomically
+    from interpbench_jax.storage import write_file
 
     folder = order.directory / trained.case.case_id
     folder.mkdir(parents=True, exist_ok=True)
@@ -289,7 +297,7 @@ def _write(trained: "Trained", order: Order) -> "Case":
         trained.case, provenance={**trained.case.provenance, "command": order.command}
     )
     lines = [record.to_json() + "\n" for record in trained.log]
-    write_atomically(folder / LOG_FILE, "".join(lines))
+    write_file(folder / LOG_FILE, "".join(lines))
     case.save(folder)
     return case
 

@@ -18,9 +18,9 @@ from jaxtyping import Bool, Float
 from interpbench_jax.extras import needs_extra
 from interpbench_jax.report.bench import Matrix, case_matrix, leaderboard
 from interpbench_jax.report.rows import ResultRow, ScoreRow, case_order
+from interpbench_jax.storage import write_file
 from interpbench_jax.texts import plain
 from interpbench_jax.universes import UniverseName
-from interpbench_jax.weights import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -97,7 +97,7 @@ def write_plots(
             figure = draw()
             for kind in ("png", "svg"):
                 path = folder / f"{name}.{kind}"
-                write_atomically(path, encode_figure(figure, kind))
+                write_file(path, encode_figure(figure, kind))
                 written.append(path)
     return written
 

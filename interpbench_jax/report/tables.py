@@ -143,10 +143,19 @@ def circuit_tree(circuit: Circuit) -> Tree:
     output = Node(Kind.RESID_POST, circuit.n_layers - 1)
     tree = Tree(Text(f"{output} (output) reads"))
 
+    read_by: dict[Node, list[Node]] = {}
+    for edge in edges:
+        read_by.setdefault(edge.dst, []).append(edge.src)
+    drawn: set[Node] = set()
+
     def grow(branch: Tree, reader: Node) -> None:
-        for edge in edges:
-            if edge.dst == reader:
-                grow(branch.add(Text(str(edge.src))), edge.src)
+        for src in read_by.get(reader, ()):
+            # A node that many read is drawn once: there may be more paths than atoms.
+            is_again = src in drawn and src in read_by
+            inner = branch.add(Text(f"{src} (as above)" if is_again else str(src)))
+            if not is_again:
+                drawn.add(src)
+                grow(inner, src)
 
     grow(tree, output)
     return tree

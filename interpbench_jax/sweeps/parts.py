@@ -1,7 +1,6 @@
 """The sums of a sweep's tasks as Parquet files, and tables as bytes that only they decide."""
 
 import io
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from interpbench_jax.extras import needs_extra
-from interpbench_jax.weights import write_atomically
+from interpbench_jax.storage import read_bytes, remove_leftovers, sync_folder, write_file
 
 if TYPE_CHECKING:
     import pyarrow
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 Sums = Float64[np.ndarray, "_"]
 
 MAX_PARTS = 64
+_MOST_BYTES = 2**32
 _PREFIX = "part-"
 
 
@@ -36,7 +36,7 @@ def write_part(folder: Path, tasks: Iterable[tuple[int, Sums]]) -> None:
     """Add a part to a folder: all of it or, if anything fails, none of it."""
     paths = _part_paths(folder)
     number = _number(paths[-1]) + 1 if paths else 1
-    write_atomically(folder / f"{_PREFIX}{number:06}.parquet", _encode_part(tasks))
+    write_file(folder / f"{_PREFIX}{number:06}.parquet", _encode_part(tasks))
     sync_folder(folder)
 
 
@@ -71,15 +71,9 @@ def merge_parts(folder: Path, n_tasks: int) -> None:
         path.unlink()
 
 
-def remove_leftovers(folder: Path, name: str) -> None:
-    """Remove what `write_atomically` left, when it was killed, of files whose names start so."""
-    for path in folder.glob(f".{name}*"):
-        path.unlink()
-
-
 def remove_parts(folder: Path) -> None:
     """Remove the parts, and the folder unless it holds what is not ours."""
-    if not folder.exists():
+    if not folder.is_dir():
         return
     remove_leftovers(folder, _PREFIX)
     for path in _part_paths(folder):
@@ -126,24 +120,13 @@ def read_table(path: Path) -> "pyarrow.Table":
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    source = pa.BufferReader(path.read_bytes())
+    source = pa.BufferReader(read_bytes(path, _MOST_BYTES))
     try:
         file = pq.ParquetFile(source, pre_buffer=False, page_checksum_verification=True)
         # Arrow's own threads now and then abort a process that ends soon after they were started.
         return file.read(use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise _corrupt(path, str(error)) from None
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder outlive a loss of power."""
-    if os.name == "nt":
-        return  # Windows opens no folders.
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _read(paths: Iterable[Path], n_tasks: int) -> dict[int, Sums]:

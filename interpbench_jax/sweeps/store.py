@@ -5,9 +5,7 @@ tasks; in the end `effects.parquet` in their place; and `.lock`, empty, which on
 holds. Every file is written under another name first, so a process may be killed at any moment.
 """
 
-import errno
 import json
-import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -17,6 +15,15 @@ from typing import TYPE_CHECKING, final
 import numpy as np
 
 from interpbench_jax.jsontext import check_format, parse_json_object
+from interpbench_jax.storage import (
+    LOCK_FILE,
+    FileLock,
+    lock_folder,
+    read_text,
+    remove_leftovers,
+    sync_folder,
+    write_file,
+)
 from interpbench_jax.sweeps.parts import (
     Sums,
     check_pyarrow,
@@ -24,12 +31,9 @@ from interpbench_jax.sweeps.parts import (
     merge_parts,
     read_parts,
     read_table,
-    remove_leftovers,
     remove_parts,
-    sync_folder,
     write_part,
 )
-from interpbench_jax.weights import write_atomically
 
 if TYPE_CHECKING:
     import pyarrow
@@ -37,22 +41,22 @@ if TYPE_CHECKING:
 FLUSH_SECONDS = 1.0
 _FORMAT = "interpbench-sweep"
 _MAX_TASKS = 2**31 - 1
-_RECORD, _RESULT, _LOCK = "sweep.json", "effects.parquet", ".lock"
-_UNSUPPORTED = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
+_RECORD, _RESULT = "sweep.json", "effects.parquet"
+_MOST_BYTES = 2**26
 
 
 @final
 class SweepStore:
     """What a sweep has finished, in a folder that is its own until closed; for any thread."""
 
-    def __init__(self, folder: Path, n_tasks: int, flush_seconds: float, lock: int) -> None:
+    def __init__(self, folder: Path, n_tasks: int, flush_seconds: float, lock: FileLock) -> None:
         """Not for callers, who use `open`; the folder is locked and checked by now."""
         self._folder = folder
         self._parts = folder / "parts"
         self._result = folder / _RESULT
         self._n_tasks = n_tasks
         self._flush_seconds = flush_seconds
-        self._lock: int | None = lock
+        self._lock: FileLock | None = lock
         self._mutex = threading.RLock()
         self._waiting: list[tuple[int, Sums]] = []
         self._seen: set[int] = set()
@@ -93,17 +97,16 @@ class SweepStore:
             raise ValueError(f"Expected from 1 to {_MAX_TASKS} tasks, got {n_tasks}.")
         record = _encode_record(description, n_tasks)
         check_folder(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = _acquire_lock(folder / _LOCK)
+        lock = lock_folder(folder, "this sweep")
         try:
             path = folder / _RECORD
             if path.exists():
                 _check_record(path, json.loads(record))
             else:
-                write_atomically(path, record)
+                write_file(path, record)
             return cls(folder, n_tasks, flush_seconds, lock)
         except BaseException:
-            os.close(lock)
+            lock.release()
             raise
 
     def __enter__(self) -> "SweepStore":
@@ -180,7 +183,7 @@ class SweepStore:
                     f"Expected all {self._n_tasks} tasks before the result, {missing} are missing; "
                     "call finished() to learn which, and add them."
                 )
-            write_atomically(self._result, encode_table(table))
+            write_file(self._result, encode_table(table))
             sync_folder(self._folder)
             self._waiting = []
             remove_parts(self._parts)
@@ -202,7 +205,7 @@ class SweepStore:
             try:
                 self.flush()
             finally:
-                os.close(self._lock)
+                self._lock.release()
                 self._lock = None
 
     def _check_writable(self) -> None:
@@ -219,7 +222,7 @@ def count_done(folder: Path) -> tuple[int, int] | None:
     What is wrong with a folder is left to `SweepStore.open` to say.
     """
     try:
-        record = parse_json_object((folder / _RECORD).read_text(encoding="utf-8"), "a sweep")
+        record = parse_json_object(read_text(folder / _RECORD, _MOST_BYTES), "a sweep")
         total = record["n_tasks"]
         if type(total) is not int:
             return None
@@ -257,7 +260,7 @@ def check_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise ValueError(f"Expected a folder for the sweep, got {folder}, a file; choose another.")
     # A process that was killed while it began leaves these.
-    own = (_LOCK, f".{_RECORD}.")
+    own = (LOCK_FILE, f".{_RECORD}.")
     others = sorted(path.name for path in folder.iterdir() if not path.name.startswith(own))
     if others:
         raise ValueError(
@@ -269,7 +272,7 @@ def check_folder(folder: Path) -> None:
 def _check_record(path: Path, wanted: Mapping[str, object]) -> None:
     """Refuse a folder that holds another sweep."""
     try:
-        found = parse_json_object(path.read_text(encoding="utf-8"), "the record of a sweep")
+        found = parse_json_object(read_text(path, _MOST_BYTES), "the record of a sweep")
         check_format(found, _FORMAT)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
@@ -296,25 +299,3 @@ def _differences(
         ]
         if texts[0] != texts[1]:
             yield f"{prefix}{key}: expected {texts[0]}, found {texts[1]}"
-
-
-def _acquire_lock(path: Path) -> int:
-    """An open file whose lock this process holds until it closes the file or ends."""
-    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        import fcntl
-
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except ImportError:
-        pass  # No such locks on Windows.
-    except BlockingIOError:
-        os.close(lock)
-        raise ValueError(
-            f"Expected {path.parent} for this sweep alone, but it is in use, by another process or "
-            "a store that was not closed; wait until that ends, or choose another folder."
-        ) from None
-    except OSError as error:
-        if error.errno not in _UNSUPPORTED:
-            os.close(lock)
-            raise
-    return lock

@@ -1,5 +1,6 @@
 """Checkpoints of a stack of models, by orbax: each appears whole or not at all."""
 
+import errno
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from jaxtyping import PyTree
 from interpbench_jax.extras import needs_extra
 
 _PREFIX = "epoch_"
+_FULL = ("No space left", "RESOURCE_EXHAUSTED", "Disk quota", "File too large")
 
 
 class Checkpoint(NamedTuple):
@@ -48,10 +50,22 @@ class Checkpoints:
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         path = self.directory / f"{_PREFIX}{checkpoint.epoch}"
-        self._orbax.save(path, _pack(checkpoint.state), force=True)
-        self._orbax.wait_until_finished()
+        try:
+            self._orbax.save(path, _pack(checkpoint.state), force=True)
+            self._orbax.wait_until_finished()
+        except Exception as error:
+            # What orbax raises has pages of its own, and no type that says so.
+            if any(text in str(error) for text in _FULL):
+                raise OSError(
+                    errno.ENOSPC,
+                    f"Expected room for a checkpoint in {self.directory}, but the disk is full or "
+                    "a quota is used up; free some and train again: the checkpoint before is "
+                    "still there",
+                ) from None
+            raise
         for other in self.directory.iterdir():
-            if other != path:  # an older one, or what a killed process left half-written
+            # An older one, or what a killed process left half-written; nothing else is ours.
+            if other != path and other.name.startswith(_PREFIX) and other.is_dir():
                 shutil.rmtree(other)
 
     def restore(self, like: PyTree) -> Checkpoint | None:
@@ -61,13 +75,20 @@ class Checkpoints:
             like: a state of the same structure, shapes and types.
 
         Raises:
-            ValueError: if the checkpoint is of other models.
+            ValueError: if the checkpoint is damaged or of other models.
         """
         folders = self._folders()
         if not folders:
             return None
         path = max(folders, key=_epoch_of)
-        packed = self._orbax.restore(path, _pack(like))
+        try:
+            packed = self._orbax.restore(path, _pack(like))
+        except Exception as error:
+            raise ValueError(
+                f"Expected a checkpoint of this training in {path}, got one that is damaged or of "
+                f"other models ({type(error).__name__}); delete {self.directory.parent} to train "
+                "anew."
+            ) from error
         return Checkpoint(_epoch_of(path), _unpack(packed, like))
 
     def clear(self) -> None:

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 from interpbench_jax.cases import Recipe, Task
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.model import Transformer
+from interpbench_jax.storage import FileLock
 from interpbench_jax.training.arrays import (
     initial_weights,
     n_training_inputs,
@@ -106,6 +107,17 @@ class Stack:
         """The same for each stage of its recipe, first to last."""
         earlier = () if self.before is None else self.before.folders_in(directory)
         return (*earlier, self.folder_in(directory))
+
+    def lock_in(self, directory: Path, name: str = "lock") -> FileLock:
+        """The right to train these models there, for one process at a time.
+
+        Raises:
+            InUse: if another process has it.
+            OSError: if the folder cannot be written.
+        """
+        cases = ", ".join(task.case_id for task in self.tasks)
+        path = directory / f".{self.folder_in(directory).name}.{name}"
+        return FileLock(path, f"{directory} to train case {cases}", removes=True)
 
     def is_begun_in(self, directory: Path) -> bool:
         """Whether a training of it, or of an earlier stage, was begun there."""

@@ -5,6 +5,7 @@ Source: Gupta et al. 2024 (arXiv:2407.14494).
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from jaxtyping import Bool, Float, Int, PyTree
 
 from interpbench_jax.case import Case
 from interpbench_jax.cases import CASES, Recipe, Task
+from interpbench_jax.storage import read_text, remove_leftovers, write_file
 from interpbench_jax.training.checkpoints import Checkpoint, Checkpoints
 from interpbench_jax.training.devices import place_models
 from interpbench_jax.training.epoch import Losses, State
@@ -23,10 +25,11 @@ from interpbench_jax.training.evaluation import Accuracies
 from interpbench_jax.training.result import EpochRecord, Trained, TrainingError
 from interpbench_jax.training.stack import Stack, stack_tasks
 from interpbench_jax.training.versions import library_versions
-from interpbench_jax.weights import digest_weights, write_atomically
+from interpbench_jax.weights import digest_weights
 
 Progress = Callable[[tuple[EpochRecord, ...], int], None]
 LOG_FILE = "log.jsonl"
+_MOST_BYTES = 2**30
 
 
 class Standing(NamedTuple):
@@ -75,7 +78,8 @@ def train(
 
     Raises:
         TrainingError: if the loss of every seed left the numbers; a ValueError.
-        ValueError: if there is no such task, no seed, or the directory holds another training.
+        ValueError: if there is no such task, no seed, or the directory holds another training; if
+            another process trains the same there (`storage.InUse`).
         OSError: if the directory cannot be written.
     """
     (trained,) = train_many(
@@ -120,7 +124,8 @@ def _find_task(task: Task | str) -> Task:
 def _train_stack(
     stack: Stack, directory: Path | None, progress: Progress | None
 ) -> tuple[Trained, ...]:
-    standing, log = _run_stages(stack, directory, progress)
+    with nullcontext() if directory is None else stack.lock_in(directory):
+        standing, log = _run_stages(stack, directory, progress)
     accuracies = stack.examine(standing.best)
     return tuple(
         _best_of(stack, standing, accuracies, task, log) for task in range(len(stack.tasks))
@@ -177,8 +182,7 @@ def _run_epochs(
     shift = max((record.epoch for record in before), default=0)
     checkpoints = None if folder is None else Checkpoints(folder / "checkpoints")
     if folder is not None and checkpoints is not None:
-        for unfinished in folder.glob(f".{LOG_FILE}.*"):  # a killed process left it
-            unfinished.unlink()
+        remove_leftovers(folder, f"{LOG_FILE}.")
         checkpoint = checkpoints.restore(standing)
         if checkpoint is not None:
             done, standing = checkpoint
@@ -192,7 +196,7 @@ def _run_epochs(
             if folder is not None and checkpoints is not None:
                 folder.mkdir(parents=True, exist_ok=True)
                 lines = [record.to_json() + "\n" for record in log]
-                write_atomically(folder / LOG_FILE, "".join(lines))
+                write_file(folder / LOG_FILE, "".join(lines))
                 checkpoints.save(Checkpoint(epoch, standing))
             if progress is not None:
                 progress(tuple(records), stack.recipe.epochs + shift)
@@ -363,6 +367,6 @@ def _best_of(
 
 def _read_log(path: Path, last_epoch: int) -> list[EpochRecord]:
     """The log as it stood at a checkpoint, which is written after it."""
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = read_text(path, _MOST_BYTES).splitlines()
     records = [EpochRecord.from_json(line) for line in lines]
     return [record for record in records if record.epoch <= last_epoch]

@@ -222,10 +222,12 @@ def test_files(tmp_path: Path) -> None:
     assert "cases[0].scores[0][1]" in paths and "cases[0].scores[1][1]" in paths
     with path.open("wb") as file:
         file.truncate(2**26 + 1)
-    with pytest.raises(ValueError, match="at most 67,108,864 bytes, got 67,108,865"):
+    with pytest.raises(ValueError, match=r"at most 67,108,864 bytes at .*, got 67,108,865"):
         read_submission(path, truths())
-    with pytest.raises(FileNotFoundError, match="Expected a submission at"):
+    with pytest.raises(ValueError, match=r"Expected a regular file at .*, got a folder"):
         read_submission(tmp_path, truths())
+    with pytest.raises(FileNotFoundError, match="Expected a submission at"):
+        read_submission(tmp_path / "none.json", truths())
 
 
 def test_truths_are_the_packaged_cases() -> None:

@@ -1,8 +1,9 @@
 """Cases of ours in upstream's files: read back by our reader, and by torch where there is one."""
 
+import errno
 import json
 import math
-from collections.abc import Callable
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -231,28 +232,17 @@ def test_a_folder_of_our_own_layout_is_refused(tmp_path: Path) -> None:
     assert listing(tmp_path) == before
 
 
-def test_an_interrupted_write_leaves_no_case(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(make_case(), tmp_path)
-    monkeypatch.setattr("interpbench_conversion.to_torch.write_atomically", interrupted(after=1))
-    with pytest.raises(OSError, match="disk full"):
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="the disk is full"):
         write(make_case(d_vocab_out=2), tmp_path)
-    assert find_upstream_files(tmp_path) is None
-
-
-def interrupted(after: int) -> Callable[[Path, bytes | str], None]:
-    from interpbench_jax.weights import write_atomically
-
-    written: list[Path] = []
-
-    def write_some(path: Path, content: bytes | str) -> None:
-        if len(written) == after:
-            raise OSError("disk full")
-        write_atomically(path, content)
-        written.append(path)
-
-    return write_some
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 # The command

@@ -174,7 +174,7 @@ def test_a_failure_before_the_move_changes_nothing(
     def full(path: Path, content: bytes) -> None:
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(builder, "write_atomically", full)
+    monkeypatch.setattr(builder, "write_file", full)
     with pytest.raises(OSError, match=r"into .*built.*No space left.*Make room there"):
         build(folder, case_ids=CHOICE, n=ROWS + 1)
     assert contents(folder) == before

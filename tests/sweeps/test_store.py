@@ -335,7 +335,7 @@ def test_a_full_disk_keeps_what_waits(tmp_path: Path, monkeypatch: pytest.Monkey
     with open_store(tmp_path) as store:
         with monkeypatch.context() as patch:
             patch.setattr(os, "fsync", fail)
-            with pytest.raises(OSError, match="No space"):
+            with pytest.raises(OSError, match="the disk is full"):
                 store.add(1, sums_of(1))
             assert not list((tmp_path / "parts").iterdir())
         store.add(2, sums_of(2))

@@ -1,0 +1,12 @@
+"""Files that may be anything, disks that may be full, folders that two processes may want."""
+
+from interpbench_jax.storage.locks import LOCK_FILE as LOCK_FILE
+from interpbench_jax.storage.locks import FileLock as FileLock
+from interpbench_jax.storage.locks import InUse as InUse
+from interpbench_jax.storage.locks import lock_folder as lock_folder
+from interpbench_jax.storage.reading import read_bytes as read_bytes
+from interpbench_jax.storage.reading import read_text as read_text
+from interpbench_jax.storage.writing import remove_leftovers as remove_leftovers
+from interpbench_jax.storage.writing import sync_folder as sync_folder
+from interpbench_jax.storage.writing import write_file as write_file
+from interpbench_jax.storage.writing import write_files as write_files

@@ -1,0 +1,144 @@
+"""Files that are not what they should be, full disks, and kills between two of them."""
+
+import errno
+import os
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from interpbench_jax.storage import read_bytes, read_text, remove_leftovers, write_file, write_files
+
+# Reading
+
+
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")  # Nobody writes to it: to open it plainly would hang.
+    for path, kind in ((tmp_path / "pipe", "a pipe"), (tmp_path, "a folder")):
+        with pytest.raises(ValueError, match=rf"Expected a regular file at {path}, got {kind}\."):
+            read_bytes(path, 10)
+    with pytest.raises(ValueError, match="got a device"):
+        read_bytes(Path("/dev/zero"), 10)
+    with pytest.raises(FileNotFoundError):
+        read_bytes(tmp_path / "none", 10)
+
+
+def test_no_more_than_the_limit_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "sparse"
+    with path.open("wb") as file:
+        file.truncate(8 * 2**30)
+    with pytest.raises(ValueError, match=r"at most 10 bytes at .*, got 8,589,934,592; it is prob"):
+        read_bytes(path, 10)
+    path.write_bytes(b"0123456789")
+    assert read_bytes(path, 10) == b"0123456789"
+    with pytest.raises(ValueError, match="at most 9 bytes"):
+        read_bytes(path, 9)
+
+
+def test_text_is_utf8(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes("é".encode())
+    assert read_text(tmp_path / "a", 10) == "é"
+    (tmp_path / "a").write_bytes(b"\xff")
+    with pytest.raises(ValueError, match=f"Expected text in UTF-8 at {tmp_path / 'a'}"):
+        read_text(tmp_path / "a", 10)
+
+
+def test_links_lead_to_files_and_loops_end(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "link").symlink_to("file")
+    assert read_text(tmp_path / "link", 10) == "x"
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(OSError, match="symbolic links"):
+        read_text(tmp_path / "loop", 10)
+
+
+# Writing
+
+
+def listing(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+@pytest.mark.parametrize("nth", [0, 1])
+def test_a_full_disk_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, nth: int
+) -> None:
+    contents = {tmp_path / "a": b"new", tmp_path / "b": "newer"}
+    write_files(dict.fromkeys(contents, b"old"))
+    before, calls, fsync = listing(tmp_path), [0], os.fsync
+
+    def fail(handle: int) -> None:
+        calls[0] += 1
+        if calls[0] > nth:
+            raise OSError(number, os.strerror(number))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="Expected room for 8 bytes to write 2 files in ") as caught:
+        write_files(contents, remove=[tmp_path / "a"])
+    assert caught.value.errno == number and listing(tmp_path) == before
+
+
+def test_text_without_an_encoding_changes_nothing(tmp_path: Path) -> None:
+    write_file(tmp_path / "a", "old")
+    with pytest.raises(
+        ValueError, match=r"Expected text that UTF-8 can hold for .*b, got '\\ud800'"
+    ):
+        write_files({tmp_path / "a": "new", tmp_path / "b": "x\ud800"})
+    assert listing(tmp_path) == {"a": b"old"}
+
+
+def test_what_a_link_leads_to_is_written(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "file").write_text("old")
+    (tmp_path / "link").symlink_to("inner/file")
+    (tmp_path / "new").symlink_to("inner/other")
+    write_file(tmp_path / "link", "new")
+    write_file(tmp_path / "new", "made")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "new").is_symlink()
+    assert listing(tmp_path / "inner") == {"file": b"new", "other": b"made"}
+
+
+def test_a_device_and_a_pipe_stay_what_they_are(tmp_path: Path) -> None:
+    write_file(Path("/dev/null"), "x")
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    found: list[bytes] = []
+    reader = threading.Thread(target=lambda: found.append(pipe.read_bytes()))
+    reader.start()
+    write_file(pipe, "through")
+    reader.join(10)
+    assert found == [b"through"] and stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+def test_a_folder_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with pytest.raises(IsADirectoryError, match=r"Expected a file to write at .*, got a folder"):
+        write_files({tmp_path / "b": "x", tmp_path / "a": "y"})
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_old_files_go_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_files({tmp_path / "a": "old", tmp_path / "gone": "old"})
+
+    def fail(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", fail)
+        with pytest.raises(KeyboardInterrupt):
+            write_files({tmp_path / "a": "new"}, remove=[tmp_path / "gone"])
+    assert listing(tmp_path) == {"a": b"old", "gone": b"old"}
+    write_files({tmp_path / "a": "new"}, remove=[tmp_path / "gone", tmp_path / "never was"])
+    assert listing(tmp_path) == {"a": b"new"}
+
+
+def test_leftovers_are_our_own_alone(tmp_path: Path) -> None:
+    for name in (".a.xyz", ".b.xyz", "a", ".a"):
+        (tmp_path / name).touch()
+    (tmp_path / ".a.folder").mkdir()
+    remove_leftovers(tmp_path, "a.")
+    assert {path.name for path in tmp_path.iterdir()} == {".b.xyz", "a", ".a", ".a.folder"}

@@ -1,0 +1,225 @@
+"""Small files that cost much, stray files, and two processes in one folder."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import interpbench_jax as ib
+from interpbench_jax.bench.parts import PARTS_FOLDER
+from interpbench_jax.bench.plan import BenchSettings, choose_methods
+from interpbench_jax.bench.run import run_bench
+from interpbench_jax.bench.table import read_results
+from interpbench_jax.case import CONFIG_FILE, WEIGHTS_FILE
+from interpbench_jax.report import circuit_tree
+from interpbench_jax.training.checkpoints import Checkpoint, Checkpoints
+from tests.tiny_models import make_model
+
+
+def command(*arguments: object, **options: object) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "interpbench_jax.cli", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,  # pyright: ignore
+    )
+
+
+# Small files
+
+
+def test_a_sparse_file_of_weights_is_not_read(tmp_path: Path) -> None:
+    folder = ib.load_case("36").save(tmp_path / "36")
+    with (folder / WEIGHTS_FILE).open("r+b") as file:
+        file.truncate(8 * 2**30)
+    with pytest.raises(ValueError, match=r"Expected at most [\d,]+ bytes at .*, got 8,589,934,592"):
+        ib.load_case(folder)
+
+
+def test_a_config_of_very_many_layers_is_refused(tmp_path: Path) -> None:
+    folder = ib.load_case("36").save(tmp_path / "36")
+    described = json.loads((folder / CONFIG_FILE).read_text())
+    described["transformer"]["n_layers"] = 2**20
+    (folder / CONFIG_FILE).write_text(json.dumps(described))
+    with pytest.raises(ValueError, match="Expected n_layers from 1 to 1024, got 1048576"):
+        ib.load_case(folder)
+
+
+def test_weights_of_another_save_are_found_out(tmp_path: Path) -> None:
+    case = ib.load_case("36")
+    folder = case.save(tmp_path / "36")
+    name = "unembed.b_U"
+    other = replace(case, weights={**case.weights, name: case.weights[name] + 1})
+    data = other.save(tmp_path / "other") / WEIGHTS_FILE
+    (folder / WEIGHTS_FILE).write_bytes(data.read_bytes())
+    with pytest.raises(ValueError, match="Expected the weights whose digest the config names"):
+        ib.load_case(folder)
+
+
+def test_a_circuit_of_very_many_paths_is_drawn() -> None:
+    shape = (6, 4)
+    circuit = ib.Circuit(*shape, ib.universe("qkv", *shape).edges)
+    tree = circuit_tree(circuit)
+
+    def count(branch: object) -> int:
+        return 1 + sum(map(count, branch.children))  # pyright: ignore
+
+    assert count(tree) < 2_000
+
+
+def test_a_pipe_for_a_record_does_not_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "sweep.json")
+    case = ib.load_case("36")
+    with pytest.raises(ValueError, match=r"Expected a regular file at .*sweep\.json, got a pipe"):
+        ib.sweep_edges(case.model, case.sample(4, seed=0), save_to=tmp_path)
+
+
+# Stray and damaged files
+
+
+def test_stray_files_among_checkpoints_stay(tmp_path: Path) -> None:
+    state = {"a": np.arange(3.0)}
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    checkpoints.save(Checkpoint(1, state))
+    stray = tmp_path / "checkpoints" / ".DS_Store"
+    stray.write_text("a file browser's")
+    (tmp_path / "checkpoints" / "mine").mkdir()
+    checkpoints.save(Checkpoint(2, state))
+    found = checkpoints.restore(state)
+    checkpoints.close()
+    assert found is not None and found.epoch == 2
+    names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
+    assert names == {".DS_Store", "mine", "epoch_2"}
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    state = {"a": np.arange(3.0)}
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    checkpoints.save(Checkpoint(1, state))
+    for path in (tmp_path / "checkpoints").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"Expected a checkpoint of this training in .*epoch_1"):
+        checkpoints.restore(state)
+    checkpoints.close()
+
+
+DAMAGE = {
+    "nothing": b"",
+    "nested": b"[" * 100_000,
+    "another number": None,
+    "not text": b"\xff\xfe",
+    "too large a number": b'{"seconds": 1e400}',
+    "a folder": None,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_part_is_as_if_it_were_not_there(damage: str, tmp_path: Path) -> None:
+    case = make_model("35")
+    settings = BenchSettings(choose_methods(["chance", "eap"]), n_inputs=4)
+    first = run_bench([case], settings, tmp_path)
+    part = next((tmp_path / PARTS_FOLDER).glob("*eap*"))
+    if damage == "a folder":
+        part.unlink()
+        part.mkdir()
+    elif damage == "another number":
+        head, body = part.read_text().splitlines()
+        content = json.loads(body)
+        content["results"][0]["roc_auc"] = 0.125
+        part.write_text(f"{head}\n{json.dumps(content)}\n")
+    else:
+        part.write_bytes(DAMAGE[damage] or b"")
+    if damage == "a folder":
+        with pytest.raises(OSError, match="Expected a file to write at"):
+            run_bench([case], settings, tmp_path)
+        return
+    again = run_bench([case], settings, tmp_path)
+    assert again.n_kept == 1 and not again.failures
+    areas = [[row.roc_auc for row in outcome.results] for outcome in (first, again)]
+    assert areas[0] == areas[1]
+
+
+# Two processes, and one that is stopped
+
+
+@pytest.mark.slow
+def test_two_trainings_in_one_folder(tmp_path: Path) -> None:
+    options = ("train", "36", "--epochs", "3", "--no-certify", "--out", tmp_path)
+    first = command(*options)
+    while first.poll() is None and not list(tmp_path.glob(".training-*")):
+        time.sleep(0.02)
+    second = command(*options)
+    out, error = second.communicate(timeout=120)
+    assert second.returncode == 2, out
+    assert "to train case 36 alone, but it is in use" in " ".join(error.split())
+    assert "Traceback" not in error
+    first.communicate(timeout=300)
+    assert first.returncode in (0, 1)
+    assert ib.load_case(tmp_path / "36").provenance["source"] == "trained"
+    assert [path.name for path in tmp_path.iterdir()] == ["36"]
+
+
+@pytest.mark.slow
+def test_a_second_benchmark_keeps_the_rows_of_the_first(tmp_path: Path) -> None:
+    for case in ("36", "37"):
+        options = ("--cases", case, "--methods", "chance", "--n", "4", "--no-plots")
+        done = command("bench", *options, "-o", tmp_path)
+        _, error = done.communicate(timeout=300)
+        assert done.returncode == 0, error
+    assert "Rows of 1 run of earlier calls are kept." in error
+    assert {row.case for row in read_results(tmp_path)} == {"36", "37"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("saves", [False, True])
+def test_a_stopped_sweep_says_what_is_kept(saves: bool, tmp_path: Path) -> None:
+    import signal
+
+    options = ("--save-to", tmp_path / "s") if saves else ()
+    process = command("sweep", "8", "--n", "400000", "--max-bytes", "20000000", *options)
+    part = tmp_path / "s" / "parts"
+    started = time.monotonic()
+    while time.monotonic() - started < 120 and process.poll() is None:
+        time.sleep(0.1)
+        if any(part.glob("*.parquet")) if saves else time.monotonic() - started > 12:
+            break
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 130, error
+    assert "Traceback" not in error and "Stopped." in error
+    assert ("calls are saved in" if saves else "Nothing was saved; with --save-to") in error
+
+
+# Upstream's odd edges
+
+
+def test_edges_that_no_model_has_do_not_cost_the_weights(tmp_path: Path) -> None:
+    import pickle
+
+    from interpbench_conversion.to_torch import write_upstream
+
+    case = ib.load_case("4")
+    folder = write_upstream(case, tmp_path / "4", layout="current")
+    (edges,) = folder.glob("*edges*.pkl")
+    given = pickle.loads(edges.read_bytes())
+    odd = ("blocks.1.attn.hook_q[0]", "blocks.1.hook_q_input[1]")
+    edges.write_bytes(pickle.dumps([*given, odd]))
+    with pytest.warns(UserWarning, match=r"1 edges are left out .* own circuit is used"):
+        loaded = ib.load_case(folder)
+    assert loaded.circuit == ib.CASES["4"].upstream_circuit
+    assert loaded.provenance["impossible_edges"] == [" -> ".join(odd)]
+    for name, array in case.weights.items():
+        np.testing.assert_array_equal(loaded.weights[name], array)
+    folder = folder.rename(tmp_path / "unknown")
+    with pytest.warns(UserWarning, match="The others are the circuit"):
+        loaded = ib.load_case(folder)
+    assert loaded.circuit is not None and len(loaded.circuit) == len(given)
