@@ -313,7 +313,7 @@ def _names(edges: Iterable[Edge]) -> list[list[str]]:
 def _read_pair(pair: Iterable[str]) -> Edge:
     names = tuple(pair) if isinstance(pair, list | tuple) else ()
     if len(names) != 2 or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"Expected an edge as a pair of hook names, got {pair!r}.")
+        raise ValueError(f"Expected an edge as a pair of hook names, got {pair!r:.240}.")
     return Edge(parse_node(names[0]), parse_node(names[1]))
 
 

@@ -122,7 +122,7 @@ class TransformerConfig:
         missing = sorted(required - set(given))
         if unknown or missing:
             raise ValueError(
-                f"Expected the config keys of TransformerConfig; unknown here: {unknown}, "
+                f"Expected the config keys of TransformerConfig; unknown here: {unknown!r:.500}, "
                 f"missing: {missing}."
             )
         return cls(**given)  # pyright: ignore[reportArgumentType]  # __post_init__ checks each

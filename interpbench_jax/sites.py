@@ -160,7 +160,7 @@ def parse_node(name: str) -> Node:
             )
     raise ValueError(
         f"Expected a TransformerLens hook name such as 'blocks.1.attn.hook_result[2]', "
-        f"got {name!r}; `interpbench_jax.hook_names(config)` lists a model's hooks."
+        f"got {name!r:.120}; `interpbench_jax.hook_names(config)` lists a model's hooks."
     )
 
 
@@ -173,7 +173,7 @@ def parse_edge(name: str) -> Edge:
     names = name.split(_ARROW.strip())
     if len(names) != 2:
         raise ValueError(
-            f"Expected an edge such as 'hook_embed -> blocks.0.hook_mlp_in', got {name!r}."
+            f"Expected an edge such as 'hook_embed -> blocks.0.hook_mlp_in', got {name!r:.240}."
         )
     return Edge(parse_node(names[0].strip()), parse_node(names[1].strip()))
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.storage import read_bytes, write_file
+from interpbench_jax.texts import cut_off
 
 FLOAT_DTYPES = ("float16", "bfloat16", "float32", "float64")
 _BLOCK_ELEMENTS = 1 << 16
@@ -60,8 +61,9 @@ def check_weights(config: TransformerConfig, weights: Mapping[str, np.ndarray]) 
     unknown = [name for name in weights if name not in shapes]
     if missing or unknown:
         raise ValueError(
-            f"Expected exactly the {len(shapes)} weights of this config; missing: {missing}, "
-            f"left over: {unknown}. The config probably belongs to another model."
+            f"Expected exactly the {len(shapes)} weights of this config; missing: "
+            f"{_listed(missing)}, left over: {_listed(unknown)}. The config probably belongs to "
+            "another model."
         )
     for name, shape in shapes.items():
         array = weights[name]
@@ -77,6 +79,10 @@ def check_weights(config: TransformerConfig, weights: Mapping[str, np.ndarray]) 
     dtypes = sorted({array.dtype.name for array in weights.values()})
     if len(dtypes) > 1:
         raise ValueError(f"Expected weights of one dtype, got {dtypes}.")
+
+
+def _listed(names: list[str]) -> str:
+    return f"[{cut_off([f'{name!r:.80}' for name in names], most=8)}]"
 
 
 def is_finite(array: np.ndarray) -> bool:

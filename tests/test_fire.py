@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,13 +23,12 @@ from interpbench_jax.training.checkpoints import Checkpoint, Checkpoints
 from tests.tiny_models import make_model
 
 
-def command(*arguments: object, **options: object) -> "subprocess.Popen[str]":
+def command(*arguments: object) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-m", "interpbench_jax.cli", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        **options,  # pyright: ignore
     )
 
 
@@ -84,6 +84,7 @@ def test_a_pipe_for_a_record_does_not_hang(tmp_path: Path) -> None:
 # Stray and damaged files
 
 
+@pytest.mark.slow
 def test_stray_files_among_checkpoints_stay(tmp_path: Path) -> None:
     state = {"a": np.arange(3.0)}
     checkpoints = Checkpoints(tmp_path / "checkpoints")
@@ -99,6 +100,7 @@ def test_stray_files_among_checkpoints_stay(tmp_path: Path) -> None:
     assert names == {".DS_Store", "mine", "epoch_2"}
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     state = {"a": np.arange(3.0)}
     checkpoints = Checkpoints(tmp_path / "checkpoints")
@@ -146,6 +148,51 @@ def test_a_damaged_part_is_as_if_it_were_not_there(damage: str, tmp_path: Path) 
     assert again.n_kept == 1 and not again.failures
     areas = [[row.roc_auc for row in outcome.results] for outcome in (first, again)]
     assert areas[0] == areas[1]
+
+
+# Full disks
+
+
+# The command, where no file may have more than 1,000 bytes.
+ON_A_FULL_DISK = """
+import resource, runpy, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, 1_000))
+sys.argv[0] = "interpbench"
+runpy.run_module("interpbench_jax.cli", run_name="__main__")
+"""
+
+
+WRITING: dict[str, Callable[[Path], tuple[object, ...]]] = {
+    "convert": lambda out: ("convert", "11", out),
+    "convert to upstream": lambda out: ("convert", "11", out, "--to", "upstream"),
+    "certify": lambda out: ("certify", "36", "--n", "8", "--out", out),
+    "bench": lambda out: (
+        *("bench", "--cases", "36", "--methods", "eap", "--n", "4", "--no-plots"),
+        *("-o", out),
+    ),
+    "sweep": lambda out: ("sweep", "36", "--n", "8", "--save-to", out),
+    "train": lambda out: ("train", "36", "--epochs", "1", "--no-certify", "--out", out),
+    "dataset build": lambda out: ("dataset", "build", out),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WRITING)
+def test_a_full_disk_is_said_and_leaves_nothing_half_written(name: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    environment = {**os.environ, "INTERPBENCH_NO_CACHE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", ON_A_FULL_DISK, *map(str, WRITING[name](out))],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=environment,
+    )
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "the disk is full or a quota is used up" in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+    whole = {path for path in out.rglob("*") if path.is_file() and path.stat().st_size >= 1_000}
+    assert not whole and not list(out.rglob(".*.json.*")) and not list(out.rglob(".model*"))
 
 
 # Two processes, and one that is stopped

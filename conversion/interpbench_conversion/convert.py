@@ -123,7 +123,7 @@ def _read_circuit(
             possible.append(pair)
         except ValueError:
             impossible.append(" -> ".join(name[:120] for name in pair))
-    if not possible:
+    if impossible and not possible:
         return None, tuple(impossible)
     circuit = Circuit.from_names(possible, *shape)
     if files.layout == "current" and moved:

@@ -7,8 +7,6 @@ less than a full layout (weights, config, circuit and upstream's metadata) is ta
 """
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from interpbench_conversion.hub_source import METADATA_FILE, Source
+from interpbench_jax.storage import write_files
 
 WEIGHTS_PATTERNS = ("ll_model*.pth", "model.safetensors")
 OTHER_PATTERNS = (
@@ -128,15 +127,9 @@ def remember(source: Source, listing: Listing, snapshot: Path) -> None:
     """Keep the list, and where the branch or tag stood: only now, when every file is there."""
     # A cache that someone else owns may be read-only; then the next call asks the Hub again.
     with suppress(OSError):
-        _write_atomically(_listing_path(snapshot), json.dumps(dict(listing.sizes), indent=0))
+        paths = {_listing_path(snapshot): json.dumps(dict(listing.sizes), indent=0)}
         if source.revision != listing.commit:
-            _write_atomically(snapshot.parents[1] / "refs" / source.revision, listing.commit)
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parents[1]) as folder:
-        # A plain open, unlike mkstemp, leaves the file as readable as the umask allows.
-        temporary = Path(folder) / path.name
-        temporary.write_text(text)
-        os.replace(temporary, path)
+            paths[snapshot.parents[1] / "refs" / source.revision] = listing.commit
+        for path in paths:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        write_files(paths)

@@ -7,7 +7,8 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# The disk is full, a quota is used up, or a file may not be so large.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def write_file(path: Path, content: bytes | str) -> None:
@@ -48,7 +49,7 @@ def write_files(contents: Mapping[Path, bytes | str], remove: Iterable[Path] = (
             os.replace(temporary, target)
             del beside[target]
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno in FULL:
             raise _full(encoded, error) from error
         raise
     finally:

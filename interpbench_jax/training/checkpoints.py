@@ -1,7 +1,8 @@
 """Checkpoints of a stack of models, by orbax: each appears whole or not at all."""
 
-import errno
+import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,9 +12,9 @@ import numpy as np
 from jaxtyping import PyTree
 
 from interpbench_jax.extras import needs_extra
+from interpbench_jax.storage import FULL
 
 _PREFIX = "epoch_"
-_FULL = ("No space left", "RESOURCE_EXHAUSTED", "Disk quota", "File too large")
 
 
 class Checkpoint(NamedTuple):
@@ -50,23 +51,36 @@ class Checkpoints:
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         path = self.directory / f"{_PREFIX}{checkpoint.epoch}"
-        try:
-            self._orbax.save(path, _pack(checkpoint.state), force=True)
-            self._orbax.wait_until_finished()
-        except Exception as error:
-            # What orbax raises has pages of its own, and no type that says so.
-            if any(text in str(error) for text in _FULL):
-                raise OSError(
-                    errno.ENOSPC,
-                    f"Expected room for a checkpoint in {self.directory}, but the disk is full or "
-                    "a quota is used up; free some and train again: the checkpoint before is "
-                    "still there",
-                ) from None
-            raise
+        packed = _pack(checkpoint.state)
+        # Orbax on a full disk prints pages out of threads of its own.
+        self._check_room(sum(array.nbytes for array in packed.values()))
+        self._orbax.save(path, packed, force=True)
+        self._orbax.wait_until_finished()
         for other in self.directory.iterdir():
             # An older one, or what a killed process left half-written; nothing else is ours.
             if other != path and other.name.startswith(_PREFIX) and other.is_dir():
                 shutil.rmtree(other)
+
+    def _check_room(self, n_bytes: int) -> None:
+        """Refuse to begin what the disk does not hold.
+
+        Raises:
+            OSError: if there is no room for so much.
+        """
+        if not hasattr(os, "posix_fallocate"):
+            return
+        try:
+            with tempfile.TemporaryFile(dir=self.directory) as file:
+                os.posix_fallocate(file.fileno(), 0, max(1, n_bytes))
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            raise OSError(
+                error.errno,
+                f"Expected room for {n_bytes:,} bytes to write a checkpoint into {self.directory}, "
+                "but the disk is full or a quota is used up; free some and train again: the "
+                "checkpoint before is still there",
+            ) from None
 
     def restore(self, like: PyTree) -> Checkpoint | None:
         """The last checkpoint; None where there is none.

@@ -208,7 +208,7 @@ class TestResultsFile:
         def fail(source: object, destination: object) -> None:
             raise OSError("no space")
 
-        monkeypatch.setattr("interpbench_jax.weights.os.replace", fail)
+        monkeypatch.setattr("interpbench_jax.storage.writing.os.replace", fail)
         with pytest.raises(OSError, match="no space"):
             results(rounds=9).write(tmp_path)
         assert (tmp_path / FILE).read_text() == old
