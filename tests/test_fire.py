@@ -226,6 +226,15 @@ def test_a_second_benchmark_keeps_the_rows_of_the_first(tmp_path: Path) -> None:
     assert {row.case for row in read_results(tmp_path)} == {"36", "37"}
 
 
+def test_damaged_results_of_earlier_calls_are_not_lost_in_silence(tmp_path: Path) -> None:
+    (tmp_path / "results.parquet").write_bytes(b"PAR1")
+    done = command("bench", "--cases", "36", "--methods", "chance", "--n", "4", "-o", tmp_path)
+    _, error = done.communicate(timeout=120)
+    assert done.returncode == 2
+    assert "Delete results.parquet and scores.parquet to go on" in " ".join(error.split())
+    assert (tmp_path / "results.parquet").read_bytes() == b"PAR1"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("saves", [False, True])
 def test_a_stopped_sweep_says_what_is_kept(saves: bool, tmp_path: Path) -> None:

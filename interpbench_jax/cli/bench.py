@@ -147,10 +147,18 @@ def _read_earlier(folder: Path) -> "tuple[list[ResultRow], list[ScoreRow]]":
     Raises:
         ValueError: if it is damaged.
     """
+    from interpbench_jax.bench.parts import PARTS_FOLDER
     from interpbench_jax.bench.table import RESULTS_FILE, SCORES_FILE, read_results, read_scores
 
-    results = read_results(folder) if (folder / RESULTS_FILE).exists() else []
-    return results, read_scores(folder) if (folder / SCORES_FILE).exists() else []
+    try:
+        results = read_results(folder) if (folder / RESULTS_FILE).exists() else []
+        scores = read_scores(folder) if (folder / SCORES_FILE).exists() else []
+    except ValueError as error:
+        raise ValueError(
+            f"{error} Delete {RESULTS_FILE} and {SCORES_FILE} to go on without what they hold; "
+            f"finished runs are read from {PARTS_FOLDER}."
+        ) from None
+    return results, scores
 
 
 def _with_earlier(

@@ -72,7 +72,7 @@ def lock_folder(folder: Path, purpose: str, *, removes: bool = False) -> FileLoc
 
 def _acquire(path: Path, what: str) -> int:
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             _lock(handle)
             if _is_there(path, handle):

@@ -33,13 +33,15 @@ def write_files(contents: Mapping[Path, bytes | str], remove: Iterable[Path] = (
     Raises:
         OSError: if a folder cannot be written, or the disk is full; the files that were there are
             unchanged, and nothing is left behind.
-        ValueError: if a text cannot be encoded.
+        ValueError: if a text cannot be encoded, or two paths lead to one file.
     """
     encoded = {Path(path): _encode(Path(path), content) for path, content in contents.items()}
     beside: dict[Path, Path] = {}
     try:
         for path, data in encoded.items():
             target = Path(os.path.realpath(path))
+            if target in beside:
+                raise ValueError(f"Expected different files to write, got {target} twice.")
             if _is_special(target):
                 with target.open("wb") as file:
                     file.write(data)

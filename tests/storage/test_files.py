@@ -121,6 +121,14 @@ def test_a_folder_is_not_replaced(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
+def test_two_paths_to_one_file_are_refused(tmp_path: Path) -> None:
+    write_file(tmp_path / "a", "old")
+    (tmp_path / "link").symlink_to("a")
+    with pytest.raises(ValueError, match="Expected different files to write"):
+        write_files({tmp_path / "a": "x", tmp_path / "link": "y"})
+    assert (tmp_path / "a").read_text() == "old" and len(list(tmp_path.iterdir())) == 2
+
+
 def test_old_files_go_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_files({tmp_path / "a": "old", tmp_path / "gone": "old"})
 
