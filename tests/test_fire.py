@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -235,13 +236,23 @@ def test_damaged_results_of_earlier_calls_are_not_lost_in_silence(tmp_path: Path
     assert (tmp_path / "results.parquet").read_bytes() == b"PAR1"
 
 
+# The command, stopped by Ctrl-C also where whoever started the tests has that ignored.
+STOPPABLE = """
+import runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.argv[0] = "interpbench"
+runpy.run_module("interpbench_jax.cli", run_name="__main__")
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("saves", [False, True])
 def test_a_stopped_sweep_says_what_is_kept(saves: bool, tmp_path: Path) -> None:
-    import signal
-
-    options = ("--save-to", tmp_path / "s") if saves else ()
-    process = command("sweep", "8", "--n", "400000", "--max-bytes", "20000000", *options)
+    options = ("--save-to", str(tmp_path / "s")) if saves else ()
+    arguments = ("sweep", "8", "--n", "400000", "--max-bytes", "20000000", *options)
+    process = subprocess.Popen(
+        [sys.executable, "-c", STOPPABLE, *arguments], stderr=subprocess.PIPE, text=True
+    )
     part = tmp_path / "s" / "parts"
     started = time.monotonic()
     while time.monotonic() - started < 120 and process.poll() is None:
@@ -249,7 +260,10 @@ def test_a_stopped_sweep_says_what_is_kept(saves: bool, tmp_path: Path) -> None:
         if any(part.glob("*.parquet")) if saves else time.monotonic() - started > 12:
             break
     process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=120)
+    try:
+        _, error = process.communicate(timeout=120)
+    finally:
+        process.kill()
     assert process.returncode == 130, error
     assert "Traceback" not in error and "Stopped." in error
     assert ("calls are saved in" if saves else "Nothing was saved; with --save-to") in error
