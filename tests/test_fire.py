@@ -250,20 +250,20 @@ runpy.run_module("interpbench_jax.cli", run_name="__main__")
 def test_a_stopped_sweep_says_what_is_kept(saves: bool, tmp_path: Path) -> None:
     options = ("--save-to", str(tmp_path / "s")) if saves else ()
     arguments = ("sweep", "8", "--n", "400000", "--max-bytes", "20000000", *options)
-    process = subprocess.Popen(
-        [sys.executable, "-c", STOPPABLE, *arguments], stderr=subprocess.PIPE, text=True
-    )
     part = tmp_path / "s" / "parts"
-    started = time.monotonic()
-    while time.monotonic() - started < 120 and process.poll() is None:
-        time.sleep(0.1)
-        if any(part.glob("*.parquet")) if saves else time.monotonic() - started > 12:
-            break
-    process.send_signal(signal.SIGINT)
-    try:
-        _, error = process.communicate(timeout=120)
-    finally:
-        process.kill()
+    with subprocess.Popen(
+        [sys.executable, "-c", STOPPABLE, *arguments], stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            started = time.monotonic()
+            while time.monotonic() - started < 120 and process.poll() is None:
+                time.sleep(0.1)
+                if any(part.glob("*.parquet")) if saves else time.monotonic() - started > 12:
+                    break
+            process.send_signal(signal.SIGINT)
+            _, error = process.communicate(timeout=120)
+        finally:
+            process.kill()
     assert process.returncode == 130, error
     assert "Traceback" not in error and "Stopped." in error
     assert ("calls are saved in" if saves else "Nothing was saved; with --save-to") in error
