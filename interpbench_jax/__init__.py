@@ -86,13 +86,7 @@ _HOMES = {
     "interpbench_jax.certificates.measure": ("certify",),
     "circuit": ("Circuit",),
     "config": ("TransformerConfig",),
-    "discovery": (
-        "METHODS",
-        "DiscoveryData",
-        "Method",
-        "Scores",
-        "discover",
-    ),
+    "discovery": ("METHODS", "DiscoveryData", "Method", "Scores", "discover"),
     "interventions": (
         "layer_norm_scales",
         "masked_forward",

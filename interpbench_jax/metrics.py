@@ -9,7 +9,7 @@ looks at the distractor; every other metric here gives for pairs what it gives f
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Literal, get_args
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int, Shaped
 
 from interpbench_jax.axes import Logits
 from interpbench_jax.config import TransformerConfig
+from interpbench_jax.metric_names import MetricName as MetricName
 from interpbench_jax.targets import Targets, check_targets, is_scored
 
 PerInput = Float[Array, " batch"]
@@ -29,17 +30,6 @@ ByClass = Callable[[ClassLogits, ClassLogits, ClassTargets], PerInput]
 # What a metric is at every position.
 Everywhere = Float[Array, "pos batch"]
 AtPositions = Callable[[ClassLogits, ClassLogits, ClassTargets], Everywhere]
-MetricName = Literal[
-    "kl",
-    "cross_entropy",
-    "l2",
-    "centred_l2",
-    "mae",
-    "mse",
-    "target_mae",
-    "logit_diff",
-    "accuracy",
-]
 
 
 def kl_divergence(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:

@@ -13,7 +13,7 @@ import ml_dtypes
 import numpy as np
 
 from interpbench_jax.config import TransformerConfig
-from interpbench_jax.storage import read_bytes, write_file
+from interpbench_jax.storage import read_bytes
 from interpbench_jax.texts import cut_off
 
 FLOAT_DTYPES = ("float16", "bfloat16", "float32", "float64")
@@ -116,13 +116,8 @@ def random_weights(
     }
 
 
-def save_weights(path: Path, weights: Mapping[str, np.ndarray]) -> None:
-    """Write weights as safetensors: the whole file or, if anything fails, none of it."""
-    write_file(path, encode_weights(weights))
-
-
 def digest_weights(weights: Mapping[str, np.ndarray]) -> str:
-    """The SHA-256 of the file that `save_weights` writes, in hexadecimal."""
+    """The SHA-256 of the file that `encode_weights` gives, in hexadecimal."""
     return hashlib.sha256(encode_weights(weights)).hexdigest()
 
 

@@ -27,6 +27,7 @@ ORDER: tuple[str, ...] = (
     "version",
     "extras",
     "texts",
+    "metric_names",
     "storage",
     "axes",
     "jsontext",

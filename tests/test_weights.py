@@ -17,9 +17,9 @@ from interpbench_jax.jsontext import parse_json_object
 from interpbench_jax.storage import write_file
 from interpbench_jax.weights import (
     check_weights,
+    encode_weights,
     is_finite,
     load_weights,
-    save_weights,
     weight_shapes,
 )
 from tests.fixtures import random_weights, tiny_config
@@ -70,7 +70,7 @@ def assert_same_bytes(actual: dict[str, np.ndarray], expected: dict[str, np.ndar
 @each_dtype
 def test_save_and_load_round_trip(tmp_path: Path, dtype: np.typing.DTypeLike) -> None:
     weights = random_weights(CONFIG, dtype)
-    save_weights(tmp_path / "model.safetensors", weights)
+    write_file(tmp_path / "model.safetensors", encode_weights(weights))
     assert_same_bytes(load_weights(tmp_path / "model.safetensors", CONFIG), weights)
 
 
@@ -81,7 +81,7 @@ def test_any_shape_round_trips(
     config = tiny_config(n_layers=n_layers, n_heads=n_heads, d_model=size, d_vocab_out=size)
     weights = random_weights(config, dtype)
     with tempfile.TemporaryDirectory() as folder:
-        save_weights(Path(folder) / "w", weights)
+        write_file(Path(folder) / "w", encode_weights(weights))
         assert_same_bytes(load_weights(Path(folder) / "w", config), weights)
 
 
@@ -99,14 +99,14 @@ def test_any_layout_in_memory_is_saved_as_values(
 ) -> None:
     weights = random_weights(CONFIG)
     changed = {name: change(array) for name, array in weights.items()}
-    save_weights(tmp_path / "w", changed)
+    write_file(tmp_path / "w", encode_weights(changed))
     assert_same_bytes(load_weights(tmp_path / "w", CONFIG), weights)
 
 
 def test_a_file_depends_only_on_the_weights(tmp_path: Path) -> None:
     weights = random_weights(CONFIG)
-    save_weights(tmp_path / "a", weights)
-    save_weights(tmp_path / "b", dict(reversed(weights.items())))
+    write_file(tmp_path / "a", encode_weights(weights))
+    write_file(tmp_path / "b", encode_weights(dict(reversed(weights.items()))))
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
@@ -123,7 +123,7 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("length", [0, 4, 8, 100, -1])
 def test_a_file_cut_short_is_refused(tmp_path: Path, length: int) -> None:
     path = tmp_path / "w"
-    save_weights(path, random_weights(CONFIG))
+    write_file(path, encode_weights(random_weights(CONFIG)))
     path.write_bytes(path.read_bytes()[:length])
     with pytest.raises(ValueError, match=r"Expected a safetensors file at .*w, .*cut short"):
         load_weights(path, CONFIG)
@@ -143,7 +143,7 @@ def test_a_number_format_that_numpy_lacks_is_refused(tmp_path: Path) -> None:
 
 
 def test_another_models_file_is_named(tmp_path: Path) -> None:
-    save_weights(tmp_path / "w", random_weights(tiny_config(d_mlp=9)))
+    write_file(tmp_path / "w", encode_weights(random_weights(tiny_config(d_mlp=9))))
     with pytest.raises(ValueError, match=r"w: Expected blocks\.0\.mlp\.W_in of shape \(10, 8\)"):
         load_weights(tmp_path / "w", CONFIG)
 
@@ -293,7 +293,7 @@ def test_a_failed_first_write_leaves_nothing(
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="disk full"):
-        save_weights(tmp_path / "w", random_weights(CONFIG))
+        write_file(tmp_path / "w", encode_weights(random_weights(CONFIG)))
     assert not list(tmp_path.iterdir())
 
 

@@ -223,26 +223,16 @@ def _score(method: str, case: CaseScores, truths: Mapping[str, CaseTruth]) -> li
     ranks = rank_scores(case.scores, truth.circuit, case.universe, case.level, absolute=False)
     area = _paper_area(case, truth)
     return [
-        ResultRow(
-            case=case.case,
-            tier=truth.tier,
-            method=method,
-            ablation="",
-            seed=0,
-            universe=rank.universe,
-            level=rank.level,
-            truth=truth.name,
-            n_items=rank.n_items,
-            n_true=rank.n_true,
-            n_constant=rank.n_constant,
-            roc_auc=rank.roc_auc,
-            average_precision=rank.average_precision,
-            null_mean=rank.null_mean,
-            null_low=rank.null_low,
-            null_high=rank.null_high,
-            p_value=rank.p_value,
+        replace(
+            ResultRow.of_rank(
+                rank,
+                case=case.case,
+                tier=truth.tier,
+                method=method,
+                truth=truth.name,
+                model_digest=case.model_digest,
+            ),
             paper_auc=area if rank.universe == PAPER_UNIVERSE else None,
-            model_digest=case.model_digest,
         )
         for rank in ranks
         if rank.level == case.level

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -75,26 +75,20 @@ def score_run(
         name, level = rank.universe, rank.level
         choice = _choose(values[name, level], subject.circuit, name, level)
         is_finest = name == scores.universe and level == "edge"
+        row = ResultRow.of_rank(
+            rank,
+            case=facts.run.case,
+            tier=facts.tier,
+            method=facts.run.method,
+            truth=subject.truth,
+            model_digest=facts.model_digest,
+        )
         rows.append(
-            ResultRow(
-                case=facts.run.case,
-                tier=facts.tier,
-                method=facts.run.method,
+            replace(
+                row,
                 ablation=facts.run.ablation,
                 seed=facts.run.seed,
                 order=facts.run.order,
-                universe=name,
-                level=level,
-                truth=subject.truth,
-                n_items=rank.n_items,
-                n_true=rank.n_true,
-                n_constant=rank.n_constant,
-                roc_auc=rank.roc_auc,
-                average_precision=rank.average_precision,
-                null_mean=rank.null_mean,
-                null_low=rank.null_low,
-                null_high=rank.null_high,
-                p_value=rank.p_value,
                 paper_auc=paper_auc(curve, level) if name == PAPER_UNIVERSE else None,
                 precision=choice.precision,
                 recall=choice.recall,
@@ -109,7 +103,6 @@ def score_run(
                 package_version=facts.package_version,
                 jax_version=facts.jax_version,
                 device=facts.device,
-                model_digest=facts.model_digest,
                 circuit_digest=facts.circuit_digest,
                 data_digest=facts.data_digest,
             )

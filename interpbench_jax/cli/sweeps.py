@@ -24,6 +24,7 @@ from interpbench_jax.cli.console import (
 )
 from interpbench_jax.cli.pairs import draw_pairs
 from interpbench_jax.cli.terminal import say, show
+from interpbench_jax.metric_names import MetricName
 from interpbench_jax.texts import count
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from interpbench_jax.ablations import AblationName
     from interpbench_jax.case import Case
     from interpbench_jax.inputs import Drawn
-    from interpbench_jax.metrics import MetricName
     from interpbench_jax.sites import Edge, Node
     from interpbench_jax.sweeps import SweepResult
     from interpbench_jax.sweeps.request import Ablations, Positions
@@ -67,18 +67,7 @@ AblationOption = Annotated[
     ),
 ]
 MetricOption = Annotated[
-    Literal[
-        "kl",
-        "cross_entropy",
-        "l2",
-        "centred_l2",
-        "mae",
-        "mse",
-        "target_mae",
-        "logit_diff",
-        "accuracy",
-    ]
-    | None,
+    MetricName | None,
     typer.Option(
         help="Metric for scoring each patched run.",
         show_default="kl, l2 for a regression, logit_diff for a language task",
@@ -115,7 +104,7 @@ class Settings(TypedDict):
 
     universe: Universe
     ablation: "Ablations"
-    metric: "MetricName | None"
+    metric: MetricName | None
     max_bytes: int | None
     positions: "Positions"
     mesh: "Mesh | None"

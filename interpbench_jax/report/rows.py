@@ -8,6 +8,7 @@ from typing import get_args
 
 from interpbench_jax.circuit import TruthValue
 from interpbench_jax.scores import Level as Level
+from interpbench_jax.scores import RankScore
 from interpbench_jax.universes import UniverseName
 
 LEVELS: tuple[Level, ...] = get_args(Level)
@@ -95,6 +96,32 @@ class ResultRow:
     model_digest: str = ""
     circuit_digest: str = ""
     data_digest: str = ""
+
+    @classmethod
+    def of_rank(
+        cls, rank: RankScore, *, case: str, tier: str, method: str, truth: str, model_digest: str
+    ) -> "ResultRow":
+        """A row with what a ranking says, and nothing of the run that it came from."""
+        return cls(
+            case=case,
+            tier=tier,
+            method=method,
+            ablation="",
+            seed=0,
+            universe=rank.universe,
+            level=rank.level,
+            truth=truth,
+            n_items=rank.n_items,
+            n_true=rank.n_true,
+            n_constant=rank.n_constant,
+            roc_auc=rank.roc_auc,
+            average_precision=rank.average_precision,
+            null_mean=rank.null_mean,
+            null_low=rank.null_low,
+            null_high=rank.null_high,
+            p_value=rank.p_value,
+            model_digest=model_digest,
+        )
 
     @property
     def key(self) -> tuple[tuple[bool, int, str], str, str, int, int, str, str]:

@@ -19,8 +19,9 @@ from interpbench_jax.circuit import Circuit
 from interpbench_jax.masks import edge_indices
 from interpbench_jax.rasp import Map, lookup, numerical, tokens
 from interpbench_jax.sites import Kind, Node, parse_edge
+from interpbench_jax.storage import write_file
 from interpbench_jax.training.evaluation import held_out_pairs
-from interpbench_jax.weights import digest_weights, save_weights, weight_shapes
+from interpbench_jax.weights import digest_weights, encode_weights, weight_shapes
 from tests.certificates.commands import run_command
 from tests.certificates.emoji import (
     KL,
@@ -111,7 +112,7 @@ def test_what_was_measured_on(certificate: Certificate, tmp_path: Path) -> None:
     assert certificate.split_inputs == len(TASK.all_inputs("test"))
     assert certificate.weights_sha256 == digest_weights(make_weights())
     assert {"python", "jax", "interpbench-jax"} <= set(certificate.versions)
-    save_weights(tmp_path / "model.safetensors", make_weights())
+    write_file(tmp_path / "model.safetensors", encode_weights(make_weights()))
     certificate.save(tmp_path)
     read = read_for_card(tmp_path / "certificate.json")
     assert (read.accuracy, read.iia) == (1, {"mood": 1})

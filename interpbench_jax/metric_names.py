@@ -1,0 +1,15 @@
+"""The names of the metrics, for the command line too, which tells them without JAX."""
+
+from typing import Literal
+
+MetricName = Literal[
+    "kl",
+    "cross_entropy",
+    "l2",
+    "centred_l2",
+    "mae",
+    "mse",
+    "target_mae",
+    "logit_diff",
+    "accuracy",
+]
