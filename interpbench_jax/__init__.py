@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from interpbench_jax.model import random_model as random_model
     from interpbench_jax.objective import Objective as Objective
     from interpbench_jax.pairs import Pairs as Pairs
+    from interpbench_jax.pairs import PairStream as PairStream
     from interpbench_jax.scores import edge_auc_by_universe as edge_auc_by_universe
     from interpbench_jax.scores import rank_scores as rank_scores
     from interpbench_jax.scores import structure_scores as structure_scores
@@ -99,7 +100,7 @@ _HOMES = {
     "metrics": ("METRICS",),
     "model": ("Transformer", "build_model", "hook_names", "random_model"),
     "objective": ("Objective",),
-    "pairs": ("Pairs",),
+    "pairs": ("PairStream", "Pairs"),
     "scores": ("edge_auc_by_universe", "rank_scores", "structure_scores"),
     "interpbench_jax.scores.faithfulness": ("faithfulness_curve",),
     "sites": ("Edge", "Kind", "Neuron", "Node", "parse_edge", "parse_node"),

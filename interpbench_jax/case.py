@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from interpbench_jax.cases import Seed, Split, Task, TaskPairs, TruthName
     from interpbench_jax.high_level import HighLevelModel
     from interpbench_jax.model import Transformer
+    from interpbench_jax.pairs import PairStream
     from interpbench_jax.rasp import Value
 
 WEIGHTS_FILE = "model.safetensors"
@@ -169,6 +170,24 @@ class Case(Travels):
             seed,
             split=split,
             unique=unique,
+            variable_length=variable_length,
+            counterfactual=counterfactual,
+        )
+
+    def stream(
+        self,
+        n: int,
+        seed: int,
+        *,
+        split: "Split | None" = None,
+        variable_length: bool | None = None,
+        counterfactual: str | None = None,
+    ) -> "PairStream":
+        """`task.stream`: the pairs of `sample`, drawn block by block whenever they are needed."""
+        return self.task.stream(
+            n,
+            seed,
+            split=split,
             variable_length=variable_length,
             counterfactual=counterfactual,
         )

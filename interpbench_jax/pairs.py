@@ -1,5 +1,6 @@
 """Pairs of inputs to patch between, and what their runs are judged by."""
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from interpbench_jax.axes import OtherTokens, Tokens
     from interpbench_jax.metrics import Metric, MetricName
 
+
+# Rows that are drawn at a time; another number draws other rows from the same seed.
+BLOCK = 2**16
 
 _DEFAULT = Objective()
 
@@ -67,6 +71,39 @@ class Pairs:
         )
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class PairStream:
+    """Pairs that are drawn, or read, when they are needed: more of them than memory holds.
+
+    Sweeps take a stream as they take pairs, and hold one block of it at a time. `case.stream`
+    gives that of a case; pairs of one's own are read from files like this:
+    `PairStream(n, lambda: (Pairs(clean, corrupted) for clean, corrupted in read_blocks()))`.
+
+    Attributes:
+        n: rows of all blocks together.
+        blocks: called for every pass over the pairs, of which there may be several. Gives blocks
+            of any sizes, the same ones each time, of as many positions and with one metric.
+    """
+
+    n: int
+    blocks: "Callable[[], Iterable[Pairs]]"
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __iter__(self) -> "Iterator[Pairs]":
+        return iter(self.blocks())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.n:,} pairs, in blocks)"
+
+    def with_metric(self, metric: "MetricName | Metric") -> "PairStream":
+        """The same pairs, judged by another metric."""
+        return replace(
+            self, blocks=lambda: (as_pairs(block, metric=metric) for block in self.blocks())
+        )
+
+
 def check_rows(rows: slice) -> None:
     """Refuse what does not say which pairs are meant.
 
@@ -94,6 +131,11 @@ def as_pairs(
     Raises:
         TypeError: if both pairs and corrupted inputs are given, or the objective is none.
     """
+    if isinstance(clean, PairStream):
+        raise TypeError(
+            f"Expected pairs in memory, got {clean!r}, which sweeps take: some pairs are "
+            "`case.sample(1000, seed=0)`, say, or `next(iter(stream))`, the first block."
+        )
     if isinstance(clean, Pairs):
         if corrupted is not None:
             raise TypeError(
@@ -117,3 +159,24 @@ def as_pairs(
         chosen = replace(pairs.objective, metric=metric)
         pairs = Pairs(pairs.input_ids, pairs.corrupted_input_ids, chosen)
     return pairs
+
+
+def as_source(
+    clean: "Tokens | Pairs | PairStream",
+    corrupted: "OtherTokens | None" = None,
+    objective: Objective | None = None,
+    metric: "MetricName | Metric | None" = None,
+) -> Pairs | PairStream:
+    """What the caller of a sweep gave, as pairs, or as the stream that it is.
+
+    Raises:
+        TypeError: as `as_pairs` does; if an objective is given beside a stream.
+    """
+    if not isinstance(clean, PairStream):
+        return as_pairs(clean, corrupted, objective, metric)
+    if corrupted is not None or objective is not None:
+        raise TypeError(
+            "Expected a stream of pairs alone: each of its blocks holds corrupted inputs and an "
+            "objective; `metric=` takes another metric."
+        )
+    return clean if metric is None else clean.with_metric(metric)

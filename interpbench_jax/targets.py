@@ -8,7 +8,7 @@ position that does not count, padding for instance.
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from interpbench_jax.axes import Logits, Tokens
 from interpbench_jax.config import TransformerConfig
@@ -27,6 +27,11 @@ _CHUNK = 1024
 def unscored(dtype: np.dtype) -> int | float:
     """The target that marks a position that does not count, among targets of this type."""
     return np.nan if np.issubdtype(dtype, np.floating) else UNSCORED
+
+
+def answers(targets: Targets) -> Shaped[Array | np.ndarray, "batch pos"]:
+    """The targets without their distractors, where they have any."""
+    return targets if targets.ndim == 2 else targets[..., 0]
 
 
 def is_scored(

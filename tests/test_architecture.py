@@ -68,7 +68,8 @@ def _left_of(name: str) -> set[str]:
 
 MAY_IMPORT: dict[str, set[str]] = {
     **{name: _left_of(name) for name in ORDER},
-    "case": _left_of("case") - {"axes", "masks"} | {"model", "high_level", "rasp", "cases"},
+    "case": _left_of("case") - {"axes", "masks"}
+    | {"model", "high_level", "rasp", "cases", "pairs"},
     "scores": _left_of("scores") - {"case", "discovery"},
     "statistics": _left_of("statistics") - {"model", "interventions", "sweeps", "discovery"},
     "high_level": {"axes", "sites"},

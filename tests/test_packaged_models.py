@@ -50,7 +50,7 @@ def test_what_the_certificates_of_the_language_models_say(case_id: str) -> None:
     edges = certificate.edges.edges["qkv"]
     for measure, n_above in (("effect", 0), ("centred", 3)):
         inside, outside = (
-            np.asarray([getattr(edge, measure) for edge in edges if edge.truth == truth])
+            np.abs([getattr(edge, measure) for edge in edges if edge.truth == truth])
             for truth in ("in", "out")
         )
         assert (outside > 0.01 * np.median(inside)).sum() == n_above

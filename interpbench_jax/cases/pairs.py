@@ -1,5 +1,6 @@
 """Paired rows: an input, another input to patch from, and what the program says of both."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 Seed = int | np.integer | np.random.Generator
 
 _CLOSE = 1e-4
+_ARRAYS = ("input_ids", "corrupted_input_ids", "target", "corrupted_target", "is_scored")
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -53,10 +55,9 @@ class TaskPairs(Pairs):
 
     def __getitem__(self, rows: slice) -> "TaskPairs":
         check_rows(rows)
-        arrays = ("input_ids", "corrupted_input_ids", "target", "corrupted_target", "is_scored")
         return replace(
             self,
-            **{name: getattr(self, name)[rows] for name in arrays},
+            **{name: getattr(self, name)[rows] for name in _ARRAYS},
             distractor=None if self.distractor is None else self.distractor[rows],
         )
 
@@ -80,12 +81,28 @@ class TaskPairs(Pairs):
         return np.stack([targets, distractor], axis=-1)
 
 
+def join_pairs(parts: Sequence[TaskPairs]) -> TaskPairs:
+    """Pairs of one task, one after another."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+
+    def join(name: str) -> np.ndarray:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    return replace(
+        first,
+        **{name: join(name) for name in _ARRAYS},
+        distractor=None if first.distractor is None else join("distractor"),
+    )
+
+
 def sample_pairs(
     space: SequenceSpace,
     model: "HighLevelModel",
     numbers: np.ndarray | None,
     n: int,
-    seed: Seed,
+    rng: np.random.Generator,
     *,
     split: Split | None,
     is_unique: bool,
@@ -100,7 +117,7 @@ def sample_pairs(
         model: the task's high-level model.
         numbers: for a regression, the values that the output can take, ascending.
         n: rows.
-        seed: an int, or a generator, which then moves on.
+        rng: moves on.
         split: which sequences, by their hash; None for all.
         is_unique: whether no two `input_ids` may be equal.
         is_variable: whether lengths vary.
@@ -108,11 +125,8 @@ def sample_pairs(
         metric: what the task is judged by, where that is not the default.
 
     Raises:
-        TypeError: if the seed or `n` is of another type.
-        ValueError: if `n` or the seed is negative, or there are not enough inputs.
+        ValueError: if there are not enough inputs.
     """
-    check_count(n)
-    rng = make_generator(seed)
     draw = space.draw_unique if is_unique else space.draw
     inputs = draw(n, rng, split, is_variable=is_variable)
     if is_variable and not pairs_lengths:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from interpbench_jax.cases.encoding import BOS, PAD
-from interpbench_jax.cases.pairs import Seed, TaskPairs, check_counterfactual, sample_pairs
+from interpbench_jax.cases.pairs import TaskPairs, check_counterfactual, sample_pairs
 from interpbench_jax.cases.sequences import SequenceSpace, Split
 from interpbench_jax.cases.task import Task, Tier
 from interpbench_jax.circuit import Circuit
@@ -213,15 +213,15 @@ class RaspTask(Task):
     def all_inputs(self, split: Split | None = None) -> np.ndarray:
         return self.space.list_all(split)
 
-    def sample(
+    def draw_pairs(
         self,
         n: int,
-        seed: Seed,
+        rng: np.random.Generator,
         *,
-        split: Split | None = None,
-        unique: bool = False,
-        variable_length: bool | None = None,
-        counterfactual: str | None = None,
+        split: Split | None,
+        unique: bool,
+        variable_length: bool | None,
+        counterfactual: str | None,
     ) -> TaskPairs:
         check_counterfactual(counterfactual, self.counterfactuals)
         return sample_pairs(
@@ -229,7 +229,7 @@ class RaspTask(Task):
             self.high_level,
             self._numbers,
             n,
-            seed,
+            rng,
             split=split,
             is_unique=unique,
             is_variable=self.varies_length if variable_length is None else variable_length,

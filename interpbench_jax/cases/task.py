@@ -1,7 +1,7 @@
 """What every benchmark task offers, whether a RASP program or a language task states it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -10,13 +10,21 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from interpbench_jax.cases import encoding
-from interpbench_jax.cases.pairs import Seed, TaskPairs
+from interpbench_jax.cases.pairs import (
+    Seed,
+    TaskPairs,
+    check_count,
+    check_counterfactual,
+    join_pairs,
+    make_generator,
+)
 from interpbench_jax.cases.recipe import Recipe
 from interpbench_jax.cases.sequences import Split
 from interpbench_jax.cases.training_arguments import TrainingArguments
 from interpbench_jax.cases.truth import TRUTHS, TruthName, find_circuit
 from interpbench_jax.circuit import Circuit
 from interpbench_jax.config import TransformerConfig
+from interpbench_jax.pairs import BLOCK, PairStream
 from interpbench_jax.rasp import Value
 from interpbench_jax.sites import Edge, Node, components
 from interpbench_jax.travel import Travels
@@ -157,6 +165,65 @@ class Task(Travels, ABC):
         """
 
     @abstractmethod
+    def draw_pairs(
+        self,
+        n: int,
+        rng: np.random.Generator,
+        *,
+        split: Split | None,
+        unique: bool,
+        variable_length: bool | None,
+        counterfactual: str | None,
+    ) -> TaskPairs:
+        """`n` pairs, drawn at once; for callers there are `sample` and `stream`."""
+
+    def stream(
+        self,
+        n: int,
+        seed: int,
+        *,
+        split: Split | None = None,
+        variable_length: bool | None = None,
+        counterfactual: str | None = None,
+    ) -> PairStream:
+        """The pairs of `sample`, drawn block by block whenever they are needed.
+
+        For more pairs than memory holds: sweeps take a stream as they take pairs.
+
+        Args:
+            n: rows.
+            seed: an int, so that every pass draws the same.
+            split: as for `sample`, like all that follows.
+            variable_length: whether lengths are drawn too.
+            counterfactual: what the corrupted inputs are.
+
+        Raises:
+            TypeError: if the seed or `n` is not an int.
+            ValueError: as `sample` does.
+        """
+        check_count(n)
+        if isinstance(seed, np.random.Generator):
+            raise TypeError(
+                "Expected a seed as an int, from which a stream can be drawn again, got a "
+                "generator, which moves on."
+            )
+        make_generator(seed)
+        check_counterfactual(counterfactual, self.counterfactuals)
+
+        def draw_blocks() -> Iterator[TaskPairs]:
+            rng = make_generator(seed)
+            for start in range(0, n, BLOCK):
+                yield self.draw_pairs(
+                    min(BLOCK, n - start),
+                    rng,
+                    split=split,
+                    unique=False,
+                    variable_length=variable_length,
+                    counterfactual=counterfactual,
+                )
+
+        return PairStream(n, draw_blocks)
+
     def sample(
         self,
         n: int,
@@ -188,6 +255,22 @@ class Task(Travels, ABC):
             ValueError: if there is no such split or counterfactual, `n` or the seed is negative,
                 lengths do not vary, or more different inputs are asked for than exist.
         """
+        check_count(n)
+        rng = make_generator(seed)
+        sizes = [n] if unique else [min(BLOCK, n - start) for start in range(0, n, BLOCK)] or [0]
+        return join_pairs(
+            [
+                self.draw_pairs(
+                    size,
+                    rng,
+                    split=split,
+                    unique=unique,
+                    variable_length=variable_length,
+                    counterfactual=counterfactual,
+                )
+                for size in sizes
+            ]
+        )
 
     @property
     def has_padding(self) -> bool:

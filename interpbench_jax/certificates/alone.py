@@ -12,9 +12,10 @@ from interpbench_jax.cases import Task
 from interpbench_jax.certificates.parts import CircuitAlone
 from interpbench_jax.certificates.rounding import round_share
 from interpbench_jax.interventions import masked_forward, replacement_outputs
+from interpbench_jax.metric_names import MetricName
 from interpbench_jax.model import Transformer
 from interpbench_jax.sites import as_writer, readers, writers
-from interpbench_jax.targets import is_scored
+from interpbench_jax.targets import answers, is_scored
 from interpbench_jax.training.evaluation import CHUNK, is_right
 
 _ABLATIONS = ("mean", "resample")
@@ -27,15 +28,23 @@ class HeldOut:
     Attributes:
         base: inputs.
         source: as many others.
-        targets: the program's outputs for the bases, classes or numbers, marked as
-            `metrics.unscored` where none counts.
+        compared: what the case's metric compares outputs with: the program's outputs for the
+            bases, classes or numbers, in a language task each with its distractor. Marked as
+            `targets.unscored` where no output counts.
+        metric: what the case is judged by.
         atol: a regression output this close to its target counts as right.
     """
 
     base: Int[np.ndarray, "batch pos"]
     source: Int[np.ndarray, "batch pos"]
-    targets: Shaped[np.ndarray, "batch pos"]
+    compared: Shaped[np.ndarray, "batch pos *pair"]
+    metric: MetricName
     atol: float
+
+    @property
+    def targets(self) -> Shaped[np.ndarray, "batch pos"]:
+        """The program's outputs for the bases, without distractors."""
+        return np.asarray(answers(self.compared))
 
     def first(self, n: int) -> "HeldOut":
         """The first pairs, at most `n`."""
@@ -50,7 +59,10 @@ class HeldOut:
 
     def _rows(self, rows: Int[np.ndarray, " rows"]) -> "HeldOut":
         return replace(
-            self, base=self.base[rows], source=self.source[rows], targets=self.targets[rows]
+            self,
+            base=self.base[rows],
+            source=self.source[rows],
+            compared=self.compared[rows],
         )
 
 

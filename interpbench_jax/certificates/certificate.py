@@ -30,6 +30,7 @@ from interpbench_jax.certificates.parts import (
 from interpbench_jax.certificates.verdict import BARS, Bars, find_failures
 from interpbench_jax.display import html_table
 from interpbench_jax.jsontext import check_format, parse_json_object
+from interpbench_jax.metrics import METRIC_NAMES
 from interpbench_jax.storage import read_text as read_file
 from interpbench_jax.storage import write_file
 from interpbench_jax.travel import Travels
@@ -65,7 +66,8 @@ class Certificate(Travels):
             carries the source's value, by node.
         alignment: by variable, or variables that one component of the program computes together,
             the model's nodes that stand for it.
-        metric: of all effects: `"kl"`, in nats, or `"l2"`, in the unit of a regression's output.
+        metric: of all effects, the case's own: `"kl"`, in nats; `"l2"`, in the unit of a
+            regression's output; `"logit_diff"`, in logits.
         nodes: the effect of resampling each head and each MLP.
         circuit_alone: accuracy without all else.
         edges: the effect of every edge, and what the truth says of it.
@@ -223,13 +225,15 @@ def read_certificate(directory: Path | str) -> Certificate:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _extreme(
-    choose: Callable[[list[float]], float], effects: list[NodeEffect]
-) -> NodeEffect | None:
+def _extreme(choose: Callable[..., float], effects: list[NodeEffect]) -> NodeEffect | None:
+    """Of each measure the effect that is largest, or smallest, whatever its sign."""
     if not effects:
         return None
     return NodeEffect(
-        *(choose([getattr(node, each.name) for node in effects]) for each in fields(NodeEffect))
+        *(
+            choose([getattr(node, each.name) for node in effects], key=abs)
+            for each in fields(NodeEffect)
+        )
     )
 
 
@@ -267,7 +271,7 @@ _READERS: Mapping[str, Callable[[object, str], Any]] = {
     "edge_accuracy": mapping_of(read_share),
     "strict_accuracy": mapping_of(read_share),
     "alignment": mapping_of(tuple_of(read_text)),
-    "metric": lambda value, name: read_choice(value, name, ("kl", "l2")),
+    "metric": lambda value, name: read_choice(value, name, METRIC_NAMES),
     "nodes": mapping_of(read_node_effect),
     "circuit_alone": read_circuit_alone,
     "edges": read_edge_check,

@@ -18,11 +18,11 @@ from interpbench_jax.certificates.parts import (
 )
 from interpbench_jax.certificates.rounding import round_effect, round_share
 from interpbench_jax.circuit import Circuit
-from interpbench_jax.metrics import METRICS, Metric, PerInput, default_metric, noise_floor
+from interpbench_jax.metrics import METRICS, Metric, PerInput, noise_floor
 from interpbench_jax.model import Transformer
 from interpbench_jax.scores import edge_auc_by_universe
 from interpbench_jax.sweeps import sweep_cuts
-from interpbench_jax.targets import Targets, is_scored
+from interpbench_jax.targets import Targets, answers, is_scored
 from interpbench_jax.training.evaluation import is_right
 from interpbench_jax.universes import UniverseName, universe
 
@@ -71,6 +71,7 @@ def accuracy_drop(atol: float) -> Metric:
     """
 
     def drop(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
+        targets = answers(targets)
         counts = is_scored(targets)
         clean, patched = (is_right(each, targets, atol) for each in (clean_logits, logits))
         change = jnp.where(counts, clean.astype(logits.dtype) - patched.astype(logits.dtype), 0)
@@ -79,10 +80,9 @@ def accuracy_drop(atol: float) -> Metric:
     return drop
 
 
-def all_measures(model: Transformer, atol: float) -> tuple[Metric, Metric, Metric]:
+def all_measures(pairs: HeldOut) -> tuple[Metric, Metric, Metric]:
     """The case's metric, the distance between centred logits, and the accuracy that is lost."""
-    metric = METRICS[default_metric(model.config)]
-    return metric, METRICS["centred_l2"], accuracy_drop(atol)
+    return METRICS[pairs.metric], METRICS["centred_l2"], accuracy_drop(pairs.atol)
 
 
 def _effects(
@@ -90,14 +90,14 @@ def _effects(
 ) -> tuple[EdgeEffect, ...]:
     """Every edge of a universe, in its order."""
     space = universe(name, circuit.n_layers, circuit.n_heads)
-    measure = jax.jit(partial(_measure, all_measures(model, pairs.atol)))
+    measure = jax.jit(partial(_measure, all_measures(pairs)))
     size = max(1, _MOST_BYTES // (clean.size * clean.dtype.itemsize))
     rows = []
     for start in range(0, len(space.edges), size):
         cuts = [space.members[edge] for edge in space.edges[start : start + size]]
         swept = sweep_cuts(model, pairs.base, pairs.source, cuts=cuts, return_logits=True)
         assert swept.logits is not None
-        rows += [np.asarray(measure(each, clean, pairs.targets)) for each in swept.logits]
+        rows += [np.asarray(measure(each, clean, pairs.compared)) for each in swept.logits]
     truths = circuit.edge_truths(name).items()
     return tuple(
         EdgeEffect(str(edge.src), str(edge.dst), truth, *map(round_effect, row.tolist()))
@@ -120,7 +120,7 @@ def _areas(
     """The area in every universe: of `head` and coarser ones by cutting whole heads' inputs."""
     areas: dict[str, float | None] = {}
     for name, edges in found.items():
-        effects = np.asarray([getattr(edge, measure) for edge in edges])
+        effects = np.abs([getattr(edge, measure) for edge in edges])
         heard = np.where(effects > floor, effects, 0.0)
         is_audible = all(heard[i] > 0 for i, edge in enumerate(edges) if edge.truth == "in")
         for coarser, area in edge_auc_by_universe(heard, circuit, name).items():

@@ -16,9 +16,7 @@ from interpbench_jax.certificates.certificate import Certificate
 from interpbench_jax.certificates.edges import check_edges
 from interpbench_jax.certificates.nodes import measure_nodes
 from interpbench_jax.certificates.rounding import round_share
-from interpbench_jax.metrics import default_metric
-from interpbench_jax.targets import unscored
-from interpbench_jax.training.evaluation import held_out_pairs, prepare_examination
+from interpbench_jax.training.evaluation import prepare_examination
 from interpbench_jax.training.versions import library_versions
 from interpbench_jax.weights import digest_weights
 
@@ -43,8 +41,8 @@ def certify(
 
     Everything is measured on pairs of inputs of the test split, which no model is trained on or
     chosen by: the edge sweep on the first 1,000 (fewer for a model of more than 300,000 weights:
-    `Certificate.edges.n`), all else on all. The same case, `n` and seed
-    give the same certificate on the same machine.
+    `Certificate.edges.n`), all else on all. Effects are in the unit of `task.metric`. The same
+    case, `n` and seed give the same certificate on the same machine.
 
     Sources: interchange intervention accuracy, Geiger et al. 2022 (arXiv:2112.00826);
     strict accuracy and the effect of nodes outside the circuit, Gupta et al. 2024
@@ -105,7 +103,7 @@ def certify(
             names[node]: tuple(str(each) for each in aligned)
             for node, aligned in task.alignment.items()
         },
-        metric=str(default_metric(task.config)),
+        metric=pairs.metric,
         nodes=nodes,
         circuit_alone=alone,
         edges=edges,
@@ -140,15 +138,14 @@ def _check_fits(case: Case, task: Task) -> None:
 
 
 def _draw(task: Task, n: int, seed: int) -> HeldOut:
-    base, source = held_out_pairs(task, n, seed, _SPLIT)
+    pairs = task.sample(n, seed, split=_SPLIT, counterfactual="random")
+    base, source = pairs.input_ids, pairs.corrupted_input_ids
     if (base == source).all(axis=1).any():
         raise ValueError(
             f"Task {task.case_id!r}: expected at least two inputs in the {_SPLIT} split, to "
             "interchange between; it holds one. Give the task more tokens or positions."
         )
-    targets = np.array(task.high_level.targets(base))
-    targets[~task.scored_positions(base)] = unscored(targets.dtype)
-    return HeldOut(base, source, targets, task.recipe.atol)
+    return HeldOut(base, source, pairs.metric_targets, task.metric, task.recipe.atol)
 
 
 def _edge_pairs(case: Case) -> int:

@@ -28,10 +28,10 @@ def measure_nodes(model: Transformer, pairs: HeldOut) -> dict[str, NodeEffect]:
     config = model.config
     nodes = components(config.n_layers, config.n_heads)
     masks = jnp.asarray(np.stack([node_mask(config, (node,)) for node in nodes]))
-    resample = jax.jit(partial(_resample, all_measures(model, pairs.atol)))
+    resample = jax.jit(partial(_resample, all_measures(pairs)))
     total = np.zeros((len(nodes), len(MEASURES) + 1))
     for part, n in pairs.chunks():
-        found = resample(model, part.base, part.source, part.targets, masks)
+        found = resample(model, part.base, part.source, part.compared, masks)
         total += np.asarray(found, np.float64)[:, :, :n].sum(axis=2)
     means = total / len(pairs.base)
     return {

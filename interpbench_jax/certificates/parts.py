@@ -29,8 +29,9 @@ class NodeEffect:
     """What resampling one node, alone, does to the model's output.
 
     Attributes:
-        effect: mean distance from the clean output over pairs and scored positions, in the unit
-            of `Certificate.metric`; 0 where nothing changes.
+        effect: mean of `Certificate.metric` over pairs and scored positions; 0 where nothing
+            changes. A distance, but for `"logit_diff"`, which is negative where the patched run
+            prefers the answer more than the clean run does.
         centred: the same as Euclidean distance between centred logits; for a regression, between
             outputs.
         accuracy_drop: the share of right outputs less that of the patched runs; positive where
@@ -88,7 +89,7 @@ class CircuitAlone:
 class Separation:
     """How far the edges of a circuit stand from the others, by one measure in one universe.
 
-    Effects at or below the noise floor count as 0.
+    The size of an effect counts, whatever its sign; at or below the noise floor it counts as 0.
 
     Attributes:
         median: of the effects of the edges that are in.
@@ -127,7 +128,7 @@ class Separation:
         smallest = _above(self.smallest, self.measure, self.floor)
         largest = self.floor
         if self.largest is not None:
-            largest = max(largest, getattr(self.largest, self.measure))
+            largest = max(largest, abs(getattr(self.largest, self.measure)))
         return smallest / largest if largest else float("inf")
 
 
@@ -257,8 +258,8 @@ def read_edge_check(value: object, name: str) -> EdgeCheck:
 
 
 def _above(edge: EdgeEffect, measure: Measure, floor: float) -> float:
-    """An edge's effect, or 0 where it is no larger than noise."""
-    effect = getattr(edge, measure)
+    """The size of an edge's effect, or 0 where it is no larger than noise."""
+    effect = abs(getattr(edge, measure))
     return effect if effect > floor else 0.0
 
 

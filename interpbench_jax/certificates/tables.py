@@ -66,8 +66,8 @@ def separations_table(certificate: Certificate) -> Table:
             found = certificate.edges.separation(universe, measure)
             if found is None:
                 continue
-            largest = 0.0 if found.largest is None else getattr(found.largest, measure)
-            smallest = getattr(found.smallest, measure)
+            largest = 0.0 if found.largest is None else abs(getattr(found.largest, measure))
+            smallest = abs(getattr(found.smallest, measure))
             numbers = (f"{found.median:.3g}", f"{smallest:.3g}", f"{largest:.2g}")
             shares = (f"{found.outside_share:.3%}", f"{found.clearance:.3g}x")
             table.add_row(universe, name, *numbers, *shares)

@@ -86,6 +86,7 @@ def bench(
             "--n",
             help="How many pairs of inputs.",
             min=1,
+            max=1_000_000,
             show_default="1000, or 100 for a language task",
         ),
     ] = None,

@@ -27,9 +27,18 @@ if TYPE_CHECKING:
     from interpbench_jax.certificates import Bars, Certificate
 
 
+_UNITS = {
+    "kl": "nats (KL)",
+    "l2": "the output's unit (L2)",
+    "logit_diff": "logits (logit difference)",
+}
+
+
 def certify(
     case: CaseArgument,
-    n: Annotated[int, typer.Option("--n", help="How many pairs of inputs.", min=1)] = 10_000,
+    n: Annotated[
+        int, typer.Option("--n", help="How many pairs of inputs.", min=1, max=1_000_000)
+    ] = 10_000,
     seed: Annotated[int, typer.Option(help="Of the inputs.", min=0)] = 1,
     out: Annotated[
         Path | None,
@@ -174,7 +183,7 @@ def _print(certificate: "Certificate", bars: "Bars", written: Path | None) -> No
     )
     from interpbench_jax.report import case_table
 
-    unit = "nats (KL)" if certificate.metric == "kl" else "the output's unit (L2)"
+    unit = _UNITS.get(certificate.metric, certificate.metric)
     show(
         case_table(f"Certificate of case {certificate.case_id}", _facts(certificate)),
         certified_nodes_table(certificate, unit, bars.share),

@@ -260,18 +260,21 @@ def _mesh(devices: int) -> "Mesh":
 
 def _run(subjects: Sequence[Subject], settings: Settings, nodes: bool, hidden: bool) -> Swept:
     """Sweep the cases: together where that can be, else one after another."""
+    from interpbench_jax.pairs import Pairs
     from interpbench_jax.sweeps import sweep_edges, sweep_many, sweep_nodes
     from interpbench_jax.sweeps.store import count_done
 
     save_to = settings["save_to"]
     resumed = None if save_to is None else count_done(save_to)
+    in_memory = [each.drawn.source for each in subjects if isinstance(each.drawn.source, Pairs)]
     alone = nodes or settings["positions"] != "all" or settings["mesh"] is not None
+    alone = alone or len(in_memory) < len(subjects)
     with progress("patching", hidden=hidden) as report:
         started = time.perf_counter()
         if len(subjects) > 1 and not alone:
             results: Sequence[Result] = sweep_many(
                 [subject.case.model for subject in subjects],
-                [subject.drawn.pairs for subject in subjects],
+                in_memory,
                 universe=settings["universe"],
                 ablation=settings["ablation"],
                 metric=settings["metric"],
@@ -285,7 +288,7 @@ def _run(subjects: Sequence[Subject], settings: Settings, nodes: bool, hidden: b
             for subject in subjects:
                 # A bar over the calls of one case, or over the cases.
                 inner = report if len(subjects) == 1 else None
-                model, pairs = subject.case.model, subject.drawn.pairs
+                model, pairs = subject.case.model, subject.drawn.source
                 results.append(function(model, pairs, progress=inner, **settings))
                 if report is not None and inner is None:
                     report(len(results), len(subjects))

@@ -30,7 +30,7 @@ def list_cases(as_json: JsonOption = False) -> None:
 
 def sample(
     case_id: Annotated[str, typer.Argument(metavar="ID", help="A case's id.", show_default=False)],
-    n: Annotated[int, typer.Option("-n", "--n", help="How many pairs.", min=1)] = 5,
+    n: Annotated[int, typer.Option("-n", "--n", help="How many pairs.", min=1, max=100_000)] = 5,
     seed: Annotated[int, typer.Option(help="The same seed gives the same pairs.", min=0)] = 0,
     counterfactual: CounterfactualOption = None,
     as_json: JsonOption = False,

@@ -22,7 +22,9 @@ def warmup(
             metavar="[PATH|ID]...", help="Cases.", show_default="the packaged RASP cases"
         ),
     ] = None,
-    n: Annotated[int, typer.Option("--n", help="For sweeps of so many inputs.", min=1)] = 1000,
+    n: Annotated[
+        int, typer.Option("--n", help="For sweeps of so many inputs.", min=1, max=65_536)
+    ] = 1000,
     clear: Annotated[
         bool, typer.Option("--clear", help="Delete all programs that are kept, and no more.")
     ] = False,

@@ -22,7 +22,7 @@ from interpbench_jax.discovery.table import METHODS
 from interpbench_jax.metrics import METRICS, Metric, MetricName, for_targets, resolve_metric
 from interpbench_jax.model import Transformer, check_model, check_tokens
 from interpbench_jax.objective import Fitted, Objective
-from interpbench_jax.pairs import Pairs, as_pairs
+from interpbench_jax.pairs import Pairs, PairStream, as_pairs
 from interpbench_jax.universes import universe as universe_of
 
 # They have no slope at the clean run, which is at no distance from itself.
@@ -155,7 +155,7 @@ def _read_inputs(
     method: AnyMethod | None,
 ) -> tuple[Pairs, AnyMethod]:
     """The pairs and the method, whichever place the method has."""
-    if isinstance(clean, Pairs) and method is None:
+    if isinstance(clean, Pairs | PairStream) and method is None:
         corrupted, method = None, cast("AnyMethod | None", corrupted)
     if isinstance(corrupted, str | Method) or callable(corrupted):
         raise TypeError(

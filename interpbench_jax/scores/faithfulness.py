@@ -19,7 +19,7 @@ from interpbench_jax.masks import edge_indices
 from interpbench_jax.metrics import Metric, MetricName
 from interpbench_jax.model import Transformer
 from interpbench_jax.objective import Objective
-from interpbench_jax.pairs import Pairs, as_pairs
+from interpbench_jax.pairs import Pairs, PairStream, as_pairs
 from interpbench_jax.scores.levels import Level, Ranking, check_scores, edge_ends, read_values
 from interpbench_jax.scores.selection import keep_largest, on_paths
 from interpbench_jax.sites import readers, writers
@@ -187,7 +187,7 @@ def _read_inputs(
     metric: MetricName | Metric | None,
 ) -> tuple[Pairs, Values]:
     """The pairs and the values, whichever place the values have."""
-    if isinstance(clean, Pairs) and values is None:
+    if isinstance(clean, Pairs | PairStream) and values is None:
         corrupted, values = None, corrupted  # pyright: ignore[reportAssignmentType]
     if values is None:
         raise TypeError(

@@ -24,11 +24,12 @@ from interpbench_jax.sweeps.edits import (
     single_entries,
 )
 from interpbench_jax.sweeps.forward import Form, stack_weights
+from interpbench_jax.sweeps.inputs import Inputs, blocks_of
 from interpbench_jax.sweeps.parts import check_pyarrow
 from interpbench_jax.sweeps.plan import Place, SweepPlan, plan_job
 from interpbench_jax.sweeps.request import Checked, Request, check_request
 from interpbench_jax.sweeps.result import Name, SweepResult, text_of
-from interpbench_jax.sweeps.run import Inputs, Job, run_job
+from interpbench_jax.sweeps.run import Job, run_job
 from interpbench_jax.sweeps.saved import describe_job, read_saved, table_of
 from interpbench_jax.sweeps.store import SweepStore, check_folder
 from interpbench_jax.sweeps.suffix import Entry
@@ -173,7 +174,8 @@ def _warn_of_what_is_not_finite(
 
 def _are_their_own_sources(inputs: Inputs) -> bool:
     """Whether the corrupted inputs are the clean ones."""
-    return np.array_equal(inputs.clean, inputs.corrupted)
+    pairs = zip(blocks_of(inputs.clean), blocks_of(inputs.corrupted), strict=True)
+    return all(np.array_equal(clean, corrupted) for clean, corrupted in pairs)
 
 
 def _open_store(

@@ -21,11 +21,12 @@ from interpbench_jax.sweeps.answer import (
 )
 from interpbench_jax.sweeps.devices import Placement
 from interpbench_jax.sweeps.forward import Weights
+from interpbench_jax.sweeps.inputs import Inputs
 from interpbench_jax.sweeps.noise import ABSENT
 from interpbench_jax.sweeps.plan import SweepPlan, plan_job
 from interpbench_jax.sweeps.request import Ablations, Request
 from interpbench_jax.sweeps.result import SweepResult
-from interpbench_jax.sweeps.run import Inputs, Job, Progress, run_job
+from interpbench_jax.sweeps.run import Job, Progress, run_job
 from interpbench_jax.universes import UniverseName
 
 # The means over classes, which a class that no model ever chooses would change.

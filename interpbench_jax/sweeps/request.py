@@ -14,10 +14,11 @@ from interpbench_jax.axes import Constants
 from interpbench_jax.interventions import check_constants
 from interpbench_jax.metrics import default_metric, for_targets, resolve_metric
 from interpbench_jax.model import Transformer, check_model, check_tokens
-from interpbench_jax.pairs import Pairs
+from interpbench_jax.pairs import Pairs, PairStream
 from interpbench_jax.sweeps.devices import Placement
+from interpbench_jax.sweeps.inputs import Inputs, stream_inputs
 from interpbench_jax.sweeps.program import Scoring
-from interpbench_jax.sweeps.run import CONSTANTS, Inputs, Progress, Source
+from interpbench_jax.sweeps.run import CONSTANTS, Progress, Source
 
 Positions = Literal["all", "each"] | Sequence[int]
 Ablations = AblationName | Sequence[AblationName] | Constants
@@ -28,7 +29,7 @@ class Request:
     """What every kind of sweep is asked for; the arguments of `sweep_edges` say what each is."""
 
     model: Transformer
-    pairs: Pairs
+    pairs: Pairs | PairStream
     ablation: Ablations
     positions: Positions = "all"
     return_logits: bool = False
@@ -67,28 +68,81 @@ class Checked:
 
 
 def check_request(request: Request) -> Checked:
-    """Everything about a request that can be wrong, looked at.
+    """Everything about a request that can be wrong, looked at; of a stream, its first block.
 
     Raises:
         ValueError: if an argument does not fit the model or the others.
     """
+    if isinstance(request.pairs, PairStream):
+        return _check_stream(request, request.pairs)
+    return _check_pairs(request, request.pairs)
+
+
+def _check_stream(request: Request, stream: PairStream) -> Checked:
+    first = next(iter(stream), None)
+    if first is None:
+        raise ValueError("Expected at least one input, got a stream without any.")
+    if not isinstance(request.ablation, str | np.ndarray | jax.Array):
+        names = tuple(request.ablation)
+    else:
+        names = (request.ablation,) if isinstance(request.ablation, str) else ()
+    if "optimal" in names:
+        raise ValueError(
+            "Expected constants in place of 'optimal' beside a stream, because they are learned "
+            "on pairs in memory; pass ablation=ablation_constants(model, pairs) of some pairs."
+        )
+    checked = _check_pairs(request, first)
+
+    def read(block: Pairs) -> Inputs:
+        """A later block, which has to be like the first."""
+        found = _check_pairs(request, block)
+        kinds = [_kind_of_block(each) for each in (checked, found)]
+        if kinds[0] != kinds[1]:
+            raise ValueError(
+                f"Expected the blocks of a stream to be of one kind, {kinds[0]}, got {kinds[1]}."
+            )
+        return found.inputs
+
+    read(first)
+    return replace(checked, inputs=stream_inputs(stream, checked.inputs, read))
+
+
+def _kind_of_block(checked: Checked) -> str:
+    """What the blocks of a stream have in common, in words."""
+    inputs, scoring = checked.inputs, checked.scoring
+    if inputs.corrupted.shape != inputs.clean.shape:
+        raise ValueError(
+            f"Expected as many corrupted inputs in a block as clean ones, {len(inputs.clean)}, got "
+            f"{len(inputs.corrupted)}."
+        )
+    compared = "the clean run's outputs"
+    if inputs.targets is not None:
+        pairs = " with distractors" if inputs.targets.ndim == 3 else ""
+        compared = f"targets of type {inputs.targets.dtype}{pairs}"
+    return (
+        f"{inputs.clean.shape[1]} positions, scored from position {scoring.first_scored} on, "
+        f"by {checked.metric} against {compared}"
+    )
+
+
+def _check_pairs(request: Request, pairs: Pairs) -> Checked:
     given = request.ablation
     constants = given if isinstance(given, np.ndarray | jax.Array) else None
     ablations = (CONSTANTS,) if constants is not None else _check_ablations(given)
-    inputs = _check_inputs(request, ablations)
+    inputs = _check_inputs(request.model, pairs, ablations)
     if constants is not None:
         values = check_constants(request.model.config, inputs.clean.shape[1], constants)
         inputs = replace(inputs, constants=values)
     elif "optimal" in ablations:
         learned = ablation_constants(
-            request.model, request.pairs, freeze_layer_norm=request.freeze_layer_norm
+            request.model, pairs, freeze_layer_norm=request.freeze_layer_norm
         )
         inputs = replace(inputs, constants=learned)
     n_pos = inputs.clean.shape[1]
-    config, objective = request.model.config, request.pairs.objective
+    config, objective = request.model.config, pairs.objective
     metric = default_metric(config) if objective.metric is None else objective.metric
     resolved = resolve_metric(metric, config)
-    fitted = objective.fit(request.model, inputs.clean)
+    fitted = objective.fit(request.model, np.asarray(inputs.clean))
     inputs = replace(inputs, targets=_held(fitted.targets))
     positions = _check_positions(request.positions, n_pos)
     placement = Placement(request.mesh)
@@ -120,14 +174,13 @@ def _held(targets: np.ndarray | None) -> np.ndarray | None:
     return np.moveaxis(targets, -1, 0) if targets is not None and targets.ndim == 3 else targets
 
 
-def _check_inputs(request: Request, ablations: tuple[Source, ...]) -> Inputs:
+def _check_inputs(model: Transformer, pairs: Pairs, ablations: tuple[Source, ...]) -> Inputs:
     """The inputs as arrays of the host.
 
     Raises:
         ValueError: if they do not fit the model or one another.
     """
-    model, clean = request.model, request.pairs.input_ids
-    corrupted = request.pairs.corrupted_input_ids
+    clean, corrupted = pairs.input_ids, pairs.corrupted_input_ids
     if corrupted is None and "resample" in ablations:
         raise ValueError(
             "Expected corrupted inputs, one for each clean one, to resample from; got none. Pass "

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, NamedTuple
 import jax
 import numpy as np
 from jax.sharding import PartitionSpec
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from interpbench_jax.ablations import AblationName
 from interpbench_jax.sweeps.calls import Call, deal_calls
@@ -29,6 +29,7 @@ from interpbench_jax.sweeps.devices import (
 )
 from interpbench_jax.sweeps.edits import Blocked
 from interpbench_jax.sweeps.forward import Form, Run, Weights, run_clean
+from interpbench_jax.sweeps.inputs import HostArray, Inputs
 from interpbench_jax.sweeps.noise import largest_outputs
 from interpbench_jax.sweeps.program import Found, Given, Scoring, patch_edits, patch_masks
 from interpbench_jax.sweeps.store import SweepStore
@@ -38,30 +39,6 @@ Progress = Callable[[int, int], None]
 CONSTANTS: Final = "constants"
 # Where replacements come from: the inputs, or the caller.
 Source = AblationName | Literal["constants"]
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What the runs read, on the host.
-
-    Attributes:
-        clean: the inputs.
-        corrupted: what replacements come from; for `"resample"` paired with `clean` by row.
-        targets: for the metric; answers first, then distractors, where they are pairs; None for
-            the clean run's own.
-        constants: what takes the place of the outputs, where the caller gives it, or where it is
-            learned.
-    """
-
-    clean: Int[np.ndarray, "*models batch pos"]
-    corrupted: Int[np.ndarray, "*models other pos"]
-    targets: (
-        Int[np.ndarray, "*models batch pos"]
-        | Float[np.ndarray, "*models batch pos"]
-        | Int[np.ndarray, "*models 2 batch pos"]
-        | None
-    )
-    constants: Float[np.ndarray, "*models 1 pos src d_model"] | None = None
 
 
 @dataclass(frozen=True)
@@ -246,11 +223,11 @@ class _Runs:
             targets = self.placement.put(padded, by_last_but_one)
         return Given(self._run(inputs.clean, rows), outputs, hidden, targets)
 
-    def _run(self, tokens: np.ndarray, rows: slice) -> Run:
+    def _run(self, tokens: HostArray, rows: slice) -> Run:
         padded = _padded(tokens, rows, self.batch).astype(np.int32)
         return self.clean.run(self.weights, self.placement.put(padded, by_first(BATCH)))
 
-    def _outputs(self, tokens: np.ndarray, rows: slice) -> tuple[jax.Array, jax.Array]:
+    def _outputs(self, tokens: HostArray, rows: slice) -> tuple[jax.Array, jax.Array]:
         run = self._run(tokens, rows)
         return run.outputs, run.hidden
 
@@ -315,7 +292,7 @@ def _empty_logits(job: Job) -> np.ndarray | None:
     return np.empty(shape, job.weights.unembed.dtype)
 
 
-def _padded(array: np.ndarray, rows: slice, size: int) -> np.ndarray:
+def _padded(array: HostArray, rows: slice, size: int) -> np.ndarray:
     """Some rows, and the last one as often as it takes."""
     index = np.minimum(np.arange(rows.start, rows.start + size), rows.stop - 1)
     return array.take(index, axis=-2)

@@ -10,6 +10,7 @@ from jaxtyping import Array, Shaped
 
 from interpbench_jax.sweeps.calls import Call
 from interpbench_jax.sweeps.forward import Form
+from interpbench_jax.sweeps.inputs import HostArray, StreamedArray, blocks_of
 from interpbench_jax.sweeps.plan import SweepPlan
 from interpbench_jax.sweeps.run import Job
 
@@ -31,7 +32,7 @@ def describe_job(
     inputs = job.inputs
     metric = job.scoring.metric
     metric_name = getattr(metric, "__qualname__", type(metric).__qualname__)
-    arrays = [inputs.clean, inputs.corrupted]
+    arrays: list[HostArray] = [inputs.clean, inputs.corrupted]
     if inputs.targets is not None:
         arrays.append(inputs.targets)
     if inputs.constants is not None:
@@ -81,11 +82,11 @@ def _describe_form(form: Form) -> dict[str, object]:
     return described
 
 
-def _digest(arrays: Iterable[Shaped[Array | np.ndarray, "..."]]) -> str:
+def _digest(arrays: Iterable[Shaped[Array | np.ndarray, "..."] | StreamedArray]) -> str:
     """The SHA-256 of some arrays, with their shapes and types."""
     found = hashlib.sha256()
     for array in arrays:
-        array = np.ascontiguousarray(array)
         found.update(f"{array.dtype.str}{array.shape}".encode())
-        found.update(array.tobytes())
+        for block in blocks_of(array):
+            found.update(np.ascontiguousarray(block).tobytes())
     return found.hexdigest()

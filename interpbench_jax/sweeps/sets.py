@@ -12,7 +12,7 @@ from interpbench_jax.axes import Constants, OtherTokens, Tokens
 from interpbench_jax.metrics import Metric, MetricName
 from interpbench_jax.model import Transformer
 from interpbench_jax.objective import Objective
-from interpbench_jax.pairs import Pairs, as_pairs
+from interpbench_jax.pairs import Pairs, PairStream, as_source
 from interpbench_jax.sites import Edge, Neuron, readers, writers
 from interpbench_jax.sweeps.answer import Wanted, answer
 from interpbench_jax.sweeps.edits import cuts_of, neuron_entries, single_entries
@@ -25,7 +25,7 @@ Masks = Float[Array | np.ndarray, "edits dst src"] | Float[Array | np.ndarray, "
 
 def sweep_cuts(
     model: Transformer,
-    clean: Tokens | Pairs,
+    clean: Tokens | Pairs | PairStream,
     corrupted: OtherTokens | None = None,
     *,
     cuts: Sequence[Collection[Edge]],
@@ -65,7 +65,7 @@ def sweep_cuts(
     return answer(
         Request(
             model,
-            as_pairs(clean, corrupted, objective, metric),
+            as_source(clean, corrupted, objective, metric),
             ablation,
             return_logits=return_logits,
             max_bytes=max_bytes,
@@ -81,7 +81,7 @@ def sweep_cuts(
 
 def sweep_masks(
     model: Transformer,
-    clean: Tokens | Pairs,
+    clean: Tokens | Pairs | PairStream,
     corrupted: OtherTokens | None = None,
     *,
     masks: Masks,
@@ -116,8 +116,9 @@ def sweep_masks(
         len(readers(config.n_layers, config.n_heads)),
         len(writers(config.n_layers, config.n_heads)),
     )
-    pairs = as_pairs(clean, corrupted, objective, metric)
-    n_pos = np.shape(pairs.input_ids)[-1]
+    pairs = as_source(clean, corrupted, objective, metric)
+    some = pairs if isinstance(pairs, Pairs) else next(iter(pairs))
+    n_pos = np.shape(some.input_ids)[-1]
     if masks.shape[1:] not in (shape, (*shape, n_pos)) or not len(masks):
         raise ValueError(
             f"Expected masks of shape (edits, dst, src) = (edits, {shape[0]}, {shape[1]}) or "
@@ -143,7 +144,7 @@ def sweep_masks(
 
 def sweep_neurons(
     model: Transformer,
-    clean: Tokens | Pairs,
+    clean: Tokens | Pairs | PairStream,
     corrupted: OtherTokens | None = None,
     *,
     ablation: Ablations = "resample",
@@ -182,7 +183,7 @@ def sweep_neurons(
     return answer(
         Request(
             model,
-            as_pairs(clean, corrupted, objective, metric),
+            as_source(clean, corrupted, objective, metric),
             ablation,
             positions=positions,
             return_logits=return_logits,

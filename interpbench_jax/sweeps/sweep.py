@@ -8,7 +8,7 @@ from interpbench_jax.axes import OtherTokens, Tokens
 from interpbench_jax.metrics import Metric, MetricName
 from interpbench_jax.model import Transformer
 from interpbench_jax.objective import Objective
-from interpbench_jax.pairs import Pairs, as_pairs
+from interpbench_jax.pairs import Pairs, PairStream, as_source
 from interpbench_jax.sites import Edge, Node
 from interpbench_jax.sweeps.answer import answer, wanted_edges, wanted_nodes
 from interpbench_jax.sweeps.request import Ablations, Positions, Request
@@ -19,7 +19,7 @@ from interpbench_jax.universes import UniverseName
 
 def sweep_edges(
     model: Transformer,
-    clean: Tokens | Pairs,
+    clean: Tokens | Pairs | PairStream,
     corrupted: OtherTokens | None = None,
     *,
     universe: UniverseName = "qkv",
@@ -45,7 +45,7 @@ def sweep_edges(
     Args:
         model: the model.
         clean: pairs of inputs, as `case.sample` gives them; or clean inputs alone, `[batch, pos]`,
-            at least one.
+            at least one; or a stream of pairs (`case.stream`), where memory does not hold them.
         corrupted: beside clean inputs, those that replacements come from. For `"resample"`:
             needed, as many as the clean ones, paired by row. For `"mean"` and `"optimal"`: any
             number; by default the clean ones. For `"zero"`: not looked at.
@@ -85,7 +85,7 @@ def sweep_edges(
     """
     request = Request(
         model,
-        as_pairs(clean, corrupted, objective, metric),
+        as_source(clean, corrupted, objective, metric),
         ablation,
         positions=positions,
         return_logits=return_logits,
@@ -101,7 +101,7 @@ def sweep_edges(
 
 def sweep_nodes(
     model: Transformer,
-    clean: Tokens | Pairs,
+    clean: Tokens | Pairs | PairStream,
     corrupted: OtherTokens | None = None,
     *,
     universe: UniverseName = "qkv",
@@ -133,7 +133,7 @@ def sweep_nodes(
     """
     request = Request(
         model,
-        as_pairs(clean, corrupted, objective, metric),
+        as_source(clean, corrupted, objective, metric),
         ablation,
         positions=positions,
         return_logits=return_logits,

@@ -115,8 +115,8 @@ HOSTILE: list[tuple[Callable[[dict[str, Any], object], None], object, str]] = [
     (put("n"), -1, "Expected n as an integer from 0"),
     (put("seed"), False, "Expected seed as an integer from 0"),
     (put("split_inputs"), "many", "Expected split_inputs as an integer"),
-    (put("metric"), "kl " * 50, "Expected metric to be one of kl, l2"),
-    (put("metric"), [], "Expected metric to be one of kl, l2"),
+    (put("metric"), "kl " * 50, "Expected metric to be one of kl, cross_entropy"),
+    (put("metric"), [], "Expected metric to be one of kl, cross_entropy"),
     (put("weights_sha256"), "00", "Expected weights_sha256 as 64 hexadecimal digits"),
     (put("nodes"), None, "Expected nodes as an object"),
     (

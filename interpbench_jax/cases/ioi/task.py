@@ -16,7 +16,6 @@ from interpbench_jax.cases.ioi.vocabulary import GPT2, GPT2_IDS, PROMPT_TOKENS, 
 from interpbench_jax.cases.pairs import (
     Seed,
     TaskPairs,
-    check_count,
     check_counterfactual,
     make_generator,
 )
@@ -201,24 +200,22 @@ class IoiTask(Task):
     def all_inputs(self, split: Split | None = None) -> np.ndarray:
         return self.space.list_all(split)
 
-    def sample(
+    def draw_pairs(
         self,
         n: int,
-        seed: Seed,
+        rng: np.random.Generator,
         *,
-        split: Split | None = None,
-        unique: bool = False,
-        variable_length: bool | None = None,
-        counterfactual: str | None = None,
+        split: Split | None,
+        unique: bool,
+        variable_length: bool | None,
+        counterfactual: str | None,
     ) -> TaskPairs:
-        check_count(n)
         check_counterfactual(counterfactual, self.counterfactuals)
         if variable_length:
             raise ValueError(
                 f"Case {self.case_id!r}: expected variable_length=False, because every prompt has "
                 f"{self.max_seq_len} positions."
             )
-        rng = make_generator(seed)
         draw = self.space.draw_unique if unique else self.space.draw
         prompts = draw(n, rng, split)
         corrupted = self.corrupt(prompts, rng, counterfactual or COUNTERFACTUALS[0], split=split)

@@ -1,0 +1,187 @@
+"""What a sweep reads: arrays in memory, or those of a stream, of which only some rows are."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from interpbench_jax.pairs import Pairs, PairStream
+
+Field = Literal["clean", "corrupted", "targets"]
+
+
+class StreamedArray:
+    """One of the arrays of a stream; rows are taken of it, in order at best.
+
+    Attributes:
+        shape: of the whole.
+        dtype: of its numbers.
+    """
+
+    def __init__(self, window: "_Window", field: Field, like: np.ndarray) -> None:
+        """An array like that of the first block, with all rows."""
+        self._window = window
+        self._field: Field = field
+        *before, _, n_pos = like.shape
+        self.shape: tuple[int, ...] = (*before, window.n_rows, n_pos)
+        self.dtype = like.dtype
+
+    @property
+    def ndim(self) -> int:
+        """How many axes it has; rows are the last but one."""
+        return len(self.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def take(self, index: np.ndarray, axis: int = -2) -> np.ndarray:
+        """Some rows, as NumPy takes them.
+
+        Raises:
+            ValueError: if the stream gives fewer rows, or blocks that differ in kind.
+        """
+        assert axis == -2, "rows are the last axis but one"
+        start = int(index.min())
+        rows = self._window.rows(start, int(index.max()) + 1)
+        return self._of(rows).take(index - start, axis=-2)
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """All rows, block by block, in a pass of their own."""
+        return map(self._of, self._window.blocks())
+
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
+        """All rows, in memory."""
+        return np.concatenate(list(self.blocks()), axis=-2).astype(dtype or self.dtype)
+
+    def _of(self, inputs: "Inputs") -> np.ndarray:
+        return getattr(inputs, self._field)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the runs read, on the host.
+
+    Attributes:
+        clean: the inputs.
+        corrupted: what replacements come from; for `"resample"` paired with `clean` by row.
+        targets: for the metric; answers first, then distractors, where they are pairs; None for
+            the clean run's own.
+        constants: what takes the place of the outputs, where the caller gives it, or where it is
+            learned.
+    """
+
+    clean: Int[np.ndarray, "*models batch pos"] | StreamedArray
+    corrupted: Int[np.ndarray, "*models other pos"] | StreamedArray
+    targets: (
+        Int[np.ndarray, "*models batch pos"]
+        | Float[np.ndarray, "*models batch pos"]
+        | Int[np.ndarray, "*models 2 batch pos"]
+        | StreamedArray
+        | None
+    )
+    constants: Float[np.ndarray, "*models 1 pos src d_model"] | None = None
+
+
+HostArray = np.ndarray | StreamedArray
+
+
+def blocks_of(array: Array | np.ndarray | StreamedArray) -> Iterator[Array | np.ndarray]:
+    """An array in blocks of rows: one that is in memory, as it is."""
+    return array.blocks() if isinstance(array, StreamedArray) else iter((array,))
+
+
+def stream_inputs(stream: PairStream, first: Inputs, read: Callable[[Pairs], Inputs]) -> Inputs:
+    """What the runs of a sweep read from a stream.
+
+    Args:
+        stream: the pairs.
+        first: those of its first block, checked.
+        read: checks a block.
+    """
+    window = _Window(stream, read)
+
+    def whole(field: Field) -> StreamedArray:
+        return StreamedArray(window, field, getattr(first, field))
+
+    targets = None if first.targets is None else whole("targets")
+    return replace(first, clean=whole("clean"), corrupted=whole("corrupted"), targets=targets)
+
+
+class _Window:
+    """The rows of a stream that were asked for last; earlier ones begin another pass."""
+
+    def __init__(self, stream: PairStream, read: Callable[[Pairs], Inputs]) -> None:
+        self.n_rows = stream.n
+        self._stream = stream
+        self._read = read
+        self._restart()
+
+    def blocks(self) -> Iterator[Inputs]:
+        """Every block, checked.
+
+        Raises:
+            ValueError: if there are more or fewer rows than the stream says.
+        """
+        n_read = 0
+        for block in self._stream:
+            yield self._read(block)
+            n_read += len(block)
+        if n_read != self.n_rows:
+            raise ValueError(
+                f"Expected a stream of {self.n_rows:,} pairs, as it says, got {n_read:,}."
+            )
+
+    def rows(self, start: int, stop: int) -> Inputs:
+        """The rows from `start` to before `stop`.
+
+        Raises:
+            ValueError: if there are not as many, or a block is unlike the first.
+        """
+        if start < self._start:
+            self._restart()
+        while self._start + self._held() < stop:
+            block = next(self._blocks, None)
+            if block is None:
+                raise ValueError(
+                    f"Expected a stream of {self.n_rows:,} pairs, as it says, got "
+                    f"{self._start + self._held():,}."
+                )
+            if self._start + self._held() <= start:
+                self._start += self._held()
+                self._kept = block
+            else:
+                assert self._kept is not None
+                self._kept = _join(_cut(self._kept, start - self._start), block)
+                self._start = start
+        assert self._kept is not None
+        if stop == self.n_rows and next(self._blocks, None) is not None:
+            raise ValueError(f"Expected a stream of {stop:,} pairs, as it says, got more.")
+        return _cut(self._kept, start - self._start)
+
+    def _held(self) -> int:
+        return 0 if self._kept is None else len(self._kept.clean)
+
+    def _restart(self) -> None:
+        self._blocks = self.blocks()
+        self._kept: Inputs | None = None
+        self._start = 0
+
+
+def _cut(inputs: Inputs, start: int) -> Inputs:
+    """The rows from `start` on."""
+    return _each(inputs, lambda field: getattr(inputs, field)[..., start:, :])
+
+
+def _join(first: Inputs, second: Inputs) -> Inputs:
+    arrays = (first, second)
+    return _each(
+        first,
+        lambda field: np.concatenate([getattr(each, field) for each in arrays], axis=-2),
+    )
+
+
+def _each(inputs: Inputs, change: Callable[[Field], np.ndarray]) -> Inputs:
+    targets = None if inputs.targets is None else change("targets")
+    return replace(inputs, clean=change("clean"), corrupted=change("corrupted"), targets=targets)
