@@ -15,7 +15,8 @@ from interpbench_jax.circuit import Circuit
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.display import html_table
 from interpbench_jax.jsontext import check_format, parse_json_object
-from interpbench_jax.storage import read_text, write_files
+from interpbench_jax.storage import make_folder, read_text, write_files
+from interpbench_jax.texts import shown
 from interpbench_jax.travel import Travels
 from interpbench_jax.weights import check_weights, encode_weights, load_weights
 
@@ -123,13 +124,13 @@ class Case(Travels):
         if task is None:
             raise ValueError(
                 f"Expected a case whose task is declared ({', '.join(CASES)}), got "
-                f"{self.case_id!r}; see the README on adding one."
+                f"{shown(self.case_id)}; see the README on adding one."
             )
         task = task.in_vocabulary_of(self.config)
         if self.vocab is not None and set(self.vocab) != set(task.token_ids):
             raise ValueError(
                 f"Case {self.case_id!r}: expected the declared task's tokens "
-                f"{sorted(task.token_ids)}, got {sorted(self.vocab)}."
+                f"{sorted(task.token_ids)}, got {shown(sorted(self.vocab))}."
             )
         return task
 
@@ -225,7 +226,7 @@ class Case(Travels):
             contents[directory / CIRCUIT_FILE] = self.circuit.to_json() + "\n"
         contents[directory / CONFIG_FILE] = self._describe(hashlib.sha256(weights).hexdigest())
         old = [directory / CIRCUIT_FILE] if self.circuit is None else []
-        directory.mkdir(parents=True, exist_ok=True)
+        make_folder(directory)
         write_files(contents, remove=old)
         return directory
 
@@ -298,7 +299,7 @@ def _check_header(described: Mapping[str, object]) -> None:
     }
     keys = {"format", "version", *types}
     if set(described) != keys:
-        raise ValueError(f"Expected the keys {sorted(keys)}, got {sorted(described)}.")
+        raise ValueError(f"Expected the keys {sorted(keys)}, got {shown(sorted(described))}.")
     for key, kinds in types.items():
         if not isinstance(described[key], kinds):
             raise ValueError(

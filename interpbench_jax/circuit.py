@@ -13,7 +13,7 @@ from interpbench_jax.extras import needs_extra
 from interpbench_jax.jsontext import check_format, parse_json_object
 from interpbench_jax.masks import edge_mask
 from interpbench_jax.sites import Edge, Kind, Node, n_writers_before, parse_edge, parse_node
-from interpbench_jax.texts import cut_off
+from interpbench_jax.texts import cut_off, shown
 from interpbench_jax.universes import HEAD_INPUTS, UniverseName, promote_reader, universe
 
 if TYPE_CHECKING:
@@ -201,12 +201,14 @@ class Circuit:
         check_format(data, _FORMAT)
         fields = {"format", "version", "n_layers", "n_heads", "edges", "constant"}
         if set(data) != fields:
-            raise ValueError(f"Expected the circuit fields {sorted(fields)}, got {sorted(data)}.")
+            raise ValueError(
+                f"Expected the circuit fields {sorted(fields)}, got {shown(sorted(data))}."
+            )
         layers, heads = data["n_layers"], data["n_heads"]
         for size in (layers, heads):
             if not isinstance(size, int) or isinstance(size, bool) or not 0 < size <= 1024:
                 raise ValueError(
-                    f"Expected n_layers and n_heads from 1 to 1024, got {(layers, heads)}."
+                    f"Expected n_layers and n_heads from 1 to 1024, got {shown((layers, heads))}."
                 )
         assert isinstance(layers, int) and isinstance(heads, int)
         edges, constant = data["edges"], data["constant"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from interpbench_jax.jsontext import check_format, parse_json_object
+from interpbench_jax.texts import shown
 
 Activation = Literal["gelu", "gelu_new", "relu"]
 Normalization = Literal["LNPre"]
@@ -62,11 +63,11 @@ class TransformerConfig:
             size = getattr(self, name)
             most = _MOST_OF.get(name, _LARGEST)
             if type(size) is not int or not 0 < size <= most:
-                raise ValueError(f"Expected {name} from 1 to {most}, got {_shown(size)}.")
+                raise ValueError(f"Expected {name} from 1 to {most}, got {shown(size)}.")
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(
-                    f"Expected {name} to be one of {choices}, got {getattr(self, name)!r}; "
+                    f"Expected {name} to be one of {choices}, got {shown(getattr(self, name))}; "
                     "nothing else is implemented."
                 )
         if type(self.use_attn_scale) is not bool:
@@ -75,7 +76,7 @@ class TransformerConfig:
             )
         # Whole numbers of any size come out of JSON.
         if type(self.eps) not in (int, float) or not 0 <= self.eps <= sys.float_info.max:
-            raise ValueError(f"Expected eps as a finite number from 0, got {_shown(self.eps)}.")
+            raise ValueError(f"Expected eps as a finite number from 0, got {shown(self.eps)}.")
         pad = self.pad_token
         if pad is not None and (type(pad) is not int or not 0 <= pad < self.d_vocab):
             raise ValueError(
@@ -122,7 +123,7 @@ class TransformerConfig:
         missing = sorted(required - set(given))
         if unknown or missing:
             raise ValueError(
-                f"Expected the config keys of TransformerConfig; unknown here: {unknown!r:.500}, "
+                f"Expected the config keys of TransformerConfig; unknown here: {shown(unknown)}, "
                 f"missing: {missing}."
             )
         return cls(**given)  # pyright: ignore[reportArgumentType]  # __post_init__ checks each
@@ -145,11 +146,3 @@ _CHOICES = {
 }
 _LARGEST = 1 << 20
 _MOST_OF = {"n_layers": 1024, "n_heads": 1024}
-
-
-def _shown(value: object) -> str:
-    """A value in a message, cut short."""
-    try:
-        return f"{value!r:.80}"
-    except ValueError:  # An integer of more digits than Python prints.
-        return "a number of very many digits"

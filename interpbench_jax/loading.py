@@ -1,6 +1,7 @@
 """From a case's id and a source to a `Case`, whatever layout the files are in."""
 
 import dataclasses
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -112,7 +113,7 @@ def _load_folder(directory: Path, tokens: KeptTokensName) -> Case:
         )
     if is_case_directory(directory):
         return read_case(directory)
-    case_id = directory.resolve().name
+    case_id = Path(os.path.realpath(directory)).name
     _check_tokens(case_id, tokens)
     return _load_directory(directory, case_id, {"source": "folder"}, tokens)
 
@@ -235,7 +236,7 @@ def case_directory(directory: Path, case_id: str) -> Path:
     for inner in (directory / case_id, directory / "models" / case_id):
         if inner.is_dir():
             return inner
-    name = directory.resolve().name
+    name = Path(os.path.realpath(directory)).name
     if name in CASES and name != case_id:
         raise FileNotFoundError(
             f"Expected case {case_id!r} in {directory}, which is the folder of case {name!r}."

@@ -1,6 +1,11 @@
 """Texts as people read them."""
 
+import reprlib
 from collections.abc import Sequence
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxset = _SHORT.maxdict = 12
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
 
 
 def plain(text: str) -> str:
@@ -13,7 +18,15 @@ def count(n: int, thing: str) -> str:
     return f"{n:,} {thing}" if n == 1 else f"{n:,} {thing}s"
 
 
-def cut_off(parts: Sequence[str], most: int = 3) -> str:
+def cut_off(parts: Sequence[str], most: int = 3, between: str = ", ") -> str:
     """Some of a list, and how many are left out."""
-    shown = ", ".join(parts[:most])
-    return shown if len(parts) <= most else f"{shown}, and {len(parts) - most:,} more"
+    some = between.join(parts[:most])
+    return some if len(parts) <= most else f"{some}, and {len(parts) - most:,} more"
+
+
+def shown(value: object) -> str:
+    """A value from outside as a message shows it: cut, however long, large or deep it is."""
+    try:
+        return _SHORT.repr(value)
+    except ValueError:  # An integer of more digits than Python prints.
+        return "a number of very many digits"

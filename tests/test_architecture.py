@@ -31,6 +31,7 @@ ORDER: tuple[str, ...] = (
     "storage",
     "axes",
     "jsontext",
+    "jsonfields",
     "display",
     "travel",
     "sites",

@@ -195,7 +195,7 @@ def test_what_cannot_be_written_leaves_the_old_case(folder: Path) -> None:
 
 def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
     (tmp_path / "11").touch()
-    with pytest.raises(OSError, match="File exists"):
+    with pytest.raises(OSError, match="Expected a folder to write into, got"):
         make_case().save(tmp_path / "11")
 
 

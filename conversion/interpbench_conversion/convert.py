@@ -1,9 +1,7 @@
 """One case from upstream's files to ours."""
 
-import hashlib
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
@@ -22,6 +20,7 @@ from interpbench_jax.case import Case
 from interpbench_jax.circuit import Circuit
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.sites import Edge, Node
+from interpbench_jax.storage import digest_file
 from interpbench_jax.texts import cut_off
 from interpbench_jax.weights import check_weights
 
@@ -63,6 +62,7 @@ def convert_case(
     Warns:
         UserWarning: if edges are left out; the provenance lists them.
     """
+    digests = _digests(files)
     config = _read_config(files)
     origin: dict[str, object] = {**(provenance or {}), "layout": files.layout}
     full_config = config
@@ -78,8 +78,7 @@ def convert_case(
         selections={} if keep_tokens is None else kept_selections(full_config, keep_tokens),
     )
     weights = convert_weights(config, state, str(files.weights), n_ctx_of_file=full_config.n_ctx)
-    paths = (files.weights, files.config, files.edges, files.meta)
-    origin["sha256"] = {path.name: _sha256(path) for path in paths if path is not None}
+    origin["sha256"] = digests
     origin["training_args"] = {} if files.meta is None else read_meta(files.meta)
     circuit, impossible = _read_circuit(files, config, moved or {})
     if impossible:
@@ -92,6 +91,12 @@ def convert_case(
             f"{cut_off(impossible)}. "
             + ("The task's own circuit is used." if has_own else "The others are the circuit."),
             stacklevel=2,
+        )
+    changed = [name for name, digest in _digests(files).items() if digests[name] != digest]
+    if changed:
+        raise UpstreamFormatError(
+            f"{files.weights.parent}: expected files that stay as they are while they are read, "
+            f"but {', '.join(changed)} changed; convert them again."
         )
     try:
         return Case(case_id, config, weights, circuit, vocab, task_description, origin)
@@ -198,6 +203,7 @@ def _check_ignore(ignore: np.ndarray, n_ctx: int, expected: str) -> None:
         )
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _digests(files: UpstreamFiles) -> dict[str, str]:
+    """The SHA-256 of every file, by its name; of what is no file, nothing."""
+    paths = (files.weights, files.config, files.edges, files.meta)
+    return {path.name: digest_file(path) for path in paths if path is not None and path.is_file()}

@@ -14,7 +14,7 @@ from interpbench_jax.case import Case, is_case_directory
 from interpbench_jax.circuit import Circuit
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.sites import Edge, Node
-from interpbench_jax.storage import write_files
+from interpbench_jax.storage import make_folder, write_files
 from interpbench_jax.weights import weight_shapes
 
 Layout = Literal["v1", "current"]
@@ -111,7 +111,7 @@ def write_upstream(
     suffix = f"_{run}" if layout == "v1" else ""
     contents = _contents(case, layout, suffix)
     _check_alone(directory, set(contents))
-    directory.mkdir(parents=True, exist_ok=True)
+    make_folder(directory)
     old = [directory / _EDGES_FILE] if case.circuit is None else []
     write_files({directory / name: content for name, content in contents.items()}, remove=old)
     return directory

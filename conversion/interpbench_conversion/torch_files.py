@@ -20,7 +20,7 @@ from typing import BinaryIO, NamedTuple, cast
 import ml_dtypes
 import numpy as np
 
-from interpbench_conversion.errors import UpstreamFormatError, require_file
+from interpbench_conversion.errors import UpstreamFormatError, open_file
 from interpbench_conversion.pickles import MAX_PICKLE_BYTES, load_restricted
 from interpbench_conversion.selection import Selection
 from interpbench_conversion.torch_archive import (
@@ -321,8 +321,7 @@ def read_state_dict(
         UpstreamFormatError: if the file is anything but such an archive, of dense tensors only, or
             a selection is of a tensor of another shape.
     """
-    require_file(path, max_bytes=max_bytes)
-    with path.open("rb") as file:
+    with open_file(path, max_bytes=max_bytes) as file:
         start = file.read(len(ZIP_START))
         if start != ZIP_START:
             raise UpstreamFormatError(

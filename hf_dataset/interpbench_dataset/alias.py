@@ -107,7 +107,11 @@ def _resolving(original: "Factory") -> "Factory":
     def factory(path: str, *args: object, **options: object) -> "DatasetModule":
         if path != NAME:
             return original(path, *args, **options)
-        from interpbench_dataset.loading import check_digests, packaged_folder
+        from interpbench_dataset.loading import (
+            card_errors_explained,
+            check_digests,
+            packaged_folder,
+        )
 
         if options.get("revision") is not None:
             raise ValueError(
@@ -117,8 +121,9 @@ def _resolving(original: "Factory") -> "Factory":
             )
         folder = packaged_folder()
         _warn_of_another(str(folder))
-        module = original(str(folder), *args, **options)
-        check_digests(module, folder)
+        with card_errors_explained(folder):
+            module = original(str(folder), *args, **options)
+            check_digests(module, folder)
         return module
 
     setattr(factory, _MARK, True)

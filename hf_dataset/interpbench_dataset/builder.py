@@ -1,5 +1,6 @@
 """Builds the published folder; `check` tells whether a folder is what would be built."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -9,12 +10,12 @@ from pathlib import Path
 from interpbench_dataset.card import TITLE
 from interpbench_dataset.checking import check as check
 from interpbench_dataset.facts import FileFacts
-from interpbench_dataset.models import read_models
+from interpbench_dataset.models import MOST_BYTES, read_models
 from interpbench_dataset.problems import Problem as Problem
 from interpbench_dataset.release import render_data, render_texts
 from interpbench_dataset.schema import CARD_FILE, CASES_CONFIG, DEFAULT_ROWS, SPLIT
 from interpbench_dataset.tables import Progress, make_content
-from interpbench_jax.storage import write_file
+from interpbench_jax.storage import make_folder, read_bytes, write_file
 
 __all__ = ["BuildReport", "Problem", "build", "check"]
 
@@ -70,8 +71,9 @@ def build(
             not a card of ours.
         OSError: if the folder cannot be made or written, or a model cannot be read.
     """
-    directory = Path(directory).expanduser().resolve()
+    directory = Path(os.path.realpath(Path(directory).expanduser()))
     _check_target(directory)
+    make_folder(directory)
     content = make_content(case_ids, n, progress)
     data = render_data(content)
     built_ids = content.tables[CASES_CONFIG].column("case_id").to_pylist()
@@ -141,4 +143,4 @@ def _remove_if_empty(folder: Path) -> None:
 
 
 def _read(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None
+    return read_bytes(path, MOST_BYTES) if path.is_file() else None

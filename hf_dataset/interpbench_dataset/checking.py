@@ -5,12 +5,13 @@ from pathlib import Path
 
 from interpbench_dataset.facts import FileFacts
 from interpbench_dataset.model_checking import check_models
-from interpbench_dataset.models import MODEL_FILES, model_path, read_models
+from interpbench_dataset.models import MODEL_FILES, MOST_BYTES, model_path, read_models
 from interpbench_dataset.parquet import decode_table, pa, written_by
 from interpbench_dataset.problems import Problem as Problem
 from interpbench_dataset.release import render_data, render_texts
 from interpbench_dataset.schema import CROISSANT_FILE, DEFAULT_ROWS
 from interpbench_dataset.tables import Content, Progress, choose_tasks, make_content
+from interpbench_jax.storage import read_bytes
 
 # What the Hub's tools leave in the folder.
 _FOREIGN_FOLDERS = (".cache",)
@@ -184,4 +185,4 @@ def _unexpected(directory: Path, expected: set[str]) -> Iterator[Problem]:
 
 
 def _read(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None
+    return read_bytes(path, MOST_BYTES) if path.is_file() else None

@@ -4,7 +4,6 @@ Importing this module does not import `datasets`.
 """
 
 import errno
-import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, cast, overload
 
 from interpbench_dataset.packaged import packaged_folder as packaged_folder
 from interpbench_jax.extras import needs_extra
+from interpbench_jax.storage import digest_file, read_text
 
 if TYPE_CHECKING:
     from datasets import BuilderConfig, Dataset, DatasetBuilder, IterableDataset
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 TABLES = ("cases", "circuits")
 # The file a digest is of is the configuration's one file; the card has it in the description.
+_MOST_CARD_BYTES = 2**24
+_REINSTALL = "Reinstall interpbench-jax, or write the folder anew with `interpbench dataset build`."
 _DIGEST = re.compile(r"\bsha256[:= ]\s*([0-9a-f]{64})\b")
 _UNWRITABLE = frozenset(
     {
@@ -92,7 +94,7 @@ def load_dataset(
             )
     datasets = import_datasets()
     folder = packaged_folder()
-    with _cache_errors_explained(cache_dir, folder):
+    with _cache_errors_explained(cache_dir, folder), card_errors_explained(folder):
         builder = _builder(datasets, folder, name, cache_dir)
         _check_split(builder, name, split)
         if streaming:
@@ -111,6 +113,37 @@ def import_datasets() -> ModuleType:
     with needs_extra("dataset", "Loading the dataset"):
         import datasets
     return datasets
+
+
+@contextmanager
+def card_errors_explained(folder: Path) -> Iterator[None]:
+    """Say which file is at fault where `datasets` stumbles over a damaged card.
+
+    Raises:
+        OSError: if the card cannot be read.
+        StaleDataError: if it is not there, or `datasets` makes nothing of it.
+        ValueError: if it is no regular file, no text, or too large for a card.
+    """
+    card = folder / "README.md"
+    try:
+        read_text(card, _MOST_CARD_BYTES)
+        yield
+    except FileNotFoundError as error:
+        if card.exists():
+            raise
+        raise StaleDataError(
+            f"Expected the card of the published dataset at {card}, found none: the folder is "
+            "being built just now, or a build was stopped. Wait for it, or run `interpbench "
+            "dataset build` again."
+        ) from error
+    except (ImportError, OSError, ValueError):
+        raise
+    # From YAML that is none, or that says something else, `datasets` raises anything.
+    except Exception as error:
+        raise StaleDataError(
+            f"Expected the card of the published dataset at {card}, got one that is not "
+            f"understood: {type(error).__name__}: {str(error)[:300]}. {_REINSTALL}"
+        ) from error
 
 
 def check_digests(module: "DatasetModule", folder: Path) -> None:
@@ -148,13 +181,13 @@ def _builder(
 def _check_digest(config: "BuilderConfig", folder: Path) -> None:
     paths = [folder / path for paths in (config.data_files or {}).values() for path in paths]
     expected = _DIGEST.findall(config.description or "")
-    actual = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+    actual = [digest_file(path) for path in paths]
     if sorted(expected) != sorted(actual):
         names = ", ".join(str(path) for path in paths)
         raise StaleDataError(
             f"Expected the data of {config.name!r} to have the SHA-256 in the card of {folder}, "
             f"{', '.join(expected) or 'which has none'}; {names} has {', '.join(actual)}. "
-            "Reinstall interpbench-jax, or write the folder anew with `interpbench dataset build`."
+            f"{_REINSTALL}"
         )
 
 

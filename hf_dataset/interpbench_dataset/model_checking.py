@@ -1,7 +1,6 @@
 """Compares the published models with the tasks that they are said to have learned."""
 
 import dataclasses
-import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from interpbench_dataset.packaged import MODELS_FOLDER
 from interpbench_dataset.problems import Problem
 from interpbench_jax.case import WEIGHTS_FILE, Case, read_case
 from interpbench_jax.cases import Task
+from interpbench_jax.storage import digest_file
 
 _TRAIN = "train the model again, or put its files there again"
 _CERTIFY = "certify these weights again, or put those there that the certificate is of"
@@ -92,7 +92,7 @@ def _check_certificate(folder: Path, case_id: str) -> Iterator[Problem]:
     except ValueError as error:
         yield Problem(path, "certificate", f"{error} To do: {_CERTIFY}.")
         return
-    digest = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
+    digest = digest_file(folder / WEIGHTS_FILE)
     if certificate.weights_sha256 != digest:
         message = (
             f"Expected weights_sha256 to be that of {WEIGHTS_FILE}, {digest}, got "

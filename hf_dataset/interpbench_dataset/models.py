@@ -9,9 +9,13 @@ from interpbench_dataset.facts import FileFacts
 from interpbench_dataset.packaged import MODELS_FOLDER
 from interpbench_jax.case import CIRCUIT_FILE, CONFIG_FILE, WEIGHTS_FILE
 from interpbench_jax.jsontext import check_format, parse_json_object
+from interpbench_jax.storage import read_bytes, read_text
 
 CERTIFICATE_FILE = "certificate.json"
 MODEL_FILES = (WEIGHTS_FILE, CONFIG_FILE, CIRCUIT_FILE, CERTIFICATE_FILE)
+
+# No file that is published has more.
+MOST_BYTES = 2**30
 
 _FORMAT = "interpbench-certificate"
 
@@ -67,7 +71,7 @@ def read_models(directory: Path, case_ids: Iterable[str]) -> tuple[ModelFacts, .
     for case_id in case_ids:
         path = model_path(case_id, WEIGHTS_FILE)
         if (directory / path).is_file():
-            weights = FileFacts.of(path, (directory / path).read_bytes())
+            weights = FileFacts.of(path, read_bytes(directory / path, MOST_BYTES))
             try:
                 certificate = read_certificate(directory / model_path(case_id, CERTIFICATE_FILE))
             except (FileNotFoundError, ValueError):
@@ -83,7 +87,7 @@ def read_certificate(path: Path) -> Certificate:
         FileNotFoundError: if there is no such file.
         ValueError: if it is no certificate, or lacks something that is told of a model.
     """
-    data = parse_json_object(path.read_text(encoding="utf-8"), "a certificate")
+    data = parse_json_object(read_text(path, MOST_BYTES), "a certificate")
     check_format(data, _FORMAT)
     digest = data.get("weights_sha256")
     if not isinstance(digest, str):

@@ -5,6 +5,7 @@ import json
 
 from interpbench_dataset.schema import Column, TableSchema, hub_features
 from interpbench_jax.extras import needs_extra
+from interpbench_jax.storage import decode_parquet
 
 with needs_extra("dataset", "Building or checking the dataset"):
     import pyarrow as pa
@@ -65,13 +66,9 @@ def decode_table(data: bytes) -> pa.Table:
     """The table in a Parquet file.
 
     Raises:
-        ValueError: if it is not one, or was cut short.
+        ValueError: if it is not one, was cut short, or has very many rows.
     """
-    try:
-        # Arrow's own threads may abort a process that ends soon after (pyarrow 26).
-        return pq.read_table(io.BytesIO(data), use_threads=False, pre_buffer=False)
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"Expected a Parquet file, got one that does not open: {error}") from None
+    return decode_parquet(data)
 
 
 def written_by(data: bytes) -> str:

@@ -1,6 +1,5 @@
 """Methods that are not ours, named as `package.module:function`."""
 
-import hashlib
 import inspect
 import sys
 from collections.abc import Callable
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from interpbench_jax.discovery import METHODS, Method, Scores
+from interpbench_jax.storage import digest_file
 
 
 def find_method(name: str) -> Method:
@@ -67,4 +67,4 @@ def digest_code(method: Method) -> str | None:
         return None
     if path is None or not Path(path).is_file():
         return None
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    return digest_file(Path(path))

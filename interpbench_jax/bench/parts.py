@@ -17,7 +17,7 @@ import numpy as np
 
 from interpbench_jax.bench.plan import Facts
 from interpbench_jax.report.rows import Level, ResultRow
-from interpbench_jax.storage import read_text, write_file
+from interpbench_jax.storage import make_folder, read_text, write_file
 
 PARTS_FOLDER = "parts"
 _FORMAT = "interpbench-bench-part"
@@ -59,7 +59,7 @@ def write_part(folder: Path, facts: Facts, part: Part) -> Path:
         OSError: if the folder cannot be made or written.
     """
     path = part_path(folder, facts)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     content = {
         "digest": facts.digest,
         "facts": facts.as_json(),

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, TypeVar, get_args
 from interpbench_jax.circuit import TruthValue
 from interpbench_jax.extras import needs_extra
 from interpbench_jax.report.rows import LEVELS, ResultRow, ScoreRow
-from interpbench_jax.storage import read_bytes, write_files
+from interpbench_jax.storage import decode_parquet, make_folder, read_bytes, write_files
+from interpbench_jax.texts import shown
 from interpbench_jax.universes import UNIVERSES
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def write_tables(
         # Last: a folder that has results has its scores.
         RESULTS_FILE: _encode(ResultRow, results),
     }
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     write_files({folder / name: data for name, data in encoded.items()})
     return folder / RESULTS_FILE, folder / SCORES_FILE
 
@@ -174,24 +175,12 @@ def _read(kind: type[Row], path: Path, file_name: str) -> list[Row]:
 
 
 def _read_table(path: Path) -> "pyarrow.Table":
-    pa, pq = _pyarrow()
+    _pyarrow()
+    data = read_bytes(path, _MOST_BYTES)
     try:
-        file = pq.ParquetFile(
-            pa.BufferReader(read_bytes(path, _MOST_BYTES)),
-            pre_buffer=False,
-            page_checksum_verification=True,
-        )
-        if file.metadata.num_rows > _MOST_ROWS:
-            raise ValueError(
-                f"Expected at most {_MOST_ROWS:,} rows, got {file.metadata.num_rows:,}."
-            )
-        # Arrow's own threads now and then abort a process that ends soon after they started.
-        return file.read(use_threads=False)
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(
-            f"Expected a Parquet file, got one that does not open ({error}); it was probably cut "
-            "short: run the benchmark again."
-        ) from None
+        return decode_parquet(data, _MOST_ROWS)
+    except ValueError as error:
+        raise ValueError(f"{error} Run the benchmark again.") from None
 
 
 def _rows(kind: type[Row], table: "pyarrow.Table") -> Iterator[Row]:
@@ -215,8 +204,8 @@ def _rows(kind: type[Row], table: "pyarrow.Table") -> Iterator[Row]:
             if name in found and found[name] != expected[name][0]
         ]
         raise ValueError(
-            f"Expected the {len(expected)} columns of {kind.__name__}; missing: {missing}, left "
-            f"over: {left_over}, of another type: {other}."
+            f"Expected the {len(expected)} columns of {kind.__name__}; missing: {shown(missing)}, "
+            f"left over: {shown(left_over)}, of another type: {other}."
         )
     for name, (_, nullable) in expected.items():
         if not nullable and table[name].null_count:

@@ -6,18 +6,6 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from interpbench_jax.certificates.fields import (
-    mapping_of,
-    optional,
-    read_choice,
-    read_count,
-    read_digest,
-    read_fields,
-    read_number,
-    read_share,
-    read_text,
-    tuple_of,
-)
 from interpbench_jax.certificates.parts import (
     CircuitAlone,
     EdgeCheck,
@@ -29,10 +17,23 @@ from interpbench_jax.certificates.parts import (
 )
 from interpbench_jax.certificates.verdict import BARS, Bars, find_failures
 from interpbench_jax.display import html_table
+from interpbench_jax.jsonfields import (
+    mapping_of,
+    optional,
+    read_choice,
+    read_count,
+    read_digest,
+    read_fields,
+    read_number,
+    read_share,
+    read_text,
+    tuple_of,
+)
 from interpbench_jax.jsontext import check_format, parse_json_object
 from interpbench_jax.metrics import METRIC_NAMES
+from interpbench_jax.storage import make_folder, write_file
 from interpbench_jax.storage import read_text as read_file
-from interpbench_jax.storage import write_file
+from interpbench_jax.texts import shown
 from interpbench_jax.travel import Travels
 
 CERTIFICATE_FILE = "certificate.json"
@@ -201,7 +202,7 @@ class Certificate(Travels):
             OSError: if the folder cannot be made or written.
         """
         path = Path(directory) / CERTIFICATE_FILE
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_file(path, self.to_json())
         return path
 
@@ -251,8 +252,8 @@ def _check_names(certificate: Certificate) -> None:
     for name, found, other, expected in pairs:
         if found != expected:
             raise ValueError(
-                f"Expected {name} to have the names of {other}, {sorted(expected)}, got "
-                f"{sorted(found)}."
+                f"Expected {name} to have the names of {other}, {shown(sorted(expected))}, "
+                f"got {shown(sorted(found))}."
             )
 
 

@@ -6,7 +6,8 @@ from functools import partial
 from statistics import median
 from typing import Literal, get_args
 
-from interpbench_jax.certificates.fields import (
+from interpbench_jax.circuit import TruthValue
+from interpbench_jax.jsonfields import (
     mapping_of,
     optional,
     read_choice,
@@ -17,7 +18,6 @@ from interpbench_jax.certificates.fields import (
     read_text,
     tuple_of,
 )
-from interpbench_jax.circuit import TruthValue
 from interpbench_jax.travel import Travels
 
 Measure = Literal["effect", "centred"]

@@ -17,13 +17,13 @@ from interpbench_jax.cli.console import (
     JsonOption,
     RepoOption,
     RevisionOption,
-    check_folder,
     choose_cases,
     load,
     print_json,
     stoppable,
 )
 from interpbench_jax.cli.terminal import has_escapes, say, show_all, terminal
+from interpbench_jax.storage import make_folder
 from interpbench_jax.texts import count
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def bench(
         truth=truth,
     )
     loaded = [load(name, repo, revision) for name in names]
-    check_folder(output)
+    make_folder(output)
     started = time.perf_counter()
     earlier = _read_earlier(output)
     kept = f"Finished runs are kept in {output / PARTS_FOLDER}; the same command goes on."

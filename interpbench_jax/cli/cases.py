@@ -1,6 +1,5 @@
 """Commands on one case: show, convert, verify."""
 
-import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -17,12 +16,12 @@ from interpbench_jax.cli.console import (
     JsonOption,
     RepoOption,
     RevisionOption,
-    check_folder,
     load,
     print_json,
 )
 from interpbench_jax.cli.terminal import say
 from interpbench_jax.cli.terminal import show as show_parts
+from interpbench_jax.storage import make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -130,7 +129,7 @@ def convert(
 
     Upstream's files are for PyTorch: TransformerLens below version 4 loads them.
     """
-    check_folder(destination)
+    make_folder(destination)
     loaded = load(source, repo, revision, tokens)
     if not overwrite:
         _check_empty(destination, loaded)
@@ -207,12 +206,13 @@ def _check_empty(folder: Path, case: "Case") -> None:
         FileExistsError: if it has one.
     """
     from interpbench_jax.case import WEIGHTS_FILE
+    from interpbench_jax.storage import digest_file
     from interpbench_jax.weights import digest_weights
 
     path = folder / WEIGHTS_FILE
     if not path.is_file():
         return
-    is_same = hashlib.sha256(path.read_bytes()).hexdigest() == digest_weights(case.weights)
+    is_same = digest_file(path) == digest_weights(case.weights)
     if not is_same:
         raise FileExistsError(
             f"Expected a folder without another model to write case {case.case_id} into, got "

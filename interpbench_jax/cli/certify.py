@@ -1,6 +1,7 @@
 """The command that certifies a model, and what others show of a certificate."""
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -20,6 +21,7 @@ from interpbench_jax.cli.console import (
     progress,
 )
 from interpbench_jax.cli.terminal import say, show
+from interpbench_jax.storage import make_folder
 from interpbench_jax.texts import count
 
 if TYPE_CHECKING:
@@ -84,9 +86,11 @@ def certify(
     bars = Bars(share=bar, outside=outside, clearance=clearance)
 
     loaded = load(case, repo, revision)
+    folder = out if out is not None else _given_folder(case)
+    if folder is not None:
+        make_folder(folder)
     with progress("certifying", hidden=as_json) as report:
         certificate = measure(loaded, n=n, seed=seed, progress=report)
-    folder = out if out is not None else _given_folder(case)
     written = None if folder is None else certificate.save(folder)
     failures = certificate.failures(bars)
     if as_json:
@@ -172,7 +176,7 @@ def _given_folder(case: str) -> Path | None:
         return None
     from interpbench_jax.loading import case_directory
 
-    return case_directory(folder, folder.resolve().name)
+    return case_directory(folder, Path(os.path.realpath(folder)).name)
 
 
 def _print(certificate: "Certificate", bars: "Bars", written: Path | None) -> None:

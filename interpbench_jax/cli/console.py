@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from interpbench_jax.cli.terminal import has_escapes, say, terminal
+from interpbench_jax.storage import make_folder
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -124,21 +125,7 @@ def check_file(path: Path) -> None:
     """
     if path.is_dir():
         raise IsADirectoryError(f"Expected a file to write, got the folder {path}; name a file.")
-    check_folder(path.parent)
-
-
-def check_folder(path: Path) -> None:
-    """Make a folder that is going to be written into.
-
-    Raises:
-        OSError: if there is a file of that name, or it cannot be made.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise NotADirectoryError(
-            f"Expected a folder to write into, got {path}, where there is a file; name another."
-        ) from error
+    make_folder(path.parent)
 
 
 @contextmanager

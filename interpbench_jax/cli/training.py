@@ -5,7 +5,6 @@ import json
 import os
 import shlex
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -18,6 +17,7 @@ from interpbench_jax.cli.compile_cache import NoCacheOption, use_cache
 from interpbench_jax.cli.console import Exit, JsonOption, print_json, stoppable
 from interpbench_jax.cli.terminal import has_escapes, show
 from interpbench_jax.extras import needs_extra
+from interpbench_jax.storage import make_folder
 
 if TYPE_CHECKING:
     from interpbench_jax.case import Case
@@ -113,7 +113,7 @@ def train(
     """
     use_cache(no_cache)
     tasks = _choose_tasks(cases or [], everything, recipe, epochs)
-    _check_folder(out)
+    make_folder(out)
     _use_every_core()
     order = Order(out, restart, certificate, _command(sys.argv[1:]))
     stacks = _stack_tasks(tasks, seeds)
@@ -169,19 +169,6 @@ def _choose_tasks(
         own = own if epochs is None else dataclasses.replace(own, epochs=epochs)
         tasks.append(dataclasses.replace(task, recipe=own))
     return tasks
-
-
-def _check_folder(directory: Path) -> None:
-    """Refuse a folder that cannot be written, before hours are spent on what goes there."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory):
-            pass
-    except OSError as error:
-        raise OSError(
-            f"Expected a folder to write the models to, got {directory} ({error}); name another "
-            "with --out."
-        ) from error
 
 
 def _use_every_core() -> None:
@@ -292,7 +279,7 @@ def _write(trained: "Trained", order: Order) -> "Case":
     from interpbench_jax.storage import write_file
 
     folder = order.directory / trained.case.case_id
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     case = dataclasses.replace(
         trained.case, provenance={**trained.case.provenance, "command": order.command}
     )

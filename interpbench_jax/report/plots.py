@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float
 from interpbench_jax.extras import needs_extra
 from interpbench_jax.report.bench import Matrix, case_matrix, leaderboard
 from interpbench_jax.report.rows import ResultRow, ScoreRow, case_order
-from interpbench_jax.storage import write_file
+from interpbench_jax.storage import make_folder, write_file
 from interpbench_jax.texts import plain
 from interpbench_jax.universes import UniverseName
 
@@ -89,7 +89,7 @@ def write_plots(
     rows.sort(key=lambda row: row.key)
     items.sort(key=lambda row: row.key)
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     written = []
     with _style():
         for wanted, draw in _plots(rows, items, chosen, reference):

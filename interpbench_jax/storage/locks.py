@@ -6,6 +6,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import final
 
+from interpbench_jax.storage.writing import make_folder
+
 LOCK_FILE = ".lock"
 _UNSUPPORTED = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 
@@ -37,7 +39,7 @@ class FileLock:
         """
         self._path = path
         self._removes = removes
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         self._handle: int | None = _acquire(path, what)
 
     def release(self) -> None:

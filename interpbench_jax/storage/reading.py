@@ -1,19 +1,21 @@
 """Reading what somebody else may have put there: regular files of a bounded size."""
 
+import hashlib
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 
 
-def read_bytes(path: Path, max_bytes: int) -> bytes:
-    """All bytes of a regular file.
-
-    A pipe or a device is never waited for, and no more than the limit is read, whatever the file
-    turns into meanwhile.
+@contextmanager
+def open_regular(path: Path, max_bytes: int | None = None) -> Iterator[BufferedReader]:
+    """A regular file, open to read; a pipe or a device is never waited for.
 
     Args:
         path: the file.
-        max_bytes: the most that it may have.
+        max_bytes: the most that it may have; None for any number.
 
     Raises:
         FileNotFoundError: if nothing is there.
@@ -26,12 +28,30 @@ def read_bytes(path: Path, max_bytes: int) -> bytes:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             raise ValueError(f"Expected a regular file at {path}, got {_kind(status.st_mode)}.")
-        if status.st_size > max_bytes:
+        if max_bytes is not None and status.st_size > max_bytes:
             raise ValueError(_too_large(path, max_bytes, f"{status.st_size:,}"))
         with os.fdopen(handle, "rb", closefd=False) as file:
-            data = file.read(max_bytes + 1)
+            yield file
     finally:
         os.close(handle)
+
+
+def read_bytes(path: Path, max_bytes: int) -> bytes:
+    """All bytes of a regular file.
+
+    No more than the limit is read, whatever the file turns into meanwhile.
+
+    Args:
+        path: the file.
+        max_bytes: the most that it may have.
+
+    Raises:
+        FileNotFoundError: if nothing is there.
+        OSError: if it cannot be read.
+        ValueError: if it is no regular file, or is larger; the message names it.
+    """
+    with open_regular(path, max_bytes) as file:
+        data = file.read(max_bytes + 1)
     if len(data) > max_bytes:
         raise ValueError(_too_large(path, max_bytes, "more"))
     return data
@@ -47,6 +67,18 @@ def read_text(path: Path, max_bytes: int) -> str:
         return read_bytes(path, max_bytes).decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"Expected text in UTF-8 at {path}, got other bytes: {error}.") from None
+
+
+def digest_file(path: Path) -> str:
+    """The SHA-256 of a regular file, of any size.
+
+    Raises:
+        FileNotFoundError: if nothing is there.
+        OSError: if it cannot be read.
+        ValueError: if it is no regular file.
+    """
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _too_large(path: Path, max_bytes: int, size: str) -> str:

@@ -11,6 +11,35 @@ from pathlib import Path
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+def make_folder(folder: Path) -> Path:
+    """A folder to write into, made with its parents where there is none.
+
+    Raises:
+        NotADirectoryError: if there is something else in its place, or in that of a parent.
+        PermissionError: if it cannot be made, or does not take new files.
+        OSError: if the disk does not take it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        kind = "a symbolic link that leads nowhere" if folder.is_symlink() else "a file"
+        raise NotADirectoryError(
+            errno.ENOTDIR,
+            f"Expected a folder to write into, got {folder}, where there is {kind}; name another",
+        ) from None
+    except PermissionError as error:
+        raise PermissionError(
+            error.errno,
+            f"Expected to make the folder {folder}, but no new files are taken there; name another",
+        ) from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(
+            errno.EACCES,
+            f"Expected a folder that takes new files, got {folder}, which does not; name another",
+        )
+    return folder
+
+
 def write_file(path: Path, content: bytes | str) -> None:
     """Write a file so that a reader sees all of it or what was there before; as `write_files`."""
     write_files({path: content})
@@ -94,8 +123,8 @@ def _encode(path: Path, content: bytes | str) -> bytes:
 def _is_special(path: Path) -> bool:
     """Whether there is something that is neither a file nor a folder."""
     try:
-        mode = path.stat().st_mode
-    except OSError:
+        mode = path.stat().st_mode  # of a loop of symbolic links, there is none
+    except (FileNotFoundError, NotADirectoryError):
         return False
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
@@ -106,7 +135,10 @@ def _write_beside(target: Path, data: bytes) -> Path:
         raise IsADirectoryError(
             errno.EISDIR, f"Expected a file to write at {target}, got a folder; name another"
         )
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(target)) from None
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:

@@ -9,7 +9,13 @@ import numpy as np
 from jaxtyping import Float64
 
 from interpbench_jax.extras import needs_extra
-from interpbench_jax.storage import read_bytes, remove_leftovers, sync_folder, write_file
+from interpbench_jax.storage import (
+    decode_parquet,
+    read_bytes,
+    remove_leftovers,
+    sync_folder,
+    write_file,
+)
 
 if TYPE_CHECKING:
     import pyarrow
@@ -19,6 +25,7 @@ Sums = Float64[np.ndarray, "_"]
 
 MAX_PARTS = 64
 _MOST_BYTES = 2**32
+_MOST_ROWS = 2**28
 _PREFIX = "part-"
 
 
@@ -117,15 +124,10 @@ def read_table(path: Path) -> "pyarrow.Table":
         FileNotFoundError: if there is no such file.
         ValueError: if it is not one, was cut short, or does not match its checksums.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    source = pa.BufferReader(read_bytes(path, _MOST_BYTES))
+    data = read_bytes(path, _MOST_BYTES)
     try:
-        file = pq.ParquetFile(source, pre_buffer=False, page_checksum_verification=True)
-        # Arrow's own threads now and then abort a process that ends soon after they were started.
-        return file.read(use_threads=False)
-    except (pa.ArrowException, OSError) as error:
+        return decode_parquet(data, _MOST_ROWS)
+    except ValueError as error:
         raise _corrupt(path, str(error)) from None
 
 

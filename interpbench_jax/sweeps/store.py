@@ -34,6 +34,7 @@ from interpbench_jax.sweeps.parts import (
     remove_parts,
     write_part,
 )
+from interpbench_jax.texts import cut_off
 
 if TYPE_CHECKING:
     import pyarrow
@@ -43,6 +44,7 @@ _FORMAT = "interpbench-sweep"
 _MAX_TASKS = 2**31 - 1
 _RECORD, _RESULT = "sweep.json", "effects.parquet"
 _MOST_BYTES = 2**26
+_MOST_SHOWN = 200
 
 
 @final
@@ -280,7 +282,7 @@ def _check_record(path: Path, wanted: Mapping[str, object]) -> None:
     if differences:
         raise ValueError(
             f"Expected {path.parent} to hold the sweep that was asked for, but it holds another. "
-            f"{'; '.join(differences)}. Choose another folder, or delete this one."
+            f"{cut_off(differences, 12, '; ')}. Choose another folder, or delete this one."
         )
 
 
@@ -298,4 +300,9 @@ def _differences(
             for record in (wanted, found)
         ]
         if texts[0] != texts[1]:
-            yield f"{prefix}{key}: expected {texts[0]}, found {texts[1]}"
+            mine, other = map(_shorten, texts)
+            yield f"{_shorten(prefix + key)}: expected {mine}, found {other}"
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 3]}..."

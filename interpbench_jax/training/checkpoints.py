@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from interpbench_jax.extras import needs_extra
-from interpbench_jax.storage import FULL
+from interpbench_jax.storage import FULL, make_folder
 
 _PREFIX = "epoch_"
 
@@ -40,7 +40,7 @@ class Checkpoints:
         with needs_extra("train", "Keeping checkpoints"):
             import orbax.checkpoint
 
-        self.directory = directory.resolve()
+        self.directory = Path(os.path.realpath(directory))
         self._orbax = orbax.checkpoint.StandardCheckpointer()
 
     def save(self, checkpoint: Checkpoint) -> None:
@@ -49,7 +49,7 @@ class Checkpoints:
         Raises:
             OSError: if the folder cannot be written.
         """
-        self.directory.mkdir(parents=True, exist_ok=True)
+        make_folder(self.directory)
         path = self.directory / f"{_PREFIX}{checkpoint.epoch}"
         packed = _pack(checkpoint.state)
         # Orbax on a full disk prints pages out of threads of its own.

@@ -2,11 +2,20 @@
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from interpbench_jax.case import Case
+from interpbench_jax.jsonfields import (
+    mapping_of,
+    optional,
+    read_count,
+    read_fields,
+    read_number,
+    read_text,
+)
+from interpbench_jax.jsontext import parse_json_object
 from interpbench_jax.training.evaluation import Accuracies
 
 
@@ -67,14 +76,30 @@ class EpochRecord:
             ValueError: if the line is not a record.
         """
         try:
-            described: dict[str, Any] = json.loads(line)
-            losses = {
-                name: math.nan if loss is None else float(loss)
-                for name, loss in described.pop("losses").items()
+            described = parse_json_object(line, "a record")
+            read_fields(described, "a record", (each.name for each in fields(cls)))
+            values: dict[str, Any] = {
+                name: _READERS.get(name, read_number)(value, name)
+                for name, value in described.items()
             }
-            return cls(losses=losses, **described)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise ValueError(f"Expected a line of a training log, got {line!r}: {error}") from None
+        except ValueError as error:
+            raise ValueError(
+                f"Expected a line of a training log, got {line[:60]!r}: {error}"
+            ) from None
+        return cls(**values)
+
+
+def _read_losses(value: object, name: str) -> Mapping[str, float]:
+    losses = mapping_of(optional(read_number))(value, name)
+    return {key: math.nan if loss is None else loss for key, loss in losses.items()}
+
+
+_READERS: Mapping[str, Callable[[object, str], Any]] = {
+    "case_id": read_text,
+    "seed": read_count,
+    "epoch": read_count,
+    "losses": _read_losses,
+}
 
 
 @dataclass(frozen=True)

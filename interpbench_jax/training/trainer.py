@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int, PyTree
 
 from interpbench_jax.case import Case
 from interpbench_jax.cases import CASES, Recipe, Task
-from interpbench_jax.storage import read_text, remove_leftovers, write_file
+from interpbench_jax.storage import make_folder, read_text, remove_leftovers, write_file
 from interpbench_jax.training.checkpoints import Checkpoint, Checkpoints
 from interpbench_jax.training.devices import place_models
 from interpbench_jax.training.epoch import Losses, State
@@ -194,7 +194,7 @@ def _run_epochs(
             standing, records = _train_epoch(stack, standing, epoch + shift)
             log += records
             if folder is not None and checkpoints is not None:
-                folder.mkdir(parents=True, exist_ok=True)
+                make_folder(folder)
                 lines = [record.to_json() + "\n" for record in log]
                 write_file(folder / LOG_FILE, "".join(lines))
                 checkpoints.save(Checkpoint(epoch, standing))

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from interpbench_conversion import convert
 from interpbench_conversion.configs import convert_config
+from interpbench_conversion.errors import UpstreamFormatError
 from interpbench_conversion.to_torch import Layout, transformer_lens_state, write_upstream
 from interpbench_conversion.torch_files import read_state_dict
 from interpbench_conversion.torch_writing import write_pickle, write_state_dict
@@ -327,3 +329,21 @@ def test_torch_reads_equal_tensors(dtype: str, tmp_path: Path) -> None:
             assert tuple(read[name].shape) == array.shape, name
             assert read[name].is_contiguous(), name
             assert read[name].double().numpy().tobytes() == array.astype(float).tobytes(), name
+
+
+def test_files_that_change_while_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write(make_case(), tmp_path / "11")
+    read = convert.read_meta
+
+    def read_and_replace(path: Path) -> dict[str, object]:
+        found = read(path)
+        path.write_text(path.read_text() + " ")
+        return found
+
+    monkeypatch.setattr(convert, "read_meta", read_and_replace)
+    with pytest.raises(
+        UpstreamFormatError, match=r"but .*meta.*\.json changed; convert them again"
+    ):
+        load_case(folder)

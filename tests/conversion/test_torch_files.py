@@ -283,7 +283,7 @@ def test_a_file_of_before_torch_1_6_says_how_to_save_it_again(tmp_path: Path, st
 def test_missing_or_not_a_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nothing is there"):
         read_state_dict(tmp_path / "absent.pth")
-    with pytest.raises(UpstreamFormatError, match="regular file"):
+    with pytest.raises(UpstreamFormatError, match="Expected a regular file"):
         read_state_dict(tmp_path)
 
 

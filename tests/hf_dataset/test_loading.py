@@ -282,3 +282,25 @@ def test_another_error_is_not_taken_for_the_caches(
         with pytest.raises(OSError, match=str(error.strerror)) as caught:
             load_dataset("11")
         assert caught.value is error
+
+
+DAMAGED_CARDS = {
+    "no text": (b"---\n\xff\xfe\n---\n", "Expected text in UTF-8 at"),
+    "no YAML": (b"---\nconfigs: [\n---\n", "got one that is not understood"),
+    "other YAML": (b"---\nconfigs: 3\n---\n", "Expected"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED_CARDS)
+def test_a_damaged_card_is_named(damage: str, release: Path) -> None:
+    data, message = DAMAGED_CARDS[damage]
+    (release / "README.md").write_bytes(data)
+    with pytest.raises(ValueError, match=message):
+        load_dataset("11")
+
+
+def test_a_folder_that_is_being_built(release: Path) -> None:
+    """A build takes the card away first, and puts the new one there last."""
+    (release / "README.md").unlink()
+    with pytest.raises(loading.StaleDataError, match="the folder is being built just now"):
+        load_dataset("11")

@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from interpbench_jax.storage import read_bytes, read_text, remove_leftovers, write_file, write_files
+from interpbench_jax.storage import (
+    digest_file,
+    make_folder,
+    open_regular,
+    read_bytes,
+    read_text,
+    remove_leftovers,
+    write_file,
+    write_files,
+)
 
 # Reading
 
@@ -53,7 +62,53 @@ def test_links_lead_to_files_and_loops_end(tmp_path: Path) -> None:
         read_text(tmp_path / "loop", 10)
 
 
+def test_a_digest_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"abc")
+    # Source: the test vectors of FIPS 180-2.
+    assert digest_file(tmp_path / "file").startswith("ba7816bf8f01cfea414140de5dae2223")
+    with pytest.raises(ValueError, match="got a folder"):
+        digest_file(tmp_path)
+
+
+def test_a_file_that_is_replaced_while_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with open_regular(path, 10) as file:
+        write_file(path, "another, longer")
+        assert file.read() == b"old"
+    path.write_bytes(b"0123456789")
+    with open_regular(path, 10) as file:
+        with path.open("ab") as other:
+            other.write(b"more")
+        assert len(file.read(11)) == 11  # which `read_bytes` refuses
+
+
 # Writing
+
+
+@pytest.mark.parametrize("link", ["loop", "gone/file"])
+def test_folders_that_cannot_be_made(link: str, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / ("link" if link == "loop" else link))
+    with pytest.raises(NotADirectoryError, match="where there is a symbolic link that leads now"):
+        make_folder(tmp_path / "link")
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "inner"):
+        with pytest.raises(NotADirectoryError, match="where there is a file; name another"):
+            make_folder(path)
+    assert make_folder(tmp_path / "a" / "b").is_dir()
+
+
+def test_a_folder_that_takes_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
+    with pytest.raises(PermissionError, match="Expected a folder that takes new files, got"):
+        make_folder(tmp_path)
+
+
+def test_a_loop_of_links_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(OSError, match="symbolic links"):
+        write_file(tmp_path / "loop", "text")
+    assert (tmp_path / "loop").is_symlink()
 
 
 def listing(folder: Path) -> dict[str, bytes]:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import TypeVar
 
+from interpbench_jax.texts import shown
+
 Item = TypeVar("Item")
 Choice = TypeVar("Choice", bound=str)
 Read = Callable[[object, str], Item]
@@ -22,11 +24,12 @@ def read_fields(value: object, name: str, keys: Iterable[str]) -> dict[str, obje
     """
     expected = set(keys)
     if not isinstance(value, dict):
-        raise ValueError(f"Expected {name} as an object, got {_show(value)}.")
+        raise ValueError(f"Expected {name} as an object, got {shown(value)}.")
     if set(value) != expected:
+        missing, others = sorted(expected - set(value)), sorted(set(value) - expected)
         raise ValueError(
-            f"Expected {name} with the keys {sorted(expected)}; missing: "
-            f"{sorted(expected - set(value))}, left over: {sorted(set(value) - expected)}."
+            f"Expected {name} with the keys {sorted(expected)}; missing: {shown(missing)}, left "
+            f"over: {shown(others)}."
         )
     return value
 
@@ -38,7 +41,7 @@ def read_text(value: object, name: str) -> str:
         ValueError: if it is something else.
     """
     if not isinstance(value, str):
-        raise ValueError(f"Expected {name} as a string, got {_show(value)}.")
+        raise ValueError(f"Expected {name} as a string, got {shown(value)}.")
     return value
 
 
@@ -51,7 +54,7 @@ def read_choice(value: object, name: str, choices: tuple[Choice, ...]) -> Choice
     for choice in choices:
         if value == choice:
             return choice
-    raise ValueError(f"Expected {name} to be one of {', '.join(choices)}, got {_show(value)}.")
+    raise ValueError(f"Expected {name} to be one of {', '.join(choices)}, got {shown(value)}.")
 
 
 def read_digest(value: object, name: str) -> str:
@@ -61,7 +64,7 @@ def read_digest(value: object, name: str) -> str:
         ValueError: if it is something else.
     """
     if not isinstance(value, str) or not _DIGEST.fullmatch(value):
-        raise ValueError(f"Expected {name} as 64 hexadecimal digits, got {_show(value)}.")
+        raise ValueError(f"Expected {name} as 64 hexadecimal digits, got {shown(value)}.")
     return value
 
 
@@ -72,7 +75,7 @@ def read_count(value: object, name: str) -> int:
         ValueError: if it is something else.
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"Expected {name} as an integer from 0, got {_show(value)}.")
+        raise ValueError(f"Expected {name} as an integer from 0, got {shown(value)}.")
     return value
 
 
@@ -88,7 +91,7 @@ def read_number(value: object, name: str) -> float:
         or not isinstance(value, int | float)
         or not -_LARGEST <= value <= _LARGEST
     ):
-        raise ValueError(f"Expected {name} as a finite number, got {_show(value)}.")
+        raise ValueError(f"Expected {name} as a finite number, got {shown(value)}.")
     return float(value)
 
 
@@ -114,8 +117,8 @@ def mapping_of(read: Read[Item]) -> Read[Mapping[str, Item]]:
 
     def read_mapping(value: object, name: str) -> Mapping[str, Item]:
         if not isinstance(value, dict):
-            raise ValueError(f"Expected {name} as an object, got {_show(value)}.")
-        found = {key: read(item, f"{name}[{key!r}]") for key, item in value.items()}
+            raise ValueError(f"Expected {name} as an object, got {shown(value)}.")
+        found = {key: read(item, f"{name}[{shown(key)}]") for key, item in value.items()}
         return MappingProxyType(found)
 
     return read_mapping
@@ -126,12 +129,7 @@ def tuple_of(read: Read[Item]) -> Read[tuple[Item, ...]]:
 
     def read_tuple(value: object, name: str) -> tuple[Item, ...]:
         if not isinstance(value, list):
-            raise ValueError(f"Expected {name} as a list, got {_show(value)}.")
+            raise ValueError(f"Expected {name} as a list, got {shown(value)}.")
         return tuple(read(item, f"{name}[{index}]") for index, item in enumerate(value))
 
     return read_tuple
-
-
-def _show(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

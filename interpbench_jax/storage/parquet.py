@@ -1,0 +1,37 @@
+"""Parquet tables from outside."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow
+
+
+def decode_parquet(data: bytes, max_rows: int = 2_000_000) -> "pyarrow.Table":
+    """The table in the bytes of a Parquet file, whose checksums are compared where it has some.
+
+    Args:
+        data: the file's bytes.
+        max_rows: the most that it may have; a small file can say that it has any number.
+
+    Raises:
+        ImportError: if pyarrow is not installed.
+        ValueError: if it is no Parquet file, was cut short, does not match its checksums, or has
+            more rows.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(
+            pa.BufferReader(data), pre_buffer=False, page_checksum_verification=True
+        )
+        n_rows = file.metadata.num_rows
+        if n_rows <= max_rows:
+            # Arrow's own threads may abort a process that ends soon after they were started.
+            return file.read(use_threads=False)
+    # Names of columns may be no text.
+    except (pa.ArrowException, OSError, UnicodeError) as error:
+        raise ValueError(
+            f"Expected a Parquet file, got one that does not open: {str(error).rstrip('.')}."
+        ) from None
+    raise ValueError(f"Expected at most {max_rows:,} rows, got {n_rows:,}.")
