@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from interpbench_jax.axes import LayerNormScales, Logits, OtherTokens, Tokens
 from interpbench_jax.interventions import divide_by, layer_norm_scales, writer_outputs
+from interpbench_jax.layout import Layout
 from interpbench_jax.metrics import (
     Metric,
     MetricName,
@@ -188,7 +189,8 @@ class _Search:
         """One writer's constant."""
         if self.settings.steps == 0:
             return start
-        place = _place_after(writer, self.model.config.n_heads)
+        config = self.model.config
+        place = Layout(config.n_layers, config.n_heads).read_after(writer)
         static = (place, self.metric, self.first_scored, self.n_inputs, self.settings)
         found = _descend(self.model, self.batch, np.int32(writer), start, *static)
         return np.asarray(found)
@@ -224,12 +226,6 @@ def _start_search(
 @jax.jit
 def _logits(model: Transformer, tokens: Tokens) -> Logits:
     return model(tokens)
-
-
-def _place_after(writer: int, n_heads: int) -> int:
-    """The first place that reads a writer: 2 for each layer, its attention and its MLP."""
-    layer, index = divmod(writer - 2, n_heads + 1)
-    return 0 if writer < 2 else 2 * layer + (2 if index == n_heads else 1)
 
 
 @partial(jax.jit, static_argnames=("place", "metric", "first", "n_inputs", "settings"))
@@ -290,9 +286,8 @@ def _stream_at(
 ) -> Float[Array, "chunks batch pos d_model"]:
     """The residual stream in front of a place, in the clean run."""
     layers, is_mlp = divmod(place, 2)
-    n_heads = model.config.n_heads
-    seen = outputs[..., : 2 + layers * (n_heads + 1) + is_mlp * n_heads, :]
-    stream = seen.sum(axis=3)
+    layout = Layout(model.config.n_layers, model.config.n_heads)
+    stream = outputs[..., : layout.written_before(place), :].sum(axis=3)
     for block in model.blocks[: layers + is_mlp]:
         stream = stream + block.attn.b_O[...][None, None, None]
     return stream

@@ -64,19 +64,21 @@ class Case(Travels):
         try:
             check_weights(self.config, self.weights)
         except ValueError as error:
-            raise ValueError(f"Case {self.case_id!r}: {error}") from None
+            raise ValueError(f"Case {shown(self.case_id)}: {error}") from None
         shape = (self.config.n_layers, self.config.n_heads)
         circuit = self.circuit
         if circuit is not None and (circuit.n_layers, circuit.n_heads) != shape:
             raise ValueError(
-                f"Case {self.case_id!r}: expected a circuit of {shape[0]} layers of {shape[1]} "
-                f"heads, got {circuit.n_layers} of {circuit.n_heads}."
+                f"Case {shown(self.case_id)}: expected a circuit of {shape[0]} layers of "
+                f"{shape[1]} heads, got {circuit.n_layers} of {circuit.n_heads}."
             )
         if self.vocab is not None and len(set(self.vocab)) != len(self.vocab):
-            raise ValueError(f"Case {self.case_id!r}: expected different tokens, got {self.vocab}.")
+            raise ValueError(
+                f"Case {shown(self.case_id)}: expected different tokens, got {shown(self.vocab)}."
+            )
         if self.vocab is not None and len(self.vocab) != self.config.d_vocab:
             raise ValueError(
-                f"Case {self.case_id!r}: expected {self.config.d_vocab} tokens, got "
+                f"Case {shown(self.case_id)}: expected {self.config.d_vocab} tokens, got "
                 f"{len(self.vocab)}; the model was probably made for another vocabulary."
             )
         object.__setattr__(self, "weights", MappingProxyType(dict(self.weights)))
@@ -129,7 +131,7 @@ class Case(Travels):
         task = task.in_vocabulary_of(self.config)
         if self.vocab is not None and set(self.vocab) != set(task.token_ids):
             raise ValueError(
-                f"Case {self.case_id!r}: expected the declared task's tokens "
+                f"Case {shown(self.case_id)}: expected the declared task's tokens "
                 f"{sorted(task.token_ids)}, got {shown(sorted(self.vocab))}."
             )
         return task
@@ -147,7 +149,7 @@ class Case(Travels):
         if name != "complete":
             return self.task.truth(name)
         if self.circuit is None:
-            raise ValueError(f"Expected a case whose circuit is known, got {self.case_id!r}.")
+            raise ValueError(f"Expected a case whose circuit is known, got {shown(self.case_id)}.")
         return self.circuit
 
     @property

@@ -11,6 +11,7 @@ import numpy as np
 from interpbench_jax.display import html_table
 from interpbench_jax.extras import needs_extra
 from interpbench_jax.jsontext import check_format, parse_json_object
+from interpbench_jax.layout import Layout
 from interpbench_jax.masks import edge_mask
 from interpbench_jax.sites import Edge, Kind, Node, n_writers_before, parse_edge, parse_node
 from interpbench_jax.texts import cut_off, shown
@@ -323,9 +324,11 @@ def _comes_before(writer: Node, reader: Node, n_heads: int) -> bool:
     """Whether a writer has written when a reader reads; True for the merged embeddings."""
     if writer.kind in (*_EMBEDDINGS, Kind.RESID_PRE):
         return True
-    position = 2 + (writer.layer or 0) * (n_heads + 1)
-    position += n_heads if writer.head is None else writer.head
-    return position < n_writers_before(reader, n_heads)
+    layer = writer.layer or 0
+    layout = Layout(layer + 1, n_heads)
+    is_mlp = writer.head is None
+    place = layout.mlp_writer(layer) if is_mlp else layout.first_head(layer) + writer.head
+    return place < n_writers_before(reader, n_heads)
 
 
 def _expand_writer(node: Node, edge: Edge) -> tuple[Node, ...]:

@@ -72,7 +72,7 @@ class TransformerConfig:
                 )
         if type(self.use_attn_scale) is not bool:
             raise ValueError(
-                f"Expected use_attn_scale to be true or false, got {self.use_attn_scale!r}."
+                f"Expected use_attn_scale to be true or false, got {shown(self.use_attn_scale)}."
             )
         # Whole numbers of any size come out of JSON.
         if type(self.eps) not in (int, float) or not 0 <= self.eps <= sys.float_info.max:
@@ -80,7 +80,8 @@ class TransformerConfig:
         pad = self.pad_token
         if pad is not None and (type(pad) is not int or not 0 <= pad < self.d_vocab):
             raise ValueError(
-                f"Expected pad_token as an id from 0 to {self.d_vocab - 1} or null, got {pad!r}."
+                f"Expected pad_token as an id from 0 to {self.d_vocab - 1} or null, "
+                f"got {shown(pad)}."
             )
 
     @property

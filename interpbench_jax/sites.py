@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
+from interpbench_jax.layout import Layout
+
 
 class Kind(enum.Enum):
     """What a node is; the value is TransformerLens's hook name, with its layer left open."""
@@ -208,13 +210,14 @@ def readers(n_layers: int, n_heads: int) -> tuple[Node, ...]:
 def n_writers_before(reader: Node, n_heads: int) -> int:
     """How many writers, counted from the first, have written when `reader` reads."""
     layer = reader.layer or 0
+    layout = Layout(layer + 1, n_heads)
     match reader.kind:
         case Kind.Q_INPUT | Kind.K_INPUT | Kind.V_INPUT:
-            return 2 + layer * (n_heads + 1)
+            return layout.first_head(layer)
         case Kind.MLP_IN:
-            return 2 + layer * (n_heads + 1) + n_heads
+            return layout.mlp_writer(layer)
         case Kind.RESID_POST:
-            return 2 + (layer + 1) * (n_heads + 1)
+            return layout.n_writers
         case _:
             raise ValueError(f"{reader} does not read the residual stream.")
 

@@ -34,6 +34,7 @@ ORDER: tuple[str, ...] = (
     "jsonfields",
     "display",
     "travel",
+    "layout",
     "sites",
     "masks",
     "config",

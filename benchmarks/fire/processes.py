@@ -3,6 +3,7 @@
 import random
 import shutil
 import signal
+import subprocess
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from benchmarks.fire.commands import COMMANDS, Command, outcome, start
 
 _PATIENCE = 600.0
 # Some processes are done before they are killed.
-_MOST_TRIES = 3
+_MOST_TRIES = 5
 # What a process may say that leaves the folder to another.
 _IN_USE = "in use"
 
@@ -119,10 +120,14 @@ def _finish(command: Command, folder: Path, cache: Path) -> tuple[int, str]:
 
 
 def _kill_once(command: Command, folder: Path, cache: Path, seconds: float, fate: Fate) -> None:
-    process = start(command, folder, cache)
-    time.sleep(seconds)
-    process.kill()
-    out, error = process.communicate()
+    process, began = start(command, folder, cache), time.perf_counter()
+    try:
+        out, error = process.communicate(timeout=seconds)
+        # What is there already is not done again.
+        fate.seconds = min(fate.seconds, time.perf_counter() - began)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, error = process.communicate()
     if process.returncode == -signal.SIGKILL:
         fate.killed += 1
     elif process.returncode not in command.passes:

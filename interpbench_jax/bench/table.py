@@ -190,7 +190,7 @@ def _rows(kind: type[Row], table: "pyarrow.Table") -> Iterator[Row]:
     if metadata.get(b"format") != _FORMAT or version != str(SCHEMA_VERSION):
         raise ValueError(
             f"Expected a benchmark's table of schema version {SCHEMA_VERSION}, got "
-            f"{f'version {version!r}' if version else 'a table without one'}; the file is "
+            f"{f'version {shown(version)}' if version else 'a table without one'}; the file is "
             "something else or comes from another release of interpbench-jax."
         )
     expected = column_types(kind)
@@ -241,7 +241,7 @@ def _check_keys(rows: Sequence[ResultRow | ScoreRow]) -> None:
     for row, following in pairwise(rows):
         if row.key == following.key:
             raise ValueError(
-                f"Expected one row of each run and item, got two of case {row.case!r}, "
+                f"Expected one row of each run and item, got two of case {shown(row.case)}, "
                 f"{row.key[1:]}; was the same run added twice?"
             )
 
@@ -252,8 +252,8 @@ def _check_row(row: ResultRow | ScoreRow, index: int) -> None:
         value = getattr(row, name)
         if not holds(value):
             raise ValueError(
-                f"Row {index} (case {row.case!r}, method {row.method!r}): expected {name} as "
-                f"{wanted}, got {value!r}."
+                f"Row {index} (case {shown(row.case)}, method {shown(row.method)}): expected "
+                f"{name} as {wanted}, got {shown(value)}."
             )
 
 

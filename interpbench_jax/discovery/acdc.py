@@ -17,6 +17,7 @@ from interpbench_jax.discovery.greedy import (
 )
 from interpbench_jax.discovery.method import DiscoveryData, Scores, edge_groups
 from interpbench_jax.discovery.runs import Runs, mean_of, start_runs
+from interpbench_jax.layout import N_KINDS, Layout
 from interpbench_jax.metrics import Metric
 from interpbench_jax.model import Transformer
 
@@ -102,7 +103,7 @@ def _order(
     groups: np.ndarray, model: Transformer, order: Order, key: jax.Array
 ) -> list[tuple[Place, list[int]]]:
     """The edges, by where their runs start."""
-    places = list(_backward(groups, model.config.n_layers, model.config.n_heads))
+    places = list(_backward(groups, Layout(model.config.n_layers, model.config.n_heads)))
     if order == "shuffled":
         generator = np.random.default_rng(np.asarray(jax.random.key_data(key)).tolist())
         return [(place, generator.permutation(edges).tolist()) for place, edges in places]
@@ -111,18 +112,21 @@ def _order(
     return places
 
 
-def _backward(groups: np.ndarray, n_layers: int, n_heads: int) -> Iterator[tuple[Place, list[int]]]:
+def _backward(groups: np.ndarray, layout: Layout) -> Iterator[tuple[Place, list[int]]]:
     def edges_into(rows: Sequence[int]) -> list[int]:
         # Edges of one reader, from the last writer to the first; two writers may be one edge.
         columns = range(groups.shape[1] - 1, -1, -1)
         found = [int(groups[row, column]) for row in rows for column in columns]
         return list(dict.fromkeys(edge for edge in found if edge >= 0))
 
-    yield Place("output", n_layers), edges_into([groups.shape[0] - 1])
-    for layer in reversed(range(n_layers)):
-        first = layer * (3 * n_heads + 1)
-        yield Place("mlp", layer), edges_into([first + 3 * n_heads])
-        readers = [first + kind * n_heads + head for head in range(n_heads) for kind in range(3)]
+    yield Place("output", layout.n_layers), edges_into([layout.output_reader])
+    for layer in reversed(range(layout.n_layers)):
+        yield Place("mlp", layer), edges_into([layout.mlp_reader(layer)])
+        readers = [
+            layout.head_reader(layer, kind, head)
+            for head in range(layout.n_heads)
+            for kind in range(N_KINDS)
+        ]
         yield Place("heads", layer), edges_into(readers)
 
 
@@ -186,7 +190,7 @@ class _Pass:
         clean: list[Siblings] = [None] * len(self.ground)
         if place.part == "heads":
             clean = [
-                clean_siblings(ground, place.layer, self.runs.n_heads) for ground in self.ground
+                clean_siblings(ground, place.layer, self.runs.layout) for ground in self.ground
             ]
         self.siblings = [clean] * n_lanes
 
@@ -196,8 +200,7 @@ class _Pass:
         """The metric of each lane with one more edge cut, mean over inputs."""
         entries = self.groups == edge
         row = int(np.flatnonzero(entries.any(axis=1))[0])
-        n_heads = self.runs.n_heads
-        self.head = row % (3 * n_heads + 1) % n_heads
+        self.head = self.runs.layout.reader_place(row).head
         self.steps = self.runs.each_of(
             take_step,
             (self.place,),

@@ -78,8 +78,9 @@ def _effects(
     flows: Float[Array, "passes layers"],
 ) -> Float[Array, "passes src batch"]:
     """What replacing each writer does, for each way that the derivative may flow back."""
-    n_layers, _, n_heads, _, _ = weights.qkv.shape
-    changes = chunk.change(n_heads)
+    layout = weights.layout
+    n_layers, n_heads = layout.n_layers, layout.n_heads
+    changes = chunk.change(layout)
     n_writers = sum(len(group) for group in changes)
 
     def linear(flow: Float[Array, " layers"]) -> tuple[Array, list[Array]]:
@@ -123,13 +124,13 @@ def _through_softmax(
     heads_bar: Float[Array, "passes heads d_model pos batch"],
 ) -> Float[Array, "passes seen batch"]:
     """The part of earlier writers' effects that enters a layer by its queries and its keys."""
-    layer, n_heads = layer_of(weights, number), weights.qkv.shape[2]
+    layer, layout = layer_of(weights, number), weights.layout
     z_bar = jnp.einsum("hmd,shmpb->shdpb", layer.head_out, heads_bar, precision=EXACT)
-    seen = slice(2 + number * (n_heads + 1))
+    seen = slice(layout.first_head(number))
     outputs = chunk.run.outputs[seen]
     bias = jnp.asarray(weights.attention_bias)[:number].sum(axis=0)
     stream = outputs.sum(axis=0) + bias[:, None, None]
-    scale = scale_at(chunk.run.scales, 2 * number)
+    scale = scale_at(chunk.run.scales, layout.attention_norm(number))
     q, k, v = project(scoring.form, layer, stream, scale)
     z = attend(q, k, v, weights)
 

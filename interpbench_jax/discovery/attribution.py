@@ -59,7 +59,7 @@ def mask_slopes(
     """The metric at one point, and its derivative by every edge's mask; means over inputs."""
     passed = None if passed is None else np.asarray(passed, runs.dtype)
     mask = np.asarray(mask, runs.dtype)
-    parts = runs.each(_slopes, (difference, runs.n_heads), mask, passed)
+    parts = runs.each(_slopes, (difference,), mask, passed)
     # In one program with what comes before, this product takes three times as long on a CPU.
     slopes = mean_of(runs.then(_contract, parts), runs.n_inputs)
     values = np.concatenate([np.asarray(part.value, np.float64) for part in parts])
@@ -69,7 +69,6 @@ def mask_slopes(
 def _slopes(
     scoring: Scoring,
     difference: Difference,
-    n_heads: int,
     weights: Weights,
     chunk: Chunk,
     mask: Mask | Gates,
@@ -87,7 +86,7 @@ def _slopes(
         scales=chunk.run.scales,
     )
     if difference == "of_clean_run":
-        point = point._replace(change=chunk.change(n_heads))
+        point = point._replace(change=chunk.change(weights.layout))
     return point._replace(outputs_bar=())
 
 

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from interpbench_jax.discovery.method import DiscoveryData, Scores, node_groups
 from interpbench_jax.discovery.runs import Chunk, Scoring, start_runs
+from interpbench_jax.layout import N_EMBEDDINGS, Layout
 from interpbench_jax.metrics import Metric
 from interpbench_jax.model import Transformer
 from interpbench_jax.sites import Kind, Node
@@ -54,33 +55,34 @@ def flow_routes(
 
 def _place(reader: Node, space: Universe) -> int:
     """Which stream a reader reads: before attention and before the MLP of each layer, the last."""
+    layout, layer = Layout(space.n_layers, space.n_heads), reader.layer or 0
     if reader.kind is Kind.RESID_POST:
-        return 2 * space.n_layers
-    return 2 * (reader.layer or 0) + (reader.kind is Kind.MLP_IN)
+        return layout.final_norm
+    return layout.mlp_norm(layer) if reader.kind is Kind.MLP_IN else layout.attention_norm(layer)
 
 
 def _shares(
     scoring: Scoring, groups: tuple[int, ...], weights: Weights, chunk: Chunk
 ) -> Float[Array, "places sources"]:
     """Every source's share at every place, sums over inputs."""
-    n_layers, _, n_heads, _, _ = weights.qkv.shape
+    layout = weights.layout
     outputs = chunk.run.outputs[:, :, scoring.first_scored :]
     sources = [outputs[groups.index(source)] for source in range(max(groups) + 1)]
     for writer, source in enumerate(groups):
         if groups.index(source) != writer:
             sources[source] = sources[source] + outputs[writer]
-    first = len(sources) - n_layers * (n_heads + 1)
+    first = len(sources) - layout.n_writers + N_EMBEDDINGS
     stream, seen, rows = sum(sources[1:first], sources[0]), first, []
-    for place in range(2 * n_layers + 1):
+    for place in range(layout.n_norms):
         proximity = [_proximity(stream, source) for source in sources[:seen]]
         total = sum(proximity[1:], proximity[0])
         weight = jnp.where(total > 0, chunk.share[None] / jnp.where(total > 0, total, 1), 0)
         row = [(each * weight).sum(axis=1).mean(axis=0) for each in proximity]
         rows.append(jnp.pad(jnp.stack(row), (0, len(sources) - seen)))
-        if place == 2 * n_layers:
+        if place == layout.final_norm:
             break
         of_mlp = place % 2 == 1
-        written = sources[seen : seen + (1 if of_mlp else n_heads)]
+        written = sources[seen : seen + (1 if of_mlp else layout.n_heads)]
         stream, seen = sum(written, stream), seen + len(written)
         if not of_mlp:
             stream = stream + weights.attention_bias[place // 2][:, None, None]

@@ -42,18 +42,18 @@ class Replaced(NamedTuple):
 
 def replaced_values(scoring: Scoring, weights: Weights, chunk: Chunk) -> Replaced:
     """Queries, keys and values of a run in which everything is replaced; and the MLPs' outputs."""
-    (n_layers, _, n_heads, _, _), scales = weights.qkv.shape, chunk.run.scales
+    layout, scales = weights.layout, chunk.run.scales
     x = chunk.replacement[0] + chunk.replacement[1]
     if scales is not None:
         x = jnp.broadcast_to(x, (*x.shape[:2], scales.shape[-1]))
-    qkv, written, first = [], [], 2
-    for number in range(n_layers):
-        layer = layer_of(weights, number)
-        qkv.append(project(scoring.form, layer, x, scale_at(scales, 2 * number)))
-        written.append(chunk.replacement[first + n_heads])
-        x = x + chunk.replacement[first : first + n_heads + 1].sum(axis=0)
+    qkv, written = [], []
+    for number in range(layout.n_layers):
+        layer, mlp = layer_of(weights, number), layout.mlp_writer(number)
+        scale = scale_at(scales, layout.attention_norm(number))
+        qkv.append(project(scoring.form, layer, x, scale))
+        written.append(chunk.replacement[mlp])
+        x = x + chunk.replacement[layout.first_head(number) : mlp + 1].sum(axis=0)
         x = x + layer.attention_bias[:, None, None]
-        first += n_heads + 1
     return Replaced(tuple(qkv), tuple(written))
 
 
@@ -73,18 +73,19 @@ def gated_run(
         replaced: what a gate of 0 gives.
         gates: of each layer: of q of its heads, of k, of v, of its MLP; 1 keeps.
     """
-    form, n_layers, scales = scoring.form, weights.qkv.shape[0], chunk.run.scales
+    form, layout, scales = scoring.form, weights.layout, chunk.run.scales
     x = _keep(chunk.embedded[0] + chunk.embedded[1])
     backs = []
-    for number in range(n_layers):
+    for number in range(layout.n_layers):
         layer, of_qkv, of_mlp = _part(weights, gates, number)
-        read = partial(project, form, layer, scale=scale_at(scales, 2 * number))
+        scale = scale_at(scales, layout.attention_norm(number))
+        read = partial(project, form, layer, scale=scale)
         qkv, back_qkv = jax.vjp(read, x)
         change_qkv = _keep(qkv - replaced.qkv[number])
         qkv = _keep(replaced.qkv[number] + of_qkv * change_qkv)
         z, back_attend = jax.vjp(lambda x: attend(x[0], x[1], x[2], weights), qkv)
         x = _keep(x + _write(layer, _keep(z)))
-        written, back_mlp = run_mlp(form, layer, x, scale_at(scales, 2 * number + 1))
+        written, back_mlp = run_mlp(form, layer, x, scale_at(scales, layout.mlp_norm(number)))
         change_mlp = _keep(written - replaced.mlp[number])
         x = _keep(x + replaced.mlp[number] + of_mlp * change_mlp)
         backs.append((back_qkv, back_attend, back_mlp, change_qkv, change_mlp))
@@ -93,7 +94,7 @@ def gated_run(
     value, back_metric = jax.vjp(chunk.metric(scoring), logits)
     (x_bar,) = back_unembed(*back_metric(chunk.share))
     bars = []
-    for number in reversed(range(n_layers)):
+    for number in reversed(range(layout.n_layers)):
         layer, of_qkv, of_mlp = _part(weights, gates, number)
         back_qkv, back_attend, back_mlp, change_qkv, change_mlp = backs[number]
         x_bar = _keep(x_bar)

@@ -146,17 +146,19 @@ def differentiate(
             its gate: 0 where its output is a given value.
         scales: what layer norms divide by, as constants; by default each by what its input says.
     """
-    n_layers, _, n_heads, _, _ = weights.qkv.shape
+    layout = weights.layout
     run = _Run(embedded, replacement, mask, mask if passed is None else passed)
     backs = []
-    for number in range(n_layers):
+    for number in range(layout.n_layers):
         layer = layer_of(weights, number)
         flowing = None if flow is None else flow[number]
-        read, scale = run.read(3 * n_heads), scale_at(scales, 2 * number)
+        read = run.read(layout.head_inputs)
+        scale = scale_at(scales, layout.attention_norm(number))
         results, back = _attention(form, weights, layer, read, scale)
         backs.append((back, flowing))
         run.write(results, layer.attention_bias)
-        written, back = _mlp(form, layer, run.read(1), scale_at(scales, 2 * number + 1))
+        scale = scale_at(scales, layout.mlp_norm(number))
+        written, back = _mlp(form, layer, run.read(1), scale)
         backs.append((back, flowing))
         run.write(written)
     final, scale = run.read(1)[0], scale_at(scales, -1)

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from interpbench_jax.discovery.gradients import Mask, Outputs, join
 from interpbench_jax.discovery.runs import Chunk, Scoring
+from interpbench_jax.layout import N_EMBEDDINGS, N_KINDS, Layout
 from interpbench_jax.sweeps.forward import (
     EXACT,
     Activations,
@@ -71,24 +72,23 @@ class Step(NamedTuple):
 
 def lay_ground(scoring: Scoring, weights: Weights, chunk: Chunk) -> Ground:
     """What is computed once."""
-    n_layers, _, n_heads, _, _ = weights.qkv.shape
-    outputs = chunk.run.outputs
+    layout, outputs = weights.layout, chunk.run.outputs
     replacement = jnp.broadcast_to(chunk.replacement, outputs.shape)
     base, bases = replacement[0] + replacement[1], []
-    for layer in range(n_layers):
-        first = 2 + layer * (n_heads + 1)
+    for layer in range(layout.n_layers):
+        first = layout.first_head(layer)
         bases.append(base)
-        base = base + sum(replacement[first + head] for head in range(n_heads))
+        base = base + sum(replacement[first + head] for head in range(layout.n_heads))
         base = base + weights.attention_bias[layer][:, None, None]
         bases.append(base)
-        base = base + replacement[first + n_heads]
+        base = base + replacement[layout.mlp_writer(layer)]
     return Ground(outputs - replacement, jnp.stack([*bases, base]))
 
 
-def clean_siblings(ground: Ground, layer: int, n_heads: int) -> tuple[Activations, ...]:
+def clean_siblings(ground: Ground, layer: int, layout: Layout) -> tuple[Activations, ...]:
     """The changes of a layer's heads while nothing that they read is cut."""
-    first = 2 + layer * (n_heads + 1)
-    return tuple(ground.change[first + head] for head in range(n_heads))
+    first = layout.first_head(layer)
+    return tuple(ground.change[first + head] for head in range(layout.n_heads))
 
 
 def take_step(
@@ -130,26 +130,26 @@ class _MaskedRun:
         self.scales = chunk.run.scales
         self.ground = ground
         self.mask = mask
-        self.n_layers, _, self.n_heads, _, _ = weights.qkv.shape
+        self.layout = weights.layout
 
     def from_place(
         self, place: Place, siblings: tuple[Array, ...] | None, head: Array
     ) -> tuple[Array, Array | None]:
         """What the output reads, and what the head at hand wrote less its replacement."""
-        layer, n_heads, changed = place.layer, self.n_heads, None
+        layer, layout, changed = place.layer, self.layout, None
         clean = list(self.ground.change)
         match place.part:
             case "output":
                 return self._output(clean), None
             case "all":
-                changes = clean[:2]
+                changes = clean[:N_EMBEDDINGS]
             case "mlp":
-                changes = clean[: 2 + layer * (n_heads + 1) + n_heads]
+                changes = clean[: layout.mlp_writer(layer)]
                 changes.append(self._mlp(layer, changes))
                 layer += 1
             case "heads":
                 assert siblings is not None
-                changes = clean[: 2 + layer * (n_heads + 1)]
+                changes = clean[: layout.first_head(layer)]
                 changed = self._head(layer, changes, head)
                 changes += [
                     _keep(jnp.where(head == number, changed, sibling))
@@ -157,7 +157,7 @@ class _MaskedRun:
                 ]
                 changes.append(self._mlp(layer, changes))
                 layer += 1
-        for later in range(layer, self.n_layers):
+        for later in range(layer, layout.n_layers):
             changes = _keep(changes)
             changes += self._attention(later, changes)
             changes.append(self._mlp(later, changes))
@@ -177,30 +177,32 @@ class _MaskedRun:
         return _keep(read.reshape(-1, *base.shape) + base[None])
 
     def _output(self, changes: list[Array]) -> Array:
-        return self._read(self.mask[-1:], changes, 2 * self.n_layers)[0]
+        return self._read(self.mask[-1:], changes, self.layout.final_norm)[0]
 
     def _mlp(self, number: int, changes: list[Array]) -> Array:
-        row = number * (3 * self.n_heads + 1) + 3 * self.n_heads
-        read = self._read(self.mask[row : row + 1], changes, 2 * number + 1)[0]
-        scale = scale_at(self.scales, 2 * number + 1)
+        row, module = self.layout.mlp_reader(number), self.layout.mlp_norm(number)
+        read = self._read(self.mask[row : row + 1], changes, module)[0]
+        scale = scale_at(self.scales, module)
         written = mlp(self.form, layer_of(self.weights, number), read, scale)
         return _keep(written - self.replacement[len(changes)])
 
     def _attention(self, number: int, changes: list[Array]) -> list[Array]:
-        layer, first = layer_of(self.weights, number), len(changes)
-        row = number * (3 * self.n_heads + 1)
-        read = self._read(self.mask[row : row + 3 * self.n_heads], changes, 2 * number)
-        read = read.reshape(3, self.n_heads, *read.shape[1:])
-        results = self._results(layer, read, scale_at(self.scales, 2 * number))
-        return [
-            _keep(results[head] - self.replacement[first + head]) for head in range(self.n_heads)
-        ]
+        layer, first, n_heads = layer_of(self.weights, number), len(changes), self.layout.n_heads
+        rows = slice(self.layout.first_reader(number), self.layout.mlp_reader(number))
+        module = self.layout.attention_norm(number)
+        read = self._read(self.mask[rows], changes, module)
+        read = read.reshape(N_KINDS, n_heads, *read.shape[1:])
+        results = self._results(layer, read, scale_at(self.scales, module))
+        return [_keep(results[head] - self.replacement[first + head]) for head in range(n_heads)]
 
     def _head(self, number: int, changes: list[Array], head: Array) -> Array:
         layer = layer_of(self.weights, number)
-        kinds = jnp.arange(3, dtype=head.dtype)
-        rows = number * (3 * self.n_heads + 1) + head + self.n_heads * kinds
-        read = self._read(self.mask[rows], changes, 2 * number)
+        kinds = jnp.arange(N_KINDS, dtype=head.dtype)
+        rows, module = (
+            self.layout.head_reader(number, kinds, head),
+            self.layout.attention_norm(number),
+        )
+        read = self._read(self.mask[rows], changes, module)
 
         def only(x: Array, axis: int) -> Array:
             return jax.lax.dynamic_slice_in_dim(x, head, 1, axis)
@@ -210,7 +212,7 @@ class _MaskedRun:
             qkv_bias=only(layer.qkv_bias, 1),
             head_out=only(layer.head_out, 0),
         )
-        written = self._results(one, read[:, None], scale_at(self.scales, 2 * number))[0]
+        written = self._results(one, read[:, None], scale_at(self.scales, module))[0]
         replacement = jax.lax.dynamic_index_in_dim(
             self.replacement, len(changes) + head, 0, keepdims=False
         )

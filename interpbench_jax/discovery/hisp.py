@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from interpbench_jax.discovery.method import DiscoveryData, Scores
 from interpbench_jax.discovery.node_effects import node_effects
+from interpbench_jax.layout import N_EMBEDDINGS, Layout
 from interpbench_jax.metrics import Metric
 from interpbench_jax.model import Transformer
 
@@ -44,8 +45,9 @@ def hisp(
     effects = node_effects(model, data, metric)
     values = np.abs(effects).mean(axis=1)
     if settings.normalize:
-        n_embeddings = len(values) - model.config.n_layers * (model.config.n_heads + 1)
-        values = _normalize(values, n_embeddings, model.config.n_heads + 1)
+        layout = Layout(model.config.n_layers, model.config.n_heads)
+        n_embeddings = len(values) - layout.n_writers + N_EMBEDDINGS
+        values = _normalize(values, n_embeddings, layout.writers_of_layer)
     return Scores("node", data.universe, values)
 
 

@@ -9,6 +9,7 @@ from interpbench_jax.discovery.learned_gates import Gates, Slopes
 from interpbench_jax.discovery.method import DiscoveryData, Scores
 from interpbench_jax.discovery.probing import ProbingSettings, describe, kept_share, probe
 from interpbench_jax.discovery.runs import Runs, start_runs
+from interpbench_jax.layout import Layout
 from interpbench_jax.metrics import Metric
 from interpbench_jax.model import Transformer
 from interpbench_jax.sites import Kind, Node
@@ -39,7 +40,7 @@ def node_probing(
     """
     runs = start_runs(model, data, metric)
     config = model.config
-    shape = (config.n_layers, 3 * config.n_heads + 1)
+    shape = (config.n_layers, Layout(config.n_layers, config.n_heads).readers_of_layer)
     n_gates = shape[0] * shape[1]
     learned = probe(settings, n_gates, _slopes(runs, shape), runs.dtype, key)
     kept = kept_share(learned.parameters.reshape(shape))
@@ -59,5 +60,5 @@ def _slopes(runs: Runs, shape: tuple[int, int]) -> Slopes:
 
 def _score(node: Node, kept: Float[np.ndarray, "layers gates"], n_heads: int) -> float:
     if node.kind is Kind.HEAD:
-        return float(kept[node.layer, node.head : 3 * n_heads : n_heads].max())
+        return float(kept[node.layer, node.head : -1 : n_heads].max())
     return float(kept[node.layer, -1]) if node.kind is Kind.MLP_OUT else 1.0

@@ -22,6 +22,7 @@ from interpbench_jax.discovery.gradients import (
     scored,
 )
 from interpbench_jax.discovery.method import DiscoveryData
+from interpbench_jax.layout import Layout
 from interpbench_jax.metrics import Metric, by_class
 from interpbench_jax.model import Transformer, check_tokens
 from interpbench_jax.sweeps.devices import Placement, compile_all
@@ -71,17 +72,10 @@ class Chunk(NamedTuple):
         """The metric, of logits alone."""
         return scored(by_class(scoring.metric), scoring.first_scored, self.run.logits, self.targets)
 
-    def change(self, n_heads: int) -> tuple[Group, ...]:
+    def change(self, layout: Layout) -> tuple[Group, ...]:
         """What cutting each writer changes in the clean run, in the groups of `Point.change`."""
         change = self.run.outputs - self.replacement
-        groups, first = [change[:2]], 2
-        while first < change.shape[0]:
-            groups += [
-                change[first : first + n_heads],
-                change[first + n_heads : first + n_heads + 1],
-            ]
-            first += n_heads + 1
-        return tuple(groups)
+        return tuple(change[group] for group in layout.writer_groups())
 
 
 Program = Callable[..., Any]
@@ -96,7 +90,7 @@ class Runs:
         weights: the model's, on the device.
         chunks: the inputs.
         n_inputs: how many there are.
-        n_heads: heads of a layer.
+        layout: of the model.
         workers: threads that share the chunks.
     """
 
@@ -104,7 +98,7 @@ class Runs:
     weights: Weights
     chunks: tuple[Chunk, ...]
     n_inputs: int
-    n_heads: int
+    layout: Layout
     workers: int
 
     def each(self, function: Program, static: tuple[Hashable, ...], *arrays: Any) -> list[Any]:
@@ -218,7 +212,7 @@ def start_runs(model: Transformer, data: DiscoveryData, metric: Metric) -> Runs:
         weights,
         tuple(chunks),
         n_inputs,
-        config.n_heads,
+        Layout(config.n_layers, config.n_heads),
         workers,
     )
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from interpbench_jax.layout import Layout
 from interpbench_jax.masks import edge_indices, edge_mask
 from interpbench_jax.sites import Edge, n_writers_before, readers, writers
 from interpbench_jax.sweeps.masked import MaskBlocks
@@ -130,7 +131,7 @@ def mask_layers(
     """The first layer in which each mask cuts anything that has been written."""
     is_read = cut.any(axis=(2, 3))
     first = np.where(is_read.any(axis=-1), is_read.argmax(axis=1), cut.shape[1] - 1)
-    return (first // (3 * n_heads + 1)).astype(np.int32)
+    return (first // Layout(0, n_heads).readers_of_layer).astype(np.int32)
 
 
 def cuts_of(
@@ -172,17 +173,16 @@ def _entry_of(
     cut = read_by[sources[0]]
     if any(read_by[source] != cut for source in sources):
         return None
-    first = min(cut)
-    layer, offset = divmod(first, 3 * n_heads + 1)
-    kind, head = divmod(offset, n_heads)
-    if layer == n_layers:
+    layout, first = Layout(n_layers, n_heads), min(cut)
+    layer, kind, head = layout.reader_place(first)
+    if first == layout.output_reader:
         return Entry.OUTPUT, 0, 0, sources
+    is_mlp = first == layout.mlp_reader(layer)
     if len(cut) == 1:
-        entry = Entry.MLP if offset == 3 * n_heads else Entry(kind)
-        return entry, layer, head if entry != Entry.MLP else 0, sources
+        return Entry.MLP if is_mlp else Entry(kind), layer, head, sources
     if cut == {first, first + n_heads, first + 2 * n_heads} and kind == 0:
         return Entry.QKV, layer, head, sources
     reads = np.flatnonzero(written[:, sources].any(axis=1))
-    if cut != set(reads.tolist()) or offset not in (0, 3 * n_heads):
+    if cut != set(reads.tolist()) or not (is_mlp or first == layout.first_reader(layer)):
         return None
-    return (Entry.BEFORE if offset == 0 else Entry.BETWEEN), layer, 0, sources
+    return (Entry.BETWEEN if is_mlp else Entry.BEFORE), layer, 0, sources

@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from interpbench_jax.axes import Tokens
 from interpbench_jax.config import Activation, Normalization, TransformerConfig
+from interpbench_jax.layout import Layout
 from interpbench_jax.model.layers import ACTIVATIONS
 from interpbench_jax.model.transformer import Block, Transformer
 from interpbench_jax.sweeps.attention import mix_values
@@ -80,6 +81,11 @@ class Weights(NamedTuple):
     unembed_bias: Float[Array | np.ndarray, " vocab_out"]
     is_seen: Bool[Array | np.ndarray, "pos pos #batch"]
     score_scale: Float[Array | np.ndarray, ""]
+
+    @property
+    def layout(self) -> Layout:
+        """Where readers, writers and layer norms lie; of stacked models, of each of them."""
+        return Layout(self.qkv.shape[-5], self.qkv.shape[-3])
 
 
 def stack_weights(model: Transformer, n_pos: int) -> Weights:
@@ -284,10 +290,12 @@ def add_layers(
 
     def step(number: Int[Array, ""], x: Activations) -> Activations:
         layer = layer_of(weights, number)
-        between = add_attention(form, layer, weights, x, scale_at(scales, 2 * number))
-        return between + mlp(form, layer, between, scale_at(scales, 2 * number + 1))
+        scale = scale_at(scales, layout.attention_norm(number))
+        between = add_attention(form, layer, weights, x, scale)
+        return between + mlp(form, layer, between, scale_at(scales, layout.mlp_norm(number)))
 
-    return jax.lax.fori_loop(first, weights.qkv.shape[0], step, x)
+    layout = weights.layout
+    return jax.lax.fori_loop(first, layout.n_layers, step, x)
 
 
 def unembed(

@@ -59,10 +59,11 @@ def masked_streams(
     block: MaskBlock,
 ) -> Activations:
     """What the output reads in every masked run of a block; rows are edits, then inputs."""
-    n_layers, _, n_heads, d_head, _ = weights.qkv.shape
+    layout, d_head = weights.layout, weights.qkv.shape[-2]
+    n_layers, n_heads = layout.n_layers, layout.n_heads
     n_edits, batch = block.cut.shape[0], run.after.shape[-1]
     d_model, n_pos = run.after.shape[:2]
-    first_written = 2 + block.layer * (n_heads + 1)
+    first_written = layout.first_head(block.layer)
     is_written = jnp.arange(run.outputs.shape[0], dtype=first_written.dtype) < first_written
     # What comes later is not read before it is written; until then it is no different.
     gaps = jnp.where(is_written[:, None, None, None], replacement - run.outputs, 0)
@@ -82,10 +83,10 @@ def masked_streams(
     def step(number: Array, carried: tuple[Array, Array]) -> tuple[Array, Array]:
         x, gaps = carried
         layer = layer_of(weights, number)
-        first_reader = number * (3 * n_heads + 1)
-        first_writer = 2 + number * (n_heads + 1)
-        inputs = read(x, gaps, first_reader, 3 * n_heads).reshape(3 * n_heads, d_model, n_pos, -1)
-        inputs = normalize(form, inputs, axis=1, scale=scale_at(scales, 2 * number))
+        inputs = read(x, gaps, layout.first_reader(number), layout.head_inputs)
+        inputs = inputs.reshape(layout.head_inputs, d_model, n_pos, -1)
+        scale = scale_at(scales, layout.attention_norm(number))
+        inputs = normalize(form, inputs, axis=1, scale=scale)
         qkv = (
             jnp.einsum(
                 "chdm,chmn->chdn",
@@ -99,19 +100,20 @@ def masked_streams(
         results = jnp.einsum("hmd,hdn->hmn", layer.head_out, z, precision=EXACT).reshape(
             n_heads, *x.shape
         )
-        gaps = _write(gaps, replacement, results, first_writer)
+        gaps = _write(gaps, replacement, results, layout.first_head(number))
         x = x + results.sum(axis=0) + layer.attention_bias[:, None, None, None]
-        mlp_in = read(x, gaps, first_reader + 3 * n_heads, 1)[0]
+        mlp_in = read(x, gaps, layout.mlp_reader(number), 1)[0]
         mlp_in = mlp_in.reshape(d_model, n_pos, -1)
-        written = mlp(form, layer, mlp_in, scale_at(scales, 2 * number + 1)).reshape(x.shape)
-        gaps = _write(gaps, replacement, written[None], first_writer + n_heads)
+        scale = scale_at(scales, layout.mlp_norm(number))
+        written = mlp(form, layer, mlp_in, scale).reshape(x.shape)
+        gaps = _write(gaps, replacement, written[None], layout.mlp_writer(number))
         return x + written, gaps
 
     starts = jnp.concatenate([run.before, run.after[None]])
     x, gaps = jax.lax.fori_loop(
         block.layer, n_layers, step, (spread(starts[block.layer]), spread(gaps))
     )
-    return read(x, gaps, n_layers * (3 * n_heads + 1), 1)[0].reshape(d_model, n_pos, -1)
+    return read(x, gaps, layout.output_reader, 1)[0].reshape(d_model, n_pos, -1)
 
 
 def _write(gaps: Array, replacement: Array, outputs: Array, first: Array) -> Array:

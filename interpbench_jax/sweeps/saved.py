@@ -13,6 +13,7 @@ from interpbench_jax.sweeps.forward import Form
 from interpbench_jax.sweeps.inputs import HostArray, StreamedArray, blocks_of
 from interpbench_jax.sweeps.plan import SweepPlan
 from interpbench_jax.sweeps.run import Job
+from interpbench_jax.texts import shown
 
 if TYPE_CHECKING:
     import pyarrow
@@ -69,7 +70,16 @@ def table_of(result: "SweepResult[Name]") -> "pyarrow.Table":
 
 
 def read_saved(table: "pyarrow.Table") -> tuple[np.ndarray, float]:
-    """The effects and the noise floor of such a table."""
+    """The effects and the noise floor of such a table.
+
+    Raises:
+        ValueError: if it is another table.
+    """
+    if "effect" not in table.column_names:
+        raise ValueError(
+            f"Expected a table of effects, got the columns {shown(table.column_names)}; delete the "
+            "sweep's folder, or choose another."
+        )
     floor = (table.schema.metadata or {}).get(b"noise_floor", b"0")
     return table["effect"].to_numpy(), float(floor)
 

@@ -104,7 +104,7 @@ def final_streams(
         block: where that is.
         entries: the entries that there are among all blocks; no others are compiled in.
     """
-    added = _rows(change)
+    added, layout = _rows(change), weights.layout
 
     def spread(x: Array) -> Activations:
         return repeat_rows(x, change.shape[0])
@@ -122,7 +122,7 @@ def final_streams(
 
     def before() -> Activations:
         x = spread(run.before[block.layer]) + added
-        scale = scale_at(scales, 2 * block.layer)
+        scale = scale_at(scales, layout.attention_norm(block.layer))
         return add_attention(form, layer_of(weights, block.layer), weights, x, scale)
 
     def after_attention() -> Activations:
@@ -149,7 +149,8 @@ def final_streams(
         read = stream
         if Entry.MLP in entries:
             read = stream + jnp.where(block.entry == Entry.MLP, added, 0)
-        after = stream + mlp(form, layer, read, scale_at(scales, 2 * block.layer + 1))
+        scale = scale_at(scales, layout.mlp_norm(block.layer))
+        after = stream + mlp(form, layer, read, scale)
         return add_layers(form, weights, after, block.layer + 1, scales)
 
     if Entry.OUTPUT not in entries:
@@ -169,7 +170,7 @@ def _head_change(
     all_inputs: bool,
 ) -> Activations:
     """What a head writes after its input changed, less what it wrote."""
-    scale = scale_at(run.scales, 2 * block.layer)
+    scale = scale_at(run.scales, weights.layout.attention_norm(block.layer))
     read = normalize(form, run.before[block.layer][None] + change, axis=1, scale=scale)
 
     def project(which: int | Int[Array, ""]) -> Float[Array, "edits d_head pos batch"]:

@@ -1,0 +1,140 @@
+"""Where readers, writers and layer norms lie among all of their kind: the axes of every mask.
+
+Writers are the two embeddings and then, layer by layer, its heads and its MLP. Readers are, layer
+by layer, the queries of its heads, their keys, their values and its MLP, and last the output. Layer
+norms stand in front of a layer's attention and of its MLP, and in front of the output.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+# The token and the positional embedding.
+N_EMBEDDINGS = 2
+# Queries, keys and values.
+N_KINDS = 3
+
+
+class ReaderPlace(NamedTuple):
+    """What a reader is.
+
+    Attributes:
+        layer: the number of layers for the output.
+        kind: 0, 1 or 2 for queries, keys or values; 3 for an MLP; 0 for the output.
+        head: 0 where there is none.
+    """
+
+    layer: int
+    kind: int
+    head: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The places of a model's readers, writers and layer norms.
+
+    A layer, a kind or a head may be an int or a traced number.
+
+    Attributes:
+        n_layers: of the model.
+        n_heads: of each layer.
+    """
+
+    n_layers: int
+    n_heads: int
+
+    @property
+    def writers_of_layer(self) -> int:
+        """How many writers a layer has: its heads and its MLP."""
+        return self.n_heads + 1
+
+    @property
+    def readers_of_layer(self) -> int:
+        """How many readers a layer has: q, k and v of each head, and its MLP."""
+        return self.head_inputs + 1
+
+    @property
+    def head_inputs(self) -> int:
+        """How many readers of a layer belong to heads."""
+        return N_KINDS * self.n_heads
+
+    @property
+    def n_writers(self) -> int:
+        """How many writers there are."""
+        return self.first_head(self.n_layers)
+
+    @property
+    def n_readers(self) -> int:
+        """How many readers there are."""
+        return self.output_reader + 1
+
+    @property
+    def n_norms(self) -> int:
+        """How many layer norms there are; also, how many streams are read."""
+        return self.final_norm + 1
+
+    def first_head(self, layer: Any) -> Any:
+        """The place of a layer's first head among the writers: so many have written before it."""
+        return N_EMBEDDINGS + layer * self.writers_of_layer
+
+    def mlp_writer(self, layer: Any) -> Any:
+        """The place of a layer's MLP among the writers."""
+        return self.first_head(layer) + self.n_heads
+
+    def heads(self, layer: int) -> slice:
+        """A layer's heads among the writers."""
+        return slice(self.first_head(layer), self.mlp_writer(layer))
+
+    def writer_groups(self) -> tuple[slice, ...]:
+        """The writers as a run writes them: the embeddings, a layer's heads, its MLP, and so on."""
+        groups = [slice(0, N_EMBEDDINGS)]
+        for layer in range(self.n_layers):
+            mlp = self.mlp_writer(layer)
+            groups += [self.heads(layer), slice(mlp, mlp + 1)]
+        return tuple(groups)
+
+    def read_after(self, writer: int) -> int:
+        """The first stream that a writer is part of, counted as layer norms are."""
+        if writer < N_EMBEDDINGS:
+            return 0
+        layer, index = divmod(writer - N_EMBEDDINGS, self.writers_of_layer)
+        return self.attention_norm(layer + 1) if index == self.n_heads else self.mlp_norm(layer)
+
+    def written_before(self, norm: int) -> int:
+        """How many writers the stream in front of a layer norm is the sum of."""
+        layer, is_mlp = divmod(norm, 2)
+        return self.mlp_writer(layer) if is_mlp else self.first_head(layer)
+
+    def first_reader(self, layer: Any) -> Any:
+        """The place of a layer's first reader, the queries of its first head."""
+        return layer * self.readers_of_layer
+
+    def head_reader(self, layer: Any, kind: Any, head: Any) -> Any:
+        """The place of a head's queries (kind 0), keys (1) or values (2) among the readers."""
+        return self.first_reader(layer) + kind * self.n_heads + head
+
+    def mlp_reader(self, layer: Any) -> Any:
+        """The place of a layer's MLP among the readers."""
+        return self.first_reader(layer) + self.head_inputs
+
+    @property
+    def output_reader(self) -> int:
+        """The place of the output, the last reader."""
+        return self.first_reader(self.n_layers)
+
+    def reader_place(self, reader: int) -> ReaderPlace:
+        """What the reader at a place is."""
+        layer, offset = divmod(reader, self.readers_of_layer)
+        return ReaderPlace(layer, *divmod(offset, self.n_heads))
+
+    def attention_norm(self, layer: Any) -> Any:
+        """The layer norm in front of a layer's heads."""
+        return 2 * layer
+
+    def mlp_norm(self, layer: Any) -> Any:
+        """The layer norm in front of a layer's MLP."""
+        return 2 * layer + 1
+
+    @property
+    def final_norm(self) -> int:
+        """The layer norm in front of the output."""
+        return 2 * self.n_layers
