@@ -18,7 +18,7 @@ import jax
 import psutil
 from jax._src.lru_cache import LRUCache
 
-from interpbench_jax.sweeps.devices import forget_programs
+from interpbench_jax.engine.programs import forget_programs
 
 MOST_BYTES_ON_DISK = 4 << 30
 MOST_BYTES_IN_MEMORY = 1_500_000_000

@@ -49,6 +49,7 @@ ORDER: tuple[str, ...] = (
     "metrics",
     "objective",
     "pairs",
+    "engine",
     "ablations",
     "sweeps",
     "discovery",
@@ -59,7 +60,7 @@ ORDER: tuple[str, ...] = (
 # A case holds its circuit, and no method may see the truth.
 BLIND = (
     *("model", "habits", "interventions", "targets", "metrics"),
-    *("objective", "pairs", "ablations", "sweeps", "discovery"),
+    *("objective", "pairs", "engine", "ablations", "sweeps", "discovery"),
 )
 FRONT = "interpbench_jax"
 

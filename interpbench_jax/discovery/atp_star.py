@@ -7,13 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from interpbench_jax.discovery.gradients import differentiate
 from interpbench_jax.discovery.method import DiscoveryData, Scores, node_groups
 from interpbench_jax.discovery.node_effects import add_sources
 from interpbench_jax.discovery.runs import Chunk, Scoring, start_runs
+from interpbench_jax.engine.backward import differentiate
+from interpbench_jax.engine.layers import EXACT, attend, project, scale_at
+from interpbench_jax.engine.weights import Weights, layer_of
 from interpbench_jax.metrics import Metric
 from interpbench_jax.model import Transformer
-from interpbench_jax.sweeps.forward import EXACT, Weights, attend, layer_of, project, scale_at
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from interpbench_jax.discovery.gradients import Gates, Mask, Point, by_mask, differentiate
 from interpbench_jax.discovery.method import DiscoveryData, Scores, add_up, edge_groups
 from interpbench_jax.discovery.runs import Chunk, Runs, Scoring, mean_of, start_runs
+from interpbench_jax.engine.backward import Gates, Mask, Point, by_mask, differentiate
+from interpbench_jax.engine.weights import Weights
 from interpbench_jax.metrics import Metric
 from interpbench_jax.model import Transformer
-from interpbench_jax.sweeps.forward import Weights
 
 OfWriters = Float[np.ndarray, " src"]
 PlaceGates = OfWriters | tuple[OfWriters, OfWriters]

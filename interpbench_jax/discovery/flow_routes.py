@@ -9,11 +9,11 @@ from jaxtyping import Array, Float
 
 from interpbench_jax.discovery.method import DiscoveryData, Scores, node_groups
 from interpbench_jax.discovery.runs import Chunk, Scoring, start_runs
+from interpbench_jax.engine.weights import Weights
 from interpbench_jax.layout import N_EMBEDDINGS, Layout
 from interpbench_jax.metrics import Metric
 from interpbench_jax.model import Transformer
 from interpbench_jax.sites import Kind, Node
-from interpbench_jax.sweeps.forward import Weights
 from interpbench_jax.universes import Universe
 
 

@@ -10,19 +10,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from interpbench_jax.discovery.gradients import run_mlp
 from interpbench_jax.discovery.runs import Chunk, Scoring
-from interpbench_jax.sweeps.forward import (
-    EXACT,
-    Layer,
-    Weights,
-    attend,
-    layer_of,
-    matmul,
-    project,
-    scale_at,
-    unembed,
-)
+from interpbench_jax.engine.backward import run_mlp
+from interpbench_jax.engine.layers import EXACT, attend, matmul, project, scale_at, unembed
+from interpbench_jax.engine.weights import Layer, Weights, layer_of
 
 # By itself XLA fuses across these, and computes what comes before once for every use.
 _keep = jax.lax.optimization_barrier

@@ -11,24 +11,21 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from interpbench_jax.discovery.gradients import Mask, Outputs, join
 from interpbench_jax.discovery.runs import Chunk, Scoring
-from interpbench_jax.layout import N_EMBEDDINGS, N_KINDS, Layout
-from interpbench_jax.sweeps.forward import (
+from interpbench_jax.engine.backward import Mask, Outputs, join
+from interpbench_jax.engine.layers import (
     EXACT,
     Activations,
-    Form,
-    Layer,
     Scale,
-    Weights,
     attend,
-    layer_of,
     matmul,
     mlp,
     normalize,
     scale_at,
     unembed,
 )
+from interpbench_jax.engine.weights import Form, Layer, Weights, layer_of
+from interpbench_jax.layout import N_EMBEDDINGS, N_KINDS, Layout
 
 # Sums over so many writers are written out; over more, they are a matrix product.
 _FEW_WRITERS = 16

@@ -14,7 +14,8 @@ from jaxtyping import Array, Float, Int
 
 from interpbench_jax.discovery.attribution import mask_slopes
 from interpbench_jax.discovery.method import add_up
-from interpbench_jax.discovery.runs import Runs, compiled
+from interpbench_jax.discovery.runs import Runs
+from interpbench_jax.engine.programs import compiled
 
 Parameters = Any
 Gates = Float[np.ndarray, "..."]

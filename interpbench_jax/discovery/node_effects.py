@@ -4,12 +4,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from interpbench_jax.discovery.gradients import differentiate
 from interpbench_jax.discovery.method import DiscoveryData, node_groups
 from interpbench_jax.discovery.runs import Chunk, Scoring, start_runs
+from interpbench_jax.engine.backward import differentiate
+from interpbench_jax.engine.weights import Weights
 from interpbench_jax.metrics import Metric
 from interpbench_jax.model import Transformer
-from interpbench_jax.sweeps.forward import Weights
 
 
 def node_effects(

@@ -13,21 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from interpbench_jax.discovery.gradients import (
-    Group,
-    LogitsMetric,
-    PlainRun,
-    Values,
-    plain_run,
-    scored,
-)
 from interpbench_jax.discovery.method import DiscoveryData
+from interpbench_jax.engine.backward import Group, LogitsMetric, Values, scored
+from interpbench_jax.engine.clean import PlainRun, run_plain
+from interpbench_jax.engine.programs import default_workers, run_calls
+from interpbench_jax.engine.weights import Form, Weights, hide_padding, stack_weights
 from interpbench_jax.layout import Layout
 from interpbench_jax.metrics import Metric, by_class
 from interpbench_jax.model import Transformer, check_tokens
-from interpbench_jax.sweeps.devices import Placement, compile_all
-from interpbench_jax.sweeps.forward import Form, Weights, hide_padding, stack_weights
-from interpbench_jax.sweeps.run import default_workers, worker_pool
 from interpbench_jax.targets import Targets, check_targets
 
 _MOST_INPUTS = 1024
@@ -136,21 +129,6 @@ class Runs:
         return self.weights.embed.dtype
 
 
-def run_calls(
-    function: Program, static: tuple[Hashable, ...], calls: Sequence[tuple[Any, ...]], workers: int
-) -> list[Any]:
-    """`function(*static, *call)` for calls of the same shapes, shared among threads."""
-    program = compiled(function, static, *calls[0])
-    if workers == 1 or len(calls) == 1:
-        return [program(*call) for call in calls]
-
-    def finish(call: tuple[Any, ...]) -> Any:
-        # Programs run while their thread waits for them.
-        return jax.block_until_ready(program(*call))
-
-    return list(worker_pool(workers).map(finish, calls))
-
-
 def _on_device(x: Any) -> Any:
     # Here, because a worker thread does not know whether float64 is on.
     return jnp.asarray(x) if isinstance(x, np.ndarray) else x
@@ -165,13 +143,6 @@ def mean_of(parts: list[Any], n_inputs: int) -> Any:
     return jax.tree.map(add, *parts)
 
 
-def compiled(function: Program, static: tuple[Hashable, ...], *arrays: Any) -> Program:
-    """A function of static arguments, then arrays, compiled once for each shape."""
-    lowered = Placement().lower(function, static, _unused, *arrays)
-    (program,) = compile_all(lowered)
-    return program.run
-
-
 def start_runs(model: Transformer, data: DiscoveryData, metric: Metric) -> Runs:
     """The clean runs, and the runs that replacements come from.
 
@@ -182,7 +153,7 @@ def start_runs(model: Transformer, data: DiscoveryData, metric: Metric) -> Runs:
     check_tokens(model.config, data.clean)
     check_targets(data.targets, data.clean.shape)
     config, n_inputs = model.config, len(data.clean)
-    workers = default_workers(Placement())
+    workers = default_workers()
     size = data.batch_size or min(-(-n_inputs // workers), _MOST_INPUTS)
     form = Form.of(config, data.freeze_layer_norm)
     weights = jax.device_put(stack_weights(model, data.clean.shape[1]))
@@ -192,7 +163,7 @@ def start_runs(model: Transformer, data: DiscoveryData, metric: Metric) -> Runs:
     if data.constants is None:
         tokens += [np.asarray(data.corrupted)[index] for index in rows]
     calls = [(weights, some.astype(np.int32)) for some in tokens]
-    plain: list[PlainRun] = run_calls(plain_run, (form,), calls, workers)
+    plain: list[PlainRun] = run_calls(run_plain, (form,), calls, workers)
     _check_outputs(plain)
     dtype = plain[0].outputs.dtype
     replacements = [run.outputs for run in plain[len(rows) :]]
@@ -225,7 +196,3 @@ def _check_outputs(runs: Sequence[PlainRun]) -> None:
             f"Expected finite outputs of the clean and the corrupted runs, got nan or infinity "
             f"for {n_wrong} of the inputs; look for them in the weights, or run in float64."
         )
-
-
-def _unused(arguments: tuple[Any, ...]) -> tuple[Any, Any]:
-    raise AssertionError("programs of one device have no specs")

@@ -12,6 +12,8 @@ from jaxtyping import Float
 
 from interpbench_jax import universes
 from interpbench_jax.config import TransformerConfig
+from interpbench_jax.engine.suffix import Entry
+from interpbench_jax.engine.weights import Form, stack_weights
 from interpbench_jax.metrics import METRICS, noise_floor
 from interpbench_jax.sites import Edge, Node, writers
 from interpbench_jax.sweeps.calls import Call
@@ -23,7 +25,6 @@ from interpbench_jax.sweeps.edits import (
     mask_layers,
     single_entries,
 )
-from interpbench_jax.sweeps.forward import Form, stack_weights
 from interpbench_jax.sweeps.inputs import Inputs, blocks_of
 from interpbench_jax.sweeps.parts import check_pyarrow
 from interpbench_jax.sweeps.plan import Place, SweepPlan, plan_job
@@ -32,7 +33,6 @@ from interpbench_jax.sweeps.result import Name, SweepResult, text_of
 from interpbench_jax.sweeps.run import Job, run_job
 from interpbench_jax.sweeps.saved import describe_job, read_saved, table_of
 from interpbench_jax.sweeps.store import SweepStore, check_folder
-from interpbench_jax.sweeps.suffix import Entry
 from interpbench_jax.universes import UniverseName
 
 

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
+from interpbench_jax.engine.masked import MaskBlocks
+from interpbench_jax.engine.suffix import EMPTY, Blocks
 from interpbench_jax.sweeps.edits import Blocked
-from interpbench_jax.sweeps.masked import MaskBlocks
-from interpbench_jax.sweeps.suffix import EMPTY, Blocks
 
 
 class Call(NamedTuple):

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from interpbench_jax.engine.masked import MaskBlocks
+from interpbench_jax.engine.suffix import EMPTY, Blocks, Entry
 from interpbench_jax.layout import Layout
 from interpbench_jax.masks import edge_indices, edge_mask
 from interpbench_jax.sites import Edge, n_writers_before, readers, writers
-from interpbench_jax.sweeps.masked import MaskBlocks
-from interpbench_jax.sweeps.suffix import EMPTY, Blocks, Entry
 
 
 class Edits(NamedTuple):

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Int
 
+from interpbench_jax.engine.weights import Weights
 from interpbench_jax.metrics import METRICS, Metric, MetricName, noise_floor
 from interpbench_jax.model import Transformer
 from interpbench_jax.objective import Objective
@@ -19,9 +20,8 @@ from interpbench_jax.sweeps.answer import (
     prepare,
     wanted_edges,
 )
-from interpbench_jax.sweeps.devices import Placement
-from interpbench_jax.sweeps.forward import Weights
 from interpbench_jax.sweeps.inputs import Inputs
+from interpbench_jax.sweeps.mesh import Placement
 from interpbench_jax.sweeps.noise import ABSENT
 from interpbench_jax.sweeps.plan import SweepPlan, plan_job
 from interpbench_jax.sweeps.request import Ablations, Request

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
+from interpbench_jax.engine.programs import default_workers
 from interpbench_jax.sweeps.chunks import (
     Chunks,
     choose_chunks,
@@ -13,8 +14,8 @@ from interpbench_jax.sweeps.chunks import (
     limit_logits,
     wanted_rows,
 )
-from interpbench_jax.sweeps.devices import Placement
-from interpbench_jax.sweeps.run import Job, Programs, compile_job, default_workers
+from interpbench_jax.sweeps.mesh import Placement
+from interpbench_jax.sweeps.run import Job, Programs, compile_job
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def plan_job(
     rows = wanted_rows(weights.mlp_in.shape[-2], n_pos, itemsize)
     counts = [-(-place.n_edits // placement.edit_shares) for place in places]
     inputs = -(-job.n_inputs // placement.batch_shares)
-    workers = default_workers(placement)
+    workers = default_workers() if placement.mesh is None else 1
     while True:
         chunks = choose_chunks(counts, inputs, rows)
         if job.scoring.return_logits:

@@ -8,19 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from interpbench_jax.metrics import Metric, by_class, check_values
-from interpbench_jax.sweeps.forward import (
-    Activations,
-    Form,
-    Run,
-    Weights,
-    hide_padding,
-    repeat_rows,
-    scale_at,
-    unembed,
-)
-from interpbench_jax.sweeps.masked import MaskBlock, MaskBlocks, masked_streams
-from interpbench_jax.sweeps.suffix import (
+from interpbench_jax.engine.clean import Run
+from interpbench_jax.engine.layers import Activations, repeat_rows, scale_at, unembed
+from interpbench_jax.engine.masked import MaskBlock, MaskBlocks, masked_streams
+from interpbench_jax.engine.suffix import (
     Block,
     Blocks,
     Entry,
@@ -29,6 +20,8 @@ from interpbench_jax.sweeps.suffix import (
     neuron_changes,
     output_changes,
 )
+from interpbench_jax.engine.weights import Form, Weights, hide_padding
+from interpbench_jax.metrics import Metric, by_class, check_values
 from interpbench_jax.targets import clean_targets
 
 # Answers and distractors are apart, so that inputs are the last axis but one in any case.

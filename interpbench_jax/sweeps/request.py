@@ -15,8 +15,8 @@ from interpbench_jax.interventions import check_constants
 from interpbench_jax.metrics import default_metric, for_targets, resolve_metric
 from interpbench_jax.model import Transformer, check_model, check_tokens
 from interpbench_jax.pairs import Pairs, PairStream
-from interpbench_jax.sweeps.devices import Placement
 from interpbench_jax.sweeps.inputs import Inputs, stream_inputs
+from interpbench_jax.sweeps.mesh import Placement
 from interpbench_jax.sweeps.program import Scoring
 from interpbench_jax.sweeps.run import CONSTANTS, Progress, Source
 

@@ -1,10 +1,8 @@
 """A sweep from host arrays to effects: chunks of inputs, calls of programs, sums."""
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, Final, Literal, NamedTuple
 
 import jax
@@ -13,27 +11,26 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Float
 
 from interpbench_jax.ablations import AblationName
+from interpbench_jax.engine.clean import Run, run_clean
+from interpbench_jax.engine.programs import Lowered, Program, compile_all, worker_pool
+from interpbench_jax.engine.suffix import Blocks, Entry
+from interpbench_jax.engine.weights import Form, Weights
 from interpbench_jax.sweeps.calls import Call, deal_calls
 from interpbench_jax.sweeps.chunks import Chunks
-from interpbench_jax.sweeps.devices import (
+from interpbench_jax.sweeps.edits import Blocked
+from interpbench_jax.sweeps.inputs import HostArray, Inputs
+from interpbench_jax.sweeps.mesh import (
     BATCH,
     EDITS,
-    Lowered,
     Placement,
-    Program,
     by_first,
     by_last,
     by_last_but_one,
-    compile_all,
     whole,
 )
-from interpbench_jax.sweeps.edits import Blocked
-from interpbench_jax.sweeps.forward import Form, Run, Weights, run_clean
-from interpbench_jax.sweeps.inputs import HostArray, Inputs
 from interpbench_jax.sweeps.noise import largest_outputs
 from interpbench_jax.sweeps.program import Found, Given, Scoring, patch_edits, patch_masks
 from interpbench_jax.sweeps.store import SweepStore
-from interpbench_jax.sweeps.suffix import Blocks, Entry
 
 Progress = Callable[[int, int], None]
 CONSTANTS: Final = "constants"
@@ -104,18 +101,6 @@ class Programs(NamedTuple):
     patch: Program
     calls: list[Call]
     bytes_held: int
-
-
-def default_workers(placement: Placement) -> int:
-    """How many calls run at a time: on a CPU as many as there are cores, else one.
-
-    A call's small operations do not fill two cores; two calls do.
-    """
-    if placement.mesh is not None or jax.default_backend() != "cpu":
-        return 1
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def compile_job(job: Job, chunks: Chunks, placement: Placement, workers: int) -> Programs:
@@ -257,13 +242,6 @@ class _Runs:
             self.placement.put(total[..., None].astype(dtype), whole) for total in totals
         )
         return outputs, hidden
-
-
-@lru_cache
-def worker_pool(workers: int) -> ThreadPoolExecutor:
-    """So many threads, for calls of programs that do not wait for one another."""
-    # Kept: starting threads takes as long as a small sweep.
-    return ThreadPoolExecutor(workers, thread_name_prefix="interpbench")
 
 
 def _collect(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Array, Shaped
 
+from interpbench_jax.engine.weights import Form
 from interpbench_jax.sweeps.calls import Call
-from interpbench_jax.sweeps.forward import Form
 from interpbench_jax.sweeps.inputs import HostArray, StreamedArray, blocks_of
 from interpbench_jax.sweeps.plan import SweepPlan
 from interpbench_jax.sweeps.run import Job

@@ -29,11 +29,11 @@ from interpbench_jax.discovery import (
     data_for,
 )
 from interpbench_jax.discovery.method import edge_groups
+from interpbench_jax.engine.programs import n_compiled
 from interpbench_jax.interventions import layer_norm_scales, replacement_outputs
 from interpbench_jax.metrics import METRICS
 from interpbench_jax.sites import Kind
 from interpbench_jax.sweeps import sweep_nodes
-from interpbench_jax.sweeps.devices import n_compiled
 from interpbench_jax.targets import UNSCORED
 from tests.discovery.small import CONFIGS, full_mask, make_small, small_data, small_model
 

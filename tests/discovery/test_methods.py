@@ -34,9 +34,9 @@ from interpbench_jax.discovery import (
     data_for,
 )
 from interpbench_jax.discovery.method import add_up, edge_groups
+from interpbench_jax.engine.programs import n_compiled
 from interpbench_jax.metrics import METRICS, Metric
 from interpbench_jax.sites import writers
-from interpbench_jax.sweeps.devices import n_compiled
 from tests.discovery.small import CONFIGS, full_mask, mask_metric, small_data, small_model
 
 # Fewer steps, where a method takes many.

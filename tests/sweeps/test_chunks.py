@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interpbench_jax import Transformer, build_model, sweep_edges, sweep_masks, universe
+from interpbench_jax.engine import programs
 from interpbench_jax.masks import edge_mask
 from interpbench_jax.sweeps import chunks as chunking
-from interpbench_jax.sweeps import devices
 from interpbench_jax.sweeps.chunks import (
     Chunks,
     choose_chunks,
@@ -133,8 +133,8 @@ def test_kept_logits_are_limited(batch: int, edits: int, bytes_per_row: int) -> 
 # The budget
 
 
-def new_programs(before: int) -> list[devices.Program]:
-    return list(devices._compiled.values())[before:]
+def new_programs(before: int) -> list[programs.Program]:
+    return list(programs._compiled.values())[before:]
 
 
 @pytest.mark.slow
@@ -145,7 +145,7 @@ def test_the_budget_is_kept_by_the_account_of_xla(model: Transformer, inputs: Pa
     assert sum(place.n_edits for place in whole.plan.places) == len(whole.names)
     held = [whole.plan.bytes_held]
     for allowed in (held[0] - 1, held[0] // 4):
-        before = devices.n_compiled()
+        before = programs.n_compiled()
         parts = sweep_edges(model, *inputs, max_bytes=allowed)
         assert parts.plan.max_bytes == allowed
         assert parts.plan.bytes_held <= allowed
@@ -159,12 +159,12 @@ def test_the_budget_is_kept_by_the_account_of_xla(model: Transformer, inputs: Pa
             own = memory.argument_size_in_bytes + memory.output_size_in_bytes
             assert own + memory.temp_size_in_bytes <= parts.plan.bytes_held
     assert held == sorted(held, reverse=True)
-    again = devices.n_compiled()
+    again = programs.n_compiled()
     assert sweep_edges(model, *inputs).plan == whole.plan
     assert sweep_edges(model, *inputs, max_bytes=whole.plan.bytes_held).plan.chunks == (
         whole.plan.chunks
     )
-    assert devices.n_compiled() == again
+    assert programs.n_compiled() == again
 
 
 def test_the_budget_of_masks(model: Transformer, inputs: Pair) -> None:
@@ -185,12 +185,12 @@ def test_a_budget_below_one_run_is_refused_and_says_what_would_do(
     with pytest.raises(ValueError, match=f"{refused} model, got 10\\.") as error:
         sweep_edges(model, *inputs, max_bytes=10)
     least = int(str(error.value).split()[5].rstrip(","))
-    before = devices.n_compiled()
+    before = programs.n_compiled()
     with pytest.raises(ValueError, match=refused):
         sweep_edges(model, *inputs, max_bytes=least - 1)
     result = sweep_edges(model, *inputs, max_bytes=least)
     assert (result.plan.bytes_held, result.plan.chunks.rows) == (least, 1)
-    assert devices.n_compiled() < before + 7
+    assert programs.n_compiled() < before + 7
     np.testing.assert_allclose(result.effects, sweep_edges(model, *inputs).effects, atol=1e-6)
 
 
@@ -200,9 +200,9 @@ def test_a_budget_below_one_run_is_refused_and_says_what_would_do(
 def test_sizes_in_one_bucket_share_programs(model: Transformer, inputs: Pair) -> None:
     clean, corrupted = inputs
     sweep_edges(model, clean, corrupted)
-    before = devices.n_compiled()
+    before = programs.n_compiled()
     sixty = sweep_edges(model, clean[:60], corrupted[:60])
     other = tiny_config(**SIZES, attention_dir="bidirectional", use_attn_scale=False)
     both_ways = sweep_edges(build_model(other, random_weights(other, seed=3)), clean, corrupted)
-    assert devices.n_compiled() == before
+    assert programs.n_compiled() == before
     assert np.abs(both_ways.effects - sixty.effects).max() > 1e-3

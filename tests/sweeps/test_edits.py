@@ -8,6 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from interpbench_jax import Edge, universe
+from interpbench_jax.engine.masked import MaskBlocks
+from interpbench_jax.engine.suffix import EMPTY, Blocks, Entry
 from interpbench_jax.masks import edge_mask
 from interpbench_jax.sites import parse_edge, readers, writers
 from interpbench_jax.sweeps.calls import deal_calls
@@ -22,8 +24,6 @@ from interpbench_jax.sweeps.edits import (
     neuron_entries,
     single_entries,
 )
-from interpbench_jax.sweeps.masked import MaskBlocks
-from interpbench_jax.sweeps.suffix import EMPTY, Blocks, Entry
 from interpbench_jax.universes import UNIVERSES, UniverseName
 
 Pairs = set[tuple[int, int]]

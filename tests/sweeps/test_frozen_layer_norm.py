@@ -24,9 +24,9 @@ from interpbench_jax import (
     sweep_nodes,
     universe,
 )
+from interpbench_jax.engine import programs
 from interpbench_jax.interventions import ABLATIONS, Ablation, layer_norm_scales
 from interpbench_jax.masks import edge_mask
-from interpbench_jax.sweeps import devices
 from interpbench_jax.targets import Targets
 from tests.fixtures import random_weights, tiny_config
 
@@ -158,10 +158,10 @@ def test_nothing_changes_where_nothing_is_cut(model: Transformer, inputs: Pair) 
 def test_a_model_without_layer_norm_is_not_affected(inputs: Pair) -> None:
     model = build_model(PLAIN, random_weights(PLAIN, seed=3))
     own = sweep_edges(model, *inputs)
-    before = devices.n_compiled()
+    before = programs.n_compiled()
     frozen = sweep_edges(model, *inputs, freeze_layer_norm=True)
     np.testing.assert_array_equal(frozen.effects, own.effects)
-    assert devices.n_compiled() == before, "the same programs serve both"
+    assert programs.n_compiled() == before, "the same programs serve both"
 
 
 def test_the_output_is_linear_in_the_edges_into_it(model: Transformer, inputs: Pair) -> None:
@@ -211,6 +211,6 @@ def test_saved_sweeps_are_told_apart(inputs: Pair, tmp_path: Path) -> None:
 def test_other_inputs_do_not_compile_again(inputs: Pair) -> None:
     model = build_model(CONFIG, random_weights(CONFIG, seed=3))
     sweep_edges(model, *inputs, freeze_layer_norm=True)
-    before = devices.n_compiled()
+    before = programs.n_compiled()
     sweep_edges(model, *inputs[::-1], freeze_layer_norm=True)
-    assert devices.n_compiled() == before
+    assert programs.n_compiled() == before

@@ -9,9 +9,10 @@ import pytest
 
 from interpbench_jax import SweepResult, Transformer, build_model, sweep_edges, sweep_many, universe
 from interpbench_jax.axes import Logits
+from interpbench_jax.engine import programs
 from interpbench_jax.metrics import METRICS, PerInput
 from interpbench_jax.objective import Objective
-from interpbench_jax.sweeps import devices, many
+from interpbench_jax.sweeps import many
 from interpbench_jax.sweeps.noise import ABSENT
 from interpbench_jax.targets import Targets
 from tests.fixtures import random_weights, tiny_config
@@ -72,16 +73,16 @@ def each(alike: list[Transformer]) -> list[SweepResult]:
 def test_models_of_one_shape_share_programs(
     alike: list[Transformer], each: list[SweepResult], stacked: bool
 ) -> None:
-    before = devices.n_compiled()
+    before = programs.n_compiled()
     found = sweep_many(alike, *make_inputs(alike), stacked=stacked)
     # One after another, they use the larger model's, which have been compiled for `each`.
     needed = 2 if stacked else 0
-    assert devices.n_compiled() == before + needed
+    assert programs.n_compiled() == before + needed
     check(found, each)
     # Other models that can be padded to that shape need none.
     others = make_models({"d_vocab": 9, "use_attn_scale": False}, {"d_vocab_out": 5})
     sweep_many(others, *make_inputs(others, seed=1), stacked=stacked)
-    assert devices.n_compiled() == before + needed
+    assert programs.n_compiled() == before + needed
 
 
 @pytest.mark.slow
@@ -193,7 +194,7 @@ def test_the_budget_is_kept(alike: list[Transformer], each: list[SweepResult]) -
 
 def test_errors_come_before_anything_is_compiled(alike: list[Transformer]) -> None:
     clean, corrupted = make_inputs(alike)
-    before = devices.n_compiled()
+    before = programs.n_compiled()
     with pytest.raises(ValueError, match="each of 2 models, got 1 clean, 2 corrupted and 2 obj"):
         sweep_many(alike, clean[:1], corrupted)
     with pytest.raises(ValueError, match="got 2 clean, 2 corrupted and 1 objectives"):
@@ -208,7 +209,7 @@ def test_errors_come_before_anything_is_compiled(alike: list[Transformer]) -> No
     (regression,) = make_models({"d_vocab_out": 1})
     with pytest.raises(ValueError, match="use 'l2' or 'mae'"):
         sweep_many([*alike, regression], [*clean, clean[0]], [*corrupted, clean[0]], metric="kl")
-    assert devices.n_compiled() == before
+    assert programs.n_compiled() == before
 
 
 @pytest.mark.usefixtures("unchecked")

@@ -11,10 +11,11 @@ import pytest
 
 from interpbench_jax import METRICS, SweepResult, Transformer, build_model, sweep_edges, sweep_nodes
 from interpbench_jax.axes import Logits
+from interpbench_jax.engine import programs
 from interpbench_jax.metrics import PerInput
 from interpbench_jax.objective import Objective
 from interpbench_jax.sweeps import answer as answering
-from interpbench_jax.sweeps import devices, run
+from interpbench_jax.sweeps import run
 from interpbench_jax.targets import Targets
 from tests.fixtures import random_weights, tiny_config
 
@@ -95,12 +96,12 @@ def test_a_finished_sweep_is_read_and_not_computed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     plain = sweep_edges(model, *inputs, max_bytes=budget)
-    before = (undisturbed / RESULT).read_bytes(), devices.n_compiled()
+    before = (undisturbed / RESULT).read_bytes(), programs.n_compiled()
     monkeypatch.setattr(run, "_collect", never)
     again = sweep_edges(model, *inputs, max_bytes=budget, save_to=undisturbed, progress=never)
     np.testing.assert_array_equal(again.effects, plain.effects, strict=True)
     assert (again.names, again.metric, again.plan) == (plain.names, "kl", plain.plan)
-    assert ((undisturbed / RESULT).read_bytes(), devices.n_compiled()) == before
+    assert ((undisturbed / RESULT).read_bytes(), programs.n_compiled()) == before
 
 
 @pytest.mark.parametrize("calls", [[0], [3, 9], [5, 6, 20]])

@@ -19,12 +19,12 @@ from interpbench_jax import (
     universe,
 )
 from interpbench_jax.axes import Logits
+from interpbench_jax.engine import programs
 from interpbench_jax.interventions import ABLATIONS
 from interpbench_jax.masks import edge_mask
 from interpbench_jax.metrics import PerInput
 from interpbench_jax.model import Transformer
 from interpbench_jax.objective import Objective
-from interpbench_jax.sweeps import devices
 from interpbench_jax.targets import Targets
 from interpbench_jax.universes import UNIVERSES, UniverseName
 from tests.fixtures import UPSTREAM, random_weights, requires_upstream
@@ -201,11 +201,11 @@ def test_inputs_of_the_same_shape_do_not_compile_again(
 ) -> None:
     clean, corrupted = inputs
     sweep_edges(model, clean, corrupted)
-    before = devices.n_compiled()
+    before = programs.n_compiled()
     other = build_model(CONFIG, random_weights(CONFIG, seed=4))
     sweep_edges(model, corrupted, clean)
     sweep_edges(other, clean, corrupted)
-    assert devices.n_compiled() == before
+    assert programs.n_compiled() == before
 
 
 @pytest.mark.slow

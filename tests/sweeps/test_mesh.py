@@ -34,8 +34,8 @@ from interpbench_jax import (
     sweep_nodes,
     universe,
 )
+from interpbench_jax.engine import programs
 from interpbench_jax.masks import edge_mask
-from interpbench_jax.sweeps import devices
 from tests.fixtures import random_weights, tiny_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -114,7 +114,7 @@ def errors_on_meshes(asked: Mapping[str, tuple[str, ...]]) -> dict[str, float]:
 
 
 def programs_that_communicate() -> list[str]:
-    texts = [program.run.as_text() or "" for program in devices._compiled.values()]
+    texts = [program.run.as_text() or "" for program in programs._compiled.values()]
     return [match.group() for text in texts if (match := COLLECTIVE.search(text))]
 
 
@@ -173,7 +173,7 @@ def run_others(asked: Mapping[str, tuple[str, ...]] = OTHERS) -> dict[str, objec
     """What another such process does."""
     return {
         "errors": errors_on_meshes(asked),
-        "programs": devices.n_compiled(),
+        "programs": programs.n_compiled(),
         "communicating": programs_that_communicate(),
     }
 
@@ -206,7 +206,7 @@ def run_one_of_two(number: int, port: int) -> dict[str, object]:
         "local": len(jax.local_devices()),
         "effects": effects,
         "gathers": len(gathers),
-        "programs": devices.n_compiled(),
+        "programs": programs.n_compiled(),
         "communicating": programs_that_communicate(),
         "refused": refused,
     }

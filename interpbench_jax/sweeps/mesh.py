@@ -1,26 +1,19 @@
-"""Where a sweep's programs run, and the programs that have been compiled."""
+"""Where a sweep runs: on one device, or on a mesh of them."""
 
-import threading
 from collections.abc import Callable, Hashable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float
 
+from interpbench_jax.engine.programs import Lowered, lower
+
 EDITS, BATCH = "edits", "batch"
 AXES = (EDITS, BATCH)
-
-_compiled: dict[Hashable, "Program"] = {}
-_n_compiled = 0
-_compiling = threading.Lock()
-_MOST_COMPILED = 256
-_CPU_OPTIONS = {"xla_cpu_use_fusion_emitters": False}
 
 
 def sweep_mesh(devices: int | None = None, *, edits: int | None = None) -> Mesh:
@@ -43,24 +36,6 @@ def sweep_mesh(devices: int | None = None, *, edits: int | None = None) -> Mesh:
     if shares < 1 or n % shares:
         raise ValueError(f"Expected a number of edit shares that divides {n} devices, got {edits}.")
     return Mesh(np.asarray(available[:n]).reshape(shares, n // shares), AXES)
-
-
-class Program(NamedTuple):
-    """A compiled program.
-
-    Attributes:
-        run: takes arrays of the shapes that it was compiled for.
-        result: the shapes of what it gives.
-        argument_bytes: memory of its arguments on one device, as XLA accounts for it.
-        result_bytes: memory of what it gives.
-        working_bytes: memory that it takes beside them while it runs.
-    """
-
-    run: jax.stages.Compiled
-    result: Any
-    argument_bytes: int
-    result_bytes: int
-    working_bytes: int
 
 
 @dataclass(frozen=True)
@@ -138,7 +113,7 @@ class Placement:
         static: tuple[Hashable, ...],
         specs: Callable[[tuple[Any, ...]], tuple[Any, Any]],
         *arguments: Any,
-    ) -> "Lowered":
+    ) -> Lowered:
         """A function for arguments of these shapes, ready for `compile_all`.
 
         Args:
@@ -147,26 +122,19 @@ class Placement:
             specs: from the arguments to their specs and the result's, on a mesh.
             arguments: pytrees of arrays.
         """
-        leaves, structure = jax.tree.flatten(arguments)
-        shapes = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
-        backend = jax.default_backend()
-        exact = jax.config.jax_enable_x64  # pyright: ignore[reportAttributeAccessIssue]
-        key = (function, static, structure, shapes, self.mesh, backend, exact)
-        with _compiling:
-            program = _compiled.get(key)
-        if program is not None:
-            return Lowered(key, program.result, program, None)
-        lowered = self._lower(partial(function, *static), specs, arguments)
-        return Lowered(key, lowered.out_info, None, lowered)
+        if self.mesh is None:
+            return lower(function, static, *arguments)
+        shared = partial(self._shared, specs, arguments)
+        return lower(function, static, *arguments, where=self.mesh, jit=shared)
 
-    def _lower(
+    def _shared(
         self,
-        function: Callable[..., Any],
         specs: Callable[[tuple[Any, ...]], tuple[Any, Any]],
         arguments: tuple[Any, ...],
-    ) -> jax.stages.Lowered:
-        if self.mesh is None:
-            return jax.jit(function).lower(*arguments)
+        function: Callable[..., Any],
+    ) -> jax.stages.Wrapped:
+        """The function over all devices of the mesh."""
+        assert self.mesh is not None
         in_specs, out_specs = specs(arguments)
         # What is checked is whether results differ between devices, which is what we want.
         shared = jax.shard_map(
@@ -174,79 +142,7 @@ class Placement:
         )
         mesh = self.mesh
         shardings = jax.tree.map(lambda spec: NamedSharding(mesh, spec), in_specs)
-        return jax.jit(shared, in_shardings=shardings).lower(*arguments)
-
-
-class Lowered(NamedTuple):
-    """A program that is compiled, or can be.
-
-    Attributes:
-        key: what it is kept under.
-        result: the shapes of what it gives.
-        program: the program, if it has been compiled before.
-        lowered: what to compile, if not.
-    """
-
-    key: Hashable
-    result: Any
-    program: Program | None
-    lowered: jax.stages.Lowered | None
-
-
-def compile_all(*wanted: Lowered) -> list[Program]:
-    """The programs, those that are new compiled side by side; kept for next time."""
-    missing = [one for one in wanted if one.program is None]
-    if not missing:
-        return [one.program for one in wanted if one.program is not None]
-    with ThreadPoolExecutor(len(missing)) as pool:
-        new = dict(zip((one.key for one in missing), pool.map(_compile, missing), strict=True))
-    with _compiling:
-        while len(_compiled) + len(new) > _MOST_COMPILED:
-            _compiled.pop(next(iter(_compiled)))
-        _compiled.update(new)
-        global _n_compiled
-        _n_compiled += len(new)
-    return [new[one.key] if one.program is None else one.program for one in wanted]
-
-
-def _compile(wanted: Lowered) -> Program:
-    lowered = wanted.lowered
-    assert lowered is not None
-    compiled = _compile_quickly(lowered) if jax.default_backend() == "cpu" else lowered.compile()
-    memory = compiled.memory_analysis()
-    assert memory is not None
-    return Program(
-        compiled,
-        wanted.result,
-        memory.argument_size_in_bytes,
-        memory.output_size_in_bytes,
-        memory.temp_size_in_bytes,
-    )
-
-
-def _compile_quickly(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
-    """With XLA's options for CPUs under which these programs compile in half the time.
-
-    They run a little faster, too. Options come and go with XLA's releases, and it is none of
-    ours to fail over one. Where JAX is told to leave optimizations out, that holds here too.
-    """
-    few = jax.config.read("jax_disable_most_optimizations")
-    level: dict[str, Any] = {} if few else {"xla_backend_optimization_level": 1}
-    for options in (_CPU_OPTIONS | level, level):
-        with suppress(jax.errors.JaxRuntimeError, ValueError):
-            return lowered.compile(compiler_options=options)
-    return lowered.compile()
-
-
-def n_compiled() -> int:
-    """How many programs have been compiled so far, whether or not they are still kept."""
-    return _n_compiled
-
-
-def forget_programs() -> None:
-    """Free the memory of all compiled programs; what is needed again is compiled again."""
-    with _compiling:
-        _compiled.clear()
+        return jax.jit(shared, in_shardings=shardings)
 
 
 def whole(array: Any) -> PartitionSpec:

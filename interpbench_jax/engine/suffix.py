@@ -15,22 +15,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from interpbench_jax.sweeps.forward import (
+from interpbench_jax.engine.clean import Run
+from interpbench_jax.engine.layers import (
     EXACT,
     Activations,
-    Form,
-    Run,
-    Weights,
     add_attention,
     add_layers,
     attend,
-    layer_of,
     matmul,
     mlp,
     normalize,
     repeat_rows,
     scale_at,
 )
+from interpbench_jax.engine.weights import Form, Weights, layer_of
 
 
 class Entry(IntEnum):

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from interpbench_jax.discovery.attribution import mask_slopes
-from interpbench_jax.discovery.gradients import Point, differentiate
 from interpbench_jax.discovery.method import DiscoveryData
 from interpbench_jax.discovery.runs import Chunk, Runs, Scoring, start_runs
+from interpbench_jax.engine.backward import Point, differentiate
+from interpbench_jax.engine.weights import Weights
 from interpbench_jax.interventions import replacement_outputs, writer_outputs
 from interpbench_jax.masks import edge_indices
 from interpbench_jax.metrics import METRICS, Metric, MetricName
 from interpbench_jax.model import Transformer
-from interpbench_jax.sweeps.forward import Weights
 from interpbench_jax.universes import universe
 from tests.discovery.small import KINDS, full_mask, make_small, mask_metric
 

@@ -11,28 +11,26 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
-from interpbench_jax.axes import Tokens
-from interpbench_jax.metrics import ByClass, check_values
-from interpbench_jax.model.layers import ACTIVATIONS
-from interpbench_jax.sweeps.forward import (
+from interpbench_jax.engine.layers import (
     EXACT,
-    Form,
-    Layer,
     Scale,
     Scales,
-    Weights,
     attend,
-    clean_scales,
-    hide_padding,
-    layer_of,
     matmul,
     normalize,
-    real_positions,
     scale_at,
     unembed,
 )
+from interpbench_jax.engine.weights import (
+    Form,
+    Layer,
+    Weights,
+    layer_of,
+)
+from interpbench_jax.metrics import ByClass, check_values
+from interpbench_jax.model.layers import ACTIVATIONS
 from interpbench_jax.targets import Targets
 
 # By itself XLA fuses across these, and computes what comes before once for every use.
@@ -63,43 +61,6 @@ class Point(NamedTuple):
     inputs_bar: tuple[Group, ...]
     outputs_bar: tuple[Group, ...]
     change: tuple[Group, ...]
-
-
-class PlainRun(NamedTuple):
-    """A run with nothing cut.
-
-    Attributes:
-        outputs: what every writer wrote.
-        logits: the output.
-        scales: what every layer norm divided by; None unless other runs divide by it.
-        is_real: where padding is not; None for a model that knows of none.
-    """
-
-    outputs: Outputs
-    logits: Float[Array, "vocab_out pos batch"]
-    scales: Scales | None
-    is_real: Bool[Array, "pos batch"] | None
-
-
-def plain_run(form: Form, weights: Weights, tokens: Tokens) -> PlainRun:
-    """A run with nothing cut."""
-    is_real = real_positions(form, tokens)
-    weights = hide_padding(weights, is_real)
-    embed = weights.embed[tokens].transpose(2, 1, 0)
-    positions = jnp.broadcast_to(weights.pos_embed.T[:, :, None], embed.shape)
-    x = _keep(embed + positions)
-    outputs, before, between = [embed[None], positions[None]], [], []
-    for number in range(weights.qkv.shape[0]):
-        layer = layer_of(weights, number)
-        before.append(x)
-        results, _ = _attention(form, weights, layer, x[None])
-        x = _keep(x + _add_up(results) + layer.attention_bias[:, None, None])
-        between.append(x)
-        written, _ = _mlp(form, layer, x[None])
-        x = _keep(x + written[0])
-        outputs += [results, written]
-    scales = clean_scales(form, before, between, x)
-    return PlainRun(join(outputs), unembed(form, weights, x), scales, is_real)
 
 
 def scored(

@@ -1,0 +1,1 @@
+"""What sweeps and methods compute with: one model, three runs, one derivative."""

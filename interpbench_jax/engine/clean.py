@@ -1,0 +1,99 @@
+"""A plain run, kept: everything that patched runs start from."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from interpbench_jax.axes import Tokens
+from interpbench_jax.engine.layers import (
+    EXACT,
+    attend,
+    clean_scales,
+    hidden_units,
+    matmul,
+    project,
+    unembed,
+)
+from interpbench_jax.engine.weights import Form, Layer, Weights, hide_padding, real_positions
+
+
+class Run(NamedTuple):
+    """A plain run, kept: everything that patched runs start from.
+
+    Attributes:
+        outputs: what every writer wrote, in the order of `sites.writers`.
+        before: the residual stream before each layer.
+        between: the residual stream between each layer's attention and its MLP.
+        after: the final residual stream.
+        qkv: queries, keys and values.
+        z: each head's mixture of values.
+        hidden: each MLP's hidden units; none of them unless they were asked for.
+        logits: the output.
+        scales: what every layer norm divided by; None unless patched runs divide by it.
+        is_real: where padding is not; None for a model that knows of none.
+    """
+
+    outputs: Float[Array, "src d_model pos batch"]
+    before: Float[Array, "layers d_model pos batch"]
+    between: Float[Array, "layers d_model pos batch"]
+    after: Float[Array, "d_model pos batch"]
+    qkv: Float[Array, "layers 3 heads d_head pos batch"]
+    z: Float[Array, "layers heads d_head pos batch"]
+    hidden: Float[Array, "layers kept pos batch"]
+    logits: Float[Array, "vocab_out pos batch"]
+    scales: Float[Array, "norms pos batch"] | None
+    is_real: Bool[Array, "pos batch"] | None
+
+
+def run_clean(form: Form, keep_hidden: bool, weights: Weights, tokens: Tokens) -> Run:
+    """A plain run, kept."""
+    is_real = real_positions(form, tokens)
+    weights = hide_padding(weights, is_real)
+    embed = weights.embed[tokens].transpose(2, 1, 0)
+    positions = weights.pos_embed.T[:, :, None]
+    pos_embed = jnp.broadcast_to(positions, embed.shape)
+    stacked = Layer(*(jnp.asarray(getattr(weights, name)) for name in Layer._fields))
+
+    def step(x: Array, layer: Layer) -> tuple[Array, tuple[Array, ...]]:
+        qkv = project(form, layer, x)
+        z = attend(qkv[0], qkv[1], qkv[2], weights)
+        results = jnp.einsum("hmd,hdpb->hmpb", layer.head_out, z, precision=EXACT)
+        between = x + results.sum(axis=0) + layer.attention_bias[:, None, None]
+        hidden = hidden_units(form, layer, between)
+        mlp = matmul(layer.mlp_out, hidden) + layer.mlp_out_bias[:, None, None]
+        outputs = jnp.concatenate([results, mlp[None]])
+        kept = hidden if keep_hidden else hidden[:0]
+        return between + mlp, (outputs, x, between, qkv, z, kept)
+
+    after, (outputs, before, between, qkv, z, hidden) = jax.lax.scan(
+        step, embed + pos_embed, stacked
+    )
+    outputs = outputs.reshape(-1, *embed.shape)
+    outputs = jnp.concatenate([embed[None], pos_embed[None], outputs])
+    logits = unembed(form, weights, after)
+    scales = clean_scales(form, before, between, after)
+    return Run(outputs, before, between, after, qkv, z, hidden, logits, scales, is_real)
+
+
+class PlainRun(NamedTuple):
+    """Of a plain run, what methods start from.
+
+    Attributes:
+        outputs: what every writer wrote.
+        logits: the output.
+        scales: what every layer norm divided by; None unless other runs divide by it.
+        is_real: where padding is not; None for a model that knows of none.
+    """
+
+    outputs: Float[Array, "src d_model pos batch"]
+    logits: Float[Array, "vocab_out pos batch"]
+    scales: Float[Array, "norms pos batch"] | None
+    is_real: Bool[Array, "pos batch"] | None
+
+
+def run_plain(form: Form, weights: Weights, tokens: Tokens) -> PlainRun:
+    """`run_clean`, of which the rest is not computed."""
+    run = run_clean(form, False, weights, tokens)
+    return PlainRun(run.outputs, run.logits, run.scales, run.is_real)

@@ -1,0 +1,137 @@
+"""A model's weights as the engine multiplies with them: transposed, layers stacked."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int
+
+from interpbench_jax.axes import Tokens
+from interpbench_jax.config import Activation, Normalization, TransformerConfig
+from interpbench_jax.layout import Layout
+from interpbench_jax.model.transformer import Block, Transformer
+
+
+@dataclass(frozen=True)
+class Form:
+    """What of a config is part of a compiled program, beside the shapes of the weights.
+
+    Attributes:
+        act_fn: of the MLPs.
+        normalization_type: of what every reader reads.
+        eps: of the layer norm.
+        freeze_layer_norm: whether patched runs divide by what the clean run divided by; never
+            where there is no layer norm, so that it makes no difference there.
+        pad_token: the token that nobody attends to, if there is one.
+    """
+
+    act_fn: Activation
+    normalization_type: Normalization | None
+    eps: float
+    freeze_layer_norm: bool = False
+    pad_token: int | None = None
+
+    @classmethod
+    def of(cls, config: TransformerConfig, freeze_layer_norm: bool = False) -> "Form":
+        """The form of a model."""
+        freezes = freeze_layer_norm and config.normalization_type is not None
+        norm = config.normalization_type
+        return cls(config.act_fn, norm, config.eps, freezes, config.pad_token)
+
+
+class Weights(NamedTuple):
+    """A model's weights, each transposed to multiply from the left, layers stacked.
+
+    Which positions are seen and the scale of the scores are data, so that causal and
+    bidirectional models share a program. `hide_padding` adds what some inputs do not see.
+    """
+
+    embed: Float[Array | np.ndarray, "vocab d_model"]
+    pos_embed: Float[Array | np.ndarray, "pos d_model"]
+    qkv: Float[Array | np.ndarray, "layers 3 heads d_head d_model"]
+    qkv_bias: Float[Array | np.ndarray, "layers 3 heads d_head"]
+    head_out: Float[Array | np.ndarray, "layers heads d_model d_head"]
+    attention_bias: Float[Array | np.ndarray, "layers d_model"]
+    mlp_in: Float[Array | np.ndarray, "layers d_mlp d_model"]
+    mlp_in_bias: Float[Array | np.ndarray, "layers d_mlp"]
+    mlp_out: Float[Array | np.ndarray, "layers d_model d_mlp"]
+    mlp_out_bias: Float[Array | np.ndarray, "layers d_model"]
+    unembed: Float[Array | np.ndarray, "vocab_out d_model"]
+    unembed_bias: Float[Array | np.ndarray, " vocab_out"]
+    is_seen: Bool[Array | np.ndarray, "pos pos #batch"]
+    score_scale: Float[Array | np.ndarray, ""]
+
+    @property
+    def layout(self) -> Layout:
+        """Where readers, writers and layer norms lie; of stacked models, of each of them."""
+        return Layout(self.qkv.shape[-5], self.qkv.shape[-3])
+
+
+def stack_weights(model: Transformer, n_pos: int) -> Weights:
+    """A model's weights as sweeps of so many positions use them, on the host."""
+    config, blocks = model.config, model.blocks
+
+    def stack(pick: Callable[[Block], nnx.Param], *axes: int) -> np.ndarray:
+        layers = np.stack([np.asarray(pick(block)[...]) for block in blocks])
+        return np.ascontiguousarray(layers.transpose(0, *axes) if axes else layers)
+
+    embed, unembed = np.asarray(model.embed.W_E[...]), np.asarray(model.unembed.W_U[...])
+    is_seen = np.ones((n_pos, n_pos, 1), bool)
+    scale = 1 / math.sqrt(config.d_head) if config.use_attn_scale else 1.0
+    projections = [
+        stack(pick, 1, 3, 2)
+        for pick in (lambda b: b.attn.W_Q, lambda b: b.attn.W_K, lambda b: b.attn.W_V)
+    ]
+    biases = [
+        stack(pick) for pick in (lambda b: b.attn.b_Q, lambda b: b.attn.b_K, lambda b: b.attn.b_V)
+    ]
+    return Weights(
+        embed=embed,
+        pos_embed=np.asarray(model.pos_embed.W_pos[...])[:n_pos],
+        qkv=np.stack(projections, axis=1),
+        qkv_bias=np.stack(biases, axis=1),
+        head_out=stack(lambda b: b.attn.W_O, 1, 3, 2),
+        attention_bias=stack(lambda b: b.attn.b_O),
+        mlp_in=stack(lambda b: b.mlp.W_in, 2, 1),
+        mlp_in_bias=stack(lambda b: b.mlp.b_in),
+        mlp_out=stack(lambda b: b.mlp.W_out, 2, 1),
+        mlp_out_bias=stack(lambda b: b.mlp.b_out),
+        unembed=np.ascontiguousarray(unembed.T),
+        unembed_bias=np.asarray(model.unembed.b_U[...]),
+        is_seen=np.tril(is_seen[..., 0])[..., None] if config.is_causal else is_seen,
+        score_scale=np.asarray(scale, embed.dtype),
+    )
+
+
+class Layer(NamedTuple):
+    """One layer's part of `Weights`."""
+
+    qkv: Float[Array, "3 heads d_head d_model"]
+    qkv_bias: Float[Array, "3 heads d_head"]
+    head_out: Float[Array, "heads d_model d_head"]
+    attention_bias: Float[Array, " d_model"]
+    mlp_in: Float[Array, "d_mlp d_model"]
+    mlp_in_bias: Float[Array, " d_mlp"]
+    mlp_out: Float[Array, "d_model d_mlp"]
+    mlp_out_bias: Float[Array, " d_model"]
+
+
+def layer_of(weights: Weights, layer: int | Int[Array, ""]) -> Layer:
+    """The weights of one layer, whose number may be traced."""
+    return Layer(*(getattr(weights, name)[layer] for name in Layer._fields))
+
+
+def real_positions(form: Form, tokens: Tokens) -> Bool[Array, "pos batch"] | None:
+    """Where padding is not; None for a model that knows of none."""
+    return None if form.pad_token is None else jnp.asarray(tokens != form.pad_token).T
+
+
+def hide_padding(weights: Weights, is_real: Bool[Array, "pos batch"] | None) -> Weights:
+    """A model's weights, for runs of inputs whose padding nobody attends to."""
+    if is_real is None:
+        return weights
+    return weights._replace(is_seen=jnp.asarray(weights.is_seen) & is_real[None])
