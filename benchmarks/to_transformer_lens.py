@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from interpbench_conversion.to_torch import Layout
+    from interpbench_conversion.to_torch import FileLayout
     from interpbench_jax.case import Case
 
 
@@ -65,7 +65,9 @@ def largest_score(activations: Mapping[str, np.ndarray]) -> float:
     return max(float(np.abs(array[np.isfinite(array)]).max()) for array in scores)
 
 
-def compare(case: "Case", layout: "Layout", n: int, seed: int, python: Path) -> dict[str, object]:
+def compare(
+    case: "Case", layout: "FileLayout", n: int, seed: int, python: Path
+) -> dict[str, object]:
     """The errors by activation, and what is on one side only."""
     import jax
 

@@ -25,7 +25,7 @@ NodeIndices = Int[Array, " chosen"] | Int[np.ndarray, " chosen"]
 Chosen = Node | str | Iterable[Node | str] | NodeIndices | Mask
 ChosenEdges = Edge | str | Iterable[Edge | str] | NodeIndices | Mask
 Outputs = Float[Array, "batch pos classes"]
-Targets = Int[Array, "batch pos"] | Float[Array, "batch pos"]
+ProgramTargets = Int[Array, "batch pos"] | Float[Array, "batch pos"]
 Arguments = TypeVar("Arguments")
 
 
@@ -124,7 +124,7 @@ class HighLevelModel(ABC):
         source_tokens: Sources | None = None,
         node: Chosen | None = None,
         edge: ChosenEdges | None = None,
-    ) -> Targets:
+    ) -> ProgramTargets:
         """What the trained model is to answer; arguments as for a call.
 
         Returns:

@@ -10,7 +10,7 @@ from interpbench_jax.texts import shown
 
 Item = TypeVar("Item")
 Choice = TypeVar("Choice", bound=str)
-Read = Callable[[object, str], Item]
+Reader = Callable[[object, str], Item]
 
 _LARGEST = sys.float_info.max
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -107,12 +107,12 @@ def read_share(value: object, name: str) -> float:
     return share
 
 
-def optional(read: Read[Item]) -> Read[Item | None]:
+def optional(read: Reader[Item]) -> Reader[Item | None]:
     """A reader that also takes null."""
     return lambda value, name: None if value is None else read(value, name)
 
 
-def mapping_of(read: Read[Item]) -> Read[Mapping[str, Item]]:
+def mapping_of(read: Reader[Item]) -> Reader[Mapping[str, Item]]:
     """A reader of an object whose values are all of one kind."""
 
     def read_mapping(value: object, name: str) -> Mapping[str, Item]:
@@ -124,7 +124,7 @@ def mapping_of(read: Read[Item]) -> Read[Mapping[str, Item]]:
     return read_mapping
 
 
-def tuple_of(read: Read[Item]) -> Read[tuple[Item, ...]]:
+def tuple_of(read: Reader[Item]) -> Reader[tuple[Item, ...]]:
     """A reader of a list whose items are all of one kind."""
 
     def read_tuple(value: object, name: str) -> tuple[Item, ...]:

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int, Shaped
 
 from interpbench_jax.axes import Logits
 from interpbench_jax.config import TransformerConfig
-from interpbench_jax.metric_names import MetricName as MetricName
+from interpbench_jax.names import MetricName as MetricName
 from interpbench_jax.targets import Targets, check_targets, is_scored
 
 PerInput = Float[Array, " batch"]

@@ -38,7 +38,7 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class MethodComparison:
     """Two methods on the cases that both have.
 
     Attributes:
@@ -215,7 +215,7 @@ def bootstrap_seeds(
 
 def compare_methods(
     table: Mapping[str, Float[np.ndarray, " cases"]], *, seed: int = 0
-) -> tuple[Comparison, ...]:
+) -> tuple[MethodComparison, ...]:
     """Every pair of methods, in the order of the table, on the cases that both have.
 
     Args:
@@ -242,23 +242,23 @@ def compare(
     second: Float[np.ndarray, " cases"],
     *,
     seed: int = 0,
-) -> Comparison:
+) -> MethodComparison:
     """One pair, as `compare_methods`; `p_holm` is `p`, as of a test that stands alone."""
     shared = ~(np.isnan(first) | np.isnan(second))
     if not shared.any():
-        return Comparison(name, other, 0, None, None, None, None)
+        return MethodComparison(name, other, 0, None, None, None, None)
     first, second = first[shared], second[shared]
     p = wilcoxon_p(first, second)
     a12 = vargha_delaney_a12(first, second)
     difference = bootstrap_difference(first, second, seed=seed)
-    return Comparison(name, other, len(first), p, p, a12, difference)
+    return MethodComparison(name, other, len(first), p, p, a12, difference)
 
 
-def adjust(comparisons: list[Comparison]) -> tuple[Comparison, ...]:
+def adjust(comparisons: list[MethodComparison]) -> tuple[MethodComparison, ...]:
     """The same comparisons, their `p_holm` corrected for all that were made together."""
     adjusted = iter(holm(np.asarray([each.p for each in comparisons if each.p is not None])))
     return tuple(
-        Comparison(
+        MethodComparison(
             each.first,
             each.second,
             each.n,

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from types import MappingProxyType
-from typing import Literal, get_args
+from typing import get_args
 
+from interpbench_jax.names import UniverseName as UniverseName
 from interpbench_jax.sites import Edge, Kind, Node, n_writers_before, readers, writers
 
-UniverseName = Literal["qkv", "qkv-merged", "head", "head-no-embed"]
 UNIVERSES: tuple[UniverseName, ...] = get_args(UniverseName)
 
 _EMBEDDINGS = (Kind.EMBED, Kind.POS_EMBED)

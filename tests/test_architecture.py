@@ -27,7 +27,7 @@ ORDER: tuple[str, ...] = (
     "version",
     "extras",
     "texts",
-    "metric_names",
+    "names",
     "storage",
     "axes",
     "jsontext",

@@ -4,6 +4,7 @@ import collections
 import contextlib
 import io
 import json
+import math
 import random
 import resource
 import shutil
@@ -61,7 +62,7 @@ def fuzz(n: int, seed: int, workers: int = 2) -> list[Outcome]:
         RuntimeError: if a process dies; the message says of which format.
     """
     total = sum(each.share for each in FORMATS.values())
-    counts = {name: max(1, round(n * each.share / total)) for name, each in FORMATS.items()}
+    counts = {name: math.ceil(n * each.share / total) for name, each in FORMATS.items()}
     with ThreadPoolExecutor(workers) as pool:
         return list(pool.map(lambda name: _in_a_process(name, counts[name], seed), counts))
 

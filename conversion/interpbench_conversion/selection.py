@@ -9,7 +9,7 @@ from interpbench_jax.weights import is_finite
 
 
 @dataclass(frozen=True)
-class Selection:
+class TensorSelection:
     """What is kept of a tensor, in the order of `indices`.
 
     Attributes:

@@ -17,7 +17,7 @@ from interpbench_jax.sites import Edge, Node
 from interpbench_jax.storage import make_folder, write_files
 from interpbench_jax.weights import weight_shapes
 
-Layout = Literal["v1", "current"]
+FileLayout = Literal["v1", "current"]
 
 _EDGES_FILE = "edges.pkl"
 
@@ -66,7 +66,7 @@ _CONSTANTS: Mapping[str, object] = {
 
 
 def write_upstream(
-    case: Case, directory: Path | str, *, layout: Layout = "current", run: int = 0
+    case: Case, directory: Path | str, *, layout: FileLayout = "current", run: int = 0
 ) -> Path:
     """Write a case in upstream's layout: weights, config, training arguments and circuit.
 
@@ -117,7 +117,7 @@ def write_upstream(
     return directory
 
 
-def _contents(case: Case, layout: Layout, suffix: str) -> dict[str, bytes | str]:
+def _contents(case: Case, layout: FileLayout, suffix: str) -> dict[str, bytes | str]:
     """Every file by name, the weights last."""
     dtype = next(iter(case.weights.values())).dtype
     contents: dict[str, bytes | str] = {

@@ -22,7 +22,7 @@ import numpy as np
 
 from interpbench_conversion.errors import UpstreamFormatError, open_file
 from interpbench_conversion.pickles import MAX_PICKLE_BYTES, load_restricted
-from interpbench_conversion.selection import Selection
+from interpbench_conversion.selection import TensorSelection
 from interpbench_conversion.torch_archive import (
     BLOCK_BYTES,
     ZIP_START,
@@ -193,7 +193,7 @@ class _Storages:
         self._users = Counter(tensor.storage.key for tensor in tensors)
         self._shared: dict[str, np.ndarray] = {}
 
-    def read(self, tensor: _Tensor, selection: Selection | None) -> np.ndarray:
+    def read(self, tensor: _Tensor, selection: TensorSelection | None) -> np.ndarray:
         """A tensor, or some of it, as an array that owns its memory."""
         if selection is not None and selection.shape != tensor.size:
             raise ValueError(f"a tensor of shape {tensor.size}, not {selection.shape}")
@@ -263,7 +263,7 @@ def _copy_view(tensor: _Tensor, flat: np.ndarray) -> np.ndarray:
 
 
 def _read_archive(
-    file: BinaryIO, name: str, max_bytes: int, selections: Mapping[str, Selection]
+    file: BinaryIO, name: str, max_bytes: int, selections: Mapping[str, TensorSelection]
 ) -> dict[str, np.ndarray]:
     with open_archive(file, max_bytes=max_bytes) as archive:
         names = archive.namelist()
@@ -296,7 +296,7 @@ def read_state_dict(
     path: Path,
     *,
     max_bytes: int = 1 << 30,
-    selections: Mapping[str, Selection] = MappingProxyType({}),
+    selections: Mapping[str, TensorSelection] = MappingProxyType({}),
 ) -> dict[str, np.ndarray]:
     """Return the tensors of a `torch.save`d state dict as arrays that own their memory.
 

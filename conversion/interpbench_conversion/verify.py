@@ -24,7 +24,7 @@ FLOAT64_LIMIT = 1e-12
 
 
 @dataclass(frozen=True)
-class Certificate:
+class OracleErrors:
     """Worst relative errors against an oracle, `max|a - b| / max(1, max|b|)`.
 
     Attributes:
@@ -82,7 +82,7 @@ def read_oracle(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def certify_conversion(case: Case, oracle: Mapping[str, np.ndarray]) -> Certificate:
+def certify_conversion(case: Case, oracle: Mapping[str, np.ndarray]) -> OracleErrors:
     """Compare every activation and every patched output with an oracle, in both precisions.
 
     Raises:
@@ -94,7 +94,7 @@ def certify_conversion(case: Case, oracle: Mapping[str, np.ndarray]) -> Certific
         errors64 = _errors(case, oracle, np.dtype(np.float64))
     errors32 = _errors(case, oracle, np.dtype(np.float32))
     scores = [array for name, array in oracle.items() if name.endswith(".hook_attn_scores")]
-    return Certificate(
+    return OracleErrors(
         float64=errors64,
         float32=errors32,
         largest_score=max((float(np.abs(s[np.isfinite(s)]).max()) for s in scores), default=0.0),

@@ -7,7 +7,7 @@ Nothing that a kept token meets is changed: an embedding is a row of `W_E`, a lo
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from interpbench_conversion.selection import Selection
+from interpbench_conversion.selection import TensorSelection
 from interpbench_jax.case import Case
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.weights import weight_shapes
@@ -109,19 +109,20 @@ def kept_config(config: TransformerConfig, kept: KeptTokens) -> TransformerConfi
     return replace(config, d_vocab=size, d_vocab_out=size, n_ctx=n_ctx)
 
 
-def kept_selections(config: TransformerConfig, kept: KeptTokens) -> dict[str, Selection]:
+def kept_selections(config: TransformerConfig, kept: KeptTokens) -> dict[str, TensorSelection]:
     """What is kept of the weights that have an axis of tokens or positions, by name.
 
     `config` is the full model's.
     """
     shapes = weight_shapes(config)
     selections = {
-        name: Selection(shapes[name], axis, kept.token_ids) for name, axis in _TOKEN_AXES.items()
+        name: TensorSelection(shapes[name], axis, kept.token_ids)
+        for name, axis in _TOKEN_AXES.items()
     }
     if kept.n_ctx is not None:
         positions = tuple(range(kept.n_ctx))
         for name, axis in _POSITION_AXES.items():
-            selections[name] = Selection(shapes[name], axis, positions)
+            selections[name] = TensorSelection(shapes[name], axis, positions)
     return selections
 
 

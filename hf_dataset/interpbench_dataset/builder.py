@@ -14,7 +14,7 @@ from interpbench_dataset.models import MOST_BYTES, read_models
 from interpbench_dataset.problems import Problem as Problem
 from interpbench_dataset.release import render_data, render_texts
 from interpbench_dataset.schema import CARD_FILE, CASES_CONFIG, DEFAULT_ROWS, SPLIT
-from interpbench_dataset.tables import Progress, make_content
+from interpbench_dataset.tables import Announce, make_content
 from interpbench_jax.storage import make_folder, read_bytes, write_file
 
 __all__ = ["BuildReport", "Problem", "build", "check"]
@@ -49,7 +49,7 @@ def build(
     *,
     case_ids: Iterable[str] | None = None,
     n: int = DEFAULT_ROWS,
-    progress: Progress | None = None,
+    progress: Announce | None = None,
 ) -> BuildReport:
     """Write the data set into a folder, which may hold an earlier one.
 

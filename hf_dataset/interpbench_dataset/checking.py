@@ -10,7 +10,7 @@ from interpbench_dataset.parquet import decode_table, pa, written_by
 from interpbench_dataset.problems import Problem as Problem
 from interpbench_dataset.release import render_data, render_texts
 from interpbench_dataset.schema import CROISSANT_FILE, DEFAULT_ROWS
-from interpbench_dataset.tables import Content, Progress, choose_tasks, make_content
+from interpbench_dataset.tables import Announce, Content, choose_tasks, make_content
 from interpbench_jax.storage import read_bytes
 
 # What the Hub's tools leave in the folder.
@@ -25,7 +25,7 @@ def check(
     case_ids: Iterable[str] | None = None,
     n: int = DEFAULT_ROWS,
     all_models: bool = False,
-    progress: Progress | None = None,
+    progress: Announce | None = None,
 ) -> tuple[Problem, ...]:
     """Compare a folder with what `build` would write, file by file; nothing is written.
 

@@ -21,7 +21,7 @@ _FORMAT = "interpbench-certificate"
 
 
 @dataclass(frozen=True)
-class Certificate:
+class CertificateFacts:
     """What was measured of a model; a certificate holds more, which nothing here needs.
 
     Attributes:
@@ -49,7 +49,7 @@ class ModelFacts:
 
     case_id: str
     weights: FileFacts
-    certificate: Certificate | None
+    certificate: CertificateFacts | None
 
 
 def model_path(case_id: str, name: str = "") -> str:
@@ -80,7 +80,7 @@ def read_models(directory: Path, case_ids: Iterable[str]) -> tuple[ModelFacts, .
     return tuple(found)
 
 
-def read_certificate(path: Path) -> Certificate:
+def read_certificate(path: Path) -> CertificateFacts:
     """Read a model's certificate.
 
     Raises:
@@ -92,7 +92,7 @@ def read_certificate(path: Path) -> Certificate:
     digest = data.get("weights_sha256")
     if not isinstance(digest, str):
         raise ValueError(f"Expected weights_sha256 as a string of 64 digits, got {digest!r}.")
-    return Certificate(
+    return CertificateFacts(
         digest,
         _share(data.get("accuracy"), "accuracy"),
         _shares(data.get("iia"), "iia"),

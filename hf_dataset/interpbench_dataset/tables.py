@@ -23,7 +23,7 @@ from interpbench_jax.cases import CASES as TASKS
 from interpbench_jax.cases import IoiTask, Task, TaskPairs
 from interpbench_jax.universes import UNIVERSES, universe
 
-Progress = Callable[[str], None]
+Announce = Callable[[str], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,7 @@ def seed_of(case_id: str) -> int:
 
 
 def make_content(
-    case_ids: Iterable[str] | None, n: int, progress: Progress | None = None
+    case_ids: Iterable[str] | None, n: int, progress: Announce | None = None
 ) -> Content:
     """Draw and evaluate every row of a data set.
 

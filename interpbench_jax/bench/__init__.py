@@ -6,9 +6,9 @@ from interpbench_jax.bench.export import export_submission as export_submission
 from interpbench_jax.bench.leaderboard import Board as Board
 from interpbench_jax.bench.leaderboard import read_board as read_board
 from interpbench_jax.bench.leaderboard import score_submission as score_submission
-from interpbench_jax.bench.problems import Problem as Problem
+from interpbench_jax.bench.problems import SubmissionProblem as SubmissionProblem
 from interpbench_jax.bench.submission import CaseTruth as CaseTruth
-from interpbench_jax.bench.submission import Checked as Checked
+from interpbench_jax.bench.submission import CheckedSubmission as CheckedSubmission
 from interpbench_jax.bench.submission import Submission as Submission
 from interpbench_jax.bench.submission import check_submission as check_submission
 from interpbench_jax.bench.submission import read_submission as read_submission

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from interpbench_jax.bench.problems import list_some
+from interpbench_jax.names import Level
 from interpbench_jax.report.bench import RANKED, comparisons_grid
 from interpbench_jax.report.grids import Grid, number
-from interpbench_jax.report.rows import Level, ResultRow, case_order
-from interpbench_jax.statistics import Comparison, adjust, compare
+from interpbench_jax.report.rows import ResultRow, case_order
+from interpbench_jax.statistics import MethodComparison, adjust, compare
 from interpbench_jax.universes import UniverseName
 
 # What should be the same where only the code under test changed.
@@ -29,7 +30,7 @@ _SHOWN = 12
 # Areas that are equal as fractions differ by less.
 _NOISE = 1e-12
 
-Run = tuple[str, str, str]
+RunKey = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
@@ -73,11 +74,11 @@ class BenchComparison:
 
     universe: UniverseName
     level: Level
-    methods: tuple[Comparison, ...]
-    cases: tuple[Comparison, ...]
+    methods: tuple[MethodComparison, ...]
+    cases: tuple[MethodComparison, ...]
     changes: tuple[Change, ...]
-    only_first: tuple[Run, ...]
-    only_second: tuple[Run, ...]
+    only_first: tuple[RunKey, ...]
+    only_second: tuple[RunKey, ...]
     mismatches: tuple[str, ...]
 
     @property
@@ -177,8 +178,8 @@ def comparison_as_json(comparison: BenchComparison) -> dict[str, object]:
 
 def _runs(
     rows: Sequence[ResultRow], universe: UniverseName, level: Level
-) -> dict[Run, list[ResultRow]]:
-    found: dict[Run, list[ResultRow]] = {}
+) -> dict[RunKey, list[ResultRow]]:
+    found: dict[RunKey, list[ResultRow]] = {}
     for row in rows:
         if row.universe == universe and row.level == level:
             found.setdefault((row.case, row.method, row.ablation), []).append(row)
@@ -190,7 +191,9 @@ def _mean_area(rows: Iterable[ResultRow]) -> float | None:
     return float(np.mean(areas)) if areas else None
 
 
-def _over(changes: Sequence[Change], group_of: Callable[[Change], str]) -> tuple[Comparison, ...]:
+def _over(
+    changes: Sequence[Change], group_of: Callable[[Change], str]
+) -> tuple[MethodComparison, ...]:
     groups: dict[str, list[Change]] = {}
     for change in changes:
         groups.setdefault(group_of(change), []).append(change)
@@ -208,9 +211,9 @@ def _over(changes: Sequence[Change], group_of: Callable[[Change], str]) -> tuple
 
 
 def _mismatches(
-    shared: Sequence[Run],
-    before: Mapping[Run, Sequence[ResultRow]],
-    after: Mapping[Run, Sequence[ResultRow]],
+    shared: Sequence[RunKey],
+    before: Mapping[RunKey, Sequence[ResultRow]],
+    after: Mapping[RunKey, Sequence[ResultRow]],
 ) -> list[str]:
     """One text for each fact that differs: in which cases, or from what to what."""
     texts = []
@@ -236,7 +239,7 @@ def _mismatches(
     return texts
 
 
-def _overall_grid(title: str, what: str, comparisons: Sequence[Comparison]) -> Grid:
+def _overall_grid(title: str, what: str, comparisons: Sequence[MethodComparison]) -> Grid:
     """`comparisons_grid`, whose two names are one here."""
     grid = comparisons_grid(title, comparisons)
     rows = tuple((first, *rest) for first, _, *rest in grid.rows)
@@ -248,7 +251,7 @@ def _overall_grid(title: str, what: str, comparisons: Sequence[Comparison]) -> G
     return Grid(title, (what, counted, *grid.headers[3:]), rows, note)
 
 
-def _as_json(what: str, each: Comparison) -> dict[str, object]:
+def _as_json(what: str, each: MethodComparison) -> dict[str, object]:
     difference = each.difference
     return {
         what: each.first.removeprefix("case ") if what == "case" else each.first,
@@ -262,7 +265,7 @@ def _as_json(what: str, each: Comparison) -> dict[str, object]:
     }
 
 
-def _describe(runs: Mapping[Run, object]) -> str:
+def _describe(runs: Mapping[RunKey, object]) -> str:
     if not runs:
         return "none"
     cases, methods, ablations = (sorted({run[index] for run in runs}) for index in range(3))
@@ -273,5 +276,5 @@ def _name(method: str, ablation: str) -> str:
     return f"{method} ({ablation})" if ablation else method
 
 
-def _run_order(run: Run) -> tuple[tuple[bool, int, str], str, str]:
+def _run_order(run: RunKey) -> tuple[tuple[bool, int, str], str, str]:
     return case_order(run[0]), run[1], run[2]

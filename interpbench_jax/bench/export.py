@@ -7,7 +7,8 @@ from pathlib import Path
 
 from interpbench_jax.bench.submission import FORMAT, CaseTruth, check_submission
 from interpbench_jax.bench.table import read_results, read_scores
-from interpbench_jax.report.rows import Level, ResultRow, ScoreRow
+from interpbench_jax.names import Level
+from interpbench_jax.report.rows import ResultRow, ScoreRow
 from interpbench_jax.texts import cut_off
 from interpbench_jax.universes import UniverseName
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from interpbench_jax.bench.problems import Problem
+from interpbench_jax.bench.problems import SubmissionProblem
 from interpbench_jax.bench.submission import (
     CaseScores,
     CaseTruth,
@@ -12,9 +12,10 @@ from interpbench_jax.bench.submission import (
     read_submission,
 )
 from interpbench_jax.bench.table import RESULTS_FILE, read_results
+from interpbench_jax.names import Level
 from interpbench_jax.report.bench import (
     RANKED,
-    Entry,
+    MethodSummary,
     case_matrix,
     leaderboard,
     leaderboard_grid,
@@ -22,18 +23,18 @@ from interpbench_jax.report.bench import (
     tiers_grid,
 )
 from interpbench_jax.report.grids import Grid, as_markdown
-from interpbench_jax.report.rows import LEVELS, Level, ResultRow
+from interpbench_jax.report.rows import LEVELS, ResultRow
 from interpbench_jax.scores import PAPER_UNIVERSE, paper_auc, paper_curve, rank_scores
 from interpbench_jax.universes import UNIVERSES
 
 _SHOWN = 3
 
 # What a file gave: its scores, its problems, and the submission if it is a valid one.
-Read = tuple[Sequence[ResultRow], Sequence[Problem], Submission | None]
+FileContent = tuple[Sequence[ResultRow], Sequence[SubmissionProblem], Submission | None]
 
 
 @dataclass(frozen=True)
-class Source:
+class BoardFile:
     """One file of a leaderboard's folder.
 
     Attributes:
@@ -43,7 +44,7 @@ class Source:
     """
 
     name: str
-    problems: tuple[Problem, ...]
+    problems: tuple[SubmissionProblem, ...]
     submission: Submission | None = None
 
     @property
@@ -62,14 +63,14 @@ class Board:
     """
 
     rows: tuple[ResultRow, ...]
-    sources: tuple[Source, ...]
+    sources: tuple[BoardFile, ...]
 
     @property
-    def invalid(self) -> tuple[Source, ...]:
+    def invalid(self) -> tuple[BoardFile, ...]:
         """The files that are not ranked."""
         return tuple(source for source in self.sources if not source.is_valid)
 
-    def entries(self, level: Level = "edge") -> tuple[Entry, ...]:
+    def entries(self, level: Level = "edge") -> tuple[MethodSummary, ...]:
         """The methods, best first (`interpbench_jax.report.bench.leaderboard`)."""
         return leaderboard(self.rows, level)
 
@@ -106,7 +107,7 @@ def read_board(folder: Path | str, truths: Mapping[str, CaseTruth]) -> Board:
     for path, own, problems, submission in read:
         name = path.relative_to(folder).as_posix()
         rows += _renamed(own, rows, name.removesuffix(f"/{RESULTS_FILE}"))
-        sources.append(Source(name, tuple(problems), submission))
+        sources.append(BoardFile(name, tuple(problems), submission))
     return Board(tuple(rows), tuple(sources))
 
 
@@ -180,21 +181,21 @@ def board_as_json(board: Board) -> dict[str, object]:
     }
 
 
-def _read_submission(path: Path, truths: Mapping[str, CaseTruth]) -> Read:
+def _read_submission(path: Path, truths: Mapping[str, CaseTruth]) -> FileContent:
     try:
         checked = read_submission(path, truths)
     except (OSError, ValueError) as error:
-        return (), [Problem("", str(error).removeprefix(f"{path}: "))], None
+        return (), [SubmissionProblem("", str(error).removeprefix(f"{path}: "))], None
     if checked.submission is None:
         return (), checked.problems, None
     return score_submission(checked.submission, truths), checked.problems, checked.submission
 
 
-def _read_benchmark(path: Path, truths: Mapping[str, CaseTruth]) -> Read:
+def _read_benchmark(path: Path, truths: Mapping[str, CaseTruth]) -> FileContent:
     try:
         rows = read_results(path)
     except (OSError, ValueError) as error:
-        return (), [Problem("", str(error).removeprefix(f"{path}: "))], None
+        return (), [SubmissionProblem("", str(error).removeprefix(f"{path}: "))], None
     others = [
         row.case
         for row in rows
@@ -204,7 +205,7 @@ def _read_benchmark(path: Path, truths: Mapping[str, CaseTruth]) -> Read:
         return rows, (), None
     cases = ", ".join(dict.fromkeys(others))
     told = f"Expected the packaged models, got others in cases {cases}: areas may not compare."
-    return rows, [Problem("model_digest", told, is_error=False)], None
+    return rows, [SubmissionProblem("model_digest", told, is_error=False)], None
 
 
 def _renamed(
@@ -247,7 +248,7 @@ def _paper_area(case: CaseScores, truth: CaseTruth) -> float | None:
     return paper_auc(paper_curve(case.scores, truth.circuit, case.universe, absolute=False), "edge")
 
 
-def _first_problems(source: Source) -> list[tuple[str, str]]:
+def _first_problems(source: BoardFile) -> list[tuple[str, str]]:
     """The first errors of a file, or its first warnings where it has none."""
     errors = [problem for problem in source.problems if problem.is_error]
     chosen = errors or list(source.problems)

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from interpbench_jax.bench.plan import Facts
-from interpbench_jax.report.rows import Level, ResultRow
+from interpbench_jax.names import Level
+from interpbench_jax.report.rows import ResultRow
 from interpbench_jax.storage import make_folder, read_text, write_file
 
 PARTS_FOLDER = "parts"
@@ -26,7 +27,7 @@ _MOST_BYTES = 2**28
 
 
 @dataclass(frozen=True)
-class Part:
+class RunPart:
     """What came of one run.
 
     Attributes:
@@ -52,7 +53,7 @@ def part_path(folder: Path, facts: Facts) -> Path:
     return folder / PARTS_FOLDER / f"{name}_{facts.digest[:16]}.json"
 
 
-def write_part(folder: Path, facts: Facts, part: Part) -> Path:
+def write_part(folder: Path, facts: Facts, part: RunPart) -> Path:
     """Write a part, whole or not at all.
 
     Raises:
@@ -75,7 +76,7 @@ def write_part(folder: Path, facts: Facts, part: Part) -> Path:
     return path
 
 
-def read_part(folder: Path, facts: Facts) -> Part | None:
+def read_part(folder: Path, facts: Facts) -> RunPart | None:
     """The part of a run; None where there is none that can be used.
 
     A part that is damaged, or in which a number was changed, is as if it were not there.
@@ -96,7 +97,7 @@ def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _read(content: dict[str, Any], facts: Facts) -> Part:
+def _read(content: dict[str, Any], facts: Facts) -> RunPart:
     if content["digest"] != facts.digest:
         raise ValueError(f"Expected the part of {facts.run}, got another.")
     rows = tuple(ResultRow(**row) for row in content["results"])
@@ -107,7 +108,7 @@ def _read(content: dict[str, Any], facts: Facts) -> Part:
     }
     if not all(each.ndim == 1 and np.isfinite(each).all() for each in values.values()):
         raise ValueError(f"Expected a number for each item of {facts.run}, got others.")
-    return Part(rows, values, *map(float, seconds))
+    return RunPart(rows, values, *map(float, seconds))
 
 
 def _check(rows: Sequence[ResultRow], facts: Facts, seconds: Sequence[object]) -> None:

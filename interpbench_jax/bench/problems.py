@@ -19,7 +19,7 @@ _LISTED = 10
 
 
 @dataclass(frozen=True)
-class Problem:
+class SubmissionProblem:
     """One thing that is wrong.
 
     Attributes:
@@ -45,7 +45,7 @@ class Problem:
         )
 
 
-def check_schema(data: Any, schema: Mapping[str, Any]) -> list[Problem]:
+def check_schema(data: Any, schema: Mapping[str, Any]) -> list[SubmissionProblem]:
     """Every place where a value does not fit a JSON Schema (2020-12).
 
     Raises:
@@ -54,7 +54,7 @@ def check_schema(data: Any, schema: Mapping[str, Any]) -> list[Problem]:
     with needs_extra("bench", "Checking submissions"):
         from jsonschema import Draft202012Validator
     errors = Draft202012Validator(schema).iter_errors(data)
-    return [Problem(_path_of(error), _say(error)) for error in errors]
+    return [SubmissionProblem(_path_of(error), _say(error)) for error in errors]
 
 
 def at(path: str, *indices: int) -> str:

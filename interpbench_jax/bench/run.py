@@ -11,7 +11,7 @@ import numpy as np
 
 from interpbench_jax.ablations import ablation_constants
 from interpbench_jax.bench.clock import compile_clock
-from interpbench_jax.bench.parts import Part, read_part, write_part
+from interpbench_jax.bench.parts import RunPart, read_part, write_part
 from interpbench_jax.bench.plan import BenchSettings, Facts, Run, Subject, facts_of, plan_runs
 from interpbench_jax.bench.scoring import score_rows, score_run, values_by_universe
 from interpbench_jax.bench.times import MethodTime
@@ -130,7 +130,7 @@ class _Bench:
         self._spent: dict[str, list[float]] = {}
         self._results: list[ResultRow] = []
         self._scores: list[ScoreRow] = []
-        self._parts: list[tuple[Run, Part]] = []
+        self._parts: list[tuple[Run, RunPart]] = []
         self._failures: list[Failure] = []
         self._n_kept = 0
         self._pairs: dict[tuple[str, int], TaskPairs] = {}
@@ -187,7 +187,7 @@ class _Bench:
             self._n_kept,
         )
 
-    def _make(self, facts: Facts, subject: Subject, pairs: TaskPairs) -> Part:
+    def _make(self, facts: Facts, subject: Subject, pairs: TaskPairs) -> RunPart:
         run, clock = facts.run, compile_clock()
         ablation = self._ablation(run, subject, pairs)
         started = time.perf_counter()
@@ -204,7 +204,7 @@ class _Bench:
         seconds = found - started - compiling
         rows = score_run(facts, subject, pairs, scores, ablation)
         values = values_by_universe(scores, subject.circuit)
-        part = Part(
+        part = RunPart(
             results=tuple(replace(row, seconds=seconds) for row in rows),
             values={
                 "edge": values[facts.universe, "edge"],

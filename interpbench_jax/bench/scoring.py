@@ -14,7 +14,8 @@ from interpbench_jax.bench.submission import item_names
 from interpbench_jax.cases import TaskPairs
 from interpbench_jax.circuit import Circuit
 from interpbench_jax.discovery import Scores
-from interpbench_jax.report.rows import LEVELS, Level, ResultRow, ScoreRow
+from interpbench_jax.names import Level
+from interpbench_jax.report.rows import LEVELS, ResultRow, ScoreRow
 from interpbench_jax.scores import (
     PAPER_UNIVERSE,
     Curve,
@@ -34,7 +35,7 @@ from interpbench_jax.scores import (
 from interpbench_jax.scores.faithfulness import FaithfulnessCurve, faithfulness_curve
 from interpbench_jax.universes import UNIVERSES, UniverseName
 
-Values = Mapping[tuple[UniverseName, Level], Float[np.ndarray, " items"]]
+ValuesByUniverse = Mapping[tuple[UniverseName, Level], Float[np.ndarray, " items"]]
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def score_run(
     return rows
 
 
-def values_by_universe(scores: Scores, circuit: Circuit) -> Values:
+def values_by_universe(scores: Scores, circuit: Circuit) -> ValuesByUniverse:
     """The importance of every edge and node, in a method's universe and in the coarser ones."""
     shape = (circuit.n_layers, circuit.n_heads)
     own = np.abs(np.asarray(scores.values, np.float64))
@@ -126,7 +127,7 @@ def values_by_universe(scores: Scores, circuit: Circuit) -> Values:
     return found
 
 
-def paper_curve_of(scores: Scores, values: Values, circuit: Circuit) -> Curve:
+def paper_curve_of(scores: Scores, values: ValuesByUniverse, circuit: Circuit) -> Curve:
     """The paper's curve: over its thresholds, or over those of a method with circuits of its own.
 
     Such a method says which edges each of its thresholds keeps in `details["kept"]`.

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float64
 
-from interpbench_jax.bench.problems import Problem, at, check_schema, list_some, show
+from interpbench_jax.bench.problems import SubmissionProblem, at, check_schema, list_some, show
 from interpbench_jax.bench.tiers import tier_of
 from interpbench_jax.cases import CASES, TruthName
 from interpbench_jax.circuit import Circuit
-from interpbench_jax.report.rows import LEVELS, Level
+from interpbench_jax.names import Level
+from interpbench_jax.report.rows import LEVELS
 from interpbench_jax.sites import parse_edge, parse_node
 from interpbench_jax.storage import read_bytes
 from interpbench_jax.universes import UNIVERSES, UniverseName, universe
@@ -106,7 +107,7 @@ class Submission:
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedSubmission:
     """What reading a submission gave.
 
     Attributes:
@@ -115,15 +116,15 @@ class Checked:
     """
 
     submission: Submission | None
-    problems: tuple[Problem, ...]
+    problems: tuple[SubmissionProblem, ...]
 
     @property
-    def errors(self) -> tuple[Problem, ...]:
+    def errors(self) -> tuple[SubmissionProblem, ...]:
         """The problems that make a submission invalid."""
         return tuple(problem for problem in self.problems if problem.is_error)
 
 
-def read_submission(path: Path | str, truths: Mapping[str, CaseTruth]) -> Checked:
+def read_submission(path: Path | str, truths: Mapping[str, CaseTruth]) -> CheckedSubmission:
     """Read and check a file.
 
     Args:
@@ -148,7 +149,7 @@ def read_submission(path: Path | str, truths: Mapping[str, CaseTruth]) -> Checke
     return check_submission(data, truths)
 
 
-def check_submission(data: object, truths: Mapping[str, CaseTruth]) -> Checked:
+def check_submission(data: object, truths: Mapping[str, CaseTruth]) -> CheckedSubmission:
     """Find everything that is wrong with a submission, not only the first problem.
 
     Args:
@@ -160,7 +161,7 @@ def check_submission(data: object, truths: Mapping[str, CaseTruth]) -> Checked:
     """
     problems = check_schema(data, read_schema())
     if not isinstance(data, dict):
-        return Checked(None, tuple(problems))
+        return CheckedSubmission(None, tuple(problems))
     problems += _check_texts(data)
     entries = data.get("cases")
     read: list[CaseScores] = []
@@ -172,7 +173,7 @@ def check_submission(data: object, truths: Mapping[str, CaseTruth]) -> Checked:
             read += [scores] if scores is not None else []
     problems.sort(key=lambda problem: problem.order)
     if any(problem.is_error for problem in problems):
-        return Checked(None, tuple(problems))
+        return CheckedSubmission(None, tuple(problems))
     submission = Submission(
         method=data["method"],
         authors=tuple(data["authors"]),
@@ -181,7 +182,7 @@ def check_submission(data: object, truths: Mapping[str, CaseTruth]) -> Checked:
         settings=data["settings"],
         cases=tuple(read),
     )
-    return Checked(submission, tuple(problems))
+    return CheckedSubmission(submission, tuple(problems))
 
 
 @cache
@@ -197,7 +198,7 @@ def item_names(name: UniverseName, level: Level, n_layers: int, n_heads: int) ->
     return tuple(map(str, space.edges if level == "edge" else space.sources))
 
 
-def _check_texts(data: Mapping[str, object]) -> Iterator[Problem]:
+def _check_texts(data: Mapping[str, object]) -> Iterator[SubmissionProblem]:
     """What is shown must be text that can be."""
     authors = data.get("authors")
     texts = [("method", data.get("method")), ("url", data.get("url"))]
@@ -205,14 +206,16 @@ def _check_texts(data: Mapping[str, object]) -> Iterator[Problem]:
         texts += [(at("authors", index), author) for index, author in enumerate(authors)]
     for path, text in texts:
         if isinstance(text, str) and (not text.isprintable() or text != text.strip()):
-            yield Problem(
+            yield SubmissionProblem(
                 path,
                 "Expected text on one line, without control characters or spaces around it, got "
                 f"{show(text)}.",
             )
 
 
-def _check_coverage(entries: Sequence[object], truths: Mapping[str, CaseTruth]) -> list[Problem]:
+def _check_coverage(
+    entries: Sequence[object], truths: Mapping[str, CaseTruth]
+) -> list[SubmissionProblem]:
     """Every case once for each level that occurs."""
     problems = []
     seen: dict[tuple[object, object], int] = {}
@@ -225,7 +228,7 @@ def _check_coverage(entries: Sequence[object], truths: Mapping[str, CaseTruth]) 
         first = seen.setdefault((level, case), index)
         if first != index:
             problems.append(
-                Problem(
+                SubmissionProblem(
                     at("cases", index),
                     f"Expected one entry of case {show(case)} and level {level!r}, got another at "
                     f"{at('cases', first)}; leave one out.",
@@ -235,7 +238,7 @@ def _check_coverage(entries: Sequence[object], truths: Mapping[str, CaseTruth]) 
         missing = [case for case in truths if (level, case) not in seen]
         if missing:
             problems.append(
-                Problem(
+                SubmissionProblem(
                     "cases",
                     f"Expected {level} scores of all {len(truths)} cases, too few are there; "
                     f"missing: {list_some(missing)}.",
@@ -246,7 +249,7 @@ def _check_coverage(entries: Sequence[object], truths: Mapping[str, CaseTruth]) 
 
 def _check_case(
     entry: object, path: str, truths: Mapping[str, CaseTruth]
-) -> tuple[list[Problem], CaseScores | None]:
+) -> tuple[list[SubmissionProblem], CaseScores | None]:
     """The problems of one entry that the schema does not see; its scores if they are whole."""
     if not isinstance(entry, dict):
         return [], None
@@ -255,14 +258,14 @@ def _check_case(
     problems = []
     if isinstance(case, str) and truth is None:
         problems.append(
-            Problem(
+            SubmissionProblem(
                 f"{path}.case", f"Expected a case out of {', '.join(truths)}; got {show(case)}."
             )
         )
     digest = entry.get("model_digest")
     if truth is not None and isinstance(digest, str) and digest != truth.model_digest:
         problems.append(
-            Problem(
+            SubmissionProblem(
                 f"{path}.model_digest",
                 f"Expected the packaged model {truth.model_digest}, got {show(digest)}: the scores "
                 "are of another model.",
@@ -287,7 +290,7 @@ def _check_case(
 
 def _check_scores(
     given: Sequence[object], where: str, names: Sequence[str] | None, what: str, level: Level | None
-) -> tuple[list[Problem], dict[str, float]]:
+) -> tuple[list[SubmissionProblem], dict[str, float]]:
     """The problems of a list of names and scores, and the score of each item by its name."""
     problems = []
     values: dict[str, float] = {}
@@ -300,7 +303,9 @@ def _check_scores(
         number = _finite(value)
         if number is None and isinstance(value, int | float) and not isinstance(value, bool):
             problems.append(
-                Problem(at(where, index, 1), f"Expected a finite score, got {show(value)}.")
+                SubmissionProblem(
+                    at(where, index, 1), f"Expected a finite score, got {show(value)}."
+                )
             )
         if not isinstance(item, str):
             continue
@@ -308,13 +313,15 @@ def _check_scores(
             item = _spelled(item, level)
             if item not in known:
                 problems.append(
-                    Problem(at(where, index, 0), f"Expected one of the {what}, got {show(item)}.")
+                    SubmissionProblem(
+                        at(where, index, 0), f"Expected one of the {what}, got {show(item)}."
+                    )
                 )
                 continue
         first = seen.setdefault(item, index)
         if first != index:
             problems.append(
-                Problem(
+                SubmissionProblem(
                     at(where, index, 0),
                     f"Expected each item once, got {show(item)} again, after {at(where, first)}.",
                 )
@@ -324,7 +331,7 @@ def _check_scores(
     missing = [] if names is None else [item for item in names if item not in seen]
     if names is not None and missing:
         problems.append(
-            Problem(
+            SubmissionProblem(
                 where,
                 f"Expected all {len(names)} {what}; {len(missing)} are missing: "
                 f"{list_some(missing)}.",

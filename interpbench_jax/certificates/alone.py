@@ -12,8 +12,8 @@ from interpbench_jax.cases import Task
 from interpbench_jax.certificates.parts import CircuitAlone
 from interpbench_jax.certificates.rounding import round_share
 from interpbench_jax.interventions import masked_forward, replacement_outputs
-from interpbench_jax.metric_names import MetricName
 from interpbench_jax.model import Transformer
+from interpbench_jax.names import MetricName
 from interpbench_jax.sites import as_writer, readers, writers
 from interpbench_jax.targets import answers, is_scored
 from interpbench_jax.training.evaluation import CHUNK, is_right

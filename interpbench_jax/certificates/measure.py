@@ -1,7 +1,5 @@
 """Certifying a trained model: what it does on held-out inputs, plainly and under intervention."""
 
-from collections.abc import Callable
-
 import numpy as np
 
 from interpbench_jax.case import Case
@@ -16,11 +14,10 @@ from interpbench_jax.certificates.certificate import Certificate
 from interpbench_jax.certificates.edges import check_edges
 from interpbench_jax.certificates.nodes import measure_nodes
 from interpbench_jax.certificates.rounding import round_share
+from interpbench_jax.sweeps.run import Progress
 from interpbench_jax.training.evaluation import prepare_examination
 from interpbench_jax.training.versions import library_versions
 from interpbench_jax.weights import digest_weights
-
-Progress = Callable[[int, int], None]
 
 _SPLIT = "test"
 _EDGE_PAIRS = 1_000

@@ -195,7 +195,7 @@ class EdgeCheck(Travels):
         return tuple(edge for edge in self.edges[universe] if edge.truth == "constant")
 
 
-Part = NodeEffect | EdgeEffect | CircuitAlone | EdgeCheck
+CertificatePart = NodeEffect | EdgeEffect | CircuitAlone | EdgeCheck
 
 
 def to_plain(value: object) -> object:
@@ -267,5 +267,5 @@ def _numbers(found: Mapping[str, object], name: str, keys: Iterable[str]) -> dic
     return {key: read_number(found[key], f"{name}.{key}") for key in keys}
 
 
-def _names(part: type[Part]) -> tuple[str, ...]:
+def _names(part: type[CertificatePart]) -> tuple[str, ...]:
     return tuple(each.name for each in fields(part))

@@ -2,19 +2,18 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from interpbench_jax.cli.console import Exit, JsonOption, check_file, main_cases, print_json
 from interpbench_jax.cli.terminal import say, show_all
+from interpbench_jax.names import Level, UniverseName
 from interpbench_jax.texts import count
 
 if TYPE_CHECKING:
     from interpbench_jax.bench import CaseTruth
 
-Universe = Literal["qkv", "qkv-merged", "head", "head-no-embed"]
-Level = Literal["edge", "node"]
 
 LevelOption = Annotated[Level, typer.Option("--level", help="Whose scores.")]
 
@@ -27,7 +26,7 @@ def compare(
         Path, typer.Argument(metavar="B", help="The one after it.", show_default=False)
     ],
     universe: Annotated[
-        Universe, typer.Option("--universe", help="In which ROC-AUC is compared.")
+        UniverseName, typer.Option("--universe", help="In which ROC-AUC is compared.")
     ] = "head-no-embed",
     level: LevelOption = "edge",
     as_json: JsonOption = False,

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypedDict, cast
+from typing import TYPE_CHECKING, Annotated, TypedDict, cast
 
 import typer
 
@@ -24,7 +24,7 @@ from interpbench_jax.cli.console import (
 )
 from interpbench_jax.cli.pairs import draw_pairs
 from interpbench_jax.cli.terminal import say, show
-from interpbench_jax.metric_names import MetricName
+from interpbench_jax.names import MetricName, UniverseName
 from interpbench_jax.texts import count
 
 if TYPE_CHECKING:
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from interpbench_jax.sweeps.request import Ablations, Positions
 
     Result = SweepResult[Edge] | SweepResult[Node]
-
-Universe = Literal["qkv", "qkv-merged", "head", "head-no-embed"]
 
 
 class AblationChoice(StrEnum):
@@ -102,7 +100,7 @@ SaveToOption = Annotated[
 class Settings(TypedDict):
     """What a case's sweep is told besides its inputs."""
 
-    universe: Universe
+    universe: UniverseName
     ablation: "Ablations"
     metric: MetricName | None
     max_bytes: int | None
@@ -113,7 +111,7 @@ class Settings(TypedDict):
 
 
 @dataclass(frozen=True)
-class Subject:
+class SweptCase:
     """A case, and the inputs that it is swept on."""
 
     case: "Case"
@@ -131,12 +129,12 @@ class Swept:
         resumed: how many calls had been done before, and of how many; None where nothing was.
     """
 
-    subjects: "Sequence[Subject]"
+    subjects: "Sequence[SweptCase]"
     results: "Sequence[Result]"
     seconds: float
     resumed: tuple[int, int] | None
 
-    def parts(self) -> "Iterator[tuple[Subject, Result]]":
+    def parts(self) -> "Iterator[tuple[SweptCase, Result]]":
         """Each case and each ablation by itself."""
         for subject, result in zip(self.subjects, self.results, strict=True):
             for ablation in result.ablations:
@@ -154,7 +152,7 @@ def sweep(
     ablation: AblationOption = None,
     metric: MetricOption = None,
     universe: Annotated[
-        Universe, typer.Option(help="Which edges, or the sources of which.")
+        UniverseName, typer.Option(help="Which edges, or the sources of which.")
     ] = "qkv",
     positions: PositionsOption = "all",
     n: Annotated[int, typer.Option("--n", help="How many pairs of inputs.", min=1)] = 1000,
@@ -192,7 +190,7 @@ def sweep(
         raise ValueError(f"Expected one case with --save-to, got {len(names)}.")
     use_cache(no_cache)
     loaded = [load(name, repo, revision) for name in names]
-    subjects = [Subject(case, draw_pairs(case, n, seed, counterfactual)) for case in loaded]
+    subjects = [SweptCase(case, draw_pairs(case, n, seed, counterfactual)) for case in loaded]
     settings = Settings(
         universe=universe,
         ablation=_read_ablations(ablation or [AblationChoice.RESAMPLE]),
@@ -258,7 +256,7 @@ def _mesh(devices: int) -> "Mesh":
     return sweep_mesh(devices)
 
 
-def _run(subjects: Sequence[Subject], settings: Settings, nodes: bool, hidden: bool) -> Swept:
+def _run(subjects: Sequence[SweptCase], settings: Settings, nodes: bool, hidden: bool) -> Swept:
     """Sweep the cases: together where that can be, else one after another."""
     from interpbench_jax.pairs import Pairs
     from interpbench_jax.sweeps import sweep_edges, sweep_many, sweep_nodes

@@ -49,11 +49,11 @@ def say(text: str, *, stderr: bool = False, style: str = "") -> None:
 
 def show(*parts: Table | Tree) -> None:
     """Print tables and trees, so that they can be read at this width."""
-    from interpbench_jax.report.fitting import Fitted, clean_tree
+    from interpbench_jax.report.fitting import FittedTable, clean_tree
 
     console = terminal()
     for part in parts:
-        console.print(clean_tree(part) if isinstance(part, Tree) else Fitted(part))
+        console.print(clean_tree(part) if isinstance(part, Tree) else FittedTable(part))
 
 
 def show_all(tables: Iterable[Table]) -> None:

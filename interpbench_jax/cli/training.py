@@ -61,7 +61,7 @@ class Outcome:
 
 
 @dataclasses.dataclass(frozen=True)
-class Order:
+class TrainingOrder:
     """What is to be done with every stack.
 
     Attributes:
@@ -115,7 +115,7 @@ def train(
     tasks = _choose_tasks(cases or [], everything, recipe, epochs)
     make_folder(out)
     _use_every_core()
-    order = Order(out, restart, certificate, _command(sys.argv[1:]))
+    order = TrainingOrder(out, restart, certificate, _command(sys.argv[1:]))
     stacks = _stack_tasks(tasks, seeds)
     found: dict[str, Outcome] = {}
     kept = f"What was trained is kept in {out}; the same command goes on."
@@ -243,7 +243,7 @@ def _as_json(recipe: "Recipe") -> dict[str, object]:
 
 
 def _finish(
-    stack: "Stack", there: Mapping[str, Outcome], order: Order, bars: "TrainingBars | None"
+    stack: "Stack", there: Mapping[str, Outcome], order: TrainingOrder, bars: "TrainingBars | None"
 ) -> dict[str, Outcome]:
     """Train what a stack lacks, and certify what lacks a certificate."""
     from interpbench_jax.training import train_many
@@ -274,7 +274,7 @@ def _finish(
     return found
 
 
-def _write(trained: "Trained", order: Order) -> "Case":
+def _write(trained: "Trained", order: TrainingOrder) -> "Case":
     """Write a model and its log; a folder that has a `config.json` has both."""
     from interpbench_jax.storage import write_file
 

@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from interpbench_jax.discovery.greedy import (
-    Place,
-    Step,
+    GreedyStep,
+    StartPlace,
     clean_siblings,
     lay_ground,
     take_step,
@@ -22,7 +22,7 @@ from interpbench_jax.metrics import Metric
 from interpbench_jax.model import Transformer
 
 Siblings = tuple[Any, ...] | None
-Order = Literal["backward", "shuffled", "forward"]
+EdgeOrder = Literal["backward", "shuffled", "forward"]
 THRESHOLDS = (
     *(0.0, 1e-5, 1e-4, 1e-3, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5),
     *(0.8, 1.0, 10.0, 20.0, 50.0, 70.0, 100.0, 200.0, 1000.0),
@@ -45,7 +45,7 @@ class ACDCSettings:
     """
 
     thresholds: tuple[float, ...] = THRESHOLDS
-    order: Order = "backward"
+    order: EdgeOrder = "backward"
 
     def __post_init__(self) -> None:
         if not self.thresholds or not all(threshold >= 0 for threshold in self.thresholds):
@@ -100,34 +100,34 @@ def acdc(
 
 
 def _order(
-    groups: np.ndarray, model: Transformer, order: Order, key: jax.Array
-) -> list[tuple[Place, list[int]]]:
+    groups: np.ndarray, model: Transformer, order: EdgeOrder, key: jax.Array
+) -> list[tuple[StartPlace, list[int]]]:
     """The edges, by where their runs start."""
     places = list(_backward(groups, Layout(model.config.n_layers, model.config.n_heads)))
     if order == "shuffled":
         generator = np.random.default_rng(np.asarray(jax.random.key_data(key)).tolist())
         return [(place, generator.permutation(edges).tolist()) for place, edges in places]
     if order == "forward":
-        return [(Place("all", 0), [edge for _, edges in places for edge in edges][::-1])]
+        return [(StartPlace("all", 0), [edge for _, edges in places for edge in edges][::-1])]
     return places
 
 
-def _backward(groups: np.ndarray, layout: Layout) -> Iterator[tuple[Place, list[int]]]:
+def _backward(groups: np.ndarray, layout: Layout) -> Iterator[tuple[StartPlace, list[int]]]:
     def edges_into(rows: Sequence[int]) -> list[int]:
         # Edges of one reader, from the last writer to the first; two writers may be one edge.
         columns = range(groups.shape[1] - 1, -1, -1)
         found = [int(groups[row, column]) for row in rows for column in columns]
         return list(dict.fromkeys(edge for edge in found if edge >= 0))
 
-    yield Place("output", layout.n_layers), edges_into([layout.output_reader])
+    yield StartPlace("output", layout.n_layers), edges_into([layout.output_reader])
     for layer in reversed(range(layout.n_layers)):
-        yield Place("mlp", layer), edges_into([layout.mlp_reader(layer)])
+        yield StartPlace("mlp", layer), edges_into([layout.mlp_reader(layer)])
         readers = [
             layout.head_reader(layer, kind, head)
             for head in range(layout.n_heads)
             for kind in range(N_KINDS)
         ]
-        yield Place("heads", layer), edges_into(readers)
+        yield StartPlace("heads", layer), edges_into(readers)
 
 
 class _Lanes:
@@ -179,12 +179,12 @@ class _Pass:
         self.runs = runs
         self.groups = groups
         self.ground = runs.each(lay_ground, ())
-        self.place = Place("output", 0)
+        self.place = StartPlace("output", 0)
         self.head = 0
         self.siblings: list[list[Siblings]] = []
-        self.steps: list[list[Step]] = []
+        self.steps: list[list[GreedyStep]] = []
 
-    def enter(self, place: Place, n_lanes: int) -> None:
+    def enter(self, place: StartPlace, n_lanes: int) -> None:
         """Go on to another place."""
         self.place = place
         clean: list[Siblings] = [None] * len(self.ground)

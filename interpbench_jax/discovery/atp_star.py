@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from interpbench_jax.discovery.method import DiscoveryData, Scores, node_groups
 from interpbench_jax.discovery.node_effects import add_sources
-from interpbench_jax.discovery.runs import Chunk, Scoring, start_runs
+from interpbench_jax.discovery.runs import Chunk, MethodScoring, start_runs
 from interpbench_jax.engine.backward import differentiate
 from interpbench_jax.engine.layers import EXACT, attend, project, scale_at
 from interpbench_jax.engine.weights import Weights, layer_of
@@ -72,7 +72,7 @@ def atp_star(
 
 
 def _effects(
-    scoring: Scoring,
+    scoring: MethodScoring,
     qk_fix: bool,
     weights: Weights,
     chunk: Chunk,
@@ -118,7 +118,7 @@ def _effects(
 
 
 def _through_softmax(
-    scoring: Scoring,
+    scoring: MethodScoring,
     weights: Weights,
     chunk: Chunk,
     number: int,

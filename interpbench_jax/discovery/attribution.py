@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Float
 
 from interpbench_jax.discovery.method import DiscoveryData, Scores, add_up, edge_groups
-from interpbench_jax.discovery.runs import Chunk, Runs, Scoring, mean_of, start_runs
-from interpbench_jax.engine.backward import Gates, Mask, Point, by_mask, differentiate
+from interpbench_jax.discovery.runs import Chunk, MethodScoring, Runs, mean_of, start_runs
+from interpbench_jax.engine.backward import FineMask, Point, WriterGates, by_mask, differentiate
 from interpbench_jax.engine.weights import Weights
 from interpbench_jax.metrics import Metric
 from interpbench_jax.model import Transformer
@@ -67,12 +67,12 @@ def mask_slopes(
 
 
 def _slopes(
-    scoring: Scoring,
+    scoring: MethodScoring,
     difference: Difference,
     weights: Weights,
     chunk: Chunk,
-    mask: Mask | Gates,
-    passed: Gates | None,
+    mask: FineMask | WriterGates,
+    passed: WriterGates | None,
 ) -> Point:
     point = differentiate(
         scoring.form,
@@ -90,5 +90,5 @@ def _slopes(
     return point._replace(outputs_bar=())
 
 
-def _contract(point: Point) -> Mask:
+def _contract(point: Point) -> FineMask:
     return by_mask(point.inputs_bar, point.change)

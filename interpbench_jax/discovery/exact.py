@@ -7,9 +7,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from interpbench_jax.discovery.method import DiscoveryData, Level, Scores
+from interpbench_jax.discovery.method import DiscoveryData, Scores
 from interpbench_jax.metrics import Metric
 from interpbench_jax.model import Transformer
+from interpbench_jax.names import Level
 from interpbench_jax.sweeps import SweepResult, sweep_edges, sweep_nodes
 
 

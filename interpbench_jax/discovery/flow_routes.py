@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from interpbench_jax.discovery.method import DiscoveryData, Scores, node_groups
-from interpbench_jax.discovery.runs import Chunk, Scoring, start_runs
+from interpbench_jax.discovery.runs import Chunk, MethodScoring, start_runs
 from interpbench_jax.engine.weights import Weights
 from interpbench_jax.layout import N_EMBEDDINGS, Layout
 from interpbench_jax.metrics import Metric
@@ -62,7 +62,7 @@ def _place(reader: Node, space: Universe) -> int:
 
 
 def _shares(
-    scoring: Scoring, groups: tuple[int, ...], weights: Weights, chunk: Chunk
+    scoring: MethodScoring, groups: tuple[int, ...], weights: Weights, chunk: Chunk
 ) -> Float[Array, "places sources"]:
     """Every source's share at every place, sums over inputs."""
     layout = weights.layout

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from interpbench_jax.discovery.runs import Chunk, Scoring
+from interpbench_jax.discovery.runs import Chunk, MethodScoring
 from interpbench_jax.engine.backward import run_mlp
 from interpbench_jax.engine.layers import EXACT, attend, matmul, project, scale_at, unembed
 from interpbench_jax.engine.weights import Layer, Weights, layer_of
@@ -19,7 +19,7 @@ from interpbench_jax.engine.weights import Layer, Weights, layer_of
 _keep = jax.lax.optimization_barrier
 
 
-class Replaced(NamedTuple):
+class GatedReplacement(NamedTuple):
     """What takes the place of what is gated, of each layer.
 
     Attributes:
@@ -31,7 +31,7 @@ class Replaced(NamedTuple):
     mlp: tuple[Float[Array, "d_model pos #batch"], ...]
 
 
-def replaced_values(scoring: Scoring, weights: Weights, chunk: Chunk) -> Replaced:
+def replaced_values(scoring: MethodScoring, weights: Weights, chunk: Chunk) -> GatedReplacement:
     """Queries, keys and values of a run in which everything is replaced; and the MLPs' outputs."""
     layout, scales = weights.layout, chunk.run.scales
     x = chunk.replacement[0] + chunk.replacement[1]
@@ -45,14 +45,14 @@ def replaced_values(scoring: Scoring, weights: Weights, chunk: Chunk) -> Replace
         written.append(chunk.replacement[mlp])
         x = x + chunk.replacement[layout.first_head(number) : mlp + 1].sum(axis=0)
         x = x + layer.attention_bias[:, None, None]
-    return Replaced(tuple(qkv), tuple(written))
+    return GatedReplacement(tuple(qkv), tuple(written))
 
 
 def gated_run(
-    scoring: Scoring,
+    scoring: MethodScoring,
     weights: Weights,
     chunk: Chunk,
-    replaced: Replaced,
+    replaced: GatedReplacement,
     gates: Float[Array, "layers gates"],
 ) -> tuple[Float[Array, ""], Float[Array, "layers gates"]]:
     """The metric, and its derivative by the gates, both summed over inputs.

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from interpbench_jax.discovery.runs import Chunk, Scoring
-from interpbench_jax.engine.backward import Mask, Outputs, join
+from interpbench_jax.discovery.runs import Chunk, MethodScoring
+from interpbench_jax.engine.backward import FineMask, OutputsByWriter, join
 from interpbench_jax.engine.layers import (
     EXACT,
     Activations,
@@ -32,13 +32,13 @@ _FEW_WRITERS = 16
 
 _keep = jax.lax.optimization_barrier
 
-Part = Literal["heads", "mlp", "output", "all"]
+PlacePart = Literal["heads", "mlp", "output", "all"]
 
 
-class Place(NamedTuple):
+class StartPlace(NamedTuple):
     """Where runs start: at one head of a layer, at its MLP, at the output, or at the front."""
 
-    part: Part
+    part: PlacePart
     layer: int
 
 
@@ -51,11 +51,11 @@ class Ground(NamedTuple):
             by then, and the biases. Modules are each layer's attention and MLP, and the output.
     """
 
-    change: Outputs
+    change: OutputsByWriter
     base: Float[Array, "modules d_model pos batch"]
 
 
-class Step(NamedTuple):
+class GreedyStep(NamedTuple):
     """What one masked run gave.
 
     Attributes:
@@ -67,7 +67,7 @@ class Step(NamedTuple):
     head: Activations | None
 
 
-def lay_ground(scoring: Scoring, weights: Weights, chunk: Chunk) -> Ground:
+def lay_ground(scoring: MethodScoring, weights: Weights, chunk: Chunk) -> Ground:
     """What is computed once."""
     layout, outputs = weights.layout, chunk.run.outputs
     replacement = jnp.broadcast_to(chunk.replacement, outputs.shape)
@@ -89,15 +89,15 @@ def clean_siblings(ground: Ground, layer: int, layout: Layout) -> tuple[Activati
 
 
 def take_step(
-    scoring: Scoring,
-    place: Place,
+    scoring: MethodScoring,
+    place: StartPlace,
     weights: Weights,
     chunk: Chunk,
     ground: Ground,
     siblings: tuple[Activations, ...] | None,
-    mask: Mask,
+    mask: FineMask,
     head: Int[Array, ""],
-) -> Step:
+) -> GreedyStep:
     """The metric under a mask.
 
     Args:
@@ -114,13 +114,13 @@ def take_step(
     final, changed = run.from_place(place, siblings, head)
     scale = scale_at(chunk.run.scales, -1)
     value = chunk.metric(scoring)(unembed(scoring.form, weights, final, scale))
-    return Step((value * chunk.share).sum(), changed)
+    return GreedyStep((value * chunk.share).sum(), changed)
 
 
 class _MaskedRun:
     """One masked run."""
 
-    def __init__(self, form: Form, weights: Weights, chunk: Chunk, ground: Ground, mask: Mask):
+    def __init__(self, form: Form, weights: Weights, chunk: Chunk, ground: Ground, mask: FineMask):
         self.form = form
         self.weights = weights
         self.replacement = chunk.replacement
@@ -130,7 +130,7 @@ class _MaskedRun:
         self.layout = weights.layout
 
     def from_place(
-        self, place: Place, siblings: tuple[Array, ...] | None, head: Array
+        self, place: StartPlace, siblings: tuple[Array, ...] | None, head: Array
     ) -> tuple[Array, Array | None]:
         """What the output reads, and what the head at hand wrote less its replacement."""
         layer, layout, changed = place.layer, self.layout, None

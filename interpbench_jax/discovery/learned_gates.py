@@ -23,7 +23,7 @@ Slopes = Callable[[Gates], tuple[float, Gates]]
 
 
 @runtime_checkable
-class Problem(Protocol):
+class GateProblem(Protocol):
     """What is learned; frozen and hashable, because it is part of a compiled program."""
 
     def optimizer(self) -> optax.GradientTransformation:
@@ -54,7 +54,7 @@ class Learned(NamedTuple):
 
 
 def learn(
-    problem: Problem,
+    problem: GateProblem,
     parameters: Parameters,
     noise: Float[Array, "steps noise"],
     slopes: Slopes,
@@ -88,13 +88,13 @@ def learn(
 
 
 def _start(
-    problem: Problem, parameters: Parameters, noise: Array, step: Array
+    problem: GateProblem, parameters: Parameters, noise: Array, step: Array
 ) -> tuple[Any, Array, Array]:
     return problem.optimizer().init(parameters), *problem.gates(parameters, noise[step], step)
 
 
 def _move(
-    problem: Problem,
+    problem: GateProblem,
     parameters: Parameters,
     state: Any,
     noise: Array,

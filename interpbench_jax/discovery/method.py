@@ -20,6 +20,7 @@ from interpbench_jax.interventions import Ablation
 from interpbench_jax.masks import edge_indices
 from interpbench_jax.metrics import Metric, MetricName, default_metric
 from interpbench_jax.model import Transformer
+from interpbench_jax.names import Level
 from interpbench_jax.objective import Objective
 from interpbench_jax.sites import Edge, Node, readers, writers
 from interpbench_jax.targets import Targets
@@ -28,7 +29,6 @@ from interpbench_jax.universes import Universe, universe
 if TYPE_CHECKING:
     import pandas
 
-Level = Literal["edge", "node"]
 FineUniverse = Literal["qkv", "qkv-merged"]
 FINE_UNIVERSES: tuple[FineUniverse, ...] = get_args(FineUniverse)
 

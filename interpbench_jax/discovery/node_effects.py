@@ -5,7 +5,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from interpbench_jax.discovery.method import DiscoveryData, node_groups
-from interpbench_jax.discovery.runs import Chunk, Scoring, start_runs
+from interpbench_jax.discovery.runs import Chunk, MethodScoring, start_runs
 from interpbench_jax.engine.backward import differentiate
 from interpbench_jax.engine.weights import Weights
 from interpbench_jax.metrics import Metric
@@ -38,7 +38,7 @@ def add_sources(
 
 
 def _effects(
-    scoring: Scoring, weights: Weights, chunk: Chunk, gates: Float[Array, " src"]
+    scoring: MethodScoring, weights: Weights, chunk: Chunk, gates: Float[Array, " src"]
 ) -> Float[Array, "src batch"]:
     point = differentiate(
         scoring.form,

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from interpbench_jax.discovery.method import DiscoveryData
-from interpbench_jax.engine.backward import Group, LogitsMetric, Values, scored
+from interpbench_jax.engine.backward import Group, LogitsMetric, Replacements, scored
 from interpbench_jax.engine.clean import PlainRun, run_plain
 from interpbench_jax.engine.programs import default_workers, run_calls
 from interpbench_jax.engine.weights import Form, Weights, hide_padding, stack_weights
@@ -27,7 +27,7 @@ _MOST_INPUTS = 1024
 
 
 @dataclass(frozen=True)
-class Scoring:
+class MethodScoring:
     """How a run becomes a number; part of the compiled programs.
 
     Attributes:
@@ -52,7 +52,7 @@ class Chunk(NamedTuple):
     """
 
     run: PlainRun
-    replacement: Values
+    replacement: Replacements
     targets: Targets
     share: Float[Array, " batch"]
 
@@ -61,7 +61,7 @@ class Chunk(NamedTuple):
         """What the two embeddings write."""
         return self.run.outputs[:2]
 
-    def metric(self, scoring: Scoring) -> LogitsMetric:
+    def metric(self, scoring: MethodScoring) -> LogitsMetric:
         """The metric, of logits alone."""
         return scored(by_class(scoring.metric), scoring.first_scored, self.run.logits, self.targets)
 
@@ -71,7 +71,7 @@ class Chunk(NamedTuple):
         return tuple(change[group] for group in layout.writer_groups())
 
 
-Program = Callable[..., Any]
+RunFunction = Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -87,14 +87,14 @@ class Runs:
         workers: threads that share the chunks.
     """
 
-    scoring: Scoring
+    scoring: MethodScoring
     weights: Weights
     chunks: tuple[Chunk, ...]
     n_inputs: int
     layout: Layout
     workers: int
 
-    def each(self, function: Program, static: tuple[Hashable, ...], *arrays: Any) -> list[Any]:
+    def each(self, function: RunFunction, static: tuple[Hashable, ...], *arrays: Any) -> list[Any]:
         """`function(scoring, *static, weights, chunk, *arrays)` for every chunk.
 
         Arrays that differ between chunks come as a list, one for each chunk.
@@ -102,7 +102,10 @@ class Runs:
         return self.each_of(function, static, [arrays])[0]
 
     def each_of(
-        self, function: Program, static: tuple[Hashable, ...], variants: Sequence[tuple[Any, ...]]
+        self,
+        function: RunFunction,
+        static: tuple[Hashable, ...],
+        variants: Sequence[tuple[Any, ...]],
     ) -> list[list[Any]]:
         """`each`, for several sets of arrays of the same shapes."""
         seen = [hide_padding(self.weights, chunk.run.is_real) for chunk in self.chunks]
@@ -115,11 +118,11 @@ class Runs:
         n = len(self.chunks)
         return [found[start : start + n] for start in range(0, len(found), n)]
 
-    def mean(self, function: Program, static: tuple[Hashable, ...], *arrays: Any) -> Any:
+    def mean(self, function: RunFunction, static: tuple[Hashable, ...], *arrays: Any) -> Any:
         """The mean over inputs of what such a function sums up: a pytree of float64."""
         return mean_of(self.each(function, static, *arrays), self.n_inputs)
 
-    def then(self, function: Program, parts: list[Any]) -> list[Any]:
+    def then(self, function: RunFunction, parts: list[Any]) -> list[Any]:
         """`function(part)` for what each chunk gave."""
         return run_calls(function, (), [(part,) for part in parts], self.workers)
 
@@ -179,7 +182,7 @@ def start_runs(model: Transformer, data: DiscoveryData, metric: Metric) -> Runs:
         )
     ]
     return Runs(
-        Scoring(form, metric, data.first_scored),
+        MethodScoring(form, metric, data.first_scored),
         weights,
         tuple(chunks),
         n_inputs,

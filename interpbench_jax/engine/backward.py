@@ -36,12 +36,12 @@ from interpbench_jax.targets import Targets
 # By itself XLA fuses across these, and computes what comes before once for every use.
 _keep = jax.lax.optimization_barrier
 
-Outputs = Float[Array, "src d_model pos batch"]
-Values = Float[Array, "src d_model pos #batch"]
+OutputsByWriter = Float[Array, "src d_model pos batch"]
+Replacements = Float[Array, "src d_model pos #batch"]
 # Some readers, or some writers.
 Group = Float[Array, "_ d_model pos batch"]
-Mask = Float[Array, "dst src"]
-Gates = Float[Array, " src"]
+FineMask = Float[Array, "dst src"]
+WriterGates = Float[Array, " src"]
 LogitsMetric = Callable[[Float[Array, "vocab_out pos batch"]], Float[Array, " batch"]]
 
 
@@ -84,12 +84,12 @@ def differentiate(
     form: Form,
     weights: Weights,
     embedded: Float[Array, "2 d_model pos batch"],
-    replacement: Values,
-    mask: Mask | Gates,
+    replacement: Replacements,
+    mask: FineMask | WriterGates,
     metric: LogitsMetric,
     share: Float[Array, " batch"],
     flow: Float[Array, " layers"] | None = None,
-    passed: Gates | None = None,
+    passed: WriterGates | None = None,
     scales: Scales | None = None,
 ) -> Point:
     """Run a model under a mask, forward and backward.
@@ -131,7 +131,7 @@ def differentiate(
     return Point(value * share, inputs_bar, outputs_bar, tuple(run.change))
 
 
-def by_mask(inputs_bar: tuple[Group, ...], change: tuple[Group, ...]) -> Mask:
+def by_mask(inputs_bar: tuple[Group, ...], change: tuple[Group, ...]) -> FineMask:
     """The derivative by every edge's mask, summed over inputs, given what cutting changes.
 
     Args:

@@ -19,7 +19,7 @@ from interpbench_jax.engine.layers import (
 from interpbench_jax.engine.weights import Form, Layer, Weights, hide_padding, real_positions
 
 
-class Run(NamedTuple):
+class CleanRun(NamedTuple):
     """A plain run, kept: everything that patched runs start from.
 
     Attributes:
@@ -47,7 +47,7 @@ class Run(NamedTuple):
     is_real: Bool[Array, "pos batch"] | None
 
 
-def run_clean(form: Form, keep_hidden: bool, weights: Weights, tokens: Tokens) -> Run:
+def run_clean(form: Form, keep_hidden: bool, weights: Weights, tokens: Tokens) -> CleanRun:
     """A plain run, kept."""
     is_real = real_positions(form, tokens)
     weights = hide_padding(weights, is_real)
@@ -74,7 +74,7 @@ def run_clean(form: Form, keep_hidden: bool, weights: Weights, tokens: Tokens) -
     outputs = jnp.concatenate([embed[None], pos_embed[None], outputs])
     logits = unembed(form, weights, after)
     scales = clean_scales(form, before, between, after)
-    return Run(outputs, before, between, after, qkv, z, hidden, logits, scales, is_real)
+    return CleanRun(outputs, before, between, after, qkv, z, hidden, logits, scales, is_real)
 
 
 class PlainRun(NamedTuple):

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from interpbench_jax.engine.clean import Run
+from interpbench_jax.engine.clean import CleanRun
 from interpbench_jax.engine.layers import (
     EXACT,
     Activations,
@@ -52,7 +52,7 @@ class MaskBlock(NamedTuple):
 def masked_streams(
     form: Form,
     weights: Weights,
-    run: Run,
+    run: CleanRun,
     replacement: Float[Array, "src d_model pos #batch"],
     block: MaskBlock,
 ) -> Activations:

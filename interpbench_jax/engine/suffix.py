@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from interpbench_jax.engine.clean import Run
+from interpbench_jax.engine.clean import CleanRun
 from interpbench_jax.engine.layers import (
     EXACT,
     Activations,
@@ -47,7 +47,7 @@ class Entry(IntEnum):
 EMPTY = -1
 
 
-class Blocks(NamedTuple):
+class SuffixBlocks(NamedTuple):
     """Edits, grouped in blocks that enter at the same place.
 
     Attributes:
@@ -70,8 +70,8 @@ class Blocks(NamedTuple):
         return self.head.shape[1]
 
 
-class Block(NamedTuple):
-    """One block of `Blocks`."""
+class SuffixBlock(NamedTuple):
+    """One block of `SuffixBlocks`."""
 
     entry: Int[Array, ""]
     layer: Int[Array, ""]
@@ -87,9 +87,9 @@ Gaps = Float[Array, "sources d_model pos batch"]
 def final_streams(
     form: Form,
     weights: Weights,
-    run: Run,
+    run: CleanRun,
     change: Float[Array, "edits d_model pos batch"],
-    block: Block,
+    block: SuffixBlock,
     entries: Sequence[Entry],
 ) -> Activations:
     """The final stream of every patched run of a block; rows are edits, then inputs.
@@ -161,9 +161,9 @@ def final_streams(
 def _head_change(
     form: Form,
     weights: Weights,
-    run: Run,
+    run: CleanRun,
     change: Float[Array, "edits d_model pos batch"],
-    block: Block,
+    block: SuffixBlock,
     *,
     all_inputs: bool,
 ) -> Activations:
@@ -193,14 +193,14 @@ def _head_change(
     return _rows(jnp.einsum("emd,edpb->empb", head_out, moved, precision=EXACT))
 
 
-def output_changes(gaps: Gaps, block: Block) -> Float[Array, "edits d_model pos batch"]:
+def output_changes(gaps: Gaps, block: SuffixBlock) -> Float[Array, "edits d_model pos batch"]:
     """What each edit adds where it enters: its sources' gaps."""
     slots = [take(gaps, block.source[:, slot]) for slot in range(block.source.shape[1])]
     return sum(slots[1:], slots[0])
 
 
 def neuron_changes(
-    weights: Weights, gaps: Float[Array, "neurons pos batch"], block: Block
+    weights: Weights, gaps: Float[Array, "neurons pos batch"], block: SuffixBlock
 ) -> Float[Array, "edits d_model pos batch"]:
     """What each replaced hidden unit adds to the stream; its source counts over all layers."""
     neuron = block.source[:, 0]
@@ -211,7 +211,7 @@ def neuron_changes(
 
 
 def at_position(
-    change: Float[Array, "edits d_model pos batch"], block: Block
+    change: Float[Array, "edits d_model pos batch"], block: SuffixBlock
 ) -> Float[Array, "edits d_model pos batch"]:
     """The changes at the edits' positions alone."""
     positions = jnp.arange(change.shape[2], dtype=block.position.dtype)

@@ -31,7 +31,7 @@ from interpbench_jax.rasp.expressions import (
 )
 from interpbench_jax.rasp.expressions import Tokens as TokensVariable
 from interpbench_jax.rasp.functions import Value
-from interpbench_jax.rasp.lowering import Lowering, Read, Step, WidthAttention
+from interpbench_jax.rasp.lowering import Lowering, Step, VariableRead, WidthAttention
 from interpbench_jax.rasp.placement import lower
 from interpbench_jax.rasp.tables import NumberTable, Table, build_table
 from interpbench_jax.rasp.value_sets import sort_values, value_sets
@@ -91,7 +91,7 @@ class CompiledProgram:
     tables: Mapping[Variable, Table]
 
 
-class Run(NamedTuple):
+class Evaluation(NamedTuple):
     """One evaluation.
 
     Attributes:
@@ -107,7 +107,7 @@ class Interchange(NamedTuple):
     """What is taken from another run.
 
     Attributes:
-        values: that run's `Run.values`.
+        values: that run's `Evaluation.values`.
         nodes: True for the components to replace, for all that read them, per example, in the
             order of `Lowering.nodes`; None for none.
         edges: True for the edges to replace, for the one input that reads them, per example, in
@@ -148,7 +148,7 @@ def compile_program(
 
 def evaluate(
     program: CompiledProgram, tokens: Tokens, interchange: Interchange | None = None
-) -> Run:
+) -> Evaluation:
     """Run a compiled program, with the values of some components taken from another run.
 
     Pure, and without effect on shapes: it may stand inside `jit`, `vmap` and `scan`, with
@@ -211,12 +211,14 @@ class _Reads:
 
     def read(self, step: Step, slot: Kind, variable: Variable) -> Rows:
         """A variable as a step reads it by one of its inputs."""
-        return self._along(self.lowering.edge_of(step, Read(slot, variable)), variable)
+        return self._along(self.lowering.edge_of(step, VariableRead(slot, variable)), variable)
 
-    def finish(self) -> Run:
+    def finish(self) -> Evaluation:
         """The output, as it is read, and every variable."""
         output = self._along(self.lowering.output_edge, self.lowering.program)
-        return Run(output, tuple(self.rows[variable] for variable in self.lowering.variables))
+        return Evaluation(
+            output, tuple(self.rows[variable] for variable in self.lowering.variables)
+        )
 
     def bos_score(self, score: float) -> Float[Array, "batch k_pos"]:
         return jnp.where(self.is_bos, jnp.float32(score), jnp.float32(0))

@@ -32,7 +32,7 @@ class WidthAttention(Variable):
 
 
 @dataclass(frozen=True)
-class Read:
+class VariableRead:
     """One thing that a component reads.
 
     Attributes:
@@ -57,7 +57,7 @@ class Step:
 
     variable: Variable
     node: Node
-    reads: tuple[Read, ...]
+    reads: tuple[VariableRead, ...]
     select: Select | None
 
 
@@ -123,7 +123,7 @@ class Lowering:
         output = Node(Kind.RESID_POST, max(self.n_layers, 1) - 1)
         return Edge(self._writer(self.program), output)
 
-    def edge_of(self, step: Step, read: Read) -> Edge:
+    def edge_of(self, step: Step, read: VariableRead) -> Edge:
         """The edge by which a step reads a variable."""
         reader = Node(read.slot, step.node.layer, step.node.head)
         return Edge(self._writer(read.variable), reader)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from interpbench_jax.axes import Array, Bool, Float
 
-Rows = Float[Array, "batch pos values"]
+ValueRows = Float[Array, "batch pos values"]
 Pattern = Float[Array, "batch q_pos k_pos"]
 
 _COLDNESS = 100.0
@@ -36,14 +36,14 @@ def attention_pattern(
     return jax.nn.softmax(jnp.where(is_visible, scores, -jnp.inf), axis=-1)
 
 
-def attend(pattern: Pattern, values: Float[Array, "batch k_pos values"]) -> Rows:
+def attend(pattern: Pattern, values: Float[Array, "batch k_pos values"]) -> ValueRows:
     """The mean of the values under an attention pattern."""
     return jnp.einsum("bqk,bkv->bqv", pattern, values, precision=_EXACT)
 
 
 def look_up(
     rows: Float[Array, "batch pos arguments"], table: Float[Array, "arguments values"]
-) -> Rows:
+) -> ValueRows:
     """The table's rows, mixed as the argument is: a row of zeros gives zeros."""
     return jnp.einsum("bpa,av->bpv", rows, table, precision=_EXACT)
 
@@ -52,7 +52,7 @@ def look_up_pair(
     first: Float[Array, "batch pos first"],
     second: Float[Array, "batch pos second"],
     table: Float[Array, "first second values"],
-) -> Rows:
+) -> ValueRows:
     """The table's rows, each by how much its pair of values is present: relu(x + y - 1)."""
     present = jax.nn.relu(first[..., :, None] + second[..., None, :] - 1)
     return jnp.einsum("bpfs,fsv->bpv", present, table, precision=_EXACT)
@@ -62,7 +62,7 @@ def look_up_number(
     numbers: Float[Array, "batch pos 1"],
     thresholds: Float[Array, " steps"],
     table: Float[Array, "levels values"],
-) -> Rows:
+) -> ValueRows:
     """The table's row for the step on which each number lies."""
     # Comparing with every threshold is fastest while there are few.
     method = "compare_all" if len(thresholds) <= _FEW else "scan"

@@ -24,7 +24,7 @@ from interpbench_jax.rasp.expressions import (
     Variable,
 )
 from interpbench_jax.rasp.functions import Both, Either, Not
-from interpbench_jax.rasp.lowering import Lowering, Read, Step, WidthAttention
+from interpbench_jax.rasp.lowering import Lowering, Step, VariableRead, WidthAttention
 from interpbench_jax.rasp.traversal import in_order, walk
 from interpbench_jax.sites import Kind, Node
 
@@ -108,22 +108,25 @@ def _place(variable: Variable, places: dict[Variable, int]) -> None:
     places[variable] = earliest + (earliest % 2 != is_mlp)
 
 
-def _reads(variable: Variable) -> tuple[Read, ...]:
+def _reads(variable: Variable) -> tuple[VariableRead, ...]:
     match variable:
         case Map():
-            return (Read(Kind.MLP_IN, variable.inner),)
+            return (VariableRead(Kind.MLP_IN, variable.inner),)
         case SequenceMap() | LinearSequenceMap():
             both = (variable.first, variable.second)
-            return tuple(Read(Kind.MLP_IN, each) for each in dict.fromkeys(both))
+            return tuple(VariableRead(Kind.MLP_IN, each) for each in dict.fromkeys(both))
         case SelectorWidth():
             head = WidthAttention(variable, name=_attention_name(variable))
-            return (Read(Kind.MLP_IN, head),)
+            return (VariableRead(Kind.MLP_IN, head),)
         case WidthAttention() | Aggregate():
             select = _select_of(variable)
             assert select is not None
-            reads = (Read(Kind.Q_INPUT, select.queries), Read(Kind.K_INPUT, select.keys))
+            reads = (
+                VariableRead(Kind.Q_INPUT, select.queries),
+                VariableRead(Kind.K_INPUT, select.keys),
+            )
             if isinstance(variable, Aggregate):
-                return (*reads, Read(Kind.V_INPUT, variable.values))
+                return (*reads, VariableRead(Kind.V_INPUT, variable.values))
             return reads
     raise AssertionError(f"unknown variable {type(variable).__name__}")
 

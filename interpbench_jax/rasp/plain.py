@@ -20,11 +20,11 @@ from interpbench_jax.rasp.expressions import (
 from interpbench_jax.rasp.functions import Value, apply
 from interpbench_jax.rasp.traversal import in_order
 
-Values = list[Value | None]
+PlainValues = list[Value | None]
 Selection = list[list[bool | None]]
 
 
-def read(program: Variable, sequence: Sequence[Value], *, is_causal: bool = False) -> Values:
+def read(program: Variable, sequence: Sequence[Value], *, is_causal: bool = False) -> PlainValues:
     """The program's output at each position of a sequence of tokens (without BOS and PAD).
 
     None is a missing value: where nothing is selected for a categorical aggregate, where it
@@ -42,14 +42,14 @@ def read(program: Variable, sequence: Sequence[Value], *, is_causal: bool = Fals
 
 def read_parts(
     program: Variable, sequence: Sequence[Value], *, is_causal: bool = False
-) -> tuple[dict[Expression, Values], dict[Expression, Selection]]:
+) -> tuple[dict[Expression, PlainValues], dict[Expression, Selection]]:
     """Every variable of a program, and every selector, on a sequence; see `read`.
 
     Returns:
         The values of each variable; and for each selector, for each query position, whether
         each key position is selected, None where the key or the query is missing.
     """
-    values: dict[Expression, Values] = {}
+    values: dict[Expression, PlainValues] = {}
     selections: dict[Expression, Selection] = {}
     for part in in_order(program):
         if isinstance(part, Variable):
@@ -62,9 +62,9 @@ def read_parts(
 def _read_variable(
     variable: Variable,
     sequence: Sequence[Value],
-    values: dict[Expression, Values],
+    values: dict[Expression, PlainValues],
     selections: dict[Expression, Selection],
-) -> Values:
+) -> PlainValues:
     match variable:
         case Tokens():
             return list(sequence)
@@ -92,12 +92,12 @@ def _read_variable(
     raise AssertionError(f"unknown variable {type(variable).__name__}")
 
 
-def _only_value(selected: Values) -> Value | None:
+def _only_value(selected: PlainValues) -> Value | None:
     """The value that all of them are."""
     return selected[0] if selected and all(value == selected[0] for value in selected) else None
 
 
-def _mean(selected: Values) -> Value | None:
+def _mean(selected: PlainValues) -> Value | None:
     if not selected:
         return 0
     numbers = [value for value in selected if isinstance(value, (bool, int, float))]
@@ -106,7 +106,7 @@ def _mean(selected: Values) -> Value | None:
 
 def _select(
     selector: Expression,
-    values: dict[Expression, Values],
+    values: dict[Expression, PlainValues],
     selections: dict[Expression, Selection],
     is_causal: bool,
 ) -> Selection:

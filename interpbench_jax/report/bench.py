@@ -7,12 +7,13 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float
 
+from interpbench_jax.names import Level
 from interpbench_jax.report.grids import Grid, as_markdown, escape, number
-from interpbench_jax.report.rows import Level, ResultRow, case_order
+from interpbench_jax.report.rows import ResultRow, case_order
 from interpbench_jax.statistics import (
     RESAMPLES,
-    Comparison,
     Interval,
+    MethodComparison,
     adjust,
     bootstrap_seeds,
     compare,
@@ -31,7 +32,7 @@ _SPREAD_NOTE = (
 
 
 @dataclass(frozen=True)
-class Spread:
+class RunSpread:
     """How far the runs of one case lie apart, highest less lowest, over seeds and orders.
 
     Attributes:
@@ -44,7 +45,7 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Entry:
+class MethodSummary:
     """One method with one ablation, over all its cases.
 
     Means are over cases of means over runs, and leave out cases where a value is not defined. The
@@ -75,8 +76,8 @@ class Entry:
     cpr: float | None
     cmd: float | None
     seconds: float | None
-    spread: Spread | None = None
-    paper_spread: Spread | None = None
+    spread: RunSpread | None = None
+    paper_spread: RunSpread | None = None
 
     @property
     def rank(self) -> tuple[int, float, float, str, str]:
@@ -112,7 +113,7 @@ class Matrix:
 
 def leaderboard(
     rows: Sequence[ResultRow], level: Level = "edge", *, resamples: int = RESAMPLES
-) -> tuple[Entry, ...]:
+) -> tuple[MethodSummary, ...]:
     """The methods, best first: by cases covered, then ROC-AUC in `head-no-embed`, then `head`.
 
     Args:
@@ -145,7 +146,9 @@ def case_matrix(
     return Matrix(universe, labels(names), tuple(cases), values)
 
 
-def compare_with_best(rows: Sequence[ResultRow], level: Level = "edge") -> tuple[Comparison, ...]:
+def compare_with_best(
+    rows: Sequence[ResultRow], level: Level = "edge"
+) -> tuple[MethodComparison, ...]:
     """The best method against each other one, on the cases that both have; Holm over all.
 
     Raises:
@@ -156,7 +159,7 @@ def compare_with_best(rows: Sequence[ResultRow], level: Level = "edge") -> tuple
     return adjust([compare(best[0], name, best[1], values) for name, values in others])
 
 
-def leaderboard_grid(entries: Sequence[Entry], level: Level = "edge") -> Grid:
+def leaderboard_grid(entries: Sequence[MethodSummary], level: Level = "edge") -> Grid:
     """The leaderboard as a table."""
     several = len({entry.ablation for entry in entries}) > 1
     has_runs = any(entry.spread for entry in entries)
@@ -223,7 +226,7 @@ def matrix_grid(matrix: Matrix) -> Grid:
     )
 
 
-def comparisons_grid(title: str, comparisons: Sequence[Comparison]) -> Grid:
+def comparisons_grid(title: str, comparisons: Sequence[MethodComparison]) -> Grid:
     """Paired comparisons, one a row."""
     rows = [
         (
@@ -281,7 +284,7 @@ def show_interval(interval: Interval | None, signed: bool = False) -> str:
     return f"{mean} [{interval.low:{sign}.3f}, {interval.high:{sign}.3f}]"
 
 
-def show_spread(spread: Spread | None) -> str:
+def show_spread(spread: RunSpread | None) -> str:
     """The mean of a spread, and the largest of it in parentheses."""
     return "-" if spread is None else f"{spread.mean:.3f} ({spread.largest:.3f})"
 
@@ -299,7 +302,7 @@ def labels(names: Sequence[tuple[str, str]]) -> tuple[str, ...]:
     )
 
 
-def _entry(method: str, ablation: str, rows: Sequence[ResultRow], resamples: int) -> Entry:
+def _entry(method: str, ablation: str, rows: Sequence[ResultRow], resamples: int) -> MethodSummary:
     def areas(universe: UniverseName) -> Interval | None:
         table = _by_case((row, row.roc_auc) for row in rows if row.universe == universe)
         return None if not table.size else bootstrap_seeds(table, resamples=resamples)
@@ -308,7 +311,7 @@ def _entry(method: str, ablation: str, rows: Sequence[ResultRow], resamples: int
         table = _by_case(values)
         return None if not table.size else float(np.nanmean(table, axis=1).mean())
 
-    return Entry(
+    return MethodSummary(
         method=method,
         ablation=ablation,
         n_cases=len({row.case for row in rows}),
@@ -326,13 +329,13 @@ def _entry(method: str, ablation: str, rows: Sequence[ResultRow], resamples: int
     )
 
 
-def _spread(values: Iterable[tuple[ResultRow, float | None]]) -> Spread | None:
+def _spread(values: Iterable[tuple[ResultRow, float | None]]) -> RunSpread | None:
     table = _by_case(values)
     table = table[(~np.isnan(table)).sum(axis=1) > 1]
     if not table.size:
         return None
     ranges = np.nanmax(table, axis=1) - np.nanmin(table, axis=1)
-    return Spread(float(ranges.mean()), float(ranges.max()))
+    return RunSpread(float(ranges.mean()), float(ranges.max()))
 
 
 def _by_case(values: Iterable[tuple[ResultRow, float | None]]) -> Float[np.ndarray, "cases runs"]:

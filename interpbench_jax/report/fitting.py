@@ -23,7 +23,7 @@ _GAP = "  "
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedTable:
     """A table, drawn as fits the width that it is given.
 
     Attributes:

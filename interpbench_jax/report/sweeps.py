@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Float
 
 from interpbench_jax.circuit import Circuit, TruthValue
+from interpbench_jax.names import Level
 from interpbench_jax.report.tables import Area, EffectRow, SweepRow
 from interpbench_jax.scores import (
-    Level,
     counted_in,
     edge_auc_by_universe,
     heard,

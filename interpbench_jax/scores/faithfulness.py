@@ -18,16 +18,17 @@ from interpbench_jax.axes import Constants, OtherTokens, Tokens
 from interpbench_jax.masks import edge_indices
 from interpbench_jax.metrics import Metric, MetricName
 from interpbench_jax.model import Transformer
+from interpbench_jax.names import Level
 from interpbench_jax.objective import Objective
 from interpbench_jax.pairs import Pairs, PairStream, as_pairs
-from interpbench_jax.scores.levels import Level, Ranking, check_scores, edge_ends, read_values
+from interpbench_jax.scores.levels import Ranking, check_scores, edge_ends, read_values
 from interpbench_jax.scores.selection import keep_largest, on_paths
 from interpbench_jax.sites import readers, writers
 from interpbench_jax.sweeps import sweep_masks
 from interpbench_jax.universes import Universe, UniverseName
 from interpbench_jax.universes import universe as find_universe
 
-Values = Ranking | Float[np.ndarray, " items"]
+ItemValues = Ranking | Float[np.ndarray, " items"]
 MIB_FRACTIONS: tuple[float, ...] = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
@@ -61,8 +62,8 @@ class FaithfulnessCurve:
 def faithfulness_curve(
     model: Transformer,
     clean: Tokens | Pairs,
-    corrupted: OtherTokens | Values | None = None,
-    values: Values | None = None,
+    corrupted: OtherTokens | ItemValues | None = None,
+    values: ItemValues | None = None,
     *,
     universe: UniverseName | None = None,
     level: Level | None = None,
@@ -181,11 +182,11 @@ def faithfulness_areas(
 
 def _read_inputs(
     clean: Tokens | Pairs,
-    corrupted: OtherTokens | Values | None,
-    values: Values | None,
+    corrupted: OtherTokens | ItemValues | None,
+    values: ItemValues | None,
     objective: Objective | None,
     metric: MetricName | Metric | None,
-) -> tuple[Pairs, Values]:
+) -> tuple[Pairs, ItemValues]:
     """The pairs and the values, whichever place the values have."""
     if isinstance(clean, Pairs | PairStream) and values is None:
         corrupted, values = None, corrupted  # pyright: ignore[reportAssignmentType]

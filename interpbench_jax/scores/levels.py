@@ -1,15 +1,15 @@
 """Scores moved to coarser universes, and between edges and nodes."""
 
 import warnings
-from typing import Literal, Protocol, cast, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
+from interpbench_jax.names import Level
 from interpbench_jax.sites import Kind, Node
 from interpbench_jax.universes import UNIVERSES, UniverseName, universe
 
-Level = Literal["edge", "node"]
 # Whether each item is true: booleans, or 1 and 0.
 Truth = Bool[np.ndarray, " items"] | Int[np.ndarray, " items"] | Float[np.ndarray, " items"]
 

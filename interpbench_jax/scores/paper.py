@@ -17,8 +17,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from interpbench_jax.circuit import Circuit, TruthValue
+from interpbench_jax.names import Level
 from interpbench_jax.scores.levels import (
-    Level,
     Ranking,
     as_truth,
     check_edge_scores,

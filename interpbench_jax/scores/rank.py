@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from interpbench_jax.circuit import Circuit, TruthValue
+from interpbench_jax.names import Level
 from interpbench_jax.scores.levels import (
-    Level,
     Ranking,
     Truth,
     as_floats,

@@ -25,19 +25,19 @@ from interpbench_jax.sweeps.edits import (
     mask_layers,
     single_entries,
 )
-from interpbench_jax.sweeps.inputs import Inputs, blocks_of
+from interpbench_jax.sweeps.inputs import SweepInputs, blocks_of
 from interpbench_jax.sweeps.parts import check_pyarrow
-from interpbench_jax.sweeps.plan import Place, SweepPlan, plan_job
-from interpbench_jax.sweeps.request import Checked, Request, check_request
-from interpbench_jax.sweeps.result import Name, SweepResult, text_of
-from interpbench_jax.sweeps.run import Job, run_job
+from interpbench_jax.sweeps.plan import EntryPlace, SweepPlan, plan_job
+from interpbench_jax.sweeps.request import CheckedRequest, Request, check_request
+from interpbench_jax.sweeps.result import EditName, SweepResult, text_of
+from interpbench_jax.sweeps.run import SweepJob, run_job
 from interpbench_jax.sweeps.saved import describe_job, read_saved, table_of
 from interpbench_jax.sweeps.store import SweepStore, check_folder
 from interpbench_jax.universes import UniverseName
 
 
 @dataclass(frozen=True)
-class Wanted(Generic[Name]):
+class Wanted(Generic[EditName]):
     """The edits of a request, for one ablation and all positions at once.
 
     Attributes:
@@ -47,7 +47,7 @@ class Wanted(Generic[Name]):
         replaces_neurons: whether sources are hidden units.
     """
 
-    names: tuple[Name, ...]
+    names: tuple[EditName, ...]
     edits: Edits | np.ndarray
     universe: UniverseName | None = None
     replaces_neurons: bool = False
@@ -63,12 +63,12 @@ class Prepared:
         places: where its edits enter.
     """
 
-    checked: Checked
-    job: Job
-    places: tuple[Place, ...]
+    checked: CheckedRequest
+    job: SweepJob
+    places: tuple[EntryPlace, ...]
 
 
-def answer(request: Request, wanted: Wanted[Name]) -> SweepResult[Name]:
+def answer(request: Request, wanted: Wanted[EditName]) -> SweepResult[EditName]:
     """Carry a request out.
 
     Raises:
@@ -101,7 +101,7 @@ def answer(request: Request, wanted: Wanted[Name]) -> SweepResult[Name]:
     return found
 
 
-def prepare(request: Request, wanted: Wanted[Name]) -> Prepared:
+def prepare(request: Request, wanted: Wanted[EditName]) -> Prepared:
     """A request, checked, with its edits arranged.
 
     Raises:
@@ -109,7 +109,7 @@ def prepare(request: Request, wanted: Wanted[Name]) -> Prepared:
     """
     checked = check_request(request)
     n_edits, make_blocks, places = _arrange(wanted, request.model.config, checked)
-    job = Job(
+    job = SweepJob(
         form=Form.of(request.model.config, request.freeze_layer_norm),
         weights=stack_weights(request.model, checked.inputs.clean.shape[1]),
         inputs=checked.inputs,
@@ -123,13 +123,13 @@ def prepare(request: Request, wanted: Wanted[Name]) -> Prepared:
 
 
 def name_effects(
-    wanted: Wanted[Name],
-    checked: Checked,
+    wanted: Wanted[EditName],
+    checked: CheckedRequest,
     plan: SweepPlan,
     effects: np.ndarray,
     floor: float,
     logits: np.ndarray | None = None,
-) -> SweepResult[Name]:
+) -> SweepResult[EditName]:
     """The effects of all edits, in the shape and with the names that were asked for.
 
     What an input's own outputs replace has no effect, which is then 0 and not a rounding error:
@@ -158,7 +158,7 @@ def name_effects(
 
 
 def _warn_of_what_is_not_finite(
-    effects: Float[np.ndarray, "ablations edits positions"], wanted: Wanted[Name]
+    effects: Float[np.ndarray, "ablations edits positions"], wanted: Wanted[EditName]
 ) -> None:
     is_wrong = ~np.isfinite(effects).all(axis=(0, 2))
     if is_wrong.any():
@@ -172,14 +172,14 @@ def _warn_of_what_is_not_finite(
         )
 
 
-def _are_their_own_sources(inputs: Inputs) -> bool:
+def _are_their_own_sources(inputs: SweepInputs) -> bool:
     """Whether the corrupted inputs are the clean ones."""
     pairs = zip(blocks_of(inputs.clean), blocks_of(inputs.corrupted), strict=True)
     return all(np.array_equal(clean, corrupted) for clean, corrupted in pairs)
 
 
 def _open_store(
-    folder: Path, job: Job, plan: SweepPlan, calls: Sequence[Call], wanted: Wanted[Name]
+    folder: Path, job: SweepJob, plan: SweepPlan, calls: Sequence[Call], wanted: Wanted[EditName]
 ) -> SweepStore:
     n_chunks = -(-job.n_inputs // plan.chunk_inputs)
     description = describe_job(job, plan, calls, wanted.names)
@@ -187,8 +187,8 @@ def _open_store(
 
 
 def _arrange(
-    wanted: Wanted[Name], config: TransformerConfig, checked: Checked
-) -> tuple[int, Callable[[int], Blocked], tuple[Place, ...]]:
+    wanted: Wanted[EditName], config: TransformerConfig, checked: CheckedRequest
+) -> tuple[int, Callable[[int], Blocked], tuple[EntryPlace, ...]]:
     """How many edits there are, how they are put in blocks, and where they enter."""
     edits = wanted.edits
     if isinstance(edits, Edits):
@@ -200,7 +200,7 @@ def _arrange(
         return edits.n_edits, partial(block_edits, edits), _places(edits, config.n_layers)
     layers = mask_layers(edits, config.n_heads)
     places = tuple(
-        Place(f"layer {layer} (mask)", int((layers == layer).sum()), config.n_layers - layer)
+        EntryPlace(f"layer {layer} (mask)", int((layers == layer).sum()), config.n_layers - layer)
         for layer in sorted(set(layers.tolist()))
     )
 
@@ -210,7 +210,7 @@ def _arrange(
     return len(edits), make_blocks, places
 
 
-def _places(edits: Edits, n_layers: int) -> tuple[Place, ...]:
+def _places(edits: Edits, n_layers: int) -> tuple[EntryPlace, ...]:
     found = []
     numbers = edits.places()
     for number in np.unique(numbers):
@@ -218,7 +218,7 @@ def _places(edits: Edits, n_layers: int) -> tuple[Place, ...]:
         entry, layer = Entry(edits.entry[members[0]]), int(edits.layer[members[0]])
         name = _PLACE_NAMES[entry].format(layer=layer)
         after = 0 if entry == Entry.OUTPUT else n_layers - layer - 1
-        found.append(Place(name, len(members), after))
+        found.append(EntryPlace(name, len(members), after))
     return tuple(found)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Int
 
 from interpbench_jax.engine.masked import MaskBlocks
-from interpbench_jax.engine.suffix import EMPTY, Blocks
+from interpbench_jax.engine.suffix import EMPTY, SuffixBlocks
 from interpbench_jax.sweeps.edits import Blocked
 
 
@@ -19,7 +19,7 @@ class Call(NamedTuple):
         order: which edit each place of a block holds; `EMPTY` where it only fills up.
     """
 
-    blocks: Blocks | MaskBlocks
+    blocks: SuffixBlocks | MaskBlocks
     in_use: Int[np.ndarray, " edit_shares"]
     order: Int[np.ndarray, "blocks in_block"]
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from interpbench_jax.engine.masked import MaskBlocks
-from interpbench_jax.engine.suffix import EMPTY, Blocks, Entry
+from interpbench_jax.engine.suffix import EMPTY, Entry, SuffixBlocks
 from interpbench_jax.layout import Layout
 from interpbench_jax.masks import edge_indices, edge_mask
 from interpbench_jax.sites import Edge, n_writers_before, readers, writers
@@ -64,7 +64,7 @@ class Blocked(NamedTuple):
         order: which edit each place of a block holds; `EMPTY` where it only fills up.
     """
 
-    blocks: Blocks | MaskBlocks
+    blocks: SuffixBlocks | MaskBlocks
     order: Int[np.ndarray, "blocks in_block"]
 
 
@@ -111,7 +111,8 @@ def block_edits(edits: Edits, n_per_block: int) -> Blocked:
     picked = np.where(order == EMPTY, order[:, :1], order)
     rows = Edits(*(array[picked] for array in edits))
     return Blocked(
-        Blocks(rows.entry[:, 0], rows.layer[:, 0], rows.head, rows.source, rows.position), order
+        SuffixBlocks(rows.entry[:, 0], rows.layer[:, 0], rows.head, rows.source, rows.position),
+        order,
     )
 
 

@@ -55,12 +55,12 @@ class StreamedArray:
         """All rows, in memory."""
         return np.concatenate(list(self.blocks()), axis=-2).astype(dtype or self.dtype)
 
-    def _of(self, inputs: "Inputs") -> np.ndarray:
+    def _of(self, inputs: "SweepInputs") -> np.ndarray:
         return getattr(inputs, self._field)
 
 
 @dataclass(frozen=True)
-class Inputs:
+class SweepInputs:
     """What the runs read, on the host.
 
     Attributes:
@@ -92,7 +92,9 @@ def blocks_of(array: Array | np.ndarray | StreamedArray) -> Iterator[Array | np.
     return array.blocks() if isinstance(array, StreamedArray) else iter((array,))
 
 
-def stream_inputs(stream: PairStream, first: Inputs, read: Callable[[Pairs], Inputs]) -> Inputs:
+def stream_inputs(
+    stream: PairStream, first: SweepInputs, read: Callable[[Pairs], SweepInputs]
+) -> SweepInputs:
     """What the runs of a sweep read from a stream.
 
     Args:
@@ -112,13 +114,13 @@ def stream_inputs(stream: PairStream, first: Inputs, read: Callable[[Pairs], Inp
 class _Window:
     """The rows of a stream that were asked for last; earlier ones begin another pass."""
 
-    def __init__(self, stream: PairStream, read: Callable[[Pairs], Inputs]) -> None:
+    def __init__(self, stream: PairStream, read: Callable[[Pairs], SweepInputs]) -> None:
         self.n_rows = stream.n
         self._stream = stream
         self._read = read
         self._restart()
 
-    def blocks(self) -> Iterator[Inputs]:
+    def blocks(self) -> Iterator[SweepInputs]:
         """Every block, checked.
 
         Raises:
@@ -133,7 +135,7 @@ class _Window:
                 f"Expected a stream of {self.n_rows:,} pairs, as it says, got {n_read:,}."
             )
 
-    def rows(self, start: int, stop: int) -> Inputs:
+    def rows(self, start: int, stop: int) -> SweepInputs:
         """The rows from `start` to before `stop`.
 
         Raises:
@@ -165,16 +167,16 @@ class _Window:
 
     def _restart(self) -> None:
         self._blocks = self.blocks()
-        self._kept: Inputs | None = None
+        self._kept: SweepInputs | None = None
         self._start = 0
 
 
-def _cut(inputs: Inputs, start: int) -> Inputs:
+def _cut(inputs: SweepInputs, start: int) -> SweepInputs:
     """The rows from `start` on."""
     return _each(inputs, lambda field: getattr(inputs, field)[..., start:, :])
 
 
-def _join(first: Inputs, second: Inputs) -> Inputs:
+def _join(first: SweepInputs, second: SweepInputs) -> SweepInputs:
     arrays = (first, second)
     return _each(
         first,
@@ -182,6 +184,6 @@ def _join(first: Inputs, second: Inputs) -> Inputs:
     )
 
 
-def _each(inputs: Inputs, change: Callable[[Field], np.ndarray]) -> Inputs:
+def _each(inputs: SweepInputs, change: Callable[[Field], np.ndarray]) -> SweepInputs:
     targets = None if inputs.targets is None else change("targets")
     return replace(inputs, clean=change("clean"), corrupted=change("corrupted"), targets=targets)

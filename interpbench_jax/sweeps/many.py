@@ -20,13 +20,13 @@ from interpbench_jax.sweeps.answer import (
     prepare,
     wanted_edges,
 )
-from interpbench_jax.sweeps.inputs import Inputs
+from interpbench_jax.sweeps.inputs import SweepInputs
 from interpbench_jax.sweeps.mesh import Placement
 from interpbench_jax.sweeps.noise import ABSENT
 from interpbench_jax.sweeps.plan import SweepPlan, plan_job
 from interpbench_jax.sweeps.request import Ablations, Request
 from interpbench_jax.sweeps.result import SweepResult
-from interpbench_jax.sweeps.run import Job, Progress, run_job
+from interpbench_jax.sweeps.run import Progress, SweepJob, run_job
 from interpbench_jax.universes import UniverseName
 
 # The means over classes, which a class that no model ever chooses would change.
@@ -151,7 +151,7 @@ def _of_one_shape(prepared: Sequence[Prepared]) -> list[list[int]]:
     return list(groups.values())
 
 
-def _pad(jobs: Sequence[Job]) -> list[Job]:
+def _pad(jobs: Sequence[SweepJob]) -> list[SweepJob]:
     """The jobs with vocabularies of one size: no input has the new tokens, no output chooses the
     new classes."""
     vocab, classes = (
@@ -172,12 +172,12 @@ def _pad_weights(weights: Weights, vocab: int, classes: int) -> Weights:
     )
 
 
-def _stack(jobs: Sequence[Job]) -> Job:
+def _stack(jobs: Sequence[SweepJob]) -> SweepJob:
     """Several jobs as one."""
     first = jobs[0]
     targets = [job.inputs.targets for job in jobs if job.inputs.targets is not None]
     constants = [job.inputs.constants for job in jobs if job.inputs.constants is not None]
-    inputs = Inputs(
+    inputs = SweepInputs(
         np.stack([job.inputs.clean for job in jobs]),
         np.stack([job.inputs.corrupted for job in jobs]),
         np.stack(targets) if targets else None,

@@ -15,11 +15,11 @@ from interpbench_jax.sweeps.chunks import (
     wanted_rows,
 )
 from interpbench_jax.sweeps.mesh import Placement
-from interpbench_jax.sweeps.run import Job, Programs, compile_job
+from interpbench_jax.sweeps.run import Programs, SweepJob, compile_job
 
 
 @dataclass(frozen=True)
-class Place:
+class EntryPlace:
     """Where some edits enter the model, and so what is computed for each of them.
 
     Attributes:
@@ -50,7 +50,7 @@ class SweepPlan:
     """
 
     devices: str
-    places: tuple[Place, ...]
+    places: tuple[EntryPlace, ...]
     n_inputs: int
     n_calls: int
     chunks: Chunks
@@ -84,8 +84,8 @@ class SweepPlan:
 
 
 def plan_job(
-    job: Job,
-    places: Sequence[Place],
+    job: SweepJob,
+    places: Sequence[EntryPlace],
     max_bytes: int | None,
     placement: Placement,
 ) -> tuple[SweepPlan, Programs]:
@@ -136,7 +136,7 @@ def plan_job(
     return plan, programs
 
 
-def _guess_bytes(job: Job, chunks: Chunks, workers: int) -> int:
+def _guess_bytes(job: SweepJob, chunks: Chunks, workers: int) -> int:
     """Numbers held at a time, roughly: only a guess of where to start."""
     n_pos, n_models = job.inputs.clean.shape[-1], job.n_models or 1
     n_layers, _, heads, d_head, d_model = job.weights.qkv.shape[-5:]

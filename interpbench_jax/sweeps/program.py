@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from interpbench_jax.engine.clean import Run
+from interpbench_jax.engine.clean import CleanRun
 from interpbench_jax.engine.layers import Activations, repeat_rows, scale_at, unembed
 from interpbench_jax.engine.masked import MaskBlock, MaskBlocks, masked_streams
 from interpbench_jax.engine.suffix import (
-    Block,
-    Blocks,
     Entry,
+    SuffixBlock,
+    SuffixBlocks,
     at_position,
     final_streams,
     neuron_changes,
@@ -29,7 +29,7 @@ HeldTargets = Int[Array, "batch pos"] | Float[Array, "batch pos"] | Int[Array, "
 
 
 @dataclass(frozen=True)
-class Scoring:
+class SweepScoring:
     """How a patched run becomes numbers; part of the compiled program.
 
     Attributes:
@@ -45,7 +45,7 @@ class Scoring:
     return_logits: bool
 
 
-class Given(NamedTuple):
+class PatchContext(NamedTuple):
     """What the patched runs of some inputs are made from and compared with.
 
     Attributes:
@@ -57,13 +57,13 @@ class Given(NamedTuple):
             run's own.
     """
 
-    run: Run
+    run: CleanRun
     outputs: tuple[Float[Array, "src d_model pos #batch"], ...]
     hidden: tuple[Float[Array, "layers hidden pos #batch"], ...]
     targets: HeldTargets | None
 
 
-class Found(NamedTuple):
+class Patched(NamedTuple):
     """What patched runs gave.
 
     Attributes:
@@ -77,13 +77,13 @@ class Found(NamedTuple):
 
 def patch_edits(
     form: Form,
-    scoring: Scoring,
+    scoring: SweepScoring,
     entries: tuple[Entry, ...],
     weights: Weights,
-    given: Given,
-    blocks: Blocks,
+    given: PatchContext,
+    blocks: SuffixBlocks,
     count: Int[Array, " 1"],
-) -> Found:
+) -> Patched:
     """Patched runs of edits that enter at one place each.
 
     Args:
@@ -104,7 +104,7 @@ def patch_edits(
         nothing = jnp.zeros_like(run.outputs[:1])
         gaps = jnp.concatenate([*(outputs - run.outputs for outputs in given.outputs), nothing])
 
-    def streams(block: Block) -> Activations:
+    def streams(block: SuffixBlock) -> Activations:
         if of_neurons:
             change = neuron_changes(weights, gaps, block)
         else:
@@ -113,17 +113,17 @@ def patch_edits(
             change = at_position(change, block)
         return final_streams(form, weights, run, change, block, entries)
 
-    return _over_blocks(form, scoring, weights, given, blocks, count, Block, streams)
+    return _over_blocks(form, scoring, weights, given, blocks, count, SuffixBlock, streams)
 
 
 def patch_masks(
     form: Form,
-    scoring: Scoring,
+    scoring: SweepScoring,
     weights: Weights,
-    given: Given,
+    given: PatchContext,
     blocks: MaskBlocks,
     count: Int[Array, " 1"],
-) -> Found:
+) -> Patched:
     """Patched runs of masks; the arguments are `patch_edits`'s."""
 
     weights = hide_padding(weights, given.run.is_real)
@@ -136,14 +136,14 @@ def patch_masks(
 
 def _over_blocks(
     form: Form,
-    scoring: Scoring,
+    scoring: SweepScoring,
     weights: Weights,
-    given: Given,
-    blocks: Blocks | MaskBlocks,
+    given: PatchContext,
+    blocks: SuffixBlocks | MaskBlocks,
     count: Int[Array, " 1"],
-    one: type[Block] | type[MaskBlock],
+    one: type[SuffixBlock] | type[MaskBlock],
     streams: Callable[..., Activations],
-) -> Found:
+) -> Patched:
     """Run block after block; how many is not compiled in."""
     clean = given.run.logits
     n_edits, batch = blocks.n_edits, clean.shape[-1]
@@ -160,7 +160,7 @@ def _over_blocks(
     clean_rows = repeat_rows(clean_scored, n_edits)
     target_rows = repeat_rows(jnp.asarray(targets).swapaxes(-2, -1), n_edits)
 
-    def step(number: Int[Array, ""], found: Found) -> Found:
+    def step(number: Int[Array, ""], found: Patched) -> Patched:
         x = streams(one(*(array[number] for array in blocks)))
         if not scoring.return_logits:
             x = x[:, scoring.first_scored :]
@@ -171,9 +171,9 @@ def _over_blocks(
         kept = found.logits
         if kept is not None:
             kept = kept.at[number].set(logits.transpose(2, 1, 0).reshape(kept.shape[1:]))
-        return Found(found.values.at[number].set(values.reshape(n_edits, batch)), kept)
+        return Patched(found.values.at[number].set(values.reshape(n_edits, batch)), kept)
 
     n_blocks = len(blocks[0])
     shape = (n_blocks, n_edits, batch)
     kept = jnp.zeros((*shape, *clean.shape[1::-1]), clean.dtype) if scoring.return_logits else None
-    return jax.lax.fori_loop(0, count[0], step, Found(jnp.zeros(shape, clean.dtype), kept))
+    return jax.lax.fori_loop(0, count[0], step, Patched(jnp.zeros(shape, clean.dtype), kept))

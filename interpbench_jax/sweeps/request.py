@@ -15,10 +15,10 @@ from interpbench_jax.interventions import check_constants
 from interpbench_jax.metrics import default_metric, for_targets, resolve_metric
 from interpbench_jax.model import Transformer, check_model, check_tokens
 from interpbench_jax.pairs import Pairs, PairStream
-from interpbench_jax.sweeps.inputs import Inputs, stream_inputs
+from interpbench_jax.sweeps.inputs import SweepInputs, stream_inputs
 from interpbench_jax.sweeps.mesh import Placement
-from interpbench_jax.sweeps.program import Scoring
-from interpbench_jax.sweeps.run import CONSTANTS, Progress, Source
+from interpbench_jax.sweeps.program import SweepScoring
+from interpbench_jax.sweeps.run import CONSTANTS, Progress, ReplacementSource
 
 Positions = Literal["all", "each"] | Sequence[int]
 Ablations = AblationName | Sequence[AblationName] | Constants
@@ -45,7 +45,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedRequest:
     """A request that makes sense.
 
     Attributes:
@@ -58,16 +58,16 @@ class Checked:
         placement: the devices.
     """
 
-    inputs: Inputs
-    ablations: tuple[Source, ...]
+    inputs: SweepInputs
+    ablations: tuple[ReplacementSource, ...]
     several: bool
     positions: tuple[int, ...] | None
-    scoring: Scoring
+    scoring: SweepScoring
     metric: str
     placement: Placement
 
 
-def check_request(request: Request) -> Checked:
+def check_request(request: Request) -> CheckedRequest:
     """Everything about a request that can be wrong, looked at; of a stream, its first block.
 
     Raises:
@@ -78,7 +78,7 @@ def check_request(request: Request) -> Checked:
     return _check_pairs(request, request.pairs)
 
 
-def _check_stream(request: Request, stream: PairStream) -> Checked:
+def _check_stream(request: Request, stream: PairStream) -> CheckedRequest:
     first = next(iter(stream), None)
     if first is None:
         raise ValueError("Expected at least one input, got a stream without any.")
@@ -93,7 +93,7 @@ def _check_stream(request: Request, stream: PairStream) -> Checked:
         )
     checked = _check_pairs(request, first)
 
-    def read(block: Pairs) -> Inputs:
+    def read(block: Pairs) -> SweepInputs:
         """A later block, which has to be like the first."""
         found = _check_pairs(request, block)
         kinds = [_kind_of_block(each) for each in (checked, found)]
@@ -107,7 +107,7 @@ def _check_stream(request: Request, stream: PairStream) -> Checked:
     return replace(checked, inputs=stream_inputs(stream, checked.inputs, read))
 
 
-def _kind_of_block(checked: Checked) -> str:
+def _kind_of_block(checked: CheckedRequest) -> str:
     """What the blocks of a stream have in common, in words."""
     inputs, scoring = checked.inputs, checked.scoring
     if inputs.corrupted.shape != inputs.clean.shape:
@@ -125,7 +125,7 @@ def _kind_of_block(checked: Checked) -> str:
     )
 
 
-def _check_pairs(request: Request, pairs: Pairs) -> Checked:
+def _check_pairs(request: Request, pairs: Pairs) -> CheckedRequest:
     given = request.ablation
     constants = given if isinstance(given, np.ndarray | jax.Array) else None
     ablations = (CONSTANTS,) if constants is not None else _check_ablations(given)
@@ -153,12 +153,12 @@ def _check_pairs(request: Request, pairs: Pairs) -> Checked:
         )
     if request.save_to is not None and not placement.is_whole:
         raise ValueError("Expected save_to within one process, got a mesh over several.")
-    return Checked(
+    return CheckedRequest(
         inputs=inputs,
         ablations=ablations,
         several=constants is None and not isinstance(request.ablation, str),
         positions=positions,
-        scoring=Scoring(
+        scoring=SweepScoring(
             for_targets(resolved, fitted.seen),
             fitted.first_scored,
             positions is not None,
@@ -174,7 +174,9 @@ def _held(targets: np.ndarray | None) -> np.ndarray | None:
     return np.moveaxis(targets, -1, 0) if targets is not None and targets.ndim == 3 else targets
 
 
-def _check_inputs(model: Transformer, pairs: Pairs, ablations: tuple[Source, ...]) -> Inputs:
+def _check_inputs(
+    model: Transformer, pairs: Pairs, ablations: tuple[ReplacementSource, ...]
+) -> SweepInputs:
     """The inputs as arrays of the host.
 
     Raises:
@@ -197,7 +199,7 @@ def _check_inputs(model: Transformer, pairs: Pairs, ablations: tuple[Source, ...
             f"Expected corrupted inputs of shape {clean.shape} as the clean ones, got "
             f"{corrupted.shape}; rows are pairs."
         )
-    return Inputs(np.asarray(clean), np.asarray(corrupted), None)
+    return SweepInputs(np.asarray(clean), np.asarray(corrupted), None)
 
 
 def _check_ablations(ablation: Ablations) -> tuple[AblationName, ...]:

@@ -11,17 +11,17 @@ from interpbench_jax.display import SHOWN, html_table, largest
 from interpbench_jax.extras import needs_extra
 from interpbench_jax.sites import Edge, Neuron, Node
 from interpbench_jax.sweeps.plan import SweepPlan
-from interpbench_jax.sweeps.run import Source
+from interpbench_jax.sweeps.run import ReplacementSource
 from interpbench_jax.universes import UniverseName
 
 if TYPE_CHECKING:
     import pandas
 
-Name = TypeVar("Name", Edge, Node, Neuron, tuple[Edge, ...], int)
+EditName = TypeVar("EditName", Edge, Node, Neuron, tuple[Edge, ...], int)
 
 
 @dataclass(frozen=True, repr=False)
-class SweepResult(Generic[Name]):
+class SweepResult(Generic[EditName]):
     """The effect of each edit.
 
     Attributes:
@@ -41,7 +41,7 @@ class SweepResult(Generic[Name]):
         plan: how it was computed.
     """
 
-    names: tuple[Name, ...]
+    names: tuple[EditName, ...]
     effects: (
         Float[np.ndarray, " edits"]
         | Float[np.ndarray, "edits positions"]
@@ -51,14 +51,14 @@ class SweepResult(Generic[Name]):
     positions: tuple[int, ...] | None
     logits: np.ndarray | None = field(repr=False)
     metric: str
-    ablation: Source | tuple[Source, ...]
+    ablation: ReplacementSource | tuple[ReplacementSource, ...]
     universe: UniverseName | None
     n_inputs: int
     noise_floor: float
     plan: SweepPlan = field(repr=False, compare=False)
 
     @property
-    def ablations(self) -> tuple[Source, ...]:
+    def ablations(self) -> tuple[ReplacementSource, ...]:
         """What took the place of the outputs, as a tuple of one or several."""
         return self.ablation if isinstance(self.ablation, tuple) else (self.ablation,)
 
@@ -83,7 +83,7 @@ class SweepResult(Generic[Name]):
             )
         return self.effects if self.positions is None else self.effects.max(axis=1)
 
-    def top(self, k: int = 10) -> list[tuple[Name, float]]:
+    def top(self, k: int = 10) -> list[tuple[EditName, float]]:
         """The `k` edits with the largest effects, of either sign, and these effects.
 
         Raises:
@@ -112,7 +112,7 @@ class SweepResult(Generic[Name]):
             for ablation in self.ablations
         )
 
-    def of(self, ablation: Source) -> "SweepResult[Name]":
+    def of(self, ablation: ReplacementSource) -> "SweepResult[EditName]":
         """The part of one ablation.
 
         Raises:

@@ -11,14 +11,14 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Float
 
 from interpbench_jax.ablations import AblationName
-from interpbench_jax.engine.clean import Run, run_clean
+from interpbench_jax.engine.clean import CleanRun, run_clean
 from interpbench_jax.engine.programs import Lowered, Program, compile_all, worker_pool
-from interpbench_jax.engine.suffix import Blocks, Entry
+from interpbench_jax.engine.suffix import Entry, SuffixBlocks
 from interpbench_jax.engine.weights import Form, Weights
 from interpbench_jax.sweeps.calls import Call, deal_calls
 from interpbench_jax.sweeps.chunks import Chunks
 from interpbench_jax.sweeps.edits import Blocked
-from interpbench_jax.sweeps.inputs import HostArray, Inputs
+from interpbench_jax.sweeps.inputs import HostArray, SweepInputs
 from interpbench_jax.sweeps.mesh import (
     BATCH,
     EDITS,
@@ -29,17 +29,23 @@ from interpbench_jax.sweeps.mesh import (
     whole,
 )
 from interpbench_jax.sweeps.noise import largest_outputs
-from interpbench_jax.sweeps.program import Found, Given, Scoring, patch_edits, patch_masks
+from interpbench_jax.sweeps.program import (
+    PatchContext,
+    Patched,
+    SweepScoring,
+    patch_edits,
+    patch_masks,
+)
 from interpbench_jax.sweeps.store import SweepStore
 
 Progress = Callable[[int, int], None]
 CONSTANTS: Final = "constants"
 # Where replacements come from: the inputs, or the caller.
-Source = AblationName | Literal["constants"]
+ReplacementSource = AblationName | Literal["constants"]
 
 
 @dataclass(frozen=True)
-class Job:
+class SweepJob:
     """What a sweep computes, apart from how it is cut up.
 
     Attributes:
@@ -57,9 +63,9 @@ class Job:
 
     form: Form
     weights: Weights
-    inputs: Inputs
-    ablations: tuple[Source, ...]
-    scoring: Scoring
+    inputs: SweepInputs
+    ablations: tuple[ReplacementSource, ...]
+    scoring: SweepScoring
     make_blocks: Callable[[int], Blocked]
     n_edits: int
     replaces_neurons: bool
@@ -103,7 +109,7 @@ class Programs(NamedTuple):
     bytes_held: int
 
 
-def compile_job(job: Job, chunks: Chunks, placement: Placement, workers: int) -> Programs:
+def compile_job(job: SweepJob, chunks: Chunks, placement: Placement, workers: int) -> Programs:
     """The programs of a job, compiled unless they have been before."""
     batch = chunks.batch * placement.batch_shares
     blocked = job.make_blocks(chunks.edits)
@@ -112,7 +118,7 @@ def compile_job(job: Job, chunks: Chunks, placement: Placement, workers: int) ->
     clean = _lower_clean(job, placement, batch)
     given = _given_shapes(job, clean.result)
     function, static = patch_masks, (job.form, job.scoring)
-    if isinstance(blocked.blocks, Blocks):
+    if isinstance(blocked.blocks, SuffixBlocks):
         entries = tuple(Entry(entry) for entry in np.unique(blocked.blocks.entry))
         function, static = patch_edits, (job.form, job.scoring, entries)
     function = function if job.n_models is None else OverModels(function, len(static))
@@ -124,7 +130,7 @@ def compile_job(job: Job, chunks: Chunks, placement: Placement, workers: int) ->
 
 
 def run_job(
-    job: Job,
+    job: SweepJob,
     chunks: Chunks,
     programs: Programs,
     placement: Placement,
@@ -182,7 +188,7 @@ def run_job(
 class _Runs:
     """The clean runs, and what takes the place of their outputs, chunk by chunk."""
 
-    def __init__(self, job: Job, clean: Program, placement: Placement, batch: int):
+    def __init__(self, job: SweepJob, clean: Program, placement: Placement, batch: int):
         self.job = job
         self.clean = clean
         self.placement = placement
@@ -192,7 +198,7 @@ class _Runs:
             ablation: self._shared(ablation) for ablation in job.ablations if ablation != "resample"
         }
 
-    def given(self, rows: slice) -> Given:
+    def given(self, rows: slice) -> PatchContext:
         """All that the patched runs of some inputs start from."""
         inputs = self.job.inputs
         pairs = [
@@ -206,9 +212,9 @@ class _Runs:
         if inputs.targets is not None:
             padded = _padded(inputs.targets, rows, self.batch)
             targets = self.placement.put(padded, by_last_but_one)
-        return Given(self._run(inputs.clean, rows), outputs, hidden, targets)
+        return PatchContext(self._run(inputs.clean, rows), outputs, hidden, targets)
 
-    def _run(self, tokens: HostArray, rows: slice) -> Run:
+    def _run(self, tokens: HostArray, rows: slice) -> CleanRun:
         padded = _padded(tokens, rows, self.batch).astype(np.int32)
         return self.clean.run(self.weights, self.placement.put(padded, by_first(BATCH)))
 
@@ -216,7 +222,7 @@ class _Runs:
         run = self._run(tokens, rows)
         return run.outputs, run.hidden
 
-    def _shared(self, ablation: Source) -> tuple[jax.Array, jax.Array]:
+    def _shared(self, ablation: ReplacementSource) -> tuple[jax.Array, jax.Array]:
         """The mean over all corrupted inputs, zeros, or what the caller gave."""
         tokens = self.job.inputs.corrupted
         like = self.clean.result
@@ -245,7 +251,7 @@ class _Runs:
 
 
 def _collect(
-    found: Found, call: Call, rows: slice, kept: np.ndarray | None
+    found: Patched, call: Call, rows: slice, kept: np.ndarray | None
 ) -> Float[np.ndarray, "*models edits"]:
     """The sums over a chunk's inputs of the edits of a call, of what this process has."""
     n = rows.stop - rows.start
@@ -263,7 +269,7 @@ def _collect(
     return sums[used]
 
 
-def _empty_logits(job: Job) -> np.ndarray | None:
+def _empty_logits(job: SweepJob) -> np.ndarray | None:
     if not job.scoring.return_logits:
         return None
     shape = (job.n_edits, *job.inputs.clean.shape, job.weights.unembed.shape[0])
@@ -282,7 +288,7 @@ def _shapes(tree: Any) -> Any:
     )
 
 
-def _given_shapes(job: Job, run: Run) -> Given:
+def _given_shapes(job: SweepJob, run: CleanRun) -> PatchContext:
     def of(like: jax.ShapeDtypeStruct) -> tuple[jax.ShapeDtypeStruct, ...]:
         shared = jax.ShapeDtypeStruct((*like.shape[:-1], 1), like.dtype)
         return tuple(like if ablation == "resample" else shared for ablation in job.ablations)
@@ -291,15 +297,15 @@ def _given_shapes(job: Job, run: Run) -> Given:
     if targets is not None:
         shape = (*targets.shape[:-2], run.after.shape[-1], targets.shape[-1])
         targets = jax.ShapeDtypeStruct(shape, jax.dtypes.canonicalize_dtype(targets.dtype))
-    return Given(run, of(run.outputs), of(run.hidden), targets)  # pyright: ignore
+    return PatchContext(run, of(run.outputs), of(run.hidden), targets)  # pyright: ignore
 
 
-def _models(job: Job) -> tuple[int, ...]:
+def _models(job: SweepJob) -> tuple[int, ...]:
     """The axis of models, if there is one."""
     return () if job.n_models is None else (job.n_models,)
 
 
-def _lower_clean(job: Job, placement: Placement, batch: int) -> Lowered:
+def _lower_clean(job: SweepJob, placement: Placement, batch: int) -> Lowered:
     shape = (*_models(job), batch, job.inputs.clean.shape[-1])
     function = run_clean if job.n_models is None else OverModels(run_clean, 2)
     static = (job.form, job.replaces_neurons)

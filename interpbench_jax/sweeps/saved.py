@@ -12,19 +12,19 @@ from interpbench_jax.engine.weights import Form
 from interpbench_jax.sweeps.calls import Call
 from interpbench_jax.sweeps.inputs import HostArray, StreamedArray, blocks_of
 from interpbench_jax.sweeps.plan import SweepPlan
-from interpbench_jax.sweeps.run import Job
+from interpbench_jax.sweeps.run import SweepJob
 from interpbench_jax.texts import shown
 
 if TYPE_CHECKING:
     import pyarrow
 
-    from interpbench_jax.sweeps.result import Name, SweepResult
+    from interpbench_jax.sweeps.result import EditName, SweepResult
 
 _UNITS = ("batch", "edits", "blocks")
 
 
 def describe_job(
-    job: Job, plan: SweepPlan, calls: Sequence[Call], names: Iterable[object]
+    job: SweepJob, plan: SweepPlan, calls: Sequence[Call], names: Iterable[object]
 ) -> dict[str, object]:
     """All that the sums on disk depend on, as values for JSON.
 
@@ -56,7 +56,7 @@ def describe_job(
     }
 
 
-def table_of(result: "SweepResult[Name]") -> "pyarrow.Table":
+def table_of(result: "SweepResult[EditName]") -> "pyarrow.Table":
     """A result as a table, one row an edit: the columns of `SweepResult.to_pandas`."""
     import pyarrow
 

@@ -22,7 +22,7 @@ from interpbench_jax.model import Transformer
 from interpbench_jax.training.arrays import Draw, Interchanges, draw_interchanges
 from interpbench_jax.training.devices import over_models
 from interpbench_jax.training.interchange import (
-    Run,
+    TrainingRun,
     first_position_used,
     run,
     run_interchanged,
@@ -32,7 +32,7 @@ from interpbench_jax.training.interchange import (
 from interpbench_jax.training.losses import Loss, output_loss
 from interpbench_jax.training.optimizer import make_optimizer
 
-Weights = Mapping[str, Float[Array, "..."]]
+WeightArrays = Mapping[str, Float[Array, "..."]]
 Found = TypeVar("Found")
 
 
@@ -141,7 +141,7 @@ class Epoch:
         per_batch = len(self._used) if self.recipe.update == "alternate" else 1
         return make_optimizer(self.recipe, per_batch * self.n_batches)
 
-    def start(self, weights: Weights) -> State:
+    def start(self, weights: WeightArrays) -> State:
         """The state of a stack of models before the first epoch."""
         # Copies, because an epoch takes over the memory of the state it is given.
         copied = partial(jax.tree.map, jnp.copy)
@@ -246,7 +246,7 @@ class Epoch:
         return state._replace(average=average), losses
 
     def _descend(
-        self, state: State, objective: Callable[[Weights], tuple[Array, Found]]
+        self, state: State, objective: Callable[[WeightArrays], tuple[Array, Found]]
     ) -> tuple[State, Found]:
         """One step on a loss, and what the loss was made of."""
         (value, losses), gradient = jax.value_and_grad(objective, has_aux=True)(state.weights)
@@ -256,12 +256,12 @@ class Epoch:
         weights = optax.apply_updates(state.weights, change)
         return state._replace(weights=weights, optimizer=optimizer), losses
 
-    def _model(self, weights: Weights, has_class: Array) -> Transformer:
+    def _model(self, weights: WeightArrays, has_class: Array) -> Transformer:
         """The model, for whom the classes that only stacking adds are impossible."""
         bias = hide_classes(weights["unembed.b_U"], has_class)
         return Transformer(self.config, {**weights, "unembed.b_U": bias})
 
-    def _sum(self, weights: Weights, batch: Batch, has_class: Array) -> tuple[Array, Losses]:
+    def _sum(self, weights: WeightArrays, batch: Batch, has_class: Array) -> tuple[Array, Losses]:
         """The weighted sum of the losses, from one plain run and those that start from it."""
         model = self._model(weights, has_class)
         clean = self._run_plainly(model, batch)
@@ -286,7 +286,7 @@ class Epoch:
         return reduce(operator.add, weighted), losses
 
     def _one(
-        self, which: str, weights: Weights, batch: Batch, has_class: Array
+        self, which: str, weights: WeightArrays, batch: Batch, has_class: Array
     ) -> tuple[Array, Array]:
         """One of the losses, weighted, and as it is."""
         model = self._model(weights, has_class)
@@ -308,16 +308,16 @@ class Epoch:
         weight = dict(zip(Losses._fields, self._weights(), strict=True))[which]
         return weight * loss, loss
 
-    def _run_plainly(self, model: Transformer, batch: Batch) -> Run:
+    def _run_plainly(self, model: Transformer, batch: Batch) -> TrainingRun:
         # Edges are cut at every position, so that what all nodes wrote is needed there.
         first_used = 0 if "edges" in self._used else self._first_used
         return run(model, batch.tokens, first_used)
 
-    def _behavior_loss(self, clean: Run, batch: Batch) -> Loss:
+    def _behavior_loss(self, clean: TrainingRun, batch: Batch) -> Loss:
         counts = self.tasks[0].loss_weights
         return self._loss(clean.logits, batch.labels, batch.is_real, counts)
 
-    def _edge_loss(self, model: Transformer, clean: Run, batch: Batch) -> Loss:
+    def _edge_loss(self, model: Transformer, clean: TrainingRun, batch: Batch) -> Loss:
         """On the first half of the batch: such runs are dear."""
         half = slice(-(-batch.tokens.shape[0] // 2))
         others = self._sources(written(model, batch.tokens, clean.values))[..., half]

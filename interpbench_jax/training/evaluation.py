@@ -35,7 +35,7 @@ from interpbench_jax.training.interchange import (
     written,
 )
 
-Named = TypeVar("Named")
+NamedItem = TypeVar("NamedItem")
 
 # Examples at a time: what fits a processor's cache is fastest there.
 CHUNK = 512
@@ -238,7 +238,7 @@ def joint_sets(components: Sequence[Node]) -> tuple[tuple[Node, ...], ...]:
     return tuple(found)
 
 
-def _named(names: Sequence[Named], values: Iterator[float]) -> dict[Named, float]:
+def _named(names: Sequence[NamedItem], values: Iterator[float]) -> dict[NamedItem, float]:
     return dict(zip(names, islice(values, len(names)), strict=True))
 
 

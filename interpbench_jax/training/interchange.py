@@ -49,7 +49,7 @@ class LayerValues(NamedTuple):
     hidden: HiddenStream
 
 
-class Run(NamedTuple):
+class TrainingRun(NamedTuple):
     """A plain run.
 
     Attributes:
@@ -73,7 +73,7 @@ def first_position_used(first_scored: int) -> int:
     return first_scored if first_scored > 1 else 0
 
 
-def run(model: Transformer, tokens: Tokens, first_used: int = 0) -> Run:
+def run(model: Transformer, tokens: Tokens, first_used: int = 0) -> TrainingRun:
     """Run a model and keep what an interchange needs of it.
 
     Args:
@@ -93,7 +93,7 @@ def run(model: Transformer, tokens: Tokens, first_used: int = 0) -> Run:
         hidden = block.mlp.hidden(stream)
         stream = stream + block.mlp.write(hidden)
         values.append(LayerValues(heads, hidden))
-    return Run(model.read_output(stream), tuple(values), tuple(streams), is_real)
+    return TrainingRun(model.read_output(stream), tuple(values), tuple(streams), is_real)
 
 
 def run_interchanged(
@@ -113,7 +113,7 @@ def run_interchanged(
             computed at the positions that it has there.
         mask: per example, the nodes that take those values.
         first_layer: layers before it are not run; nothing may be chosen in them.
-        is_real: where the base inputs are not padding, as `Run.is_real`.
+        is_real: where the base inputs are not padding, as `TrainingRun.is_real`.
     """
     chosen = mask.transpose(1, 2, 0)
     first_used = stream.shape[0] - values[-1].heads.shape[0]

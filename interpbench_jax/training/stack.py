@@ -44,7 +44,7 @@ Examine = Callable[[dict[str, Array], Questions], Float[Array, "models runs"]]
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingJob:
     """One model to train.
 
     Attributes:
@@ -71,9 +71,11 @@ class Stack:
     recipe: Recipe
 
     @property
-    def jobs(self) -> tuple[Job, ...]:
+    def jobs(self) -> tuple[TrainingJob, ...]:
         """Every model, in the order of a stack's arrays."""
-        return tuple(Job(task, seed) for task in range(len(self.tasks)) for seed in self.seeds)
+        return tuple(
+            TrainingJob(task, seed) for task in range(len(self.tasks)) for seed in self.seeds
+        )
 
     def rows_of(self, task: int) -> slice:
         """The places of a task's models in a stack's arrays."""

@@ -27,7 +27,7 @@ from interpbench_jax.training.stack import Stack, stack_tasks
 from interpbench_jax.training.versions import library_versions
 from interpbench_jax.weights import digest_weights
 
-Progress = Callable[[tuple[EpochRecord, ...], int], None]
+TrainingProgress = Callable[[tuple[EpochRecord, ...], int], None]
 LOG_FILE = "log.jsonl"
 _MOST_BYTES = 2**30
 
@@ -58,7 +58,7 @@ def train(
     seeds: int | Sequence[int] = 1,
     recipe: Recipe | None = None,
     directory: Path | str | None = None,
-    progress: Progress | None = None,
+    progress: TrainingProgress | None = None,
 ) -> Trained:
     """Train a model whose circuit is that of a task's program.
 
@@ -94,7 +94,7 @@ def train_many(
     seeds: int | Sequence[int] = 1,
     recipe: Recipe | None = None,
     directory: Path | str | None = None,
-    progress: Progress | None = None,
+    progress: TrainingProgress | None = None,
 ) -> tuple[Trained, ...]:
     """Train a model of each of several tasks; those of one shape and recipe as one program.
 
@@ -122,7 +122,7 @@ def _find_task(task: Task | str) -> Task:
 
 
 def _train_stack(
-    stack: Stack, directory: Path | None, progress: Progress | None
+    stack: Stack, directory: Path | None, progress: TrainingProgress | None
 ) -> tuple[Trained, ...]:
     with nullcontext() if directory is None else stack.lock_in(directory):
         standing, log = _run_stages(stack, directory, progress)
@@ -133,7 +133,7 @@ def _train_stack(
 
 
 def _run_stages(
-    stack: Stack, directory: Path | None, progress: Progress | None
+    stack: Stack, directory: Path | None, progress: TrainingProgress | None
 ) -> tuple[Standing, list[EpochRecord]]:
     """Where a stack stands at the end of its recipe and of those before it; all records.
 
@@ -172,7 +172,7 @@ def _run_epochs(
     stack: Stack,
     state: State,
     folder: Path | None,
-    progress: Progress | None,
+    progress: TrainingProgress | None,
     before: list[EpochRecord],
 ) -> tuple[Standing, list[EpochRecord]]:
     """Where a stack stands at the end, and the records of all epochs, those before among them."""

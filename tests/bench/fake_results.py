@@ -10,7 +10,8 @@ import numpy as np
 from interpbench_jax.bench.submission import FORMAT, CaseTruth, item_names
 from interpbench_jax.bench.tiers import tier_of
 from interpbench_jax.cases import CASES, TruthName
-from interpbench_jax.report.rows import Level, ResultRow, ScoreRow
+from interpbench_jax.names import Level
+from interpbench_jax.report.rows import ResultRow, ScoreRow
 from interpbench_jax.scores import edge_auc_by_universe
 from interpbench_jax.universes import UNIVERSES, UniverseName
 

@@ -26,7 +26,8 @@ from interpbench_jax.case import Case
 from interpbench_jax.discovery import DiscoveryData, Method, Scores, discover
 from interpbench_jax.metrics import Metric
 from interpbench_jax.model import Transformer
-from interpbench_jax.report.rows import Level, ResultRow
+from interpbench_jax.names import Level
+from interpbench_jax.report.rows import ResultRow
 from interpbench_jax.scores import (
     edges_from_nodes,
     paper_auc,

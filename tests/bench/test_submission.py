@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from interpbench_jax import load_case
-from interpbench_jax.bench.problems import Problem, join_path, show
+from interpbench_jax.bench.problems import SubmissionProblem, join_path, show
 from interpbench_jax.bench.submission import (
     SCHEMA_FILE,
     CaseTruth,
@@ -24,7 +24,7 @@ from tests.bench.fake_results import CASES_USED, submission, truths
 FIRST_EDGE = "blocks.0.hook_resid_pre -> blocks.0.attn.hook_result[0]"
 
 
-def problems_of(data: object) -> list[Problem]:
+def problems_of(data: object) -> list[SubmissionProblem]:
     return list(check_submission(data, truths()).problems)
 
 
@@ -246,4 +246,4 @@ def test_paths_and_values_in_words() -> None:
     assert join_path(["cases", 3, "scores", 17, 0]) == "cases[3].scores[17][0]"
     assert join_path(["a b", 0]) == "['a b'][0]" and join_path([]) == ""
     assert show("x" * 200).endswith("...") and len(show("x" * 200)) == 80
-    assert str(Problem("", "Expected more.")) == "the file: Expected more."
+    assert str(SubmissionProblem("", "Expected more.")) == "the file: Expected more."

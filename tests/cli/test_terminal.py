@@ -17,7 +17,7 @@ from rich.tree import Tree
 
 from interpbench_jax import load_case
 from interpbench_jax.bench.table import write_tables
-from interpbench_jax.report.fitting import Fitted, clean_tree
+from interpbench_jax.report.fitting import FittedTable, clean_tree
 from tests.bench.fake_results import fake_bench
 
 ESCAPE = "\x1b"
@@ -139,7 +139,7 @@ def test_text_from_files_is_text(tmp_path: Path) -> None:
 def drawn(table: Table | Tree, width: int) -> str:
     console = Console(width=width, color_system=None, legacy_windows=False)
     with console.capture() as text:
-        console.print(clean_tree(table) if isinstance(table, Tree) else Fitted(table))
+        console.print(clean_tree(table) if isinstance(table, Tree) else FittedTable(table))
     return text.get()
 
 

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from interpbench_conversion import convert
 from interpbench_conversion.configs import convert_config
 from interpbench_conversion.errors import UpstreamFormatError
-from interpbench_conversion.to_torch import Layout, transformer_lens_state, write_upstream
+from interpbench_conversion.to_torch import FileLayout, transformer_lens_state, write_upstream
 from interpbench_conversion.torch_files import read_state_dict
 from interpbench_conversion.torch_writing import write_pickle, write_state_dict
 from interpbench_conversion.upstream_files import find_upstream_files, read_config, read_edges
@@ -46,7 +46,7 @@ SHAPES: dict[str, dict[str, object]] = {
     "unscaled": {"use_attn_scale": False, "n_ctx": 1},
 }
 
-each_layout = pytest.mark.parametrize("layout", get_args(Layout))
+each_layout = pytest.mark.parametrize("layout", get_args(FileLayout))
 
 
 def make_case(dtype: np.typing.DTypeLike = np.float32, **changes: object) -> Case:
@@ -57,7 +57,7 @@ def make_case(dtype: np.typing.DTypeLike = np.float32, **changes: object) -> Cas
     return Case("random", config, random_weights(config, dtype), circuit)
 
 
-def write(case: Case, folder: Path, layout: Layout = "current") -> Path:
+def write(case: Case, folder: Path, layout: FileLayout = "current") -> Path:
     return write_upstream(case, folder, layout=layout, run=7 if layout == "v1" else 0)
 
 
@@ -79,7 +79,7 @@ def assert_same(read: Case, case: Case) -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, ml_dtypes.bfloat16])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_what_is_written_is_read_back(
-    shape: str, dtype: np.typing.DTypeLike, layout: Layout, tmp_path: Path
+    shape: str, dtype: np.typing.DTypeLike, layout: FileLayout, tmp_path: Path
 ) -> None:
     case = make_case(dtype=dtype, **SHAPES[shape])
     folder = write(case, tmp_path / "a" / "random", layout)
@@ -93,7 +93,9 @@ def test_what_is_written_is_read_back(
 @requires_upstream
 @each_layout
 @pytest.mark.parametrize("folder", MODEL_FOLDERS)
-def test_upstreams_models_survive_both_ways(folder: str, layout: Layout, tmp_path: Path) -> None:
+def test_upstreams_models_survive_both_ways(
+    folder: str, layout: FileLayout, tmp_path: Path
+) -> None:
     case = load_case(Path(folder).name, UPSTREAM / folder)
     read = load_case(case.case_id, write(case, tmp_path / case.case_id, layout))
     assert_same(read, case)
@@ -122,7 +124,7 @@ def test_upstreams_models_survive_both_ways(folder: str, layout: Layout, tmp_pat
 
 
 @each_layout
-def test_without_a_circuit_there_is_no_edges_file(layout: Layout, tmp_path: Path) -> None:
+def test_without_a_circuit_there_is_no_edges_file(layout: FileLayout, tmp_path: Path) -> None:
     folder = write(make_case(), tmp_path / "random", layout)
     write(replace(make_case(), circuit=None), folder, layout)
     assert not (folder / "edges.pkl").exists()
@@ -219,7 +221,7 @@ def test_two_layouts_in_one_folder_are_refused(run: int, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("layout", "run"), [("v1", 8), ("v1", 0), ("current", 0)])
-def test_another_run_in_the_folder_is_refused(layout: Layout, run: int, tmp_path: Path) -> None:
+def test_another_run_in_the_folder_is_refused(layout: FileLayout, run: int, tmp_path: Path) -> None:
     before = listing(write(make_case(), tmp_path, "v1"))
     with pytest.raises(FileExistsError, match=r"got ll_model_7\.pth, ll_model_cfg_7\.pkl"):
         write_upstream(make_case(), tmp_path, layout=layout, run=run)

@@ -216,7 +216,7 @@ def test_other_edges_are_refused(tmp_path: Path, value: object) -> None:
         (b'{"a": 1} x', "Extra data"),
         (b'{"a": "\xff"}', "codec can't decode"),
         (b"", "Expecting value"),
-        (b" " * (1 << 20) + b"{}", "at most 1048576 bytes"),
+        (b" " * (1 << 20) + b"{}", "at most 1,048,576 bytes"),
     ],
 )
 def test_other_metadata_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
@@ -237,7 +237,7 @@ def test_missing_and_oversized_files(tmp_path: Path, read: type) -> None:
         read(tmp_path / "absent")
     with (tmp_path / "sparse").open("wb") as file:
         file.truncate(17 << 20)
-    with pytest.raises(UpstreamFormatError, match="sparse: expected at most"):
+    with pytest.raises(UpstreamFormatError, match=r"Expected at most .*sparse, got"):
         read(tmp_path / "sparse")
 
 

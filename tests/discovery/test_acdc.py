@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from interpbench_jax.discovery import ACDCSettings, DiscoveryData, Scores
-from interpbench_jax.discovery.acdc import Order, acdc
+from interpbench_jax.discovery.acdc import EdgeOrder, acdc
 from interpbench_jax.discovery.method import FineUniverse, edge_groups
 from interpbench_jax.metrics import METRICS, Metric
 from interpbench_jax.model import Transformer
@@ -103,7 +103,7 @@ def test_a_threshold_does_not_depend_on_the_others(x64: None) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("order", ["backward", "shuffled", "forward"])
-def test_no_threshold_and_an_infinite_one(order: Order) -> None:
+def test_no_threshold_and_an_infinite_one(order: EdgeOrder) -> None:
     model = small_model(CONFIGS["plain"])
     data = small_data(model)
     found = run(model, data, ACDCSettings((0.0, float("inf")), order))

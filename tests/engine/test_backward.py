@@ -9,7 +9,7 @@ import pytest
 
 from interpbench_jax.discovery.attribution import mask_slopes
 from interpbench_jax.discovery.method import DiscoveryData
-from interpbench_jax.discovery.runs import Chunk, Runs, Scoring, start_runs
+from interpbench_jax.discovery.runs import Chunk, MethodScoring, Runs, start_runs
 from interpbench_jax.engine.backward import Point, differentiate
 from interpbench_jax.engine.weights import Weights
 from interpbench_jax.interventions import replacement_outputs, writer_outputs
@@ -73,7 +73,7 @@ def test_the_derivative_by_outputs_is_what_readers_pass_back(small: Small) -> No
     model, data, metric = small
     runs = start_runs(model, data, metric)
 
-    def function(scoring: Scoring, weights: Weights, chunk: Chunk, gates: jax.Array) -> Point:
+    def function(scoring: MethodScoring, weights: Weights, chunk: Chunk, gates: jax.Array) -> Point:
         return differentiate(
             *(scoring.form, weights, chunk.embedded, chunk.replacement, gates),
             *(chunk.metric(scoring), chunk.share),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interpbench_dataset.models import (
-    Certificate,
+    CertificateFacts,
     model_path,
     read_certificate,
     read_models,
@@ -50,7 +50,7 @@ def test_models_as_they_are(tmp_path: Path) -> None:
 def test_a_certificate(tmp_path: Path) -> None:
     folder = write_model(tmp_path, "3", accuracy=1, iia={}, strict_accuracy={"n": 0.5})
     digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    assert read_certificate(folder / CERTIFICATE) == Certificate(digest, 1.0, {}, {"n": 0.5})
+    assert read_certificate(folder / CERTIFICATE) == CertificateFacts(digest, 1.0, {}, {"n": 0.5})
 
 
 @pytest.mark.parametrize(

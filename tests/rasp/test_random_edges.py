@@ -7,7 +7,7 @@ import pytest
 from interpbench_jax.rasp import Variable
 from interpbench_jax.rasp.lowering import Lowering
 from interpbench_jax.rasp.placement import lower
-from interpbench_jax.rasp.plain import Values
+from interpbench_jax.rasp.plain import PlainValues
 from interpbench_jax.sites import Edge
 from tests.rasp.random_programs import SEQUENCES, distinct_programs
 from tests.rasp.wiring import Wiring
@@ -46,7 +46,7 @@ def _edges_that_matter(program: Variable, lowering: Lowering) -> Iterator[Edge]:
     wiring = Wiring(program, {step.variable: step.node for step in lowering.steps})
     plain = [wiring.run(sequence) for sequence in SEQUENCES]
     others = plain[1:] + plain[:1]
-    missing: list[Values] = [[None] * len(SEQUENCES[0]) for _ in wiring.order]
+    missing: list[PlainValues] = [[None] * len(SEQUENCES[0]) for _ in wiring.order]
     for edge in sorted(set(wiring.edge_of.values()), key=str):
         cuts = (
             wiring.run(sequence, edge, replacement)[-1] != expected[-1]

@@ -16,7 +16,7 @@ from interpbench_jax.rasp import (
 )
 from interpbench_jax.rasp.compiled import TokenIds, compile_program, evaluate
 from interpbench_jax.rasp.functions import Value
-from interpbench_jax.rasp.plain import Selection, Values, read_parts
+from interpbench_jax.rasp.plain import PlainValues, Selection, read_parts
 from tests.rasp.random_programs import (
     MAX_OPERATIONS,
     N_POSITIONS,
@@ -62,7 +62,7 @@ def _n_operations(program: Variable) -> int:
     return sum(isinstance(part, Variable) and bool(part.children) for part in in_order(program))
 
 
-def _expected_rows(values: Values, classes: tuple[Value, ...] | None) -> np.ndarray:
+def _expected_rows(values: PlainValues, classes: tuple[Value, ...] | None) -> np.ndarray:
     if classes is None:
         numbers = [value for value in values if isinstance(value, (int, float))]
         return np.asarray(numbers, np.float32)[:, None]
@@ -74,7 +74,7 @@ def _expected_rows(values: Values, classes: tuple[Value, ...] | None) -> np.ndar
 
 
 def _is_mixed(
-    part: Expression, values: dict[Expression, Values], selections: dict[Expression, Selection]
+    part: Expression, values: dict[Expression, PlainValues], selections: dict[Expression, Selection]
 ) -> bool:
     """Whether a part holds what has no row of its own: a mean of values, or no number."""
     assert isinstance(part, Variable)

@@ -20,12 +20,12 @@ from interpbench_jax.rasp import (
 from interpbench_jax.rasp.functions import Value
 from interpbench_jax.rasp.lowering import WidthAttention
 from interpbench_jax.rasp.placement import merge
-from interpbench_jax.rasp.plain import Values
+from interpbench_jax.rasp.plain import PlainValues
 from interpbench_jax.sites import Edge, Kind, Node
 from tests.rasp.random_programs import N_POSITIONS
 
-Seen = Callable[[int, int, Kind], Values]
-Operation = Callable[[tuple[int, ...], Seen], Values]
+Seen = Callable[[int, int, Kind], PlainValues]
+Operation = Callable[[tuple[int, ...], Seen], PlainValues]
 
 
 class Wiring:
@@ -46,12 +46,12 @@ class Wiring:
         self,
         sequence: tuple[int, ...],
         cut: Edge | None = None,
-        replacement: list[Values] | None = None,
-    ) -> list[Values]:
+        replacement: list[PlainValues] | None = None,
+    ) -> list[PlainValues]:
         """The values of every variable; the edge `cut` carries the replacement's."""
-        values: list[Values] = []
+        values: list[PlainValues] = []
 
-        def seen(reader: int, read: int, slot: Kind) -> Values:
+        def seen(reader: int, read: int, slot: Kind) -> PlainValues:
             if replacement is not None and self.edge_of[reader, read, slot] == cut:
                 return replacement[read]
             return values[read]
@@ -145,11 +145,11 @@ def _arguments(variable: Variable) -> tuple[list[Variable], Callable[..., Value 
     raise AssertionError(variable)
 
 
-def _only(selected: Values) -> Value | None:
+def _only(selected: PlainValues) -> Value | None:
     distinct = set(selected)
     return distinct.pop() if len(distinct) == 1 else None
 
 
-def _mean(selected: Values) -> Value | None:
+def _mean(selected: PlainValues) -> Value | None:
     numbers = [value or 0 for value in selected if not isinstance(value, str)]
     return sum(numbers) / len(numbers) if numbers else 0

@@ -9,10 +9,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from interpbench_jax.circuit import Circuit
+from interpbench_jax.names import Level
 from interpbench_jax.scores import (
     PAPER_THRESHOLDS,
     Curve,
-    Level,
     kept_curve,
     paper_auc,
     paper_curve,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from interpbench_jax import Edge, universe
 from interpbench_jax.engine.masked import MaskBlocks
-from interpbench_jax.engine.suffix import EMPTY, Blocks, Entry
+from interpbench_jax.engine.suffix import EMPTY, Entry, SuffixBlocks
 from interpbench_jax.masks import edge_mask
 from interpbench_jax.sites import parse_edge, readers, writers
 from interpbench_jax.sweeps.calls import deal_calls
@@ -254,7 +254,7 @@ def test_every_edit_is_in_one_place_of_one_block(
 ) -> None:
     edits = make_edits(drawn)
     blocks, order = block_edits(edits, size)
-    assert isinstance(blocks, Blocks)
+    assert isinstance(blocks, SuffixBlocks)
     assert order.shape == (len(blocks.entry), size)
     assert sorted(order[order != EMPTY]) == list(range(len(drawn)))
     depths = []

@@ -13,7 +13,7 @@ from interpbench_jax.cases import Task
 from interpbench_jax.cases.recipe import Replaced
 from interpbench_jax.interventions import masked_forward, replacement_outputs
 from interpbench_jax.training.codes import class_code
-from interpbench_jax.training.epoch import Batch, Epoch, Losses, Weights
+from interpbench_jax.training.epoch import Batch, Epoch, Losses, WeightArrays
 from interpbench_jax.training.interchange import LayerValues, run, run_interchanged
 from interpbench_jax.training.losses import output_loss
 from interpbench_jax.training.stack import stack_tasks
@@ -25,7 +25,7 @@ BATCH = 8
 def expected_losses(
     task: Task,
     epoch: Epoch,
-    weights: Weights,
+    weights: WeightArrays,
     batch: Batch,
     values: tuple[LayerValues, ...],
     rows: tuple[slice, slice],
@@ -133,7 +133,7 @@ def test_whether_the_source_is_trained(which: str) -> None:
     key, task = jax.random.key(0), jnp.int32(0)
     batch = constant.epoch._answer(data.inputs[:BATCH], key, data, task)
 
-    def expect(weights: Weights, source: Weights) -> jax.Array:
+    def expect(weights: WeightArrays, source: WeightArrays) -> jax.Array:
         """One loss, or the sum, where the source's run has weights of its own."""
         epoch = constant.epoch
         sources = epoch._model(source, data.has_class)
@@ -157,7 +157,7 @@ def test_whether_the_source_is_trained(which: str) -> None:
             return getattr(losses, which)
         return losses.interchange + losses.strict + losses.behavior + losses.edges
 
-    def compute(weights: Weights, epoch: Epoch) -> jax.Array:
+    def compute(weights: WeightArrays, epoch: Epoch) -> jax.Array:
         if which == "sum":
             return epoch._sum(weights, batch, data.has_class)[0]
         return epoch._one(which, weights, batch, data.has_class)[0]

@@ -8,7 +8,7 @@ from interpbench_jax.config import TransformerConfig
 from interpbench_jax.sites import Edge, Kind, Node
 
 
-class Read(NamedTuple):
+class ComponentRead(NamedTuple):
     """One thing that a component reads.
 
     Attributes:
@@ -24,22 +24,22 @@ class Read(NamedTuple):
 
 
 _READS = (
-    Read("tokens", "duplicate", Kind.Q_INPUT),
-    Read("tokens", "duplicate", Kind.K_INPUT),
-    Read("positions", "duplicate", Kind.V_INPUT),
-    Read("duplicate", "s_inhibition", Kind.Q_INPUT),
-    Read("positions", "s_inhibition", Kind.K_INPUT),
-    Read("tokens", "s_inhibition", Kind.V_INPUT),
-    Read("tokens", "name_mover", Kind.V_INPUT),
-    Read("s_inhibition", "name_mover", Kind.V_INPUT),
+    ComponentRead("tokens", "duplicate", Kind.Q_INPUT),
+    ComponentRead("tokens", "duplicate", Kind.K_INPUT),
+    ComponentRead("positions", "duplicate", Kind.V_INPUT),
+    ComponentRead("duplicate", "s_inhibition", Kind.Q_INPUT),
+    ComponentRead("positions", "s_inhibition", Kind.K_INPUT),
+    ComponentRead("tokens", "s_inhibition", Kind.V_INPUT),
+    ComponentRead("tokens", "name_mover", Kind.V_INPUT),
+    ComponentRead("s_inhibition", "name_mover", Kind.V_INPUT),
 )
 _INTO_TOKENS = (
-    Read("tokens", "tokens", Kind.MLP_IN),
-    Read("positions", "tokens", Kind.MLP_IN),
+    ComponentRead("tokens", "tokens", Kind.MLP_IN),
+    ComponentRead("positions", "tokens", Kind.MLP_IN),
 )
 
 
-def ioi_edges(has_tokens: bool) -> dict[Read, Edge]:
+def ioi_edges(has_tokens: bool) -> dict[ComponentRead, Edge]:
     """What each component reads, as edges; what the output reads is `OUTPUT_EDGE`.
 
     Args:

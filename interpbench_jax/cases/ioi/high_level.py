@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from interpbench_jax.axes import Array, Bool, Int
-from interpbench_jax.cases.ioi.circuit import OUTPUT_EDGE, Read, ioi_edges
+from interpbench_jax.cases.ioi.circuit import OUTPUT_EDGE, ComponentRead, ioi_edges
 from interpbench_jax.cases.ioi.components import components
 from interpbench_jax.cases.ioi.vocabulary import Vocabulary
 from interpbench_jax.high_level import (
@@ -23,9 +23,9 @@ from interpbench_jax.high_level import (
     HighLevelModel,
     Inputs,
     Outputs,
+    ProgramTargets,
     Sources,
     Swap,
-    Targets,
     check_token_ids,
     classify,
     in_chunks,
@@ -125,7 +125,7 @@ class IoiModel(HighLevelModel):
         source_tokens: Sources | None = None,
         node: Chosen | None = None,
         edge: ChosenEdges | None = None,
-    ) -> Targets:
+    ) -> ProgramTargets:
         arguments = self._checked(tokens, source_tokens, node, edge)
         return in_chunks(lambda chunk: self._answers(*chunk), arguments, _CHUNK)
 
@@ -171,7 +171,7 @@ def _evaluate(model: IoiModel, tokens: Int[Array, "batch pos"], given: _Given | 
         return choose(given.swap.nodes[:, names.index(field)], field, value)
 
     def read(field: str, target: str, slot: Kind, value: Array) -> Array:
-        wanted = Read(field, target, slot)
+        wanted = ComponentRead(field, target, slot)
         # Positions are the same in every prompt, so that nothing is to be replaced.
         if given is None or wanted not in reads:
             return value

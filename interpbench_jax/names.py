@@ -1,0 +1,18 @@
+"""Names that options are chosen by, for the command line too, which tells them without JAX."""
+
+from typing import Literal
+
+MetricName = Literal[
+    "kl",
+    "cross_entropy",
+    "l2",
+    "centred_l2",
+    "mae",
+    "mse",
+    "target_mae",
+    "logit_diff",
+    "accuracy",
+]
+UniverseName = Literal["qkv", "qkv-merged", "head", "head-no-embed"]
+# What a method scores.
+Level = Literal["edge", "node"]
