@@ -12,11 +12,8 @@ from jaxtyping import Array, Float
 
 from interpbench_jax.discovery.runs import Chunk, MethodScoring
 from interpbench_jax.engine.backward import run_mlp
-from interpbench_jax.engine.layers import EXACT, attend, matmul, project, scale_at, unembed
+from interpbench_jax.engine.layers import EXACT, attend, keep, matmul, project, scale_at, unembed
 from interpbench_jax.engine.weights import Layer, Weights, layer_of
-
-# By itself XLA fuses across these, and computes what comes before once for every use.
-_keep = jax.lax.optimization_barrier
 
 
 class GatedReplacement(NamedTuple):
@@ -65,20 +62,20 @@ def gated_run(
         gates: of each layer: of q of its heads, of k, of v, of its MLP; 1 keeps.
     """
     form, layout, scales = scoring.form, weights.layout, chunk.run.scales
-    x = _keep(chunk.embedded[0] + chunk.embedded[1])
+    x = keep(chunk.embedded[0] + chunk.embedded[1])
     backs = []
     for number in range(layout.n_layers):
         layer, of_qkv, of_mlp = _part(weights, gates, number)
         scale = scale_at(scales, layout.attention_norm(number))
         read = partial(project, form, layer, scale=scale)
         qkv, back_qkv = jax.vjp(read, x)
-        change_qkv = _keep(qkv - replaced.qkv[number])
-        qkv = _keep(replaced.qkv[number] + of_qkv * change_qkv)
+        change_qkv = keep(qkv - replaced.qkv[number])
+        qkv = keep(replaced.qkv[number] + of_qkv * change_qkv)
         z, back_attend = jax.vjp(lambda x: attend(x[0], x[1], x[2], weights), qkv)
-        x = _keep(x + _write(layer, _keep(z)))
+        x = keep(x + _write(layer, keep(z)))
         written, back_mlp = run_mlp(form, layer, x, scale_at(scales, layout.mlp_norm(number)))
-        change_mlp = _keep(written - replaced.mlp[number])
-        x = _keep(x + replaced.mlp[number] + of_mlp * change_mlp)
+        change_mlp = keep(written - replaced.mlp[number])
+        x = keep(x + replaced.mlp[number] + of_mlp * change_mlp)
         backs.append((back_qkv, back_attend, back_mlp, change_qkv, change_mlp))
     read = partial(unembed, form, weights, scale=scale_at(scales, -1))
     logits, back_unembed = jax.vjp(read, x)
@@ -88,16 +85,16 @@ def gated_run(
     for number in reversed(range(layout.n_layers)):
         layer, of_qkv, of_mlp = _part(weights, gates, number)
         back_qkv, back_attend, back_mlp, change_qkv, change_mlp = backs[number]
-        x_bar = _keep(x_bar)
+        x_bar = keep(x_bar)
         mlp_bar = _sum_of_products(x_bar[None], change_mlp[None])
-        x_bar = _keep(x_bar + back_mlp(of_mlp * x_bar))
-        (qkv_bar,) = back_attend(_keep(_read(layer, x_bar)))
-        qkv_bar = _keep(qkv_bar)
+        x_bar = keep(x_bar + back_mlp(of_mlp * x_bar))
+        (qkv_bar,) = back_attend(keep(_read(layer, x_bar)))
+        qkv_bar = keep(qkv_bar)
         n_heads = 3 * qkv_bar.shape[1]
         heads_bar = _sum_of_products(qkv_bar.reshape(n_heads, -1), change_qkv.reshape(n_heads, -1))
         bars.append(jnp.concatenate([heads_bar, mlp_bar]))
         if number:
-            x_bar = x_bar + back_qkv(_keep(of_qkv * qkv_bar))[0]
+            x_bar = x_bar + back_qkv(keep(of_qkv * qkv_bar))[0]
     return (value * chunk.share).sum(), jnp.stack(bars[::-1])
 
 

@@ -18,6 +18,7 @@ from interpbench_jax.engine.layers import (
     Activations,
     Scale,
     attend,
+    keep,
     matmul,
     mlp,
     normalize,
@@ -29,8 +30,6 @@ from interpbench_jax.layout import N_EMBEDDINGS, N_KINDS, Layout
 
 # Sums over so many writers are written out; over more, they are a matrix product.
 _FEW_WRITERS = 16
-
-_keep = jax.lax.optimization_barrier
 
 PlacePart = Literal["heads", "mlp", "output", "all"]
 
@@ -149,13 +148,13 @@ class _MaskedRun:
                 changes = clean[: layout.first_head(layer)]
                 changed = self._head(layer, changes, head)
                 changes += [
-                    _keep(jnp.where(head == number, changed, sibling))
+                    keep(jnp.where(head == number, changed, sibling))
                     for number, sibling in enumerate(siblings)
                 ]
                 changes.append(self._mlp(layer, changes))
                 layer += 1
         for later in range(layer, layout.n_layers):
-            changes = _keep(changes)
+            changes = keep(changes)
             changes += self._attention(later, changes)
             changes.append(self._mlp(later, changes))
         return self._output(changes), changed
@@ -168,10 +167,10 @@ class _MaskedRun:
             read = sum(
                 (shares[:, i] * change[None] for i, change in enumerate(changes)), base[None]
             )
-            return _keep(read)
-        flat = _keep(join([change[None] for change in changes])).reshape(len(changes), -1)
+            return keep(read)
+        flat = keep(join([change[None] for change in changes])).reshape(len(changes), -1)
         read = jnp.einsum("rs,sn->rn", mask[:, : len(changes)], flat, precision=EXACT)
-        return _keep(read.reshape(-1, *base.shape) + base[None])
+        return keep(read.reshape(-1, *base.shape) + base[None])
 
     def _output(self, changes: list[Array]) -> Array:
         return self._read(self.mask[-1:], changes, self.layout.final_norm)[0]
@@ -181,7 +180,7 @@ class _MaskedRun:
         read = self._read(self.mask[row : row + 1], changes, module)[0]
         scale = scale_at(self.scales, module)
         written = mlp(self.form, layer_of(self.weights, number), read, scale)
-        return _keep(written - self.replacement[len(changes)])
+        return keep(written - self.replacement[len(changes)])
 
     def _attention(self, number: int, changes: list[Array]) -> list[Array]:
         layer, first, n_heads = layer_of(self.weights, number), len(changes), self.layout.n_heads
@@ -190,7 +189,7 @@ class _MaskedRun:
         read = self._read(self.mask[rows], changes, module)
         read = read.reshape(N_KINDS, n_heads, *read.shape[1:])
         results = self._results(layer, read, scale_at(self.scales, module))
-        return [_keep(results[head] - self.replacement[first + head]) for head in range(n_heads)]
+        return [keep(results[head] - self.replacement[first + head]) for head in range(n_heads)]
 
     def _head(self, number: int, changes: list[Array], head: Array) -> Array:
         layer = layer_of(self.weights, number)
@@ -213,7 +212,7 @@ class _MaskedRun:
         replacement = jax.lax.dynamic_index_in_dim(
             self.replacement, len(changes) + head, 0, keepdims=False
         )
-        return _keep(written - replacement)
+        return keep(written - replacement)
 
     def _results(self, layer: Layer, read: Array, scale: Scale | None) -> Array:
         """What heads write, given what their q, k and v read: `[3, heads, d_model, pos, batch]`."""
@@ -221,8 +220,8 @@ class _MaskedRun:
         flat = normal.reshape(*normal.shape[:3], -1)
         qkv = jnp.einsum("chdm,chmn->chdn", layer.qkv, flat, precision=EXACT)
         qkv = qkv.reshape(*qkv.shape[:3], *read.shape[3:]) + layer.qkv_bias[..., None, None]
-        qkv = _keep(qkv)
-        z = _keep(attend(qkv[0], qkv[1], qkv[2], self.weights))
+        qkv = keep(qkv)
+        z = keep(attend(qkv[0], qkv[1], qkv[2], self.weights))
         if len(z) == 1:
             return matmul(layer.head_out[0], z[0])[None]
         results = jnp.einsum(

@@ -17,7 +17,9 @@ from interpbench_jax.engine.layers import (
     EXACT,
     Scale,
     Scales,
+    add_up,
     attend,
+    keep,
     matmul,
     normalize,
     scale_at,
@@ -32,9 +34,6 @@ from interpbench_jax.engine.weights import (
 from interpbench_jax.metrics import ByClass, check_values
 from interpbench_jax.model.layers import ACTIVATIONS
 from interpbench_jax.targets import Targets
-
-# By itself XLA fuses across these, and computes what comes before once for every use.
-_keep = jax.lax.optimization_barrier
 
 OutputsByWriter = Float[Array, "src d_model pos batch"]
 Replacements = Float[Array, "src d_model pos #batch"]
@@ -170,13 +169,13 @@ class _Run:
         writers = slice(first, first + outputs.shape[0])
         replacement = self.replacement[writers]
         change = outputs - replacement
-        base = self.base + _add_up(replacement)
+        base = self.base + add_up(replacement)
         if bias is not None:
             base = base + bias[:, None, None]
         if self.mask.ndim == 1:
-            base = base + _add_up(self.mask[writers, None, None, None] * change)
-        self.base = _keep(base)
-        self.change.append(_keep(change))
+            base = base + add_up(self.mask[writers, None, None, None] * change)
+        self.base = keep(base)
+        self.change.append(keep(change))
         self.writers.append(writers)
 
     def read(self, count: int) -> Array:
@@ -188,7 +187,7 @@ class _Run:
             return self.base[None]
         mask = self.mask[readers, : self.writers[-1].stop]
         kept = jnp.einsum("rs,sn->rn", mask, _flat(join(self.change)), precision=EXACT)
-        return _keep(kept.reshape(count, *self.base.shape) + self.base[None])
+        return keep(kept.reshape(count, *self.base.shape) + self.base[None])
 
     def back(
         self, final_bar: Array, backs: list[tuple[Callable[[Array], Array], Array | None]]
@@ -207,15 +206,15 @@ class _Run:
                     for rows, group in zip(readers, passed, strict=True)
                 ]
                 bar = sum(parts[1:], parts[0]).reshape(-1, *final_bar.shape)
-            outputs_bar.append(_keep(bar))
+            outputs_bar.append(keep(bar))
             if number == 0:
                 break
             back, flow = backs[number - 1]
-            new = _keep(back(outputs_bar[-1]))
+            new = keep(back(outputs_bar[-1]))
             inputs_bar.append(new)
             passed = [new if flow is None else flow * new, *passed]
             if self.mask.ndim == 1:
-                total = _keep(total + _add_up(passed[0]))
+                total = keep(total + add_up(passed[0]))
         return tuple(reversed(inputs_bar)), tuple(reversed(outputs_bar))
 
 
@@ -232,13 +231,13 @@ def _attention(
     else:
         qkv = jnp.einsum("rdm,rmn->rdn", projections, _flat(normal, 2), precision=EXACT)
     qkv = qkv.reshape(3, n_heads, d_head, *tail) + layer.qkv_bias[..., None, None]
-    z, back_attend = jax.vjp(lambda x: attend(x[0], x[1], x[2], weights), _keep(qkv))
-    results = jnp.einsum("hmd,hdn->hmn", layer.head_out, _flat(_keep(z), 2), precision=EXACT)
+    z, back_attend = jax.vjp(lambda x: attend(x[0], x[1], x[2], weights), keep(qkv))
+    results = jnp.einsum("hmd,hdn->hmn", layer.head_out, _flat(keep(z), 2), precision=EXACT)
 
     def back(results_bar: Array) -> Array:
         z_bar = jnp.einsum("hmd,hmn->hdn", layer.head_out, _flat(results_bar, 2), precision=EXACT)
-        (qkv_bar,) = back_attend(_keep(z_bar.reshape(z.shape)))
-        qkv_bar = _keep(qkv_bar).reshape(3 * n_heads, d_head, -1)
+        (qkv_bar,) = back_attend(keep(z_bar.reshape(z.shape)))
+        qkv_bar = keep(qkv_bar).reshape(3 * n_heads, d_head, -1)
         normal_bar = jnp.einsum("rdm,rdn->rmn", projections, qkv_bar, precision=EXACT)
         normal_bar = normal_bar.reshape(3 * n_heads, d_model, *tail)
         if form.normalization_type is None:
@@ -265,11 +264,11 @@ def run_mlp(
     normal, back_norm = jax.vjp(lambda x: normalize(form, x, scale=scale), x)
     pre = matmul(layer.mlp_in, normal) + layer.mlp_in_bias[:, None, None]
     hidden, slope = jax.jvp(ACTIVATIONS[form.act_fn], (pre,), (jnp.ones_like(pre),))
-    hidden, slope = _keep((hidden, slope))
+    hidden, slope = keep((hidden, slope))
     written = matmul(layer.mlp_out, hidden) + layer.mlp_out_bias[:, None, None]
 
     def back(bar: Array) -> Array:
-        pre_bar = _keep(matmul(layer.mlp_out.T, bar) * slope)
+        pre_bar = keep(matmul(layer.mlp_out.T, bar) * slope)
         return back_norm(matmul(layer.mlp_in.T, pre_bar))[0]
 
     return written, back
@@ -287,11 +286,6 @@ def join(parts: Sequence[Array]) -> Array:
         joined = joined.at[start : start + len(part)].set(part)
         start += len(part)
     return joined
-
-
-def _add_up(x: Array) -> Array:
-    """The sum over the first axis, written out: XLA's reductions of so few terms are slow."""
-    return sum((x[i] for i in range(1, x.shape[0])), x[0])
 
 
 def _in_blocks(x: Array) -> Array:

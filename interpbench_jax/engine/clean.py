@@ -1,6 +1,6 @@
 """A plain run, kept: everything that patched runs start from."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,14 +9,18 @@ from jaxtyping import Array, Bool, Float
 from interpbench_jax.axes import Tokens
 from interpbench_jax.engine.layers import (
     EXACT,
+    add_up,
     attend,
     clean_scales,
     hidden_units,
+    keep,
     matmul,
     project,
     unembed,
 )
 from interpbench_jax.engine.weights import Form, Layer, Weights, hide_padding, real_positions
+
+update = jax.lax.dynamic_update_slice_in_dim
 
 
 class CleanRun(NamedTuple):
@@ -54,24 +58,31 @@ def run_clean(form: Form, keep_hidden: bool, weights: Weights, tokens: Tokens) -
     embed = weights.embed[tokens].transpose(2, 1, 0)
     positions = weights.pos_embed.T[:, :, None]
     pos_embed = jnp.broadcast_to(positions, embed.shape)
-    stacked = Layer(*(jnp.asarray(getattr(weights, name)) for name in Layer._fields))
+    layers = Layer(*(jnp.asarray(getattr(weights, name)) for name in Layer._fields))
+    layout = weights.layout
+    outputs = jnp.zeros((layout.n_writers, *embed.shape), embed.dtype)
+    outputs = outputs.at[0].set(embed).at[1].set(pos_embed)
 
-    def step(x: Array, layer: Layer) -> tuple[Array, tuple[Array, ...]]:
-        qkv = project(form, layer, x)
-        z = attend(qkv[0], qkv[1], qkv[2], weights)
-        results = jnp.einsum("hmd,hdpb->hmpb", layer.head_out, z, precision=EXACT)
-        between = x + results.sum(axis=0) + layer.attention_bias[:, None, None]
+    def step(carried: tuple[Array, Array], part: tuple[Array, Layer]) -> tuple[Any, Any]:
+        (x, outputs), (number, layer) = carried, part
+        qkv = keep(project(form, layer, x))
+        z = keep(attend(qkv[0], qkv[1], qkv[2], weights))
+        flat = z.reshape(*z.shape[:2], -1)
+        results = jnp.einsum("hmd,hdn->hmn", layer.head_out, flat, precision=EXACT)
+        results = results.reshape(-1, *x.shape)
+        between = keep(x + add_up(results) + layer.attention_bias[:, None, None])
         hidden = hidden_units(form, layer, between)
         mlp = matmul(layer.mlp_out, hidden) + layer.mlp_out_bias[:, None, None]
-        outputs = jnp.concatenate([results, mlp[None]])
+        # Into their place: to join what layers give costs more than all else.
+        outputs = update(outputs, results, layout.first_head(number), 0)
+        outputs = update(outputs, mlp[None], layout.mlp_writer(number), 0)
         kept = hidden if keep_hidden else hidden[:0]
-        return between + mlp, (outputs, x, between, qkv, z, kept)
+        return (keep(between + mlp), outputs), (x, between, qkv, z, kept)
 
-    after, (outputs, before, between, qkv, z, hidden) = jax.lax.scan(
-        step, embed + pos_embed, stacked
+    numbers = jnp.arange(layout.n_layers, dtype=jnp.int32)
+    (after, outputs), (before, between, qkv, z, hidden) = jax.lax.scan(
+        step, (keep(embed + pos_embed), outputs), (numbers, layers)
     )
-    outputs = outputs.reshape(-1, *embed.shape)
-    outputs = jnp.concatenate([embed[None], pos_embed[None], outputs])
     logits = unembed(form, weights, after)
     scales = clean_scales(form, before, between, after)
     return CleanRun(outputs, before, between, after, qkv, z, hidden, logits, scales, is_real)

@@ -21,6 +21,9 @@ from interpbench_jax.model.layers import ACTIVATIONS
 # GPUs and TPUs multiply float32 in fewer bits unless told otherwise.
 EXACT = jax.lax.Precision.HIGHEST
 
+# By itself XLA fuses across these, and computes what comes before once for every use.
+keep = jax.lax.optimization_barrier
+
 Activations = Float[Array, "d_model pos rows"]
 Scale = Float[Array, "pos rows"]
 Scales = Float[Array, "norms pos rows"]
@@ -147,3 +150,8 @@ def repeat_rows(x: Shaped[Array, "*axes batch"], n_edits: int) -> Shaped[Array, 
 def matmul(weight: Array | np.ndarray, x: Array) -> Array:
     """`weight` of shape `[..., d_out, d_in]` times `x` of shape `[d_in, ...]`."""
     return jnp.tensordot(weight, x, axes=1, precision=EXACT)
+
+
+def add_up(x: Float[Array, "terms ..."]) -> Float[Array, "..."]:
+    """The sum over the first axis, written out: XLA's reductions of so few terms are slow."""
+    return sum((x[i] for i in range(1, x.shape[0])), x[0])

@@ -14,7 +14,7 @@ from interpbench_jax.rasp.expressions import (
     SelectorOr,
     SelectorWidth,
     SequenceMap,
-    Tokens,
+    TokensVariable,
     Variable,
 )
 from interpbench_jax.rasp.functions import Value, apply
@@ -66,7 +66,7 @@ def _read_variable(
     selections: dict[Expression, Selection],
 ) -> PlainValues:
     match variable:
-        case Tokens():
+        case TokensVariable():
             return list(sequence)
         case Indices():
             return list(range(len(sequence)))

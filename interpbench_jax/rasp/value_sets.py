@@ -11,7 +11,7 @@ from interpbench_jax.rasp.expressions import (
     Map,
     SelectorWidth,
     SequenceMap,
-    Tokens,
+    TokensVariable,
     Variable,
 )
 from interpbench_jax.rasp.functions import Value, apply
@@ -95,7 +95,7 @@ def _values(
 ) -> tuple[tuple[Value, ...], str]:
     """A variable's values, and where their number comes from."""
     match variable:
-        case Tokens():
+        case TokensVariable():
             return sort_values(vocab), "the vocabulary"
         case Indices():
             return tuple(range(n_positions)), "one per position"
