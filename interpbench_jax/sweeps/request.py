@@ -82,28 +82,31 @@ def _check_stream(request: Request, stream: PairStream) -> CheckedRequest:
     first = next(iter(stream), None)
     if first is None:
         raise ValueError("Expected at least one input, got a stream without any.")
-    if not isinstance(request.ablation, str | np.ndarray | jax.Array):
-        names = tuple(request.ablation)
-    else:
-        names = (request.ablation,) if isinstance(request.ablation, str) else ()
-    if "optimal" in names:
+    ablation = request.ablation
+    is_array = isinstance(ablation, np.ndarray | jax.Array)
+    if not is_array and "optimal" in ((ablation,) if isinstance(ablation, str) else ablation):
         raise ValueError(
             "Expected constants in place of 'optimal' beside a stream, because they are learned "
             "on pairs in memory; pass ablation=ablation_constants(model, pairs) of some pairs."
         )
     checked = _check_pairs(request, first)
+    expected = _kind_of_block(checked)
 
     def read(block: Pairs) -> SweepInputs:
         """A later block, which has to be like the first."""
         found = _check_pairs(request, block)
-        kinds = [_kind_of_block(each) for each in (checked, found)]
-        if kinds[0] != kinds[1]:
+        kind = _kind_of_block(found)
+        if kind != expected:
             raise ValueError(
-                f"Expected the blocks of a stream to be of one kind, {kinds[0]}, got {kinds[1]}."
+                f"Expected the blocks of a stream to be of one kind, {expected}, got {kind}."
+            )
+        if found.scoring.metric is not checked.scoring.metric:
+            raise ValueError(
+                "Expected every block of a stream to have positions that do not count, or none, "
+                "because the metric is not one of ours; got some of both."
             )
         return found.inputs
 
-    read(first)
     return replace(checked, inputs=stream_inputs(stream, checked.inputs, read))
 
 
