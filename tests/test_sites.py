@@ -241,3 +241,9 @@ def test_every_activation_of_transformer_lens_has_its_head_axis(name: str) -> No
         axis = parse_node(hook).kind.head_axis
         assert (len(shape) == 4) == (axis is not None), hook
         assert axis is None or shape[axis] == n_heads, hook
+
+
+def test_a_very_long_name_has_a_short_message() -> None:
+    with pytest.raises(ValueError) as caught:
+        parse_node("x" * 1_000_000)
+    assert len(str(caught.value)) < 1_000

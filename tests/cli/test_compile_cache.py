@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -223,6 +224,37 @@ def test_a_folder_that_cannot_be_written(
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     assert use_cache(False) is None
     assert "cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
+def test_programs_are_read_from_folders_of_our_own_alone(
+    own_process: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = use_cache(False)
+    assert folder is not None and stat.S_IMODE(folder.stat().st_mode) == 0o700
+    for mode in (0o770, 0o707):
+        folder.chmod(mode)
+        assert use_cache_anew() is None
+        assert "others can write to" in capsys.readouterr().err
+    folder.chmod(0o755)
+    assert use_cache_anew() == folder
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such owners")
+def test_programs_of_somebody_else_are_not_run(
+    own_process: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = use_cache(False)
+    assert folder is not None
+    monkeypatch.setattr(os, "geteuid", lambda: folder.stat().st_uid + 1)
+    assert use_cache_anew() is None
+    assert "belongs to another user" in capsys.readouterr().err
+
+
+def use_cache_anew() -> Path | None:
+    """As another process would."""
+    os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
+    return use_cache(False)
 
 
 # What is deleted
