@@ -27,9 +27,9 @@ from interpbench_jax.rasp.expressions import (
     Indices,
     LinearSequenceMap,
     SequenceMap,
-    TokensVariable,
     Variable,
 )
+from interpbench_jax.rasp.expressions import Tokens as TokensVariable
 from interpbench_jax.rasp.functions import Value
 from interpbench_jax.rasp.lowering import Lowering, Step, VariableRead, WidthAttention
 from interpbench_jax.rasp.placement import lower

@@ -165,7 +165,7 @@ class Variable(Expression, abc.ABC):
 
 
 @dataclass(frozen=True, eq=False)
-class TokensVariable(Variable):
+class Tokens(Variable):
     """The input's token at each position; BOS and PAD have none."""
 
     @property
@@ -307,7 +307,7 @@ class SelectorWidth(Variable):
         return self.encoded
 
 
-tokens = TokensVariable()
+tokens = Tokens()
 indices = Indices()
 
 

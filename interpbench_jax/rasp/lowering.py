@@ -10,7 +10,7 @@ from interpbench_jax.rasp.expressions import (
     Indices,
     Select,
     SelectorWidth,
-    TokensVariable,
+    Tokens,
     Variable,
 )
 from interpbench_jax.rasp.traversal import in_order
@@ -103,7 +103,7 @@ class Lowering:
     def variables(self) -> tuple[Variable, ...]:
         """Every variable that is embedded or computed: inputs first, then the order of `steps`."""
         parts = in_order(self.program)
-        inputs = [part for part in parts if isinstance(part, TokensVariable | Indices)]
+        inputs = [part for part in parts if isinstance(part, Tokens | Indices)]
         return (*inputs, *(step.variable for step in self.steps))
 
     @cached_property
@@ -208,7 +208,7 @@ class Lowering:
     def _writer(self, variable: Variable) -> Node:
         """The component that computes a variable, or its embedding."""
         if not variable.children:
-            return Node(Kind.EMBED if isinstance(variable, TokensVariable) else Kind.POS_EMBED)
+            return Node(Kind.EMBED if isinstance(variable, Tokens) else Kind.POS_EMBED)
         return as_writer(self._node_of[variable])
 
     @cached_property

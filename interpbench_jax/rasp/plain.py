@@ -14,7 +14,7 @@ from interpbench_jax.rasp.expressions import (
     SelectorOr,
     SelectorWidth,
     SequenceMap,
-    TokensVariable,
+    Tokens,
     Variable,
 )
 from interpbench_jax.rasp.functions import Value, apply
@@ -66,7 +66,7 @@ def _read_variable(
     selections: dict[Expression, Selection],
 ) -> PlainValues:
     match variable:
-        case TokensVariable():
+        case Tokens():
             return list(sequence)
         case Indices():
             return list(range(len(sequence)))

@@ -15,7 +15,7 @@ from interpbench_jax.rasp.expressions import (
     SelectorOr,
     SelectorWidth,
     SequenceMap,
-    TokensVariable,
+    Tokens,
 )
 from interpbench_jax.rasp.functions import Comparison, Lookup, describe
 from interpbench_jax.rasp.traversal import in_order, walk
@@ -56,7 +56,7 @@ def _fresh(part: Expression, taken: set[str], *, is_output: bool) -> str:
 def _call(part: Expression, names: Mapping[Expression, str]) -> str:
     reads = [names[child] for child in part.children]
     match part:
-        case TokensVariable() | Indices():
+        case Tokens() | Indices():
             return part.name or type(part).__name__.lower()
         case Map():
             return f"map({_function(part.function)}, {reads[0]}{_suffix(part)})"

@@ -11,7 +11,7 @@ from interpbench_jax.rasp.expressions import (
     Map,
     SelectorWidth,
     SequenceMap,
-    TokensVariable,
+    Tokens,
     Variable,
 )
 from interpbench_jax.rasp.functions import Value, apply
@@ -95,7 +95,7 @@ def _values(
 ) -> tuple[tuple[Value, ...], str]:
     """A variable's values, and where their number comes from."""
     match variable:
-        case TokensVariable():
+        case Tokens():
             return sort_values(vocab), "the vocabulary"
         case Indices():
             return tuple(range(n_positions)), "one per position"

@@ -21,7 +21,7 @@ from interpbench_jax.rasp import (
     SelectorOr,
     SelectorWidth,
     SequenceMap,
-    TokensVariable,
+    Tokens,
     indices,
     lookup,
     numerical,
@@ -44,7 +44,7 @@ def test_built_alike_is_equal() -> None:
     assert build() == build()
     assert hash(build()) == hash(build())
     assert build() is not build()
-    assert TokensVariable() == tokens
+    assert Tokens() == tokens
 
 
 @pytest.mark.parametrize(
@@ -152,6 +152,6 @@ def test_encodings() -> None:
 
 
 @pytest.mark.parametrize("variable", [tokens, indices, tokens + indices, shift(tokens, 1)])
-def test_what_has_no_numerical_form(variable: TokensVariable) -> None:
+def test_what_has_no_numerical_form(variable: Tokens) -> None:
     with pytest.raises(ValueError, match=r"Expected a Map or a SelectorWidth.*convert it with"):
         numerical(variable)

@@ -11,7 +11,7 @@ from interpbench_jax.rasp import (
     Selector,
     SelectorWidth,
     SequenceMap,
-    TokensVariable,
+    Tokens,
     Variable,
     in_order,
     indices,
@@ -62,7 +62,7 @@ class Wiring:
 
     def _operation(self, i: int, variable: Variable) -> Operation:
         match variable:
-            case TokensVariable():
+            case Tokens():
                 return lambda sequence, seen: list(sequence)
             case Indices():
                 return lambda sequence, seen: list(range(len(sequence)))
