@@ -59,7 +59,12 @@ def _sweep(folder: Path, inputs: int) -> None:
 
     case = ib.load_case(CASE)
     pairs = case.sample(inputs, seed=0)
-    ib.sweep_edges(case.model, pairs.input_ids, pairs.corrupted_input_ids, save_to=folder)
+    ib.sweep_edges(
+        case.model,
+        pairs.input_ids,
+        pairs.corrupted_input_ids,
+        options=ib.SweepOptions(save_to=folder),
+    )
 
 
 def main() -> None:

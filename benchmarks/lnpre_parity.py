@@ -109,7 +109,7 @@ def errors_of(
     import jax
 
     from interpbench_conversion.verify import relative_error
-    from interpbench_jax import build_model, parse_edge, run_with_cache, sweep_cuts
+    from interpbench_jax import SweepOptions, build_model, parse_edge, run_with_cache, sweep_cuts
 
     with jax.enable_x64(dtype == "float64"):
         own = {name: array.astype(dtype) for name, array in weights.items()}
@@ -117,7 +117,9 @@ def errors_of(
         clean, other = (given[name].astype(np.int32) for name in ("clean", "other"))
         logits, cache = run_with_cache(model, clean)
         cuts = [[parse_edge(f"{src} -> {dst}")] for src, dst in given["edges"]]
-        patched = sweep_cuts(model, clean, other, cuts=cuts, return_logits=True).logits
+        patched = sweep_cuts(
+            model, clean, other, cuts=cuts, options=SweepOptions(return_logits=True)
+        ).logits
     ours = {"logits": logits, "patched": patched}
     ours |= {f"act/{name}": value for name, value in cache.items()}
     if set(ours) != set(theirs):

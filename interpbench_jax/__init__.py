@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from interpbench_jax.sites import Node as Node
     from interpbench_jax.sites import parse_edge as parse_edge
     from interpbench_jax.sites import parse_node as parse_node
+    from interpbench_jax.sweeps import SweepOptions as SweepOptions
     from interpbench_jax.sweeps import SweepPlan as SweepPlan
     from interpbench_jax.sweeps import SweepResult as SweepResult
     from interpbench_jax.sweeps import sweep_cuts as sweep_cuts
@@ -107,6 +108,7 @@ _HOMES = {
     "sweeps": (
         "SweepPlan",
         "SweepResult",
+        "SweepOptions",
         "sweep_cuts",
         "sweep_edges",
         "sweep_many",

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 # The token and the positional embedding.
 N_EMBEDDINGS = 2
-# Queries, keys and values.
+# The inputs of a head: its queries, its keys and its values.
+QUERIES, KEYS, VALUES = range(3)
 N_KINDS = 3
 
 
@@ -56,6 +57,10 @@ class Layout:
     def head_inputs(self) -> int:
         """How many readers of a layer belong to heads."""
         return N_KINDS * self.n_heads
+
+    def of_kind(self, kind: int) -> slice:
+        """The queries (kind 0), keys (1) or values (2) among the inputs of a layer's heads."""
+        return slice(kind * self.n_heads, (kind + 1) * self.n_heads)
 
     @property
     def n_writers(self) -> int:
@@ -120,6 +125,10 @@ class Layout:
     def output_reader(self) -> int:
         """The place of the output, the last reader."""
         return self.first_reader(self.n_layers)
+
+    def layer_of_reader(self, reader: Any) -> Any:
+        """The layer of the reader at a place; the number of layers for the output."""
+        return reader // self.readers_of_layer
 
     def reader_place(self, reader: int) -> ReaderPlace:
         """What the reader at a place is."""

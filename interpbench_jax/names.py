@@ -1,5 +1,6 @@
 """Names that options are chosen by, for the command line too, which tells them without JAX."""
 
+from collections.abc import Callable
 from typing import Literal
 
 MetricName = Literal[
@@ -16,3 +17,6 @@ MetricName = Literal[
 UniverseName = Literal["qkv", "qkv-merged", "head", "head-no-embed"]
 # What a method scores.
 Level = Literal["edge", "node"]
+
+# Called with the number of finished steps and of all steps.
+Progress = Callable[[int, int], None]

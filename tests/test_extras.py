@@ -15,7 +15,7 @@ from interpbench_jax.bench.table import read_results
 from interpbench_jax.extras import needs_extra
 from interpbench_jax.report.plots import roc_plot
 from interpbench_jax.statistics import wilcoxon_p
-from interpbench_jax.sweeps.parts import check_pyarrow
+from interpbench_jax.storage.sums import check_pyarrow
 from interpbench_jax.training.checkpoints import Checkpoints
 from tests.certificates.commands import run_command
 from tests.tiny_models import make_model

@@ -79,7 +79,9 @@ def test_a_pipe_for_a_record_does_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "sweep.json")
     case = ib.load_case("36")
     with pytest.raises(ValueError, match=r"Expected a regular file at .*sweep\.json, got a pipe"):
-        ib.sweep_edges(case.model, case.sample(4, seed=0), save_to=tmp_path)
+        ib.sweep_edges(
+            case.model, case.sample(4, seed=0), options=ib.SweepOptions(save_to=tmp_path)
+        )
 
 
 # Stray and damaged files

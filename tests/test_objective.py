@@ -179,9 +179,9 @@ def test_what_comes_later_goes_first() -> None:
 @pytest.mark.parametrize(
     ("scored", "error", "message"),
     [
-        (np.ones((6, 4), bool), ValueError, r"of shape \(6, 5\), or \(5,\) for all inputs alike"),
+        (np.ones((6, 4), bool), ValueError, r"of shape \(6, 5\), or \(5,\) for all inputs, got"),
         (np.ones((6, 5), np.int32), TypeError, r"as booleans.*np.arange\(5\) >= 2"),
-        (np.arange(5) > 7, ValueError, "a position that counts in every input, got none in 6 of 6"),
+        (np.arange(5) > 7, ValueError, "a scored position in every input, got none in 6 of 6"),
         (np.arange(6)[:, None] + 0 * CLEAN > 1, ValueError, "got none in 2 of 6"),
     ],
 )

@@ -69,8 +69,8 @@ def _certificate_of(folder: Path) -> object:
 
 
 def _sweep_of(folder: Path) -> object:
-    from interpbench_jax.sweeps.parts import read_table
-    from interpbench_jax.sweeps.store import count_done
+    from interpbench_jax.storage.store import count_done
+    from interpbench_jax.storage.sums import read_table
 
     result = folder / "effects.parquet"
     if result.is_file():

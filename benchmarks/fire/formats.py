@@ -149,7 +149,7 @@ _TASKS = 6
 
 
 def _open_sweep(folder: Path):
-    from interpbench_jax.sweeps.store import SweepStore
+    from interpbench_jax.storage.store import SweepStore
 
     return SweepStore.open(folder, _DESCRIPTION, _TASKS, flush_seconds=0.0)
 
@@ -162,13 +162,13 @@ def _make_sweep(folder: Path) -> None:
 
 def _make_finished_sweep(folder: Path) -> None:
     case = ib.load_case(CASE_ID)
-    ib.sweep_edges(case.model, case.sample(_TINY, 0), save_to=folder)
+    ib.sweep_edges(case.model, case.sample(_TINY, 0), options=ib.SweepOptions(save_to=folder))
 
 
 def _read_finished_sweep(folder: Path) -> object:
-    from interpbench_jax.sweeps.parts import read_table
+    from interpbench_jax.storage.store import count_done
+    from interpbench_jax.storage.sums import read_table
     from interpbench_jax.sweeps.saved import read_saved
-    from interpbench_jax.sweeps.store import count_done
 
     return count_done(folder), read_saved(read_table(folder / "effects.parquet"))
 

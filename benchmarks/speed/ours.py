@@ -24,7 +24,9 @@ def sweep(job: Job, options: Options) -> Prepared:
         mesh = ib.sweep_mesh()
 
         def run_on_mesh() -> np.ndarray:
-            return ib.sweep_edges(model, job.clean, job.corrupted, mesh=mesh).effects
+            return ib.sweep_edges(
+                model, job.clean, job.corrupted, options=ib.SweepOptions(mesh=mesh)
+            ).effects
 
         return Prepared(run_on_mesh, _facts())
 
@@ -34,7 +36,7 @@ def sweep(job: Job, options: Options) -> Prepared:
             job.clean,
             job.corrupted,
             universe=job.universe,
-            max_bytes=options.max_bytes,
+            options=ib.SweepOptions(max_bytes=options.max_bytes),
         ).effects
 
     return Prepared(run, _facts())

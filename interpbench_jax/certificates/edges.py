@@ -21,7 +21,7 @@ from interpbench_jax.circuit import Circuit
 from interpbench_jax.metrics import METRICS, Metric, PerInput, noise_floor
 from interpbench_jax.model import Transformer
 from interpbench_jax.scores import edge_auc_by_universe
-from interpbench_jax.sweeps import sweep_cuts
+from interpbench_jax.sweeps import SweepOptions, sweep_cuts
 from interpbench_jax.targets import Targets, answers, is_scored
 from interpbench_jax.training.evaluation import is_right
 from interpbench_jax.universes import UniverseName, universe
@@ -95,7 +95,9 @@ def _effects(
     rows = []
     for start in range(0, len(space.edges), size):
         cuts = [space.members[edge] for edge in space.edges[start : start + size]]
-        swept = sweep_cuts(model, pairs.base, pairs.source, cuts=cuts, return_logits=True)
+        swept = sweep_cuts(
+            model, pairs.base, pairs.source, cuts=cuts, options=SweepOptions(return_logits=True)
+        )
         assert swept.logits is not None
         rows += [np.asarray(measure(each, clean, pairs.compared)) for each in swept.logits]
     truths = circuit.edge_truths(name).items()

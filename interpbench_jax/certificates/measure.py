@@ -14,7 +14,7 @@ from interpbench_jax.certificates.certificate import Certificate
 from interpbench_jax.certificates.edges import check_edges
 from interpbench_jax.certificates.nodes import measure_nodes
 from interpbench_jax.certificates.rounding import round_share
-from interpbench_jax.sweeps.run import Progress
+from interpbench_jax.names import Progress
 from interpbench_jax.training.evaluation import prepare_examination
 from interpbench_jax.training.versions import library_versions
 from interpbench_jax.weights import digest_weights

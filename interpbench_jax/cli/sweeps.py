@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict, cast
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from interpbench_jax.case import Case
     from interpbench_jax.inputs import Drawn
     from interpbench_jax.sites import Edge, Node
-    from interpbench_jax.sweeps import SweepResult
-    from interpbench_jax.sweeps.request import Ablations, Positions
+    from interpbench_jax.sweeps import SweepOptions, SweepResult
+    from interpbench_jax.sweeps.check import Ablations, Positions
 
     Result = SweepResult[Edge] | SweepResult[Node]
 
@@ -103,10 +103,7 @@ class Settings(TypedDict):
     universe: UniverseName
     ablation: "Ablations"
     metric: MetricName | None
-    max_bytes: int | None
     positions: "Positions"
-    mesh: "Mesh | None"
-    save_to: Path | None
     freeze_layer_norm: bool
 
 
@@ -195,14 +192,18 @@ def sweep(
         universe=universe,
         ablation=_read_ablations(ablation or [AblationChoice.RESAMPLE]),
         metric=metric,
-        max_bytes=max_bytes,
         positions=where,
-        mesh=None if devices is None else _mesh(devices),
-        save_to=save_to,
         freeze_layer_norm=freeze_layer_norm,
     )
+    from interpbench_jax.sweeps import SweepOptions
+
+    options = SweepOptions(
+        max_bytes=max_bytes,
+        mesh=None if devices is None else _mesh(devices),
+        save_to=save_to,
+    )
     with stoppable(lambda: _how_to_go_on(save_to)):
-        found = _run(subjects, settings, nodes, hidden=as_json)
+        found = _run(subjects, settings, options, nodes, hidden=as_json)
     if explain:
         _explain(found)
     if as_json:
@@ -215,7 +216,7 @@ def sweep(
 
 def _how_to_go_on(save_to: Path | None) -> str:
     """What is kept of a sweep that was stopped."""
-    from interpbench_jax.sweeps.store import count_done
+    from interpbench_jax.storage.store import count_done
 
     if save_to is None:
         return "Nothing was saved; with --save-to FOLDER a sweep goes on when it is called again."
@@ -256,16 +257,21 @@ def _mesh(devices: int) -> "Mesh":
     return sweep_mesh(devices)
 
 
-def _run(subjects: Sequence[SweptCase], settings: Settings, nodes: bool, hidden: bool) -> Swept:
+def _run(
+    subjects: Sequence[SweptCase],
+    settings: Settings,
+    options: "SweepOptions",
+    nodes: bool,
+    hidden: bool,
+) -> Swept:
     """Sweep the cases: together where that can be, else one after another."""
     from interpbench_jax.pairs import Pairs
+    from interpbench_jax.storage.store import count_done
     from interpbench_jax.sweeps import sweep_edges, sweep_many, sweep_nodes
-    from interpbench_jax.sweeps.store import count_done
 
-    save_to = settings["save_to"]
-    resumed = None if save_to is None else count_done(save_to)
+    resumed = None if options.save_to is None else count_done(Path(options.save_to))
     in_memory = [each.drawn.source for each in subjects if isinstance(each.drawn.source, Pairs)]
-    alone = nodes or settings["positions"] != "all" or settings["mesh"] is not None
+    alone = nodes or settings["positions"] != "all" or options.mesh is not None
     alone = alone or len(in_memory) < len(subjects)
     with progress("patching", hidden=hidden) as report:
         started = time.perf_counter()
@@ -276,9 +282,8 @@ def _run(subjects: Sequence[SweptCase], settings: Settings, nodes: bool, hidden:
                 universe=settings["universe"],
                 ablation=settings["ablation"],
                 metric=settings["metric"],
-                max_bytes=settings["max_bytes"],
                 freeze_layer_norm=settings["freeze_layer_norm"],
-                progress=report,
+                options=replace(options, progress=report),
             )
         else:
             function = sweep_nodes if nodes else sweep_edges
@@ -287,7 +292,8 @@ def _run(subjects: Sequence[SweptCase], settings: Settings, nodes: bool, hidden:
                 # A bar over the calls of one case, or over the cases.
                 inner = report if len(subjects) == 1 else None
                 model, pairs = subject.case.model, subject.drawn.source
-                results.append(function(model, pairs, progress=inner, **settings))
+                how = replace(options, progress=inner)
+                results.append(function(model, pairs, options=how, **settings))
                 if report is not None and inner is None:
                     report(len(results), len(subjects))
         seconds = time.perf_counter() - started

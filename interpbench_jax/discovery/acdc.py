@@ -8,15 +8,15 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float
 
-from interpbench_jax.discovery.greedy import (
+from interpbench_jax.discovery.method import DiscoveryData, Scores, edge_groups
+from interpbench_jax.discovery.runs import Runs, mean_of, start_runs
+from interpbench_jax.engine.greedy import (
     GreedyStep,
     StartPlace,
     clean_siblings,
     lay_ground,
     take_step,
 )
-from interpbench_jax.discovery.method import DiscoveryData, Scores, edge_groups
-from interpbench_jax.discovery.runs import Runs, mean_of, start_runs
 from interpbench_jax.layout import N_KINDS, Layout
 from interpbench_jax.metrics import Metric
 from interpbench_jax.model import Transformer

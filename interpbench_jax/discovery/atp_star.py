@@ -9,10 +9,14 @@ from jaxtyping import Array, Float
 
 from interpbench_jax.discovery.method import DiscoveryData, Scores, node_groups
 from interpbench_jax.discovery.node_effects import add_sources
-from interpbench_jax.discovery.runs import Chunk, MethodScoring, start_runs
+from interpbench_jax.discovery.runs import start_runs
 from interpbench_jax.engine.backward import differentiate
+from interpbench_jax.engine.chunk import Chunk
+from interpbench_jax.engine.clean import read_streams
 from interpbench_jax.engine.layers import EXACT, attend, project, scale_at
-from interpbench_jax.engine.weights import Weights, layer_of
+from interpbench_jax.engine.scoring import Scoring
+from interpbench_jax.engine.weights import Form, Weights, layer_of
+from interpbench_jax.layout import VALUES
 from interpbench_jax.metrics import Metric
 from interpbench_jax.model import Transformer
 
@@ -72,30 +76,21 @@ def atp_star(
 
 
 def _effects(
-    scoring: MethodScoring,
+    form: Form,
+    scoring: Scoring,
     qk_fix: bool,
     weights: Weights,
     chunk: Chunk,
     flows: Float[Array, "passes layers"],
 ) -> Float[Array, "passes src batch"]:
-    """What replacing each writer does, for each way that the derivative may flow back."""
+    """The effect of replacing each writer, for each pass with its own flow of the derivative."""
     layout = weights.layout
-    n_layers, n_heads = layout.n_layers, layout.n_heads
+    n_layers, n_writers = layout.n_layers, layout.n_writers
     changes = chunk.change(layout)
-    n_writers = sum(len(group) for group in changes)
 
     def linear(flow: Float[Array, " layers"]) -> tuple[Array, list[Array]]:
-        point = differentiate(
-            scoring.form,
-            weights,
-            chunk.embedded,
-            chunk.replacement,
-            jnp.ones(n_writers, flow.dtype),
-            chunk.metric(scoring),
-            chunk.share,
-            flow,
-            scales=chunk.run.scales,
-        )
+        gates = jnp.ones(n_writers, flow.dtype)
+        point = differentiate(form, scoring, weights, chunk, gates, flow=flow)
         effects = jnp.zeros((n_writers, len(chunk.share)), flow.dtype)
         for number, bars in enumerate(point.inputs_bar):
             layer, is_mlp = divmod(number, 2)
@@ -103,7 +98,7 @@ def _effects(
                 passed = jnp.ones_like(flow[0])
             else:
                 passed = flow[layer]
-                bars = bars if is_mlp or not qk_fix else bars[2 * n_heads :]
+                bars = bars if is_mlp or not qk_fix else bars[layout.of_kind(VALUES)]
             seen = jnp.concatenate(changes[: number + 1])
             effect = passed * (bars.sum(axis=0)[None] * -seen).sum(axis=(1, 2))
             effects = effects.at[: len(effect)].add(effect)
@@ -112,13 +107,13 @@ def _effects(
 
     effects, heads_bar = jax.lax.map(linear, flows)
     for number in range(n_layers if qk_fix else 0):
-        part = _through_softmax(scoring, weights, chunk, number, heads_bar[number])
+        part = _through_softmax(form, weights, chunk, number, heads_bar[number])
         effects = effects.at[:, : part.shape[1]].add(part)
     return effects
 
 
 def _through_softmax(
-    scoring: MethodScoring,
+    form: Form,
     weights: Weights,
     chunk: Chunk,
     number: int,
@@ -128,15 +123,14 @@ def _through_softmax(
     layer, layout = layer_of(weights, number), weights.layout
     z_bar = jnp.einsum("hmd,shmpb->shdpb", layer.head_out, heads_bar, precision=EXACT)
     seen = slice(layout.first_head(number))
-    outputs = chunk.run.outputs[seen]
-    bias = jnp.asarray(weights.attention_bias)[:number].sum(axis=0)
-    stream = outputs.sum(axis=0) + bias[:, None, None]
-    scale = scale_at(chunk.run.scales, layout.attention_norm(number))
-    q, k, v = project(scoring.form, layer, stream, scale)
+    norm, outputs = layout.attention_norm(number), chunk.run.outputs[seen]
+    stream = read_streams(weights, chunk.run.outputs)[norm]
+    scale = scale_at(chunk.run.scales, norm)
+    q, k, v = project(form, layer, stream, scale)
     z = attend(q, k, v, weights)
 
     def effect(change: Float[Array, "d_model pos batch"]) -> Float[Array, "passes batch"]:
-        new_q, new_k, _ = project(scoring.form, layer, stream - change, scale)
+        new_q, new_k, _ = project(form, layer, stream - change, scale)
         by_queries = attend(new_q, k, v, weights) - z
         by_keys = attend(q, new_k, v, weights) - z
         return (z_bar * (by_queries + by_keys)[None]).sum(axis=(1, 2, 3))

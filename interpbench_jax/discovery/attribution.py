@@ -1,4 +1,4 @@
-"""What gradient methods share: the derivative by every edge, at some points between two runs."""
+"""The derivative by every edge at points between two runs, which gradient methods share."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -7,9 +7,11 @@ import numpy as np
 from jaxtyping import Float
 
 from interpbench_jax.discovery.method import DiscoveryData, Scores, add_up, edge_groups
-from interpbench_jax.discovery.runs import Chunk, MethodScoring, Runs, mean_of, start_runs
+from interpbench_jax.discovery.runs import Runs, mean_of, start_runs
 from interpbench_jax.engine.backward import FineMask, Point, WriterGates, by_mask, differentiate
-from interpbench_jax.engine.weights import Weights
+from interpbench_jax.engine.chunk import Chunk
+from interpbench_jax.engine.scoring import Scoring
+from interpbench_jax.engine.weights import Form, Weights
 from interpbench_jax.metrics import Metric
 from interpbench_jax.model import Transformer
 
@@ -35,10 +37,10 @@ def edge_slopes(
         model: the model.
         data: the inputs.
         metric: the metric.
-        points: for each, the gates of the writers; or these, and how much of the derivative goes
-            back through each writer (`gradients.differentiate`).
-        difference: what cutting changes: the writer's replacement less its output in the clean
-            run, or in the run at the point.
+        points: the gates of the writers at each point; or these, and the share of the derivative
+            that goes back through each writer (`backward.differentiate`).
+        difference: the change that a cut makes: the writer's replacement less its output in the
+            clean run, or in the run at the point.
     """
     runs = start_runs(model, data, metric)
     slopes = [mask_slopes(runs, *_pair(point), difference)[1] for point in points]
@@ -67,24 +69,15 @@ def mask_slopes(
 
 
 def _slopes(
-    scoring: MethodScoring,
+    form: Form,
+    scoring: Scoring,
     difference: Difference,
     weights: Weights,
     chunk: Chunk,
     mask: FineMask | WriterGates,
     passed: WriterGates | None,
 ) -> Point:
-    point = differentiate(
-        scoring.form,
-        weights,
-        chunk.embedded,
-        chunk.replacement,
-        mask,
-        chunk.metric(scoring),
-        chunk.share,
-        passed=passed,
-        scales=chunk.run.scales,
-    )
+    point = differentiate(form, scoring, weights, chunk, mask, passed=passed)
     if difference == "of_clean_run":
         point = point._replace(change=chunk.change(weights.layout))
     return point._replace(outputs_bar=())

@@ -1,4 +1,4 @@
-"""What a method is given: inputs, and what takes the place of what is cut."""
+"""The inputs of a method, checked, and the replacements for what it cuts."""
 
 from dataclasses import replace
 
@@ -9,16 +9,16 @@ from interpbench_jax.ablations import (
     ABLATION_NAMES,
     AblationName,
     OptimalSettings,
-    ablation_constants,
+    constants_of,
 )
 from interpbench_jax.axes import Constants, OtherTokens, Tokens
 from interpbench_jax.discovery.method import DiscoveryData, FineUniverse
+from interpbench_jax.engine.plain_runs import PlainRuns
 from interpbench_jax.interventions import check_constants
 from interpbench_jax.metrics import Metric
 from interpbench_jax.model import Transformer, check_tokens
 from interpbench_jax.objective import Objective
 from interpbench_jax.pairs import Pairs, as_pairs
-from interpbench_jax.targets import own_answers
 
 
 def data_for(
@@ -34,59 +34,58 @@ def data_for(
     optimal: OptimalSettings | None = None,
     freeze_layer_norm: bool = False,
 ) -> DiscoveryData:
-    """What a method is given, with the constants of an ablation that has any.
+    """The data of a method, with the constants of an ablation that has any.
 
     Args:
         model: the model.
         clean: pairs of inputs; or clean inputs alone, `[batch, pos]`.
-        corrupted: beside clean inputs, `[other, pos]`: paired with them by row for `"resample"`;
-            what `"mean"` averages over, and what `"optimal"` starts from, by default the clean
-            ones; for others not looked at.
-        objective: in place of the pairs' own; of it, what metrics compare with and where.
-        ablation: what takes the place of a writer's output: `"resample"`: its output on the
-            corrupted input; `"mean"`: the mean of that for each position; `"zero"`: zeros;
-            `"optimal"`: constants that do the least harm, see `ablation_constants`; or an array of
-            constants, `[1, pos, src, d_model]`, where `pos` may be 1.
-        metric: the harm that `"optimal"` minimises; by default the distance from the clean run.
+        corrupted: with clean inputs, the inputs that replacements come from, `[other, pos]`. For
+            `"resample"`, paired with the clean ones by row; for `"mean"`, the inputs to average
+            over, and for `"optimal"`, those whose mean the search starts from, by default the
+            clean ones; ignored for the others.
+        objective: how runs are scored, instead of the pairs' own objective; its metric is used for
+            `"optimal"` only.
+        ablation: the replacement of a writer's output: `"resample"`: its output on the corrupted
+            input; `"mean"`: the mean of that for each position; `"zero"`: zeros; `"optimal"`:
+            constants that do the least harm, see `ablation_constants`; or an array of constants,
+            `[1, pos, src, d_model]`, where `pos` may be 1.
+        metric: the harm that `"optimal"` minimizes; by default the distance from the clean run.
         universe: the edges that a method chooses among.
-        batch_size: inputs of one call of a program.
+        batch_size: the number of inputs of one call of a program.
         optimal: settings of `"optimal"`.
-        freeze_layer_norm: whether layer norms divide by what they do in the clean run; also where
-            the constants of `"optimal"` are looked for.
+        freeze_layer_norm: whether layer norms divide by what they do in the clean run, also during
+            the search for the constants of `"optimal"`.
 
     Raises:
         ValueError: if there is no such ablation, the tokens do not fit the model, the targets do
             not fit the tokens, or rows are not paired.
     """
     name = _name_of(ablation)
-    pairs = as_pairs(clean, corrupted, objective)
+    pairs = as_pairs(clean, corrupted, objective, metric)
     clean, corrupted = _check_inputs(model, pairs, name)
+    plain = PlainRuns(model, clean, freeze_layer_norm=freeze_layer_norm, batch_size=batch_size)
+    fitted = pairs.objective.fit(model, clean, lambda: plain.answers)
     if name is None:
         constants = check_constants(model.config, clean.shape[1], ablation)  # pyright: ignore
     elif name == "resample":
         constants = None
     else:
-        constants = ablation_constants(
-            model,
-            replace(pairs, corrupted_input_ids=np.asarray(corrupted)),
-            ablation=name,
-            metric=metric,
-            optimal=optimal,
-            freeze_layer_norm=freeze_layer_norm,
-            batch_size=batch_size,
-        )
-    fitted = pairs.objective.fit(model, clean)
+        # With the targets, so that the model's own answers are not computed again.
+        known = replace(pairs.objective, targets=fitted.targets)
+        pairs = Pairs(clean, np.asarray(corrupted), known)  # pyright: ignore[reportArgumentType]
+        constants = constants_of(model, pairs, plain, name, optimal)
     return DiscoveryData(
         clean,
         corrupted,
-        own_answers(model, clean) if fitted.targets is None else fitted.targets,
-        # The word says where runs that are not of methods find their own replacements.
+        plain.answers if fitted.targets is None else fitted.targets,
+        # A name tells runs outside of this package where to find their own replacements.
         None if name == "optimal" else name,
         constants,
         fitted.first_scored,
         universe,
         batch_size,
         freeze_layer_norm,
+        plain,
     )
 
 
@@ -96,8 +95,8 @@ def _name_of(ablation: AblationName | Constants) -> AblationName | None:
         return None
     if ablation not in ABLATION_NAMES:
         raise ValueError(
-            f"Expected an ablation out of {', '.join(ABLATION_NAMES)}, or an array of constants, "
-            f"got {ablation!r}."
+            f"Expected ablation to be one of {', '.join(ABLATION_NAMES)}, or an array of "
+            f"constants; got {ablation!r}."
         )
     return ablation
 
@@ -111,7 +110,7 @@ def _check_inputs(
         if ablation == "resample":
             raise ValueError(
                 "Expected corrupted inputs, one for each clean one, to resample from; got none. "
-                "Pass them, or pairs that hold them, or choose another ablation."
+                "Pass them, or pairs that contain them, or choose another ablation."
             )
         corrupted = clean
     for tokens in (clean, corrupted):

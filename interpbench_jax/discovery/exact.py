@@ -11,7 +11,7 @@ from interpbench_jax.discovery.method import DiscoveryData, Scores
 from interpbench_jax.metrics import Metric
 from interpbench_jax.model import Transformer
 from interpbench_jax.names import Level
-from interpbench_jax.sweeps import SweepResult, sweep_edges, sweep_nodes
+from interpbench_jax.sweeps import SweepOptions, SweepResult, sweep_edges, sweep_nodes
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class ExactSettings:
     """Settings.
 
     Attributes:
-        max_bytes: how much memory the sweep's programs may take; by default the sweep's own.
+        max_bytes: the memory that the sweep's programs may take; see `SweepOptions`.
     """
 
     max_bytes: int | None = None
@@ -62,7 +62,7 @@ def _sweep(
         universe=data.universe,
         ablation="resample" if data.constants is None else data.constants,
         objective=data.objective(metric),
-        max_bytes=settings.max_bytes,
+        options=SweepOptions(max_bytes=settings.max_bytes),
         freeze_layer_norm=data.freeze_layer_norm,
     )
     return Scores(level, data.universe, np.asarray(result.effects, np.float64))

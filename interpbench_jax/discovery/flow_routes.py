@@ -1,4 +1,4 @@
-"""Information flow routes: what a reader's input is made of."""
+"""Information flow routes: the share of each writer in a reader's input."""
 
 from dataclasses import dataclass
 
@@ -8,9 +8,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from interpbench_jax.discovery.method import DiscoveryData, Scores, node_groups
-from interpbench_jax.discovery.runs import Chunk, MethodScoring, start_runs
-from interpbench_jax.engine.weights import Weights
-from interpbench_jax.layout import N_EMBEDDINGS, Layout
+from interpbench_jax.discovery.runs import start_runs
+from interpbench_jax.engine.chunk import Chunk
+from interpbench_jax.engine.clean import read_streams
+from interpbench_jax.engine.scoring import Scoring
+from interpbench_jax.engine.weights import Form, Weights
+from interpbench_jax.layout import Layout
 from interpbench_jax.metrics import Metric
 from interpbench_jax.model import Transformer
 from interpbench_jax.sites import Kind, Node
@@ -54,7 +57,7 @@ def flow_routes(
 
 
 def _place(reader: Node, space: Universe) -> int:
-    """Which stream a reader reads: before attention and before the MLP of each layer, the last."""
+    """The layer norm in front of a reader, by which the residual streams are numbered."""
     layout, layer = Layout(space.n_layers, space.n_heads), reader.layer or 0
     if reader.kind is Kind.RESID_POST:
         return layout.final_norm
@@ -62,30 +65,23 @@ def _place(reader: Node, space: Universe) -> int:
 
 
 def _shares(
-    scoring: MethodScoring, groups: tuple[int, ...], weights: Weights, chunk: Chunk
-) -> Float[Array, "places sources"]:
-    """Every source's share at every place, sums over inputs."""
+    form: Form, scoring: Scoring, groups: tuple[int, ...], weights: Weights, chunk: Chunk
+) -> Float[Array, "norms sources"]:
+    """The share of every source in every residual stream that is read, summed over inputs."""
     layout = weights.layout
     outputs = chunk.run.outputs[:, :, scoring.first_scored :]
     sources = [outputs[groups.index(source)] for source in range(max(groups) + 1)]
     for writer, source in enumerate(groups):
         if groups.index(source) != writer:
             sources[source] = sources[source] + outputs[writer]
-    first = len(sources) - layout.n_writers + N_EMBEDDINGS
-    stream, seen, rows = sum(sources[1:first], sources[0]), first, []
-    for place in range(layout.n_norms):
+    rows = []
+    for norm, stream in enumerate(read_streams(weights, outputs)):
+        seen = 1 + groups[layout.written_before(norm) - 1]
         proximity = [_proximity(stream, source) for source in sources[:seen]]
         total = sum(proximity[1:], proximity[0])
         weight = jnp.where(total > 0, chunk.share[None] / jnp.where(total > 0, total, 1), 0)
         row = [(each * weight).sum(axis=1).mean(axis=0) for each in proximity]
         rows.append(jnp.pad(jnp.stack(row), (0, len(sources) - seen)))
-        if place == layout.final_norm:
-            break
-        of_mlp = place % 2 == 1
-        written = sources[seen : seen + (1 if of_mlp else layout.n_heads)]
-        stream, seen = sum(written, stream), seen + len(written)
-        if not of_mlp:
-            stream = stream + weights.attention_bias[place // 2][:, None, None]
     return jnp.stack(rows)
 
 

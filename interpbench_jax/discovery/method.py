@@ -1,7 +1,7 @@
-"""What a discovery method is given and what it gives back.
+"""The inputs and the results of a discovery method.
 
-A method is a function `(model, data, metric, settings, key) -> Scores`. It sees a model, inputs
-and what takes the place of what is cut; it never sees the circuit.
+A method is a function `(model, data, metric, settings, key) -> Scores`. It sees a model, inputs and
+the replacements for what it cuts; it never sees the circuit.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,6 +15,7 @@ from jaxtyping import Float
 from interpbench_jax.axes import Constants, OtherTokens, Tokens
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.display import SHOWN, html_table, largest
+from interpbench_jax.engine.plain_runs import PlainRuns
 from interpbench_jax.extras import needs_extra
 from interpbench_jax.interventions import Ablation
 from interpbench_jax.masks import edge_indices
@@ -35,24 +36,29 @@ FINE_UNIVERSES: tuple[FineUniverse, ...] = get_args(FineUniverse)
 
 @dataclass(frozen=True)
 class DiscoveryData:
-    """Inputs, and what takes the place of what is cut.
+    """The inputs of a method, and the replacements for what it cuts.
+
+    `data_for` makes one.
 
     Attributes:
-        clean: `[batch, pos]`.
-        corrupted: `[batch, pos]`, paired with `clean` by row where `ablation` is `"resample"`.
-        targets: `[batch, pos]`, for the metrics that use any; or `[batch, pos, 2]`: an answer, and
-            the distractor that `"logit_diff"` compares it with.
+        clean: the clean inputs, `[batch, pos]`.
+        corrupted: the inputs that replacements come from, `[batch, pos]`; paired with `clean` by
+            row if `ablation` is `"resample"`.
+        targets: the metric's targets, `[batch, pos]`; or `[batch, pos, 2]`: an answer, and the
+            distractor that `"logit_diff"` compares it with.
         ablation: where replacements come from; None for `constants`.
-        constants: `[1, pos, src, d_model]`: what takes the place of every writer's output, for
-            ablations that all inputs share; `discovery.data_for` computes them.
+        constants: the replacement of every writer's output, `[1, pos, src, d_model]`, for
+            ablations that all inputs share; `data_for` computes them.
         first_scored: the first position that metrics look at.
-        universe: the edges that a method chooses among, one writer to one reader each:
-            `"qkv"`, or `"qkv-merged"`, where the two embeddings are one writer.
-        batch_size: inputs of one call of a program; by default as many as suit the machine.
+        universe: the edges that a method chooses among, each from one writer to one reader:
+            `"qkv"`, or `"qkv-merged"`, in which the two embeddings are one writer.
+        batch_size: the number of inputs of one call of a program; the default suits the machine.
         freeze_layer_norm: whether layer norms divide, in every run and derivative of a method, by
             what they divided by in the clean run on the same input: constants, as in the
             attribution literature (Nanda 2023; Kramar et al. 2024, arXiv:2403.00745). Models
             without layer norm are not affected.
+        plain: the model's plain runs on the clean inputs, each computed when it is first needed;
+            None if nothing has needed them yet.
     """
 
     clean: Tokens
@@ -64,9 +70,10 @@ class DiscoveryData:
     universe: FineUniverse = "qkv"
     batch_size: int | None = None
     freeze_layer_norm: bool = False
+    plain: PlainRuns | None = field(default=None, repr=False, compare=False)
 
     def objective(self, metric: Metric) -> Objective:
-        """What runs are judged by, for sweeps of a method's own."""
+        """The objective of a sweep that a method runs itself."""
         is_scored = np.arange(self.clean.shape[1]) >= self.first_scored
         return Objective(metric, self.targets, is_scored)
 
@@ -77,16 +84,16 @@ class DiscoveryData:
 
 @dataclass(frozen=True, repr=False)
 class Scores:
-    """How much a method thinks that each edge, or each node, matters.
+    """How much each edge, or each node, matters according to a method.
 
     Attributes:
-        level: whether `values` are of edges or of nodes.
-        universe: of what.
-        values: float64, one for each of `universes.universe(...).edges`, or `.sources`; far from 0
-            where it matters. Methods that estimate an effect give its sign: positive where
-            cutting hurts.
-        details: what else a method has to say, by name.
-        names: of each item, in the order of the values; `discover` fills them in.
+        level: whether `values` are the scores of edges or of nodes.
+        universe: the universe of these edges or nodes.
+        values: one float64 score for each of `universes.universe(...).edges`, or `.sources`; the
+            further from 0, the more it matters. Methods that estimate an effect give its sign:
+            positive where cutting hurts.
+        details: further results of the method, by name.
+        names: the edge or node of each score; `discover` adds them.
     """
 
     level: Level
@@ -97,7 +104,7 @@ class Scores:
 
     @property
     def noise_floor(self) -> None:
-        """Of a method's scores it is not known what rounding makes of them."""
+        """None: how much rounding changes a method's scores is not known."""
         return None
 
     def top(self, k: int = 10) -> list[tuple[Edge | Node, float]]:
@@ -114,7 +121,7 @@ class Scores:
         return largest(self.names, np.asarray(self.values), k)
 
     def columns(self) -> dict[str, np.ndarray]:
-        """One row an item: its name, its ends for an edge, its score; names where there are any."""
+        """One row per edge or node: its name if known, the ends of an edge, its score."""
         found: dict[str, np.ndarray] = {}
         if self.names:
             found["name"] = np.asarray([str(name) for name in self.names])
@@ -153,15 +160,15 @@ class Method:
 
     Attributes:
         run: `(model, data, metric, settings, key) -> Scores`.
-        settings: a frozen dataclass.
-        default_metric: what it is given by default: `"distance"`, how far outputs are from the
-            clean run's; or `"loss"`, how far from the targets, for methods that need a slope at the
-            clean run, where a distance has none.
-        slope_at_clean: whether it looks at the metric's slope at the clean run and nowhere else.
+        settings: the method's settings, a frozen dataclass.
+        default_metric: the kind of its default metric: `"distance"`, the distance from the clean
+            run's outputs; or `"loss"`, the distance from the targets, for methods that need a slope
+            at the clean run, where a distance has none.
         is_random: whether results depend on the key.
-        shuffled: for a method that goes through the edges one after another, so that the result
-            depends on their order: its settings with an order that is drawn with the key. A
-            benchmark runs it in several orders (`BenchSettings.orders`). None for others.
+        shuffled: for a method that visits the edges one after another, so that the result depends
+            on their order: its settings with a random order, drawn with the key. A benchmark runs
+            such a method in several orders (`BenchSettings.orders`). None for other methods.
+        slope_at_clean: whether it uses the metric's slope at the clean run only.
     """
 
     run: Callable[[Transformer, DiscoveryData, Metric, Any, jax.Array], Scores]
@@ -173,14 +180,14 @@ class Method:
 
 
 def default_metric_of(kind: Literal["distance", "loss"], config: TransformerConfig) -> MetricName:
-    """The metric that a method is given by default, for a model of classes or of numbers."""
+    """The default metric of a method, for a model of classes or of numbers."""
     if kind == "distance":
         return default_metric(config)
     return "target_mae" if config.is_regression else "cross_entropy"
 
 
 def edge_groups(space: Universe) -> np.ndarray:
-    """Which edge of a universe each entry of a mask belongs to: `[dst, src]`, -1 for none."""
+    """The edge of a universe that each entry of a mask belongs to: `[dst, src]`, -1 for none."""
     n_layers, n_heads = space.n_layers, space.n_heads
     shape = (len(readers(n_layers, n_heads)), len(writers(n_layers, n_heads)))
     groups = np.full(shape, -1, np.int32)
@@ -190,7 +197,7 @@ def edge_groups(space: Universe) -> np.ndarray:
 
 
 def node_groups(space: Universe) -> np.ndarray:
-    """Which source of a universe each writer belongs to: `[src]`."""
+    """The source of a universe that each writer belongs to: `[src]`."""
     number = {node: i for i, node in enumerate(space.sources)}
     groups = np.zeros(len(writers(space.n_layers, space.n_heads)), np.int32)
     columns = {node: i for i, node in enumerate(writers(space.n_layers, space.n_heads))}
@@ -201,6 +208,6 @@ def node_groups(space: Universe) -> np.ndarray:
 
 
 def add_up(values: np.ndarray, groups: np.ndarray) -> Float[np.ndarray, " items"]:
-    """The sums of what belongs to each edge or node; entries of no group are left out."""
+    """The sum of the values of each edge or node; values of no group are left out."""
     chosen = groups >= 0
     return np.bincount(groups[chosen], np.asarray(values, np.float64)[chosen])

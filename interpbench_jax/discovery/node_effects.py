@@ -5,9 +5,11 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from interpbench_jax.discovery.method import DiscoveryData, node_groups
-from interpbench_jax.discovery.runs import Chunk, MethodScoring, start_runs
+from interpbench_jax.discovery.runs import start_runs
 from interpbench_jax.engine.backward import differentiate
-from interpbench_jax.engine.weights import Weights
+from interpbench_jax.engine.chunk import Chunk
+from interpbench_jax.engine.scoring import Scoring
+from interpbench_jax.engine.weights import Form, Weights
 from interpbench_jax.metrics import Metric
 from interpbench_jax.model import Transformer
 
@@ -15,13 +17,13 @@ from interpbench_jax.model import Transformer
 def node_effects(
     model: Transformer, data: DiscoveryData, metric: Metric
 ) -> Float[np.ndarray, "sources batch"]:
-    """What replacing each source of the universe does to the metric of each input.
+    """The effect of replacing each source of the universe on the metric of each input.
 
     To first order at the clean run: the derivative of the metric by the node's output, times its
     replacement less its output, summed over positions and features.
     """
     runs = start_runs(model, data, metric)
-    gates = np.ones(runs.chunks[0].run.outputs.shape[0], runs.dtype)
+    gates = np.ones(runs.layout.n_writers, runs.dtype)
     found = [np.asarray(part) for part in runs.each(_effects, (), gates)]
     effects = np.concatenate(found, axis=1)[:, : runs.n_inputs]
     return add_sources(effects, node_groups(data.edges(model.config)))
@@ -30,7 +32,7 @@ def node_effects(
 def add_sources(
     effects: Float[np.ndarray, "*passes src batch"], groups: Int[np.ndarray, " src"]
 ) -> Float[np.ndarray, "*passes sources batch"]:
-    """The sums over the writers that are one source of a universe."""
+    """The sum of the effects of the writers that are one source of a universe."""
     sums = np.zeros((*effects.shape[:-2], groups.max() + 1, effects.shape[-1]))
     for writer, source in enumerate(groups):
         sums[..., source, :] += effects[..., writer, :]
@@ -38,18 +40,9 @@ def add_sources(
 
 
 def _effects(
-    scoring: MethodScoring, weights: Weights, chunk: Chunk, gates: Float[Array, " src"]
+    form: Form, scoring: Scoring, weights: Weights, chunk: Chunk, gates: Float[Array, " src"]
 ) -> Float[Array, "src batch"]:
-    point = differentiate(
-        scoring.form,
-        weights,
-        chunk.embedded,
-        chunk.replacement,
-        gates,
-        chunk.metric(scoring),
-        chunk.share,
-        scales=chunk.run.scales,
-    )
+    point = differentiate(form, scoring, weights, chunk, gates)
     products = [
         -(bar * change).sum(axis=(1, 2))
         for bar, change in zip(point.outputs_bar, point.change, strict=True)

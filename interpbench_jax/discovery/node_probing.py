@@ -4,12 +4,12 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from interpbench_jax.discovery.gated_run import gated_run, replaced_values
 from interpbench_jax.discovery.learned_gates import Gates, Slopes
 from interpbench_jax.discovery.method import DiscoveryData, Scores
 from interpbench_jax.discovery.probing import ProbingSettings, describe, kept_share, probe
 from interpbench_jax.discovery.runs import Runs, start_runs
-from interpbench_jax.layout import Layout
+from interpbench_jax.engine.gated import gated_run, replaced_values
+from interpbench_jax.layout import N_KINDS, Layout
 from interpbench_jax.metrics import Metric
 from interpbench_jax.model import Transformer
 from interpbench_jax.sites import Kind, Node
@@ -39,12 +39,12 @@ def node_probing(
     the same.
     """
     runs = start_runs(model, data, metric)
-    config = model.config
-    shape = (config.n_layers, Layout(config.n_layers, config.n_heads).readers_of_layer)
+    layout = runs.layout
+    shape = (layout.n_layers, layout.readers_of_layer)
     n_gates = shape[0] * shape[1]
     learned = probe(settings, n_gates, _slopes(runs, shape), runs.dtype, key)
     kept = kept_share(learned.parameters.reshape(shape))
-    values = [_score(node, kept, config.n_heads) for node in data.edges(config).sources]
+    values = [_score(node, kept, layout) for node in data.edges(model.config).sources]
     return Scores("node", data.universe, np.asarray(values), describe(settings, learned))
 
 
@@ -58,7 +58,8 @@ def _slopes(runs: Runs, shape: tuple[int, int]) -> Slopes:
     return slopes
 
 
-def _score(node: Node, kept: Float[np.ndarray, "layers gates"], n_heads: int) -> float:
+def _score(node: Node, kept: Float[np.ndarray, "layers gates"], layout: Layout) -> float:
     if node.kind is Kind.HEAD:
-        return float(kept[node.layer, node.head : -1 : n_heads].max())
+        gates = [layout.head_reader(0, kind, node.head) for kind in range(N_KINDS)]
+        return float(kept[node.layer, gates].max())
     return float(kept[node.layer, -1]) if node.kind is Kind.MLP_OUT else 1.0

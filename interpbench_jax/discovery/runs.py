@@ -1,75 +1,23 @@
-"""A model on a method's inputs: chunks of them, and sums over all chunks.
-
-On a CPU the chunks are shared among threads, because XLA alone does not keep several cores busy
-on models of this size.
-"""
+"""A model on a method's inputs: compiled functions of chunks of them, and means over all chunks."""
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
 from interpbench_jax.discovery.method import DiscoveryData
-from interpbench_jax.engine.backward import Group, LogitsMetric, Replacements, scored
-from interpbench_jax.engine.clean import PlainRun, run_plain
-from interpbench_jax.engine.programs import default_workers, run_calls
-from interpbench_jax.engine.weights import Form, Weights, hide_padding, stack_weights
+from interpbench_jax.engine.chunk import Chunk
+from interpbench_jax.engine.plain_runs import PlainRun, PlainRuns
+from interpbench_jax.engine.programs import run_calls
+from interpbench_jax.engine.scoring import Scoring
+from interpbench_jax.engine.weights import Form, Weights, hide_padding
 from interpbench_jax.layout import Layout
-from interpbench_jax.metrics import Metric, by_class
+from interpbench_jax.metrics import Metric
 from interpbench_jax.model import Transformer, check_tokens
-from interpbench_jax.targets import Targets, check_targets
-
-_MOST_INPUTS = 1024
-
-
-@dataclass(frozen=True)
-class MethodScoring:
-    """How a run becomes a number; part of the compiled programs.
-
-    Attributes:
-        form: of the model.
-        metric: the metric.
-        first_scored: the first position that it looks at.
-    """
-
-    form: Form
-    metric: Metric
-    first_scored: int
-
-
-class Chunk(NamedTuple):
-    """Some inputs, and what their runs start from.
-
-    Attributes:
-        run: the clean run.
-        replacement: what takes the place of every writer's output.
-        targets: for the metric.
-        share: 1 for an input, 0 for a row that only fills up.
-    """
-
-    run: PlainRun
-    replacement: Replacements
-    targets: Targets
-    share: Float[Array, " batch"]
-
-    @property
-    def embedded(self) -> Float[Array, "2 d_model pos batch"]:
-        """What the two embeddings write."""
-        return self.run.outputs[:2]
-
-    def metric(self, scoring: MethodScoring) -> LogitsMetric:
-        """The metric, of logits alone."""
-        return scored(by_class(scoring.metric), scoring.first_scored, self.run.logits, self.targets)
-
-    def change(self, layout: Layout) -> tuple[Group, ...]:
-        """What cutting each writer changes in the clean run, in the groups of `Point.change`."""
-        change = self.run.outputs - self.replacement
-        return tuple(change[group] for group in layout.writer_groups())
-
+from interpbench_jax.targets import check_targets
 
 RunFunction = Callable[..., Any]
 
@@ -79,25 +27,25 @@ class Runs:
     """A model's clean runs on all inputs of a method.
 
     Attributes:
-        scoring: how runs become numbers.
-        weights: the model's, on the device.
+        form: the model's form.
+        scoring: how logits become a score.
+        weights: the model's weights, on the device.
         chunks: the inputs.
-        n_inputs: how many there are.
-        layout: of the model.
-        workers: threads that share the chunks.
+        n_inputs: how many inputs there are.
+        workers: how many threads share the chunks.
     """
 
-    scoring: MethodScoring
+    form: Form
+    scoring: Scoring
     weights: Weights
     chunks: tuple[Chunk, ...]
     n_inputs: int
-    layout: Layout
     workers: int
 
     def each(self, function: RunFunction, static: tuple[Hashable, ...], *arrays: Any) -> list[Any]:
-        """`function(scoring, *static, weights, chunk, *arrays)` for every chunk.
+        """`function(form, scoring, *static, weights, chunk, *arrays)` for every chunk.
 
-        Arrays that differ between chunks come as a list, one for each chunk.
+        Arrays that differ between chunks are a list with one array for each chunk.
         """
         return self.each_of(function, static, [arrays])[0]
 
@@ -114,17 +62,22 @@ class Runs:
             for arrays in variants
             for i, chunk in enumerate(self.chunks)
         ]
-        found = run_calls(function, (self.scoring, *static), calls, self.workers)
+        found = run_calls(function, (self.form, self.scoring, *static), calls, self.workers)
         n = len(self.chunks)
         return [found[start : start + n] for start in range(0, len(found), n)]
 
     def mean(self, function: RunFunction, static: tuple[Hashable, ...], *arrays: Any) -> Any:
-        """The mean over inputs of what such a function sums up: a pytree of float64."""
+        """The mean over inputs, in float64, of a function that sums over the inputs of a chunk."""
         return mean_of(self.each(function, static, *arrays), self.n_inputs)
 
     def then(self, function: RunFunction, parts: list[Any]) -> list[Any]:
-        """`function(part)` for what each chunk gave."""
+        """`function(part)` for the result of each chunk."""
         return run_calls(function, (), [(part,) for part in parts], self.workers)
+
+    @property
+    def layout(self) -> Layout:
+        """The model's layout."""
+        return self.weights.layout
 
     @property
     def dtype(self) -> np.dtype:
@@ -150,52 +103,54 @@ def start_runs(model: Transformer, data: DiscoveryData, metric: Metric) -> Runs:
     """The clean runs, and the runs that replacements come from.
 
     Raises:
-        ValueError: if the tokens do not fit the model, the targets the tokens, or an output is not
-            finite.
+        ValueError: if the tokens do not fit the model, the targets do not fit the tokens, or an
+            output is not finite.
     """
-    check_tokens(model.config, data.clean)
-    check_targets(data.targets, data.clean.shape)
-    config, n_inputs = model.config, len(data.clean)
-    workers = default_workers()
-    size = data.batch_size or min(-(-n_inputs // workers), _MOST_INPUTS)
-    form = Form.of(config, data.freeze_layer_norm)
-    weights = jax.device_put(stack_weights(model, data.clean.shape[1]))
-    starts = np.arange(0, n_inputs, size)[:, None] + np.arange(size)
-    rows = np.minimum(starts, n_inputs - 1)
-    tokens = [np.asarray(data.clean)[index] for index in rows]
+    plain = _plain_runs(model, data)
+    replacements: list[Any]
     if data.constants is None:
-        tokens += [np.asarray(data.corrupted)[index] for index in rows]
-    calls = [(weights, some.astype(np.int32)) for some in tokens]
-    plain: list[PlainRun] = run_calls(run_plain, (form,), calls, workers)
-    _check_outputs(plain)
-    dtype = plain[0].outputs.dtype
-    replacements = [run.outputs for run in plain[len(rows) :]]
-    if data.constants is not None:
-        constants = jnp.asarray(data.constants, dtype).transpose(2, 3, 1, 0)
-        shape = (*plain[0].outputs.shape[:3], 1)
-        replacements = [jnp.broadcast_to(constants, shape)] * len(rows)
+        corrupted = plain.of_others(data.corrupted, paired=True)
+        replacements = [run.outputs for run in corrupted]
+    else:
+        corrupted, outputs = [], plain.chunks[0].outputs
+        constants = jnp.asarray(data.constants, outputs.dtype).transpose(2, 3, 1, 0)
+        constants = jnp.broadcast_to(constants, (*outputs.shape[:3], 1))
+        replacements = [constants] * len(plain.rows)
+    _check_outputs([*plain.chunks, *corrupted])
     targets = np.asarray(data.targets)
+    parts = zip(plain.chunks, replacements, plain.rows, plain.is_input, strict=True)
     chunks = [
-        Chunk(run, replacement, jnp.asarray(targets[index]), jnp.asarray(own < n_inputs, dtype))
-        for run, replacement, index, own in zip(
-            plain[: len(rows)], replacements, rows, starts, strict=True
-        )
+        Chunk(run, replacement, jnp.asarray(targets[rows]), jnp.asarray(is_input, model.dtype))
+        for run, replacement, rows, is_input in parts
     ]
     return Runs(
-        MethodScoring(form, metric, data.first_scored),
-        weights,
+        plain.form,
+        Scoring(metric, data.first_scored),
+        plain.weights,
         tuple(chunks),
-        n_inputs,
-        Layout(config.n_layers, config.n_heads),
-        workers,
+        plain.n_inputs,
+        plain.workers,
     )
 
 
+def _plain_runs(model: Transformer, data: DiscoveryData) -> PlainRuns:
+    """The plain runs on the clean inputs: those of the data, if they are of this model."""
+    settings = {
+        "freeze_layer_norm": data.freeze_layer_norm,
+        "batch_size": data.batch_size,
+    }
+    if data.plain is not None and data.plain.are_of(model, data.clean, **settings):
+        return data.plain
+    check_tokens(model.config, data.clean)
+    check_targets(data.targets, data.clean.shape)
+    return PlainRuns(model, data.clean, **settings)
+
+
 def _check_outputs(runs: Sequence[PlainRun]) -> None:
-    """Refuse a model that gives what is no number: every comparison with that would be false."""
+    """Refuse a model with NaN or infinite outputs: every comparison with NaN is false."""
     n_wrong = sum(int((~jnp.isfinite(run.logits)).any(axis=(0, 1)).sum()) for run in runs)
     if n_wrong:
         raise ValueError(
-            f"Expected finite outputs of the clean and the corrupted runs, got nan or infinity "
-            f"for {n_wrong} of the inputs; look for them in the weights, or run in float64."
+            "Expected finite outputs of the clean and the corrupted runs, got NaN or infinity for "
+            f"{n_wrong} of the inputs; check the weights, or run in float64."
         )

@@ -1,47 +1,40 @@
-"""The masked forward and its derivative, as attribution and learned masks need them.
+"""The derivative of a masked run, which attribution and learned masks need.
 
-Everything that a method differentiates is linear in what the readers of the residual stream get.
-So the derivative is taken once, by every reader's input; what it is by an edge's mask, a node's
-gate or a writer's output is a product with that. Written out rather than left to `jax.grad`, which
-would add up as many arrays of the size of all writers' outputs as there are places that read.
+Everything that a method differentiates is linear in the inputs of the residual stream's readers.
+So the derivative is taken once, by every reader's input; the derivative by an edge's mask, a node's
+gate or a writer's output is a product with that. It is written out rather than left to `jax.grad`,
+which would add up as many arrays of the size of all writers' outputs as there are layer norms.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from interpbench_jax.engine.chunk import Chunk
 from interpbench_jax.engine.layers import (
     EXACT,
     Scale,
-    Scales,
     add_up,
     attend,
+    head_results,
     keep,
     matmul,
     normalize,
     scale_at,
     unembed,
 )
-from interpbench_jax.engine.weights import (
-    Form,
-    Layer,
-    Weights,
-    layer_of,
-)
-from interpbench_jax.metrics import ByClass, check_values
+from interpbench_jax.engine.masked import Changes, join, read_masked
+from interpbench_jax.engine.scoring import Scoring
+from interpbench_jax.engine.weights import Form, Layer, Weights, layer_of
 from interpbench_jax.model.layers import ACTIVATIONS
-from interpbench_jax.targets import Targets
 
-OutputsByWriter = Float[Array, "src d_model pos batch"]
-Replacements = Float[Array, "src d_model pos #batch"]
-# Some readers, or some writers.
-Group = Float[Array, "_ d_model pos batch"]
 FineMask = Float[Array, "dst src"]
 WriterGates = Float[Array, " src"]
-LogitsMetric = Callable[[Float[Array, "vocab_out pos batch"]], Float[Array, " batch"]]
+# The derivative by the inputs of some readers, or by the outputs of some writers.
+Derivatives = Float[Array, "_ d_model pos batch"]
 
 
 class Point(NamedTuple):
@@ -49,65 +42,44 @@ class Point(NamedTuple):
 
     Attributes:
         value: the metric of every input.
-        inputs_bar: its derivative by what readers get, in groups: the heads of a layer, its MLP,
-            and so on to the output.
-        outputs_bar: its derivative by what the writers wrote, in groups: the embeddings, the
-            heads of a layer, its MLP, and so on.
-        change: for every writer, its output in this run less its replacement, in the same groups.
+        inputs_bar: the derivative by the readers' inputs, in groups: the heads of a layer, its
+            MLP, and so on to the output.
+        outputs_bar: the derivative by the writers' outputs, in groups: the embeddings, the heads
+            of a layer, its MLP, and so on.
+        change: every writer's output in this run less its replacement, in the same groups.
     """
 
     value: Float[Array, " batch"]
-    inputs_bar: tuple[Group, ...]
-    outputs_bar: tuple[Group, ...]
-    change: tuple[Group, ...]
-
-
-def scored(
-    metric: ByClass,
-    first: int,
-    clean: Float[Array, "vocab_out pos batch"],
-    targets: Targets,
-) -> LogitsMetric:
-    """A metric of the logits alone, on the scored positions."""
-    wanted = jnp.asarray(targets).T[..., first:, :]
-
-    def of_logits(logits: Float[Array, "vocab_out pos batch"]) -> Float[Array, " batch"]:
-        values = metric(logits[:, first:], clean[:, first:], wanted)
-        check_values(values, logits.shape[-1])
-        return values
-
-    return of_logits
+    inputs_bar: tuple[Derivatives, ...]
+    outputs_bar: tuple[Derivatives, ...]
+    change: tuple[Changes, ...]
 
 
 def differentiate(
     form: Form,
+    scoring: Scoring,
     weights: Weights,
-    embedded: Float[Array, "2 d_model pos batch"],
-    replacement: Replacements,
+    chunk: Chunk,
     mask: FineMask | WriterGates,
-    metric: LogitsMetric,
-    share: Float[Array, " batch"],
+    *,
     flow: Float[Array, " layers"] | None = None,
     passed: WriterGates | None = None,
-    scales: Scales | None = None,
 ) -> Point:
     """Run a model under a mask, forward and backward.
 
     Args:
-        form: of the model.
-        weights: its weights.
-        embedded: what the two embeddings write.
-        replacement: what takes the place of every writer's output.
-        mask: 1 keeps an edge; or, for every writer, how much of its output all readers get.
-        metric: of the logits.
-        share: how much each input counts: 0 for rows that only fill up.
-        flow: how much of the derivative goes back through each layer; all of it by default.
-        passed: for gates: how much of the derivative goes back through each writer, in place of
-            its gate: 0 where its output is a given value.
-        scales: what layer norms divide by, as constants; by default each by what its input says.
+        form: the model's form.
+        scoring: how logits become a score.
+        weights: the model's weights.
+        chunk: the inputs, and the replacements of all writers' outputs.
+        mask: 1 keeps an edge; or, for every writer, the share of its output that all readers get.
+        flow: the share of the derivative that goes back through each layer; all of it by default.
+        passed: for gates: the share of the derivative that goes back through each writer, instead
+            of its gate: 0 if its output is a given value.
     """
-    layout = weights.layout
-    run = _Run(embedded, replacement, mask, mask if passed is None else passed)
+    layout, scales = weights.layout, chunk.run.scales
+    passed = mask if passed is None else passed
+    run = _Run(chunk.embedded, chunk.replacement, mask, passed)
     backs = []
     for number in range(layout.n_layers):
         layer = layer_of(weights, number)
@@ -117,25 +89,26 @@ def differentiate(
         results, back = _attention(form, weights, layer, read, scale)
         backs.append((back, flowing))
         run.write(results, layer.attention_bias)
-        scale = scale_at(scales, layout.mlp_norm(number))
-        written, back = _mlp(form, layer, run.read(1), scale)
-        backs.append((back, flowing))
-        run.write(written)
+        written, back_mlp = run_mlp(
+            form, layer, run.read(1)[0], scale_at(scales, layout.mlp_norm(number))
+        )
+        backs.append((_of_first(back_mlp), flowing))
+        run.write(written[None])
     final, scale = run.read(1)[0], scale_at(scales, -1)
     logits, back_unembed = jax.vjp(lambda x: unembed(form, weights, x, scale), final)
-    value, back_metric = jax.vjp(metric, logits)
-    (logits_bar,) = back_metric(share)
+    value, back_metric = jax.vjp(chunk.metric(scoring), logits)
+    (logits_bar,) = back_metric(chunk.share)
     (final_bar,) = back_unembed(logits_bar)
     inputs_bar, outputs_bar = run.back(final_bar, backs)
-    return Point(value * share, inputs_bar, outputs_bar, tuple(run.change))
+    return Point(value * chunk.share, inputs_bar, outputs_bar, tuple(run.change))
 
 
-def by_mask(inputs_bar: tuple[Group, ...], change: tuple[Group, ...]) -> FineMask:
-    """The derivative by every edge's mask, summed over inputs, given what cutting changes.
+def by_mask(inputs_bar: tuple[Derivatives, ...], change: tuple[Changes, ...]) -> FineMask:
+    """The derivative by every edge's mask, summed over inputs.
 
     Args:
-        inputs_bar: by what readers get, as in `Point`.
-        change: for every writer, its output less its replacement, as in `Point`.
+        inputs_bar: the derivative by the readers' inputs, as in `Point`.
+        change: every writer's output less its replacement, as in `Point`.
     """
     n_writers = sum(group.shape[0] for group in change)
     rows = []
@@ -147,10 +120,9 @@ def by_mask(inputs_bar: tuple[Group, ...], change: tuple[Group, ...]) -> FineMas
 
 
 class _Run:
-    """What the writers have written so far, and how readers read it.
+    """The outputs of the writers so far, and how readers read them.
 
-    Readers get what all writers' replacements add up to, and their share of every change from
-    that.
+    A reader gets the sum of all writers' replacements, and its share of every writer's change.
     """
 
     def __init__(self, embedded: Array, replacement: Array, mask: Array, passed: Array):
@@ -164,7 +136,7 @@ class _Run:
         self.write(embedded)
 
     def write(self, outputs: Array, bias: Array | None = None) -> None:
-        """New outputs, and a bias that belongs to no writer."""
+        """Add outputs, and a bias that belongs to no writer."""
         first = self.writers[-1].stop if self.writers else 0
         writers = slice(first, first + outputs.shape[0])
         replacement = self.replacement[writers]
@@ -179,20 +151,18 @@ class _Run:
         self.writers.append(writers)
 
     def read(self, count: int) -> Array:
-        """What the next readers get: `[readers, d_model, pos, batch]`, or 1 that all share."""
+        """The inputs of the next readers: `[readers, d_model, pos, batch]`, or 1 that all share."""
         first = self.readers[-1].stop if self.readers else 0
         readers = slice(first, first + count)
         self.readers.append(readers)
         if self.mask.ndim == 1:
             return self.base[None]
-        mask = self.mask[readers, : self.writers[-1].stop]
-        kept = jnp.einsum("rs,sn->rn", mask, _flat(join(self.change)), precision=EXACT)
-        return keep(kept.reshape(count, *self.base.shape) + self.base[None])
+        return read_masked(self.base, self.change, self.mask[readers])
 
     def back(
         self, final_bar: Array, backs: list[tuple[Callable[[Array], Array], Array | None]]
     ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        """From the output's input to every reader's and every writer's, last to first."""
+        """Go back from the output to every reader's input and every writer's output."""
         inputs_bar, outputs_bar = [final_bar[None]], []
         passed, total = [final_bar[None]], final_bar
         for number in reversed(range(len(self.writers))):
@@ -219,48 +189,47 @@ class _Run:
 
 
 def _attention(
-    form: Form, weights: Weights, layer: Layer, x: Array, scale: Scale | None = None
+    form: Form, weights: Weights, layer: Layer, x: Array, scale: Scale | None
 ) -> tuple[Array, Callable[[Array], Array]]:
-    """What the heads write, given what their q, k and v read; and the way back."""
-    _, n_heads, d_head, d_model = layer.qkv.shape
+    """The outputs of a layer's heads, given the inputs of their q, k and v; and the way back.
+
+    An input of one reader is that of all, as in gated runs.
+    """
+    kinds, n_heads, d_head, d_model = layer.qkv.shape
     normal, back_norm = jax.vjp(lambda x: normalize(form, x, axis=1, scale=scale), x)
     tail = normal.shape[2:]
-    projections = layer.qkv.reshape(3 * n_heads, d_head, d_model)
+    projections = layer.qkv.reshape(kinds * n_heads, d_head, d_model)
     if len(x) == 1:
         qkv = jnp.einsum("rdm,mn->rdn", projections, _flat(normal[0]), precision=EXACT)
     else:
         qkv = jnp.einsum("rdm,rmn->rdn", projections, _flat(normal, 2), precision=EXACT)
-    qkv = qkv.reshape(3, n_heads, d_head, *tail) + layer.qkv_bias[..., None, None]
+    qkv = qkv.reshape(kinds, n_heads, d_head, *tail) + layer.qkv_bias[..., None, None]
     z, back_attend = jax.vjp(lambda x: attend(x[0], x[1], x[2], weights), keep(qkv))
-    results = jnp.einsum("hmd,hdn->hmn", layer.head_out, _flat(keep(z), 2), precision=EXACT)
 
     def back(results_bar: Array) -> Array:
         z_bar = jnp.einsum("hmd,hmn->hdn", layer.head_out, _flat(results_bar, 2), precision=EXACT)
         (qkv_bar,) = back_attend(keep(z_bar.reshape(z.shape)))
-        qkv_bar = keep(qkv_bar).reshape(3 * n_heads, d_head, -1)
+        qkv_bar = keep(qkv_bar).reshape(kinds * n_heads, d_head, -1)
         normal_bar = jnp.einsum("rdm,rdn->rmn", projections, qkv_bar, precision=EXACT)
-        normal_bar = normal_bar.reshape(3 * n_heads, d_model, *tail)
+        normal_bar = normal_bar.reshape(kinds * n_heads, d_model, *tail)
         if form.normalization_type is None:
             return normal_bar
         if len(x) == 1:
             return jax.vmap(lambda bar: back_norm(bar[None])[0][0])(normal_bar)
         return back_norm(normal_bar)[0]
 
-    return results.reshape(n_heads, d_model, *tail), back
+    return head_results(layer, keep(z)), back
 
 
-def _mlp(
-    form: Form, layer: Layer, x: Array, scale: Scale | None = None
-) -> tuple[Array, Callable[[Array], Array]]:
-    """What an MLP writes, and the way back."""
-    written, back = run_mlp(form, layer, x[0], scale)
-    return written[None], lambda bar: back(bar[0])[None]
+def _of_first(back: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    """The way back of a group of one."""
+    return lambda bar: back(bar[0])[None]
 
 
 def run_mlp(
-    form: Form, layer: Layer, x: Array, scale: Scale | None = None
+    form: Form, layer: Layer, x: Array, scale: Scale | None
 ) -> tuple[Array, Callable[[Array], Array]]:
-    """What an MLP writes, and the way back; the activation function is evaluated once for both."""
+    """The output of an MLP, and the way back; the activation function is evaluated only once."""
     normal, back_norm = jax.vjp(lambda x: normalize(form, x, scale=scale), x)
     pre = matmul(layer.mlp_in, normal) + layer.mlp_in_bias[:, None, None]
     hidden, slope = jax.jvp(ACTIVATIONS[form.act_fn], (pre,), (jnp.ones_like(pre),))
@@ -274,22 +243,8 @@ def run_mlp(
     return written, back
 
 
-def join(parts: Sequence[Array]) -> Array:
-    """Arrays one after another along the first axis.
-
-    XLA fuses a concatenation with what comes before and after, and on a CPU then takes ten times
-    as long as for writing each part to its place.
-    """
-    joined = jnp.zeros((sum(len(part) for part in parts), *parts[0].shape[1:]), parts[0].dtype)
-    start = 0
-    for part in parts:
-        joined = joined.at[start : start + len(part)].set(part)
-        start += len(part)
-    return joined
-
-
 def _in_blocks(x: Array) -> Array:
-    """The last axis alone, all others but the first in front: short rows stay in the cache."""
+    """The axes between the first and the last in front: short rows stay in the cache."""
     return x.reshape(x.shape[0], -1, x.shape[-1]).transpose(1, 0, 2)
 
 

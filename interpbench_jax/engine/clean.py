@@ -1,4 +1,4 @@
-"""A plain run, kept: everything that patched runs start from."""
+"""The clean run: a plain run of which everything is kept that patched runs start from."""
 
 from typing import Any, NamedTuple
 
@@ -8,10 +8,10 @@ from jaxtyping import Array, Bool, Float
 
 from interpbench_jax.axes import Tokens
 from interpbench_jax.engine.layers import (
-    EXACT,
     add_up,
     attend,
     clean_scales,
+    head_results,
     hidden_units,
     keep,
     matmul,
@@ -20,23 +20,23 @@ from interpbench_jax.engine.layers import (
 )
 from interpbench_jax.engine.weights import Form, Layer, Weights, hide_padding, real_positions
 
-update = jax.lax.dynamic_update_slice_in_dim
+_update = jax.lax.dynamic_update_slice_in_dim
 
 
 class CleanRun(NamedTuple):
-    """A plain run, kept: everything that patched runs start from.
+    """A plain run of which everything is kept that patched runs start from.
 
     Attributes:
-        outputs: what every writer wrote, in the order of `sites.writers`.
+        outputs: every writer's output, in the order of `sites.writers`.
         before: the residual stream before each layer.
         between: the residual stream between each layer's attention and its MLP.
         after: the final residual stream.
         qkv: queries, keys and values.
-        z: each head's mixture of values.
+        z: each head's mean of values.
         hidden: each MLP's hidden units; none of them unless they were asked for.
         logits: the output.
-        scales: what every layer norm divided by; None unless patched runs divide by it.
-        is_real: where padding is not; None for a model that knows of none.
+        scales: the divisors of all layer norms; None unless patched runs use them too.
+        is_real: False at padding; None for a model without a padding token.
     """
 
     outputs: Float[Array, "src d_model pos batch"]
@@ -52,7 +52,14 @@ class CleanRun(NamedTuple):
 
 
 def run_clean(form: Form, keep_hidden: bool, weights: Weights, tokens: Tokens) -> CleanRun:
-    """A plain run, kept."""
+    """Run a model on some inputs, with nothing patched.
+
+    Args:
+        form: the model's form.
+        keep_hidden: whether the MLPs' hidden units are kept.
+        weights: the model's weights.
+        tokens: the inputs.
+    """
     is_real = real_positions(form, tokens)
     weights = hide_padding(weights, is_real)
     embed = weights.embed[tokens].transpose(2, 1, 0)
@@ -67,15 +74,13 @@ def run_clean(form: Form, keep_hidden: bool, weights: Weights, tokens: Tokens) -
         (x, outputs), (number, layer) = carried, part
         qkv = keep(project(form, layer, x))
         z = keep(attend(qkv[0], qkv[1], qkv[2], weights))
-        flat = z.reshape(*z.shape[:2], -1)
-        results = jnp.einsum("hmd,hdn->hmn", layer.head_out, flat, precision=EXACT)
-        results = results.reshape(-1, *x.shape)
+        results = head_results(layer, z)
         between = keep(x + add_up(results) + layer.attention_bias[:, None, None])
         hidden = hidden_units(form, layer, between)
         mlp = matmul(layer.mlp_out, hidden) + layer.mlp_out_bias[:, None, None]
-        # Into their place: to join what layers give costs more than all else.
-        outputs = update(outputs, results, layout.first_head(number), 0)
-        outputs = update(outputs, mlp[None], layout.mlp_writer(number), 0)
+        # Writing outputs to their place is cheaper than joining those of all layers.
+        outputs = _update(outputs, results, layout.first_head(number), 0)
+        outputs = _update(outputs, mlp[None], layout.mlp_writer(number), 0)
         kept = hidden if keep_hidden else hidden[:0]
         return (keep(between + mlp), outputs), (x, between, qkv, z, kept)
 
@@ -88,23 +93,16 @@ def run_clean(form: Form, keep_hidden: bool, weights: Weights, tokens: Tokens) -
     return CleanRun(outputs, before, between, after, qkv, z, hidden, logits, scales, is_real)
 
 
-class PlainRun(NamedTuple):
-    """Of a plain run, what methods start from.
-
-    Attributes:
-        outputs: what every writer wrote.
-        logits: the output.
-        scales: what every layer norm divided by; None unless other runs divide by it.
-        is_real: where padding is not; None for a model that knows of none.
-    """
-
-    outputs: Float[Array, "src d_model pos batch"]
-    logits: Float[Array, "vocab_out pos batch"]
-    scales: Float[Array, "norms pos batch"] | None
-    is_real: Bool[Array, "pos batch"] | None
-
-
-def run_plain(form: Form, weights: Weights, tokens: Tokens) -> PlainRun:
-    """`run_clean`, of which the rest is not computed."""
-    run = run_clean(form, False, weights, tokens)
-    return PlainRun(run.outputs, run.logits, run.scales, run.is_real)
+def read_streams(
+    weights: Weights, outputs: Float[Array, "src d_model pos #batch"]
+) -> list[Float[Array, "d_model pos #batch"]]:
+    """The residual stream in front of each layer norm, given what every writer writes."""
+    streams: list[Array] = []
+    for number, writers in enumerate(weights.layout.writer_groups()):
+        written = add_up(outputs[writers])
+        stream = streams[-1] + written if streams else written
+        layer, is_attention = divmod(number, 2)
+        if is_attention:
+            stream = stream + jnp.asarray(weights.attention_bias)[layer][:, None, None]
+        streams.append(stream)
+    return streams

@@ -1,9 +1,11 @@
-"""Patched runs of arbitrary masks: circuits, sets of edges, fractions of edges.
+"""Masked runs, which cut arbitrary edges: circuits, sets of edges, fractions of edges.
 
-As `interventions.masked_forward`, on stacked layers, and from the first layer in which a mask cuts
-anything: what comes before is the clean run's.
+They compute what `interventions.masked_forward` does. `masked_streams` runs many masks together,
+from the first layer in which any of them cuts an edge, because everything before that is the clean
+run's. `read_masked` is what a reader gets in a run under one mask (`greedy`, `backward`).
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -16,21 +18,29 @@ from interpbench_jax.engine.layers import (
     EXACT,
     Activations,
     attend,
+    head_results,
+    keep,
     mlp,
-    normalize,
+    project_each,
     repeat_rows,
     scale_at,
 )
 from interpbench_jax.engine.weights import Form, Weights, layer_of
+
+# Sums over so many writers are written out; sums over more are a matrix product.
+_FEW_WRITERS = 16
+
+# What some writers wrote in a run less their replacements: `[writers, d_model, pos, batch]`.
+Changes = Float[Array, "_ d_model pos batch"]
 
 
 class MaskBlocks(NamedTuple):
     """Masks, grouped in blocks that start at the same layer.
 
     Attributes:
-        layer: the first layer that a mask of the block cuts anything in; the number of layers
-            where that is the output.
-        cut: 1 less the mask: how much of each source is replaced, for each reader.
+        layer: the first layer in which a mask of the block cuts an edge; the number of layers if
+            only edges into the output are cut.
+        cut: 1 minus the mask: how much of each source is replaced, for each reader.
     """
 
     layer: Int[Array | np.ndarray, " blocks"]
@@ -38,7 +48,7 @@ class MaskBlocks(NamedTuple):
 
     @property
     def n_edits(self) -> int:
-        """Masks of a block."""
+        """How many masks a block has."""
         return self.cut.shape[1]
 
 
@@ -56,14 +66,24 @@ def masked_streams(
     replacement: Float[Array, "src d_model pos #batch"],
     block: MaskBlock,
 ) -> Activations:
-    """What the output reads in every masked run of a block; rows are edits, then inputs."""
-    layout, d_head = weights.layout, weights.qkv.shape[-2]
-    n_layers, n_heads = layout.n_layers, layout.n_heads
+    """The final stream, as the output reads it, in every masked run of a block.
+
+    Args:
+        form: the model's form.
+        weights: the model's weights.
+        run: the clean run.
+        replacement: the replacement of every writer's output.
+        block: the masks.
+
+    Returns:
+        Rows are edits, and then inputs.
+    """
+    layout = weights.layout
     n_edits, batch = block.cut.shape[0], run.after.shape[-1]
     d_model, n_pos = run.after.shape[:2]
     first_written = layout.first_head(block.layer)
     is_written = jnp.arange(run.outputs.shape[0], dtype=first_written.dtype) < first_written
-    # What comes later is not read before it is written; until then it is no different.
+    # Later writers have not written yet, so nothing of theirs is replaced.
     gaps = jnp.where(is_written[:, None, None, None], replacement - run.outputs, 0)
 
     def spread(x: Array) -> Array:
@@ -72,7 +92,7 @@ def masked_streams(
     scales = None if run.scales is None else repeat_rows(run.scales, n_edits)
 
     def read(x: Array, gaps: Array, first: Array | int, count: int) -> Array:
-        """What `count` readers read: `[readers, d_model, pos, edits, batch]`."""
+        """The inputs of `count` readers: `[readers, d_model, pos, edits, batch]`."""
         cut = jax.lax.dynamic_slice_in_dim(block.cut, first, count, axis=1)
         cut = jnp.broadcast_to(cut, (*cut.shape[:3], n_pos))
         changes = jnp.einsum("ersp,smpeb->rmpeb", cut, gaps, precision=EXACT)
@@ -83,21 +103,9 @@ def masked_streams(
         layer = layer_of(weights, number)
         inputs = read(x, gaps, layout.first_reader(number), layout.head_inputs)
         inputs = inputs.reshape(layout.head_inputs, d_model, n_pos, -1)
-        scale = scale_at(scales, layout.attention_norm(number))
-        inputs = normalize(form, inputs, axis=1, scale=scale)
-        qkv = (
-            jnp.einsum(
-                "chdm,chmn->chdn",
-                layer.qkv,
-                inputs.reshape(3, n_heads, d_model, -1),
-                precision=EXACT,
-            ).reshape(3, n_heads, d_head, n_pos, -1)
-            + layer.qkv_bias[..., None, None]
-        )
-        z = attend(qkv[0], qkv[1], qkv[2], weights).reshape(n_heads, d_head, -1)
-        results = jnp.einsum("hmd,hdn->hmn", layer.head_out, z, precision=EXACT).reshape(
-            n_heads, *x.shape
-        )
+        qkv = project_each(form, layer, inputs, scale_at(scales, layout.attention_norm(number)))
+        z = attend(qkv[0], qkv[1], qkv[2], weights)
+        results = head_results(layer, z).reshape(layout.n_heads, *x.shape)
         gaps = _write(gaps, replacement, results, layout.first_head(number))
         x = x + results.sum(axis=0) + layer.attention_bias[:, None, None, None]
         mlp_in = read(x, gaps, layout.mlp_reader(number), 1)[0]
@@ -109,7 +117,7 @@ def masked_streams(
 
     starts = jnp.concatenate([run.before, run.after[None]])
     x, gaps = jax.lax.fori_loop(
-        block.layer, n_layers, step, (spread(starts[block.layer]), spread(gaps))
+        block.layer, layout.n_layers, step, (spread(starts[block.layer]), spread(gaps))
     )
     return read(x, gaps, layout.output_reader, 1)[0].reshape(d_model, n_pos, -1)
 
@@ -117,3 +125,41 @@ def masked_streams(
 def _write(gaps: Array, replacement: Array, outputs: Array, first: Array) -> Array:
     new = jax.lax.dynamic_slice_in_dim(replacement, first, outputs.shape[0])
     return jax.lax.dynamic_update_slice_in_dim(gaps, new[..., None, :] - outputs, first, axis=0)
+
+
+def read_masked(
+    base: Float[Array, "d_model pos batch"],
+    changes: Sequence[Changes],
+    mask: Float[Array, "readers seen"],
+) -> Float[Array, "readers d_model pos batch"]:
+    """The inputs of some readers under a mask.
+
+    Args:
+        base: the sum of the replacements of the writers before the readers, and of the biases.
+        changes: the outputs of these writers less their replacements, in groups.
+        mask: 1 keeps an edge, 0 cuts it.
+    """
+    n_seen = sum(len(group) for group in changes)
+    if n_seen <= _FEW_WRITERS:
+        writers = [change for group in changes for change in group]
+        shares = mask[:, :n_seen, None, None, None]
+        return keep(
+            sum((shares[:, i] * change[None] for i, change in enumerate(writers)), base[None])
+        )
+    flat = keep(join(changes)).reshape(n_seen, -1)
+    kept = jnp.einsum("rs,sn->rn", mask[:, :n_seen], flat, precision=EXACT)
+    return keep(kept.reshape(-1, *base.shape) + base[None])
+
+
+def join(parts: Sequence[Array]) -> Array:
+    """Arrays one after another along the first axis.
+
+    XLA fuses a concatenation with what comes before and after, which on a CPU takes ten times as
+    long as writing each part to its place.
+    """
+    joined = jnp.zeros((sum(len(part) for part in parts), *parts[0].shape[1:]), parts[0].dtype)
+    start = 0
+    for part in parts:
+        joined = joined.at[start : start + len(part)].set(part)
+        start += len(part)
+    return joined

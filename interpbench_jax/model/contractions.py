@@ -1,19 +1,21 @@
-"""The two sums inside attention, for heads so small that a matrix product is the wrong tool.
+"""Sums over one index that are written out, for heads too small for a matrix product.
 
 A head of three or eight dimensions on ten positions makes thousands of matrices of a few numbers
-each, and calling a matrix routine for each of them costs more than the arithmetic. On a CPU the
-sums are therefore written out, term by term, along the batch, which is the innermost axis; large
-ones, and those of other devices, are ordinary einsums. Both give the same numbers to rounding.
+each, and calling a matrix routine for each of them costs more than the arithmetic. So the sums
+inside attention are written out, term by term, along the innermost axis, which counts inputs.
 
-The three sums are closed under differentiation: each is linear in both of its arguments, and the
-transpose of one is another. They are one JAX primitive so that derivatives of every order, and
-`jax.vmap`, are written out too; what JAX derives from the terms alone is slower by far.
+Such a sum is linear in both of its arguments, and its derivative by either is another such sum.
+`contract` is one JAX primitive, so that derivatives of every order, and `jax.vmap`, are written
+out too: what JAX derives from the terms alone takes five times as long. The attention of the model,
+of training and of the engine all use it, each in its own order of axes, and it is the only place
+where a derivative of attention's sums is defined.
 """
 
+import functools
+import math
 import operator
-from collections.abc import Mapping, Sequence
-from functools import partial, reduce
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,89 +24,112 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
-Sum = Literal["width", "keys", "queries"]
-
-# Terms up to which a sum is written out on a CPU: compile time grows with them.
+# Terms up to which a sum is written out: compile time grows with them. Longer sums are cut into
+# runs of this length, which a loop adds up.
 _MOST_TERMS = 32
+# An axis of `jax.vmap` is called by one of these letters in an equation.
+_BATCH_LETTERS = "zyxwvu"
+
+
+def contract(equation: str, x: Float[Array, "..."], y: Float[Array, "..."]) -> Float[Array, "..."]:
+    """The product of two arrays, summed over one index.
+
+    Args:
+        equation: an equation as `jnp.einsum` takes it, without an ellipsis. Exactly one index is
+            missing in the output, both arrays have it, and the other indices have the same order
+            everywhere. The last index should count inputs: everything runs along it.
+        x: the first array.
+        y: the second array.
+    """
+    return _contract.bind(x, y, equation=equation)
 
 
 def attention_scores(
     q: Float[Array, "q_pos heads d_head batch"], k: Float[Array, "k_pos heads d_head batch"]
 ) -> Float[Array, "q_pos k_pos heads batch"]:
     """The dot product of every query with every key, not scaled."""
-    if _is_small(q.shape[0], k.shape[0], q.shape[2]):
-        return _contract.bind(q, k, over="width")
-    return _einsum("width", q, k)
+    return _sum("ihdb,jhdb->ijhb", q, k, q.shape[0], k.shape[0], q.shape[2])
 
 
 def attention_mix(
     pattern: Float[Array, "q_pos k_pos heads batch"], v: Float[Array, "k_pos heads d_head batch"]
 ) -> Float[Array, "q_pos heads d_head batch"]:
     """The mean of the values under each query's pattern."""
-    if _is_small(pattern.shape[0], v.shape[0], v.shape[2]):
-        return _contract.bind(pattern, v, over="keys")
-    return _einsum("keys", pattern, v)
+    return _sum("ijhb,jhdb->ihdb", pattern, v, pattern.shape[0], v.shape[0], v.shape[2])
 
 
-def _is_small(*terms: int) -> bool:
-    return max(terms) <= _MOST_TERMS and jax.default_backend() == "cpu"
+def _sum(equation: str, x: Array, y: Array, *lengths: int) -> Array:
+    """Written out on a CPU where every index is short, else a plain einsum."""
+    if max(lengths) <= _MOST_TERMS and jax.default_backend() == "cpu":
+        return contract(equation, x, y)
+    return jnp.einsum(equation, x, y, precision=jax.lax.Precision.HIGHEST)
 
 
-# i: queries, j: keys, h: heads, d: width of a head, b: batch.
-_EQUATIONS: Mapping[Sum, str] = {
-    "width": "...ihdb,...jhdb->...ijhb",
-    "keys": "...ijhb,...jhdb->...ihdb",
-    "queries": "...ijhb,...ihdb->...jhdb",
-}
+def _parse(equation: str) -> tuple[str, str, str, str]:
+    """The indices of both arrays and of the output, and the one that is summed over."""
+    arrays, output = equation.split("->")
+    left, right = arrays.split(",")
+    (over,) = (set(left) | set(right)) - set(output)
+    return left, right, output, over
 
 
-def _einsum(over: Sum, x: Array, y: Array) -> Array:
-    return jnp.einsum(_EQUATIONS[over], x, y, precision=jax.lax.Precision.HIGHEST)
+def _written_out(x: Array, y: Array, *, equation: str) -> Array:
+    left, right, output, over = _parse(equation)
+    axes = left.index(over), right.index(over)
+
+    def align(array: Array, indices: str) -> Array:
+        """A term's array with an axis of length 1 for every index that it lacks."""
+        missing = [axis for axis, index in enumerate(output) if index not in indices]
+        return jnp.expand_dims(array, missing)
+
+    def add_terms(x: Array, y: Array, axes: tuple[int, int]) -> Array:
+        def term(i: int) -> Array:
+            one, other = (
+                jax.lax.index_in_dim(array, i, axis, keepdims=False)
+                for array, axis in zip((x, y), axes, strict=True)
+            )
+            return align(one, left) * align(other, right)
+
+        return functools.reduce(operator.add, map(term, range(x.shape[axes[0]])))
+
+    if x.shape[axes[0]] <= _MOST_TERMS:
+        return add_terms(x, y, axes)
+
+    def add_run(total: Array, runs: tuple[Array, Array]) -> tuple[Array, None]:
+        return total + add_terms(*runs, (0, 0)), None
+
+    zeros = jnp.zeros(_abstract(x, y, equation=equation).shape, x.dtype)
+    return jax.lax.scan(add_run, zeros, (_in_runs(x, axes[0]), _in_runs(y, axes[1])))[0]
 
 
-def _written_out(x: Array, y: Array, *, over: Sum) -> Array:
-    match over:
-        case "width":
-            terms = [
-                x[..., :, None, :, d, :] * y[..., None, :, :, d, :] for d in range(x.shape[-2])
-            ]
-        case "keys":
-            terms = [
-                x[..., :, j, :, None, :] * y[..., None, j, :, :, :] for j in range(x.shape[-3])
-            ]
-        case "queries":
-            terms = [
-                x[..., i, :, :, None, :] * y[..., i, None, :, :, :] for i in range(x.shape[-4])
-            ]
-    return reduce(operator.add, terms)
+def _in_runs(x: Array, axis: int) -> Array:
+    """An axis cut into runs of `_MOST_TERMS`, padded with zeros: `[runs, terms, ...]`."""
+    x = jnp.moveaxis(x, axis, 0)
+    runs = math.ceil(x.shape[0] / _MOST_TERMS)
+    missing = runs * _MOST_TERMS - x.shape[0]
+    x = jnp.pad(x, [(0, missing)] + [(0, 0)] * (x.ndim - 1))
+    return x.reshape(runs, _MOST_TERMS, *x.shape[1:])
 
 
-def _abstract(x: Any, y: Any, *, over: Sum) -> Any:
-    shape = jax.eval_shape(partial(_einsum, over), x, y).shape
-    return ShapedArray(shape, x.dtype)
+def _abstract(x: Any, y: Any, *, equation: str) -> ShapedArray:
+    left, right, output, _ = _parse(equation)
+    sizes = dict(zip(left + right, (*x.shape, *y.shape), strict=True))
+    return ShapedArray(tuple(sizes[index] for index in output), x.dtype)
 
 
-def _transpose_x(cotangent: Any, x: Any, y: Any, *, over: Sum) -> Any:
-    match over:
-        case "width":
-            return _contract.bind(cotangent, y, over="keys")
-        case "keys":
-            return _contract.bind(cotangent, y, over="width")
-        case "queries":
-            return _contract.bind(y, cotangent, over="width")
+def _transpose_x(cotangent: Any, x: Any, y: Any, *, equation: str) -> Any:
+    left, right, output, _ = _parse(equation)
+    return contract(f"{output},{right}->{left}", cotangent, y)
 
 
-def _transpose_y(cotangent: Any, x: Any, y: Any, *, over: Sum) -> Any:
-    match over:
-        case "width":
-            return _contract.bind(cotangent, x, over="queries")
-        case "keys":
-            return _contract.bind(x, cotangent, over="queries")
-        case "queries":
-            return _contract.bind(x, cotangent, over="keys")
+def _transpose_y(cotangent: Any, x: Any, y: Any, *, equation: str) -> Any:
+    left, right, output, _ = _parse(equation)
+    return contract(f"{output},{left}->{right}", cotangent, x)
 
 
-def _batch(arguments: Sequence[Any], axes: Sequence[int | None], *, over: Sum) -> tuple[Any, int]:
+def _batch(
+    arguments: Sequence[Any], axes: Sequence[int | None], *, equation: str
+) -> tuple[Any, int]:
     pairs = list(zip(arguments, axes, strict=True))
     (size,) = {argument.shape[axis] for argument, axis in pairs if axis is not None}
     x, y = (
@@ -113,11 +138,13 @@ def _batch(arguments: Sequence[Any], axes: Sequence[int | None], *, over: Sum) -
         else jnp.moveaxis(argument, axis, 0)
         for argument, axis in pairs
     )
-    return _contract.bind(x, y, over=over), 0
+    left, right, output, _ = _parse(equation)
+    new = next(letter for letter in _BATCH_LETTERS if letter not in equation)
+    return contract(f"{new}{left},{new}{right}->{new}{output}", x, y), 0
 
 
 _contract = Primitive("interpbench_contract")
-_contract.def_impl(jax.jit(_written_out, static_argnames="over"))
+_contract.def_impl(jax.jit(_written_out, static_argnames="equation"))
 _contract.def_abstract_eval(_abstract)
 ad.defbilinear(_contract, _transpose_x, _transpose_y)
 batching.primitive_batchers[_contract] = _batch

@@ -24,7 +24,7 @@ from interpbench_jax.pairs import Pairs, PairStream, as_pairs
 from interpbench_jax.scores.levels import Ranking, check_scores, edge_ends, read_values
 from interpbench_jax.scores.selection import keep_largest, on_paths
 from interpbench_jax.sites import readers, writers
-from interpbench_jax.sweeps import sweep_masks
+from interpbench_jax.sweeps import SweepOptions, sweep_masks
 from interpbench_jax.universes import Universe, UniverseName
 from interpbench_jax.universes import universe as find_universe
 
@@ -130,7 +130,7 @@ def faithfulness_curve(
         pairs,
         masks=circuit_masks(distinct, space),
         ablation=ablation,
-        max_bytes=max_bytes,
+        options=SweepOptions(max_bytes=max_bytes),
     )
     if not np.isfinite(swept.effects).all():
         raise ValueError(

@@ -1,7 +1,8 @@
-"""Patching of every node and every edge, compiled."""
+"""Compiled patching of all nodes and all edges."""
 
 from interpbench_jax.sweeps.many import sweep_many as sweep_many
 from interpbench_jax.sweeps.mesh import sweep_mesh as sweep_mesh
+from interpbench_jax.sweeps.options import SweepOptions as SweepOptions
 from interpbench_jax.sweeps.plan import SweepPlan as SweepPlan
 from interpbench_jax.sweeps.result import SweepResult as SweepResult
 from interpbench_jax.sweeps.sets import sweep_cuts as sweep_cuts

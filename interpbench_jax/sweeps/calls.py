@@ -1,4 +1,4 @@
-"""The blocks of a sweep, dealt out to calls of one program."""
+"""The blocks of a sweep, distributed over calls of one program."""
 
 from typing import NamedTuple
 
@@ -7,16 +7,16 @@ from jaxtyping import Int
 
 from interpbench_jax.engine.masked import MaskBlocks
 from interpbench_jax.engine.suffix import EMPTY, SuffixBlocks
-from interpbench_jax.sweeps.edits import Blocked
+from interpbench_jax.sweeps.edits import BlockedEdits
 
 
 class Call(NamedTuple):
     """The blocks of one call.
 
     Attributes:
-        blocks: as many as the program takes, on all devices; those in use come first on each.
-        in_use: how many are, on each device that takes a share.
-        order: which edit each place of a block holds; `EMPTY` where it only fills up.
+        blocks: as many blocks as the program takes, on all devices; on each, padding comes last.
+        in_use: how many blocks are no padding, on each device that takes a share.
+        order: the edit at each place of a block; `EMPTY` for padding.
     """
 
     blocks: SuffixBlocks | MaskBlocks
@@ -29,15 +29,15 @@ class Call(NamedTuple):
         return self.order[self.order != EMPTY]
 
 
-def deal_calls(blocked: Blocked, most: int, shares: int, workers: int) -> list[Call]:
-    """Calls of about the same cost, each with its part of the deep and of the shallow blocks.
+def deal_calls(blocked: BlockedEdits, most: int, shares: int, workers: int) -> list[Call]:
+    """Calls of about the same cost, each with its share of the deep and of the shallow blocks.
 
     Args:
         blocked: the blocks, deepest first.
         most: how many blocks the program takes, on one device.
-        shares: how many devices take a part of a call's blocks.
-        workers: how many calls run at a time; there are a multiple of it, if there are enough
-            blocks.
+        shares: how many devices take a share of a call's blocks.
+        workers: how many calls run at a time; the number of calls is a multiple of it, if there
+            are enough blocks.
     """
     n_blocks = len(blocked.order)
     n_calls = -(-n_blocks // (most * shares * workers)) * workers
@@ -45,7 +45,7 @@ def deal_calls(blocked: Blocked, most: int, shares: int, workers: int) -> list[C
     return [_deal(blocked, most, shares, first, n_calls) for first in range(n_calls)]
 
 
-def _deal(blocked: Blocked, most: int, shares: int, first: int, n_calls: int) -> Call:
+def _deal(blocked: BlockedEdits, most: int, shares: int, first: int, n_calls: int) -> Call:
     n_blocks = len(blocked.order)
     parts = [
         np.arange(first + n_calls * share, n_blocks, n_calls * shares) for share in range(shares)

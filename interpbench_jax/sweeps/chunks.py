@@ -1,19 +1,19 @@
-"""How much of a sweep runs at a time."""
+"""How many edits and inputs of a sweep run at a time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
 
-# Hidden units of a block on a CPU: more of them leave the caches, fewer do not fill a product.
+# Bytes of hidden units of a block on a CPU: more leave the caches, fewer do not fill a product.
 _CPU_BYTES = 2 << 20
 _CPU_ROWS = (128, 1024)
 # Elsewhere a block has to fill the chip.
 _ACCELERATOR_BYTES = 256 << 20
 _ACCELERATOR_ROWS = (4096, 1 << 17)
-# What a block costs beside its rows, in rows: dispatch, and products with short sides.
+# The cost of a block besides its rows, in rows: dispatch, and products with short sides.
 _OVERHEAD_ROWS = 128
-# How many blocks a call may take; how many it does take is not compiled in.
+# The most blocks of a call; how many it actually takes is not compiled in.
 _CALL_BLOCKS = 64
 _LOGITS_BYTES = 64 << 20
 
@@ -46,7 +46,7 @@ def default_max_bytes() -> int:
 
 
 def wanted_rows(d_mlp: int, n_pos: int, itemsize: int) -> int:
-    """Patched runs per block that run fastest, found by measurement: a power of two."""
+    """The number of patched runs per block that was measured to be fastest: a power of two."""
     on_cpu = jax.default_backend() == "cpu"
     wanted = _CPU_BYTES if on_cpu else _ACCELERATOR_BYTES
     least, most = _CPU_ROWS if on_cpu else _ACCELERATOR_ROWS
@@ -54,12 +54,12 @@ def wanted_rows(d_mlp: int, n_pos: int, itemsize: int) -> int:
 
 
 def choose_chunks(places: Sequence[int], n_inputs: int, most_rows: int) -> Chunks:
-    """The chunks that compute the least beside what was asked for.
+    """The chunks with the least padding and overhead.
 
     Args:
-        places: how many edits enter at each place; a block holds edits of one place.
-        n_inputs: inputs of the sweep.
-        most_rows: patched runs per block, at most.
+        places: how many edits enter at each place; a block has edits of one place.
+        n_inputs: the number of inputs of the sweep.
+        most_rows: the most patched runs per block.
     """
 
     def cost(batch: int, edits: int) -> tuple[int, int]:

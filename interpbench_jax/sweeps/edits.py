@@ -1,28 +1,33 @@
-"""What a sweep does, as arrays: edits that enter the model at one place, and masks."""
+"""The edits of a sweep as arrays: edits that enter the model at one place, and masks."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from interpbench_jax.config import TransformerConfig
 from interpbench_jax.engine.masked import MaskBlocks
 from interpbench_jax.engine.suffix import EMPTY, Entry, SuffixBlocks
 from interpbench_jax.layout import Layout
 from interpbench_jax.masks import edge_indices, edge_mask
-from interpbench_jax.sites import Edge, n_writers_before, readers, writers
+from interpbench_jax.sites import Edge, Neuron, Node, n_writers_before, readers, writers
+from interpbench_jax.universes import Universe, UniverseName, universe
+
+EditName = TypeVar("EditName", Edge, Node, Neuron, tuple[Edge, ...], int)
 
 
 class Edits(NamedTuple):
     """Edits that enter at one place each; one row an edit.
 
     Attributes:
-        entry: an `Entry`.
+        entry: the place that the edit enters, an `Entry`.
         layer: the layer that it enters; 0 for the output.
-        head: the head; 0 where none is entered.
+        head: the head that it enters; 0 if it enters none.
         source: the writers (or hidden units) that are replaced; `EMPTY` past the last.
-        position: the position at which they are; `EMPTY` for all.
+        position: the position at which they are replaced; `EMPTY` for all positions.
     """
 
     entry: Int[np.ndarray, " edits"]
@@ -50,22 +55,85 @@ class Edits(NamedTuple):
         return repeated._replace(source=source)
 
     def places(self) -> Int[np.ndarray, " edits"]:
-        """A number for where each edit enters, the deepest first: those enter in one block."""
+        """A number for the place that each edit enters, the deepest first; blocks have one."""
         last = int(self.layer.max(initial=0))
         depth = np.where(self.entry == Entry.OUTPUT, 0, 1 + last - self.layer)
         return depth * len(Entry) + self.entry
 
 
-class Blocked(NamedTuple):
+@dataclass(frozen=True)
+class EditSet(Generic[EditName]):
+    """The edits of a sweep, for one ablation and all positions at once.
+
+    Attributes:
+        names: the edits' names.
+        edits: edits that enter at one place; or masks: 1 minus each, `[edits, dst, src, pos]`.
+        universe: the universe whose edges or nodes they are; None for edits of another kind.
+        replaces_neurons: whether sources are hidden units.
+    """
+
+    names: tuple[EditName, ...]
+    edits: Edits | np.ndarray
+    universe: UniverseName | None = None
+    replaces_neurons: bool = False
+
+
+class BlockedEdits(NamedTuple):
     """Edits in blocks.
 
     Attributes:
-        blocks: what a program is given.
-        order: which edit each place of a block holds; `EMPTY` where it only fills up.
+        blocks: the blocks, as a program takes them.
+        order: the edit at each place of a block; `EMPTY` for padding.
     """
 
     blocks: SuffixBlocks | MaskBlocks
     order: Int[np.ndarray, "blocks in_block"]
+
+
+def edges_of(config: TransformerConfig, name: UniverseName) -> EditSet[Edge]:
+    """The cut of each edge of a universe."""
+    space = universe(name, config.n_layers, config.n_heads)
+    return EditSet(space.edges, _universe_edits(space, False), name)
+
+
+def nodes_of(config: TransformerConfig, name: UniverseName) -> EditSet[Node]:
+    """The replacement of each source of a universe."""
+    space = universe(name, config.n_layers, config.n_heads)
+    return EditSet(space.sources, _universe_edits(space, True), name)
+
+
+def neurons_of(config: TransformerConfig) -> EditSet[Neuron]:
+    """The replacement of each hidden unit of each MLP."""
+    names = tuple(
+        Neuron(layer, index) for layer in range(config.n_layers) for index in range(config.d_mlp)
+    )
+    edits = neuron_entries(config.n_layers, config.d_mlp)
+    return EditSet(names, edits, replaces_neurons=True)
+
+
+def cuts_of(
+    groups: Sequence[tuple[Edge, ...]], config: TransformerConfig, dtype: np.dtype
+) -> EditSet[tuple[Edge, ...]]:
+    """The cut of each of some sets of fine edges, its edges together."""
+    names = tuple(groups)
+    edits, others = single_entries(names, config.n_layers, config.n_heads)
+    return EditSet(names, cut_masks(names, config, dtype) if others else edits)
+
+
+def masks_of(cut: Float[np.ndarray, "edits dst src mask_pos"]) -> EditSet[int]:
+    """Masks by their numbers, given 1 minus each."""
+    return EditSet(tuple(range(len(cut))), cut)
+
+
+@lru_cache(maxsize=64)
+def _universe_edits(space: Universe, nodes: bool) -> Edits:
+    if nodes:
+        groups = [space.fine_edges_of(node) for node in space.sources]
+    else:
+        groups = list(space.members.values())
+    edits, others = single_entries(groups, space.n_layers, space.n_heads)
+    assert not others, "every edge and every node enters at one place"
+    return edits
 
 
 def single_entries(
@@ -104,54 +172,54 @@ def neuron_entries(n_layers: int, d_mlp: int) -> Edits:
     return Edits(entry, np.where(is_last, 0, layer), none, source, none + EMPTY)
 
 
-def block_edits(edits: Edits, n_per_block: int) -> Blocked:
+def block_edits(edits: Edits, n_per_block: int) -> BlockedEdits:
     """Blocks of edits that enter at the same place, the deepest places first."""
     order = _in_blocks(edits.places(), n_per_block)
-    # A block's rest is filled with its first edit.
+    # A block is padded with its first edit.
     picked = np.where(order == EMPTY, order[:, :1], order)
     rows = Edits(*(array[picked] for array in edits))
-    return Blocked(
+    return BlockedEdits(
         SuffixBlocks(rows.entry[:, 0], rows.layer[:, 0], rows.head, rows.source, rows.position),
         order,
     )
 
 
 def block_masks(
-    cut: Float[np.ndarray, "edits dst src mask_pos"], n_heads: int, n_per_block: int
-) -> Blocked:
-    """Blocks of masks that start at the same layer, or nearly; given 1 less each mask."""
-    layer = mask_layers(cut, n_heads)
+    cut: Float[np.ndarray, "edits dst src mask_pos"], layout: Layout, n_per_block: int
+) -> BlockedEdits:
+    """Blocks of masks that start at the same layer, or nearly; given 1 minus each mask."""
+    layer = mask_layers(cut, layout)
     order = _in_blocks(-layer, n_per_block)
     picked = np.where(order == EMPTY, order[:, :1], order)
-    return Blocked(MaskBlocks(layer[picked].min(axis=1), cut[picked]), order)
+    return BlockedEdits(MaskBlocks(layer[picked].min(axis=1), cut[picked]), order)
 
 
 def mask_layers(
-    cut: Float[np.ndarray, "edits dst src mask_pos"], n_heads: int
+    cut: Float[np.ndarray, "edits dst src mask_pos"], layout: Layout
 ) -> Int[np.ndarray, " edits"]:
-    """The first layer in which each mask cuts anything that has been written."""
+    """The first layer in which each mask cuts an edge whose source has been written."""
     is_read = cut.any(axis=(2, 3))
-    first = np.where(is_read.any(axis=-1), is_read.argmax(axis=1), cut.shape[1] - 1)
-    return (first // Layout(0, n_heads).readers_of_layer).astype(np.int32)
+    first = np.where(is_read.any(axis=-1), is_read.argmax(axis=1), layout.output_reader)
+    return layout.layer_of_reader(first).astype(np.int32)
 
 
-def cuts_of(
-    groups: Sequence[Sequence[Edge]], n_layers: int, n_heads: int, dtype: np.dtype
+def cut_masks(
+    groups: Sequence[Sequence[Edge]], config: TransformerConfig, dtype: np.dtype
 ) -> Float[np.ndarray, "edits dst src 1"]:
-    """1 less the mask of each group of fine edges: 1 where it is cut."""
-    masks = [edge_mask(group, n_layers, n_heads) for group in groups]
+    """1 minus the mask of each group of fine edges: 1 for an edge that is cut."""
+    masks = [edge_mask(group, config.n_layers, config.n_heads) for group in groups]
     return np.stack(masks)[..., None].astype(dtype)
 
 
 @lru_cache(maxsize=64)
 def is_written(n_layers: int, n_heads: int) -> np.ndarray:
-    """Which writers have written when each reader reads: bool `[dst, src]`."""
+    """Whether each writer writes before each reader reads: bool `[dst, src]`."""
     before = [n_writers_before(reader, n_heads) for reader in readers(n_layers, n_heads)]
     return np.arange(len(writers(n_layers, n_heads)))[None] < np.asarray(before)[:, None]
 
 
 def _in_blocks(place: Int[np.ndarray, " edits"], size: int) -> Int[np.ndarray, "blocks in_block"]:
-    """Which edits go into each block; a block holds edits of one place only."""
+    """The edits of each block; a block has edits of one place only."""
     rows = []
     for number in np.unique(place):
         members = np.flatnonzero(place == number)
@@ -163,7 +231,7 @@ def _in_blocks(place: Int[np.ndarray, " edits"], size: int) -> Int[np.ndarray, "
 def _entry_of(
     pairs: np.ndarray, n_layers: int, n_heads: int
 ) -> tuple[Entry, int, int, list[int]] | None:
-    """Where a cut of fine edges enters, if that is one place, and what it replaces there."""
+    """The place that a cut of fine edges enters, if there is one, and the writers it replaces."""
     written = is_written(n_layers, n_heads)
     if not len(pairs) or not written[pairs[:, 0], pairs[:, 1]].all():
         return None

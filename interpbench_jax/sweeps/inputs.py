@@ -1,28 +1,34 @@
-"""What a sweep reads: arrays in memory, or those of a stream, of which only some rows are."""
+"""The inputs of a sweep: arrays in memory, or a stream, of which only some rows are in memory."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
+from interpbench_jax.ablations import AblationName
 from interpbench_jax.pairs import Pairs, PairStream
+
+CONSTANTS: Final = "constants"
+# Where replacements come from: an ablation, or constants that the caller gives.
+ReplacementSource = AblationName | Literal["constants"]
 
 Field = Literal["clean", "corrupted", "targets"]
 
 
 class StreamedArray:
-    """One of the arrays of a stream; rows are taken of it, in order at best.
+    """One of the arrays of a stream; taking its rows in order is fastest.
 
     Attributes:
-        shape: of the whole.
-        dtype: of its numbers.
+        shape: the shape of the whole array.
+        dtype: the type of its numbers.
+        window: the rows of the stream that are in memory.
     """
 
-    def __init__(self, window: "_Window", field: Field, like: np.ndarray) -> None:
+    def __init__(self, window: "Window", field: Field, like: np.ndarray) -> None:
         """An array like that of the first block, with all rows."""
-        self._window = window
+        self.window = window
         self._field: Field = field
         *before, _, n_pos = like.shape
         self.shape: tuple[int, ...] = (*before, window.n_rows, n_pos)
@@ -30,7 +36,7 @@ class StreamedArray:
 
     @property
     def ndim(self) -> int:
-        """How many axes it has; rows are the last but one."""
+        """The number of axes; the last but one counts rows."""
         return len(self.shape)
 
     def __len__(self) -> int:
@@ -44,12 +50,12 @@ class StreamedArray:
         """
         assert axis == -2, "rows are the last axis but one"
         start = int(index.min())
-        rows = self._window.rows(start, int(index.max()) + 1)
+        rows = self.window.rows(start, int(index.max()) + 1)
         return self._of(rows).take(index - start, axis=-2)
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """All rows, block by block, in a pass of their own."""
-        return map(self._of, self._window.blocks())
+        """All rows, block by block, in a separate pass."""
+        return map(self._of, self.window.blocks())
 
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
         """All rows, in memory."""
@@ -61,15 +67,15 @@ class StreamedArray:
 
 @dataclass(frozen=True)
 class SweepInputs:
-    """What the runs read, on the host.
+    """The inputs of the runs, on the host.
 
     Attributes:
-        clean: the inputs.
-        corrupted: what replacements come from; for `"resample"` paired with `clean` by row.
-        targets: for the metric; answers first, then distractors, where they are pairs; None for
-            the clean run's own.
-        constants: what takes the place of the outputs, where the caller gives it, or where it is
-            learned.
+        clean: the clean inputs.
+        corrupted: the inputs that replacements come from; for `"resample"` paired with `clean` by
+            row.
+        targets: the metric's targets; of pairs, the answers and then the distractors; None for the
+            clean run's own answers.
+        constants: the replacements of all outputs, if they are given or have been learned.
     """
 
     clean: Int[np.ndarray, "*models batch pos"] | StreamedArray
@@ -87,22 +93,24 @@ class SweepInputs:
 HostArray = np.ndarray | StreamedArray
 
 
-def blocks_of(array: Array | np.ndarray | StreamedArray) -> Iterator[Array | np.ndarray]:
-    """An array in blocks of rows: one that is in memory, as it is."""
-    return array.blocks() if isinstance(array, StreamedArray) else iter((array,))
+def input_blocks(inputs: SweepInputs) -> Iterator[SweepInputs]:
+    """The inputs in blocks of rows, in one pass; inputs in memory are one block."""
+    if isinstance(inputs.clean, StreamedArray):
+        return inputs.clean.window.blocks()
+    return iter((inputs,))
 
 
 def stream_inputs(
     stream: PairStream, first: SweepInputs, read: Callable[[Pairs], SweepInputs]
 ) -> SweepInputs:
-    """What the runs of a sweep read from a stream.
+    """The inputs of a sweep over a stream.
 
     Args:
         stream: the pairs.
-        first: those of its first block, checked.
-        read: checks a block.
+        first: the inputs of its first block.
+        read: checks a block and returns its inputs.
     """
-    window = _Window(stream, read)
+    window = Window(stream, read)
 
     def whole(field: Field) -> StreamedArray:
         return StreamedArray(window, field, getattr(first, field))
@@ -111,8 +119,8 @@ def stream_inputs(
     return replace(first, clean=whole("clean"), corrupted=whole("corrupted"), targets=targets)
 
 
-class _Window:
-    """The rows of a stream that were asked for last; earlier ones begin another pass."""
+class Window:
+    """The rows of a stream that were requested last; earlier rows need another pass."""
 
     def __init__(self, stream: PairStream, read: Callable[[Pairs], SweepInputs]) -> None:
         self.n_rows = stream.n

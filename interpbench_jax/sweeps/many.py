@@ -1,4 +1,4 @@
-"""One sweep of many models."""
+"""Sweeps of many models."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,27 +13,23 @@ from interpbench_jax.model import Transformer
 from interpbench_jax.objective import Objective
 from interpbench_jax.pairs import Pairs, as_pairs
 from interpbench_jax.sites import Edge
-from interpbench_jax.sweeps.answer import (
-    Prepared,
-    Wanted,
-    name_effects,
-    prepare,
-    wanted_edges,
-)
+from interpbench_jax.sweeps.check import Ablations, SweepRequest
+from interpbench_jax.sweeps.edits import edges_of
+from interpbench_jax.sweeps.execute import run_job
 from interpbench_jax.sweeps.inputs import SweepInputs
-from interpbench_jax.sweeps.mesh import Placement
+from interpbench_jax.sweeps.job import SweepJob
 from interpbench_jax.sweeps.noise import ABSENT
-from interpbench_jax.sweeps.plan import SweepPlan, plan_job
-from interpbench_jax.sweeps.request import Ablations, Request
+from interpbench_jax.sweeps.options import DEFAULT_OPTIONS, SweepOptions
+from interpbench_jax.sweeps.pipeline import make_whole_job, name_effects
+from interpbench_jax.sweeps.plan import plan_job
 from interpbench_jax.sweeps.result import SweepResult
-from interpbench_jax.sweeps.run import Progress, SweepJob, run_job
 from interpbench_jax.universes import UniverseName
 
-# The means over classes, which a class that no model ever chooses would change.
+# Means over classes, which a padding class would change.
 _OVER_CLASSES = ("centred_l2", "mae", "mse")
 _BLIND_TO_PADDING = tuple(METRICS[name] for name in METRICS if name not in _OVER_CLASSES)
 
-# Each model's own shape.
+# Models may differ in shape.
 AnyTokens = Int[Array | np.ndarray, "_ _"]
 
 
@@ -46,34 +42,39 @@ def sweep_many(
     ablation: Ablations = "resample",
     objective: Sequence[Objective | None] | None = None,
     metric: MetricName | Metric | None = None,
-    max_bytes: int | None = None,
-    stacked: bool | None = None,
-    explain: bool = False,
-    progress: Progress | None = None,
     freeze_layer_norm: bool = False,
+    stacked: bool | None = None,
+    options: SweepOptions | None = None,
 ) -> tuple[SweepResult[Edge], ...]:
     """The effect of cutting each edge, alone, in each of many models.
 
-    Models of the same shape, vocabularies apart, share compiled programs: their vocabularies are
-    padded to one size. Stacked, they are also computed together, as one array. On a CPU that pays
-    for few inputs, up to a hundred or so; with more, one model fills the cores, and several leave
-    their caches.
+    Models of the same shape, apart from their vocabularies, share compiled programs: their
+    vocabularies are padded to one size. Stacked models are also computed together, as one array.
+    On a CPU that pays off for up to about a hundred inputs; with more, one model keeps the cores
+    busy, and several do not fit into their caches.
 
     Args:
         models: the models, of any shapes.
-        clean: of each, pairs of inputs; or clean inputs alone, `[batch, pos]`.
-        corrupted: beside clean inputs, of each, `[other, pos]`, what replacements come from.
-        objective: of each, what its patched runs are judged by.
-        metric: in place of the objectives', for all models.
-        stacked: whether models of one shape, with as many inputs, are computed together; by
-            default everywhere but on a CPU.
-        progress: called with the number of finished models and of all.
-
-    The other arguments are `sweep_edges`'s, which see, and so are the errors.
+        clean: for each model, pairs of inputs; or clean inputs alone, `[batch, pos]`.
+        corrupted: with clean inputs, for each model, the inputs that replacements come from,
+            `[other, pos]`.
+        universe: see `sweep_edges`.
+        ablation: the name of an ablation, or several names; see `sweep_edges`.
+        objective: for each model, how its patched runs are scored.
+        metric: the metric for all models, instead of the objectives' metrics.
+        freeze_layer_norm: see `sweep_edges`.
+        stacked: whether models of one shape and number of inputs are computed together; the
+            default is to do so except on a CPU.
+        options: see `sweep_edges`; `mesh`, `save_to` and `return_logits` are for one model only,
+            and `progress` is called with the number of finished models and of all models.
 
     Returns:
-        Each model's result, in their order.
+        The result of each model, in their order.
+
+    Raises:
+        ValueError: if an argument does not fit the models or the others.
     """
+    how = _check_options(options)
     others = [None] * len(models) if corrupted is None else corrupted
     objectives = [None] * len(models) if objective is None else objective
     if not len(models) == len(clean) == len(others) == len(objectives):
@@ -83,62 +84,71 @@ def sweep_many(
         )
     if isinstance(ablation, np.ndarray | jax.Array):
         raise ValueError("Expected an ablation by name for many models, got an array of constants.")
-    wanted = [wanted_edges(model.config, universe) for model in models]
-    prepared = [
-        prepare(
-            Request(
-                model,
-                as_pairs(tokens, other, own, metric),
-                ablation,
-                freeze_layer_norm=freeze_layer_norm,
-            ),
-            edges,
+    given = zip(models, clean, others, objectives, strict=True)
+    requests = [
+        SweepRequest(
+            model=model,
+            pairs=as_pairs(tokens, other, own, metric),
+            edits=edges_of(model.config, universe),
+            ablation=ablation,
+            freeze_layer_norm=freeze_layer_norm,
         )
-        for model, tokens, other, own, edges in zip(
-            models, clean, others, objectives, wanted, strict=True
-        )
+        for model, tokens, other, own in given
     ]
+    jobs = [make_whole_job(request) for request in requests]
     stacked = jax.default_backend() != "cpu" if stacked is None else stacked
     found: dict[int, SweepResult[Edge]] = {}
-    for members in _of_one_shape(prepared):
-        jobs = _pad([prepared[member].job for member in members])
-        for part, job in [(members, _stack(jobs))] if stacked else zip(members, jobs, strict=True):
-            part = part if isinstance(part, list) else [part]
-            if progress is not None:
-                progress(len(found), len(models))
-            plan, programs = plan_job(job, prepared[part[0]].places, max_bytes, Placement())
-            if explain:
+    for members in _of_one_shape(jobs):
+        for part, job in _combine(members, jobs, stacked):
+            if how.progress is not None:
+                how.progress(len(found), len(models))
+            plan, programs = plan_job(job, how.max_bytes)
+            if how.explain:
                 print(f"{len(part)} of {len(models)} models. {plan}")
-            effects, _, largest = run_job(job, plan.chunks, programs, Placement(), plan.workers)
-            rows = effects.reshape(len(part), -1)
-            for member, own, size in zip(part, rows, largest.reshape(-1), strict=True):
-                found[member] = _name(prepared[member], wanted[member], plan, own, float(size))
-    if progress is not None:
-        progress(len(models), len(models))
+            sums = run_job(job, plan, programs)
+            effects, sizes = sums.effects.reshape(len(part), -1), sums.largest.reshape(-1)
+            for member, own, size in zip(part, effects, sizes, strict=True):
+                metric_name = jobs[member].question.metric
+                floor = noise_floor(metric_name, float(size), job.weights.embed.dtype)
+                edits = requests[member].edits
+                found[member] = name_effects(edits, jobs[member], plan, own, floor)
+    if how.progress is not None:
+        how.progress(len(models), len(models))
     return tuple(found[index] for index in range(len(models)))
 
 
-def _name(
-    prepared: Prepared, wanted: Wanted[Edge], plan: SweepPlan, effects: np.ndarray, largest: float
-) -> SweepResult[Edge]:
-    """One model's effects, as a result."""
-    checked = prepared.checked
-    floor = noise_floor(checked.metric, largest, prepared.job.weights.embed.dtype)
-    return name_effects(wanted, checked, plan, effects, floor)
+def _check_options(options: SweepOptions | None) -> SweepOptions:
+    how = DEFAULT_OPTIONS if options is None else options
+    given = [name for name in ("mesh", "save_to") if getattr(how, name) is not None]
+    given += ["return_logits"] * how.return_logits
+    if given:
+        raise ValueError(
+            f"Expected options without {', '.join(given)} for many models; sweep one model at a "
+            "time with it, or leave it out."
+        )
+    return how
 
 
-def _of_one_shape(prepared: Sequence[Prepared]) -> list[list[int]]:
+def _combine(
+    members: list[int], jobs: Sequence[SweepJob], stacked: bool
+) -> list[tuple[list[int], SweepJob]]:
+    """The jobs of models of one shape, padded: stacked to one, or each with its model's number."""
+    padded = _pad([jobs[member] for member in members])
+    if stacked:
+        return [(members, _stack(padded))]
+    return [([member], job) for member, job in zip(members, padded, strict=True)]
+
+
+def _of_one_shape(jobs: Sequence[SweepJob]) -> list[list[int]]:
     """The numbers of the models that can be padded to one shape, group by group."""
     groups: dict[object, list[int]] = {}
-    for number, one in enumerate(prepared):
-        job = one.job
-        weights = job.weights
+    for number, job in enumerate(jobs):
+        weights, inputs, scoring = job.weights, job.question.inputs, job.question.scoring
         n_classes = weights.unembed.shape[0]
-        pads = job.scoring.metric in _BLIND_TO_PADDING and n_classes > 1
-        inputs = job.inputs
+        pads = scoring.metric in _BLIND_TO_PADDING and n_classes > 1
         key = (
             job.form,
-            job.scoring,
+            scoring,
             weights.embed.dtype,
             weights.qkv.shape,
             weights.mlp_in.shape,
@@ -152,8 +162,7 @@ def _of_one_shape(prepared: Sequence[Prepared]) -> list[list[int]]:
 
 
 def _pad(jobs: Sequence[SweepJob]) -> list[SweepJob]:
-    """The jobs with vocabularies of one size: no input has the new tokens, no output chooses the
-    new classes."""
+    """Pad the vocabularies to one size: no input has the new tokens, no output the new classes."""
     vocab, classes = (
         max(getattr(job.weights, name).shape[0] for job in jobs) for name in ("embed", "unembed")
     )
@@ -174,16 +183,17 @@ def _pad_weights(weights: Weights, vocab: int, classes: int) -> Weights:
 
 def _stack(jobs: Sequence[SweepJob]) -> SweepJob:
     """Several jobs as one."""
-    first = jobs[0]
-    targets = [job.inputs.targets for job in jobs if job.inputs.targets is not None]
-    constants = [job.inputs.constants for job in jobs if job.inputs.constants is not None]
+    every = [job.question.inputs for job in jobs]
+    targets = [inputs.targets for inputs in every if inputs.targets is not None]
+    constants = [inputs.constants for inputs in every if inputs.constants is not None]
     inputs = SweepInputs(
-        np.stack([job.inputs.clean for job in jobs]),
-        np.stack([job.inputs.corrupted for job in jobs]),
-        np.stack(targets) if targets else None,
+        np.stack([np.asarray(inputs.clean) for inputs in every]),
+        np.stack([np.asarray(inputs.corrupted) for inputs in every]),
+        np.stack([np.asarray(each) for each in targets]) if targets else None,
         np.stack(constants) if constants else None,
     )
     weights = Weights(
-        *(np.stack(arrays) for arrays in zip(*(j.weights for j in jobs), strict=True))
+        *(np.stack(arrays) for arrays in zip(*(job.weights for job in jobs), strict=True))
     )
-    return replace(first, inputs=inputs, weights=weights, n_models=len(jobs))
+    question = replace(jobs[0].question, inputs=inputs)
+    return replace(jobs[0], question=question, weights=weights, n_models=len(jobs))

@@ -1,10 +1,10 @@
-"""How large a sweep's clean outputs are, by which it is known what rounding makes of an effect."""
+"""The size of a sweep's clean outputs, which decides how large a rounding error can be."""
 
 import jax
 import numpy as np
 from jaxtyping import Float
 
-# The logit of a class that only fills a vocabulary up, so that models can share a program.
+# The logit of a padding class, with which models of different vocabularies share a program.
 ABSENT = -1e9
 
 _MOST_INPUTS = 64
@@ -12,11 +12,11 @@ _MANY_BYTES = 16 * 2**20
 
 
 def largest_outputs(logits: jax.Array, first_scored: int) -> Float[np.ndarray, "*models"]:
-    """The largest centred output of a position, as a mean over positions of some inputs.
+    """The largest centred output of a position, averaged over the positions of some inputs.
 
     Args:
-        logits: clean ones, `[vocab_out, pos, batch]`, perhaps with an axis of models in front.
-        first_scored: the first position that counts.
+        logits: clean logits, `[vocab_out, pos, batch]`, or with an axis of models in front.
+        first_scored: the first position that is scored.
     """
     own = logits.addressable_shards[0].data
     if own.nbytes > _MANY_BYTES:

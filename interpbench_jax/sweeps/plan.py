@@ -1,6 +1,5 @@
-"""How a sweep is going to be computed: decided by shape, checked against memory, printable."""
+"""The plan of a sweep: chosen by shape, checked against memory, printable."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
@@ -14,39 +13,25 @@ from interpbench_jax.sweeps.chunks import (
     limit_logits,
     wanted_rows,
 )
+from interpbench_jax.sweeps.compile import Programs, compile_job
+from interpbench_jax.sweeps.job import EntryPlace, SweepJob
 from interpbench_jax.sweeps.mesh import Placement
-from interpbench_jax.sweeps.run import Programs, SweepJob, compile_job
-
-
-@dataclass(frozen=True)
-class EntryPlace:
-    """Where some edits enter the model, and so what is computed for each of them.
-
-    Attributes:
-        name: the place.
-        n_edits: edits that enter there.
-        layers: how many layers are recomputed after it, the rest of its own one not counted.
-    """
-
-    name: str
-    n_edits: int
-    layers: int
 
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """How a sweep is computed; `str` gives it in words.
+    """How a sweep is computed; `str` describes it in words.
 
     Attributes:
-        devices: what it runs on.
-        places: where its edits enter, the deepest first.
-        n_inputs: inputs.
-        n_calls: calls of the compiled program for each chunk of inputs.
+        devices: the devices that it runs on.
+        places: the places where its edits enter, the deepest first.
+        n_inputs: the number of inputs.
+        n_calls: the number of calls of the compiled program for each chunk of inputs.
         chunks: the shape of a call.
         workers: how many calls run at a time.
-        bytes_held: the memory that the programs take, as XLA accounts for it.
+        bytes_held: the memory that the programs take, by XLA's account.
         max_bytes: the memory that they may take.
-        batch_shares: how many devices take a part of each chunk's inputs.
+        batch_shares: how many devices take a share of each chunk's inputs.
     """
 
     devices: str
@@ -61,7 +46,7 @@ class SweepPlan:
 
     @property
     def chunk_inputs(self) -> int:
-        """Inputs of a chunk, on all devices."""
+        """The number of inputs of a chunk, on all devices."""
         return self.chunks.batch * self.batch_shares
 
     def __str__(self) -> str:
@@ -83,31 +68,26 @@ class SweepPlan:
         return "\n".join(lines)
 
 
-def plan_job(
-    job: SweepJob,
-    places: Sequence[EntryPlace],
-    max_bytes: int | None,
-    placement: Placement,
-) -> tuple[SweepPlan, Programs]:
-    """The chunks that are fastest within the memory allowed, and their programs, compiled.
+def plan_job(job: SweepJob, max_bytes: int | None) -> tuple[SweepPlan, Programs]:
+    """The fastest chunks that fit into the memory allowed, and their programs, compiled.
 
-    A first guess of the memory is made from the shapes; then XLA's account of the compiled
-    programs decides, and where that is more than allowed, smaller chunks are tried.
+    A first guess of the memory is made from the shapes. Then XLA's account of the compiled programs
+    decides: as long as it is more than allowed, smaller chunks are tried.
 
     Raises:
         ValueError: if one edit of one input does not fit.
     """
     allowed = default_max_bytes() if max_bytes is None else max_bytes
-    weights, n_pos = job.weights, job.inputs.clean.shape[-1]
+    weights, placement = job.weights, job.question.placement
     itemsize = np.dtype(weights.embed.dtype).itemsize
-    rows = wanted_rows(weights.mlp_in.shape[-2], n_pos, itemsize)
-    counts = [-(-place.n_edits // placement.edit_shares) for place in places]
+    rows = wanted_rows(weights.mlp_in.shape[-2], job.n_pos, itemsize)
+    counts = [-(-place.n_edits // placement.edit_shares) for place in job.places]
     inputs = -(-job.n_inputs // placement.batch_shares)
     workers = default_workers() if placement.mesh is None else 1
     while True:
         chunks = choose_chunks(counts, inputs, rows)
-        if job.scoring.return_logits:
-            chunks = limit_logits(chunks, n_pos * weights.unembed.shape[-2] * itemsize)
+        if job.question.return_logits:
+            chunks = limit_logits(chunks, job.n_pos * weights.unembed.shape[-2] * itemsize)
         guess = _guess_bytes(job, chunks, workers) * itemsize
         if guess <= 4 * allowed or chunks.rows == 1:
             programs = compile_job(job, chunks, placement, workers)
@@ -124,7 +104,7 @@ def plan_job(
         rows = min(rows, chunks.rows) // 2 or 1
     plan = SweepPlan(
         devices=_name_devices(placement),
-        places=tuple(places),
+        places=job.places,
         n_inputs=job.n_inputs,
         n_calls=len(programs.calls),
         chunks=chunks,
@@ -137,15 +117,14 @@ def plan_job(
 
 
 def _guess_bytes(job: SweepJob, chunks: Chunks, workers: int) -> int:
-    """Numbers held at a time, roughly: only a guess of where to start."""
-    n_pos, n_models = job.inputs.clean.shape[-1], job.n_models or 1
+    """Roughly how many numbers are in memory at a time, to choose the first chunks to try."""
     n_layers, _, heads, d_head, d_model = job.weights.qkv.shape[-5:]
     d_mlp = job.weights.mlp_in.shape[-2]
-    sources = 2 + n_layers * (heads + 1)
-    kept = (1 + 2 * len(job.ablations)) * sources * d_model
+    kept = (1 + 2 * len(job.question.ablations)) * job.weights.layout.n_writers * d_model
     kept += n_layers * (2 * d_model + 4 * heads * d_head + job.replaces_neurons * 3 * d_mlp)
-    per_row = 2 * d_mlp + 8 * d_model + 2 * heads * n_pos
-    return n_models * n_pos * (kept * chunks.batch + workers * per_row * chunks.rows)
+    per_row = 2 * d_mlp + 8 * d_model + 2 * heads * job.n_pos
+    n_models = job.n_models or 1
+    return n_models * job.n_pos * (kept * chunks.batch + workers * per_row * chunks.rows)
 
 
 def _count(number: int, what: str) -> str:

@@ -1,8 +1,8 @@
-"""What a sweep found."""
+"""The result of a sweep."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -10,14 +10,13 @@ from jaxtyping import Float
 from interpbench_jax.display import SHOWN, html_table, largest
 from interpbench_jax.extras import needs_extra
 from interpbench_jax.sites import Edge, Neuron, Node
+from interpbench_jax.sweeps.edits import EditName
+from interpbench_jax.sweeps.inputs import ReplacementSource
 from interpbench_jax.sweeps.plan import SweepPlan
-from interpbench_jax.sweeps.run import ReplacementSource
 from interpbench_jax.universes import UniverseName
 
 if TYPE_CHECKING:
     import pandas
-
-EditName = TypeVar("EditName", Edge, Node, Neuron, tuple[Edge, ...], int)
 
 
 @dataclass(frozen=True, repr=False)
@@ -25,20 +24,20 @@ class SweepResult(Generic[EditName]):
     """The effect of each edit.
 
     Attributes:
-        names: what was replaced, an edit each; `str` of an edge or a node gives upstream's name.
-        effects: how much worse the run got, in the metric's unit: `[edits]`. Where each position
-            was patched alone, the last axis counts positions; where there were several
-            ablations, the first one counts them.
-        positions: the positions that were patched alone; None where all were at once.
+        names: the edits' names; `str` of an edge or a node is upstream's name.
+        effects: how much worse each patched run is than the clean run, in the metric's unit:
+            `[edits]`. If positions were patched one at a time, the last axis counts positions; if
+            there are several ablations, the first axis counts them.
+        positions: the positions that were patched one at a time; None if all were at once.
         logits: the patched runs' logits, `[edits, batch, pos, vocab_out]`, with the axes of
-            `effects` in place of the first; None unless asked for.
+            `effects` instead of the first; None unless requested.
         metric: the metric's name.
-        ablation: what took the place of the outputs; a tuple where several were asked for.
-        universe: the edges or nodes that were swept; None for edits of another kind.
-        n_inputs: how many inputs the effects are means over.
-        noise_floor: what rounding alone can make of an effect, in the metric's unit: scores do
-            not order effects that are no larger. 0 for `"accuracy"` and for a metric of one's own.
-        plan: how it was computed.
+        ablation: the ablation; a tuple if several were requested.
+        universe: the universe of the edges or nodes; None for edits of another kind.
+        n_inputs: the number of inputs that the effects are means over.
+        noise_floor: the largest effect that rounding alone can cause, in the metric's unit: scores
+            do not rank effects up to it. 0 for `"accuracy"` and for a custom metric.
+        plan: how the sweep was computed.
     """
 
     names: tuple[EditName, ...]
@@ -59,19 +58,19 @@ class SweepResult(Generic[EditName]):
 
     @property
     def ablations(self) -> tuple[ReplacementSource, ...]:
-        """What took the place of the outputs, as a tuple of one or several."""
+        """The ablations, as a tuple of one or several."""
         return self.ablation if isinstance(self.ablation, tuple) else (self.ablation,)
 
     @property
     def level(self) -> Literal["edge", "node"] | None:
-        """What the names are; None for edits of another kind."""
+        """Whether the edits are edges or nodes; None for edits of another kind."""
         if isinstance(self.names[0], Edge):
             return "edge"
         return "node" if isinstance(self.names[0], Node) else None
 
     @property
     def values(self) -> Float[np.ndarray, " edits"]:
-        """One effect for each name; of several positions the largest.
+        """One effect for each name; the largest one if there are several positions.
 
         Raises:
             ValueError: if there are several ablations.
@@ -113,14 +112,14 @@ class SweepResult(Generic[EditName]):
         )
 
     def of(self, ablation: ReplacementSource) -> "SweepResult[EditName]":
-        """The part of one ablation.
+        """The result of one of the ablations.
 
         Raises:
-            ValueError: if it was not among them.
+            ValueError: if it is not one of them.
         """
         done = self.ablations
         if ablation not in done:
-            raise ValueError(f"Expected an ablation out of {', '.join(done)}, got {ablation!r}.")
+            raise ValueError(f"Expected ablation to be one of {', '.join(done)}; got {ablation!r}.")
         if not isinstance(self.ablation, tuple):
             return self
         index = done.index(ablation)
@@ -139,8 +138,8 @@ class SweepResult(Generic[EditName]):
         return pandas.DataFrame(self.columns())
 
     def columns(self) -> dict[str, np.ndarray]:
-        """One row an edit: the ablation if there are several, the name, its ends for an edge, the
-        position if any, the effect.
+        """One row per edit: the ablation if there are several, the name, the ends of an edge, the
+        position if there is one, the effect.
         """
         ablations = self.ablation if isinstance(self.ablation, tuple) else ()
         n_positions = 1 if self.positions is None else len(self.positions)
@@ -164,7 +163,7 @@ class SweepResult(Generic[EditName]):
 
 
 def text_of(name: Edge | Node | Neuron | tuple[Edge, ...] | int) -> str | int:
-    """The name of an edit as it is shown; of a set of edges those of all."""
+    """The name of an edit as it is shown; for a set of edges, all their names."""
     if isinstance(name, tuple):
         return ", ".join(map(str, name))
     return name if isinstance(name, int) else str(name)

@@ -1,24 +1,23 @@
-"""Patching of more, or of less, than one edge or node: sets, masks, single neurons."""
+"""Patching of other things than one edge or node: sets of edges, masks, single hidden units."""
 
 from collections.abc import Collection, Sequence
-from pathlib import Path
 
 import numpy as np
-from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from interpbench_jax.ablations import AblationName
 from interpbench_jax.axes import Constants, OtherTokens, Tokens
+from interpbench_jax.layout import Layout
 from interpbench_jax.metrics import Metric, MetricName
 from interpbench_jax.model import Transformer
 from interpbench_jax.objective import Objective
 from interpbench_jax.pairs import Pairs, PairStream, as_source
-from interpbench_jax.sites import Edge, Neuron, readers, writers
-from interpbench_jax.sweeps.answer import Wanted, answer
-from interpbench_jax.sweeps.edits import cuts_of, neuron_entries, single_entries
-from interpbench_jax.sweeps.request import Ablations, Positions, Request
+from interpbench_jax.sites import Edge, Neuron
+from interpbench_jax.sweeps.check import Ablations, Positions, SweepRequest
+from interpbench_jax.sweeps.edits import cuts_of, masks_of, neurons_of
+from interpbench_jax.sweeps.options import SweepOptions
+from interpbench_jax.sweeps.pipeline import run_sweep
 from interpbench_jax.sweeps.result import SweepResult
-from interpbench_jax.sweeps.run import Progress
 
 Masks = Float[Array | np.ndarray, "edits dst src"] | Float[Array | np.ndarray, "edits dst src pos"]
 
@@ -32,50 +31,44 @@ def sweep_cuts(
     ablation: AblationName | Constants = "resample",
     objective: Objective | None = None,
     metric: MetricName | Metric | None = None,
-    return_logits: bool = False,
-    max_bytes: int | None = None,
-    mesh: Mesh | None = None,
-    save_to: str | Path | None = None,
-    explain: bool = False,
-    progress: Progress | None = None,
     freeze_layer_norm: bool = False,
+    options: SweepOptions | None = None,
 ) -> SweepResult[tuple[Edge, ...]]:
     """The effect of cutting each of some sets of edges, its edges together.
 
-    For pairs: `cuts=list(itertools.combinations(edges, 2))`. What remains of a circuit is cut by
-    the edges outside of it; for many circuits, `sweep_masks` takes their masks as they are.
+    For pairs of edges: `cuts=list(itertools.combinations(edges, 2))`. To evaluate a circuit, cut
+    the edges outside of it; for many circuits, `sweep_masks` takes their masks.
 
     Args:
+        model: the model.
+        clean: see `sweep_edges`.
+        corrupted: see `sweep_edges`.
         cuts: the sets; edges are fine ones, from a writer to a reader (universe `"qkv"`).
-
-    The other arguments are `sweep_edges`'s, which see, and so are the errors.
+        ablation: one ablation; see `sweep_edges`.
+        objective: see `sweep_edges`.
+        metric: see `sweep_edges`.
+        freeze_layer_norm: see `sweep_edges`.
+        options: see `sweep_edges`.
 
     Returns:
         Effects in the order of `cuts`; positive where the cut hurts.
+
+    Raises:
+        ValueError: if an argument does not fit the model or the others, or a set is empty.
     """
     _check_one(ablation)
-    config = model.config
     names = tuple(tuple(cut) for cut in cuts)
     if not names or not all(names):
         raise ValueError("Expected sets of at least one edge each, at least one; got none.")
-    edits, others = single_entries(names, config.n_layers, config.n_heads)
-    masks = edits
-    if others:
-        masks = cuts_of(names, config.n_layers, config.n_heads, model.dtype)
-    return answer(
-        Request(
-            model,
-            as_source(clean, corrupted, objective, metric),
-            ablation,
-            return_logits=return_logits,
-            max_bytes=max_bytes,
-            mesh=mesh,
-            save_to=save_to,
-            explain=explain,
-            progress=progress,
+    return run_sweep(
+        SweepRequest(
+            model=model,
+            pairs=as_source(clean, corrupted, objective, metric),
+            edits=cuts_of(names, model.config, model.dtype),
+            ablation=ablation,
             freeze_layer_norm=freeze_layer_norm,
-        ),
-        Wanted(names, masks),
+            options=options,
+        )
     )
 
 
@@ -88,34 +81,36 @@ def sweep_masks(
     ablation: AblationName | Constants = "resample",
     objective: Objective | None = None,
     metric: MetricName | Metric | None = None,
-    return_logits: bool = False,
-    max_bytes: int | None = None,
-    mesh: Mesh | None = None,
-    save_to: str | Path | None = None,
-    explain: bool = False,
-    progress: Progress | None = None,
     freeze_layer_norm: bool = False,
+    options: SweepOptions | None = None,
 ) -> SweepResult[int]:
-    """The effect of each of some masks: of circuits to evaluate, of parts of edges.
+    """The effect of each of some masks, for example of circuits or of fractions of edges.
 
-    A run under a mask is `masked_forward`'s. A circuit's mask is `masks.edge_mask` of its fine
-    edges. Runs start at the first layer in which their mask cuts anything.
+    A run under a mask computes what `masked_forward` does. The mask of a circuit is
+    `masks.edge_mask` of its fine edges. Runs start at the first layer in which their mask cuts an
+    edge.
 
     Args:
+        model: the model.
+        clean: see `sweep_edges`.
+        corrupted: see `sweep_edges`.
         masks: `[edits, dst, src]` or `[edits, dst, src, pos]`, in the orders of `sites.readers`
-            and `sites.writers`; 1 keeps an edge and 0 cuts it, and so on between.
-
-    The other arguments are `sweep_edges`'s, which see, and so are the errors.
+            and `sites.writers`; 1 keeps an edge, 0 cuts it, and values between do so in part.
+        ablation: one ablation; see `sweep_edges`.
+        objective: see `sweep_edges`.
+        metric: see `sweep_edges`.
+        freeze_layer_norm: see `sweep_edges`.
+        options: see `sweep_edges`.
 
     Returns:
-        Effects by the masks' numbers; positive where the mask hurts.
+        Effects in the order of the masks; positive where the mask hurts.
+
+    Raises:
+        ValueError: if an argument does not fit the model or the others.
     """
     _check_one(ablation)
-    config = model.config
-    shape = (
-        len(readers(config.n_layers, config.n_heads)),
-        len(writers(config.n_layers, config.n_heads)),
-    )
+    layout = Layout(model.config.n_layers, model.config.n_heads)
+    shape = (layout.n_readers, layout.n_writers)
     pairs = as_source(clean, corrupted, objective, metric)
     some = pairs if isinstance(pairs, Pairs) else next(iter(pairs))
     n_pos = np.shape(some.input_ids)[-1]
@@ -125,20 +120,15 @@ def sweep_masks(
             f"(edits, dst, src, pos), at least one, got {masks.shape}."
         )
     cut = 1 - np.asarray(masks, model.dtype)
-    return answer(
-        Request(
-            model,
-            pairs,
-            ablation,
-            return_logits=return_logits,
-            max_bytes=max_bytes,
-            mesh=mesh,
-            save_to=save_to,
-            explain=explain,
-            progress=progress,
+    return run_sweep(
+        SweepRequest(
+            model=model,
+            pairs=pairs,
+            edits=masks_of(cut.reshape(*cut.shape[:3], -1)),
+            ablation=ablation,
             freeze_layer_norm=freeze_layer_norm,
-        ),
-        Wanted(tuple(range(len(cut))), cut.reshape(*cut.shape[:3], -1)),
+            options=options,
+        )
     )
 
 
@@ -148,53 +138,40 @@ def sweep_neurons(
     corrupted: OtherTokens | None = None,
     *,
     ablation: Ablations = "resample",
+    positions: Positions = "all",
     objective: Objective | None = None,
     metric: MetricName | Metric | None = None,
-    positions: Positions = "all",
-    return_logits: bool = False,
-    max_bytes: int | None = None,
-    mesh: Mesh | None = None,
-    save_to: str | Path | None = None,
-    explain: bool = False,
-    progress: Progress | None = None,
     freeze_layer_norm: bool = False,
+    options: SweepOptions | None = None,
 ) -> SweepResult[Neuron]:
     """The effect of replacing each hidden unit of each MLP, alone, after its activation function.
 
-    The arguments are `sweep_edges`'s, which see, and so are the errors.
+    See `sweep_edges` for the arguments and errors; the ablations are `"resample"`, `"mean"` and
+    `"zero"`.
 
     Returns:
-        Effects by layer, then unit; positive where it hurts.
+        Effects by layer, then by unit; positive where the replacement hurts.
     """
     if isinstance(ablation, np.ndarray | Array):
         raise ValueError(
             "Expected an ablation by name for hidden units, got an array of replacements, which "
-            "are of writers' outputs."
+            "are for writers' outputs."
         )
     if "optimal" in ([ablation] if isinstance(ablation, str) else ablation):
         raise ValueError(
-            "Expected an ablation out of resample, mean, zero for hidden units, got 'optimal', "
-            "which is of writers' outputs."
+            "Expected ablation to be one of resample, mean, zero for hidden units; got 'optimal', "
+            "which is for writers' outputs."
         )
-    config = model.config
-    names = tuple(
-        Neuron(layer, index) for layer in range(config.n_layers) for index in range(config.d_mlp)
-    )
-    return answer(
-        Request(
-            model,
-            as_source(clean, corrupted, objective, metric),
-            ablation,
+    return run_sweep(
+        SweepRequest(
+            model=model,
+            pairs=as_source(clean, corrupted, objective, metric),
+            edits=neurons_of(model.config),
+            ablation=ablation,
             positions=positions,
-            return_logits=return_logits,
-            max_bytes=max_bytes,
-            mesh=mesh,
-            save_to=save_to,
-            explain=explain,
-            progress=progress,
             freeze_layer_norm=freeze_layer_norm,
-        ),
-        Wanted(names, neuron_entries(config.n_layers, config.d_mlp), replaces_neurons=True),
+            options=options,
+        )
     )
 
 

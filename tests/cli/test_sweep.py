@@ -177,7 +177,7 @@ def test_saved_and_resumed(output: Output, tmp_path: Path) -> None:
 def test_a_stopped_sweep_goes_on(
     output: Output, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from interpbench_jax.sweeps.store import SweepStore
+    from interpbench_jax.storage.store import SweepStore
 
     folder = tmp_path / "sweep"
     options = (CASE, *N, "--save-to", str(folder))

@@ -120,20 +120,20 @@ def test_bad_arguments(unchecked: None) -> None:
     with pytest.raises(ValueError, match="steps from 0"):
         OptimalSettings(steps=-1)
 
-    with pytest.raises(ValueError, match="optimal, or an array of constants, got 'random'"):
+    with pytest.raises(ValueError, match="optimal, or an array of constants; got 'random'"):
         data_for(model, data.clean, data.corrupted, ablation="random")  # pyright: ignore
 
     with pytest.raises(ValueError, match="Expected corrupted inputs, one for each clean one"):
         data_for(model, data.clean)
     with pytest.raises(ValueError, match=r"\(1, pos, src, d_model\) = .* got \(2, 3\)"):
         data_for(model, data.clean, ablation=np.zeros((2, 3)))  # pyright: ignore
-    with pytest.raises(ValueError, match="mean, zero or optimal, got 'resample'"):
+    with pytest.raises(ValueError, match="mean, zero or optimal; got 'resample'"):
         ablation_constants(model, data.clean, ablation="resample")  # pyright: ignore
     wrong = np.full_like(ablation_constants(model, data.clean, ablation="zero"), np.nan)
     for use in (data_for, sweep_edges):
         with pytest.raises(ValueError, match="Expected finite constants"):
             use(model, data.clean, ablation=wrong)
-    with pytest.raises(ValueError, match="for hidden units, got 'optimal'"):
+    with pytest.raises(ValueError, match="for hidden units; got 'optimal'"):
         sweep_neurons(model, data.clean, data.corrupted, ablation="optimal")
 
 

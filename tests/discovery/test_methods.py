@@ -310,15 +310,15 @@ def test_a_method_of_ones_own(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"method": "guess"}, "Expected a method out of chance, exact, .*got 'guess'"),
+        ({"method": "guess"}, "Expected method to be one of chance, exact, .*got 'guess'"),
         ({"settings": ACDCSettings()}, "Expected settings of type EAPSettings"),
         ({"metric": "speed"}, "Expected a metric out of"),
-        ({"ablation": "noise"}, "Expected an ablation out of resample, mean, zero, optimal"),
-        ({"universe": "head"}, "Expected a universe out of qkv, qkv-merged, got 'head'"),
+        ({"ablation": "noise"}, "Expected ablation to be one of resample, mean, zero, optimal"),
+        ({"universe": "head"}, "Expected universe to be one of qkv, qkv-merged, got 'head'"),
         ({"batch_size": 0}, "Expected a batch_size of at least 1"),
         (
             {"objective": Objective(scored=np.arange(6) > 5)},
-            "a position that counts in every input",
+            "a scored position in every input",
         ),
         ({"targets": np.zeros((2, 2), np.int32)}, "Expected targets of shape"),
     ],

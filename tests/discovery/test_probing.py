@@ -10,12 +10,12 @@ import pytest
 from interpbench_jax import load_case, rank_scores
 from interpbench_jax.discovery.edge_probing import edge_probing
 from interpbench_jax.discovery.edge_pruning import EdgePruningSettings, edge_pruning
-from interpbench_jax.discovery.gated_run import gated_run, replaced_values
 from interpbench_jax.discovery.learned_gates import edge_slopes
 from interpbench_jax.discovery.method import DiscoveryData, Scores, default_metric_of, edge_groups
 from interpbench_jax.discovery.node_probing import node_probing
 from interpbench_jax.discovery.probing import ProbingSettings
 from interpbench_jax.discovery.runs import start_runs
+from interpbench_jax.engine.gated import gated_run, replaced_values
 from interpbench_jax.metrics import METRICS, Metric
 from interpbench_jax.model import Transformer
 from interpbench_jax.sites import Kind, readers, writers

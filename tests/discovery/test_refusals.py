@@ -67,7 +67,7 @@ def test_accuracy_has_no_slope(model: Transformer, name: str) -> None:
 @pytest.mark.parametrize("name", AT_CLEAN)
 @pytest.mark.parametrize("metric", ["kl", "l2", "centred_l2", "mae", "mse"])
 def test_distances_have_none_at_the_clean_run(model: Transformer, name: str, metric: str) -> None:
-    with pytest.raises(ValueError, match="at the clean run, where alone this method looks"):
+    with pytest.raises(ValueError, match="at the clean run, the only point at which this method"):
         discover(model, CLEAN, CORRUPTED, name, metric=metric)  # pyright: ignore
 
 
@@ -77,7 +77,7 @@ def test_which_methods_look_there_alone() -> None:
 
 
 def test_other_settings_keep_what_a_method_needs(model: Transformer) -> None:
-    with pytest.raises(ValueError, match="at the clean run, where alone this method looks"):
+    with pytest.raises(ValueError, match="at the clean run, the only point at which this method"):
         discover(model, CLEAN, CORRUPTED, "eap", settings=EAPSettings(), metric="kl")
 
 
@@ -91,7 +91,11 @@ def flat(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
 
 
 def test_scores_that_are_all_the_same(model: Transformer) -> None:
-    with pytest.warns(RuntimeWarning, match="Every edge has the score 0: nothing is ranked"):
+    with pytest.warns(
+        RuntimeWarning, match="Every edge has the score 0, so that nothing is ranked"
+    ):
         discover(model, CLEAN, CORRUPTED, "eap", metric=flat)
-    with pytest.warns(RuntimeWarning, match="Every edge has the score 0: nothing is ranked"):
+    with pytest.warns(
+        RuntimeWarning, match="Every edge has the score 0, so that nothing is ranked"
+    ):
         discover(model, CLEAN, CLEAN, "exact")

@@ -9,9 +9,8 @@ import pytest
 
 from interpbench_jax.discovery.attribution import mask_slopes
 from interpbench_jax.discovery.method import DiscoveryData
-from interpbench_jax.discovery.runs import Chunk, MethodScoring, Runs, start_runs
-from interpbench_jax.engine.backward import Point, differentiate
-from interpbench_jax.engine.weights import Weights
+from interpbench_jax.discovery.runs import Runs, start_runs
+from interpbench_jax.engine.backward import differentiate
 from interpbench_jax.interventions import replacement_outputs, writer_outputs
 from interpbench_jax.masks import edge_indices
 from interpbench_jax.metrics import METRICS, Metric, MetricName
@@ -73,14 +72,7 @@ def test_the_derivative_by_outputs_is_what_readers_pass_back(small: Small) -> No
     model, data, metric = small
     runs = start_runs(model, data, metric)
 
-    def function(scoring: MethodScoring, weights: Weights, chunk: Chunk, gates: jax.Array) -> Point:
-        return differentiate(
-            *(scoring.form, weights, chunk.embedded, chunk.replacement, gates),
-            *(chunk.metric(scoring), chunk.share),
-            scales=chunk.run.scales,
-        )
-
-    point = runs.each(function, (), np.ones(full_mask(model).shape[1]))[0]
+    point = runs.each(differentiate, (), np.ones(full_mask(model).shape[1]))[0]
     for number, bar in enumerate(point.outputs_bar):
         later = np.concatenate(point.inputs_bar[number:]).sum(axis=0)
         np.testing.assert_allclose(bar, np.broadcast_to(later, bar.shape), rtol=0, atol=1e-12)
@@ -100,7 +92,7 @@ def test_plain_runs(small: Small) -> None:
 
 
 @pytest.mark.slow
-def test_rows_that_fill_up_do_not_count(small: Small) -> None:
+def test_padding_rows_do_not_count(small: Small) -> None:
     model, data, metric = small
     whole = start_runs(model, data, metric)
     filled = start_runs(model, dataclasses.replace(data, batch_size=5), metric)

@@ -1,4 +1,4 @@
-"""Attention's two sums against einsum, under everything that JAX does to a function."""
+"""Attention's sums against einsum, under every transformation that JAX has."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,12 +10,20 @@ import pytest
 from jax.sharding import Mesh, PartitionSpec
 
 from interpbench_jax.model import contractions
-from interpbench_jax.model.contractions import attention_mix, attention_scores
+from interpbench_jax.model.contractions import attention_mix, attention_scores, contract
 
 # No two are equal.
 QUERIES, KEYS, HEADS, WIDTH, BATCH = 4, 5, 2, 3, 6
 TOLERANCE = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-12}
 Sum = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+# The sums of the engine, whose axes have another order.
+ENGINE_SCORES, ENGINE_MIX = "hdib,hdjb->hijb", "hijb,hdjb->hdib"
+
+
+def by_einsum(equation: str, x: jax.Array, y: jax.Array) -> jax.Array:
+    return jnp.einsum(equation, x, y, precision=jax.lax.Precision.HIGHEST)
 
 
 def scores_by_einsum(q: jax.Array, k: jax.Array) -> jax.Array:
@@ -38,6 +46,18 @@ SUMS: dict[str, tuple[Sum, Sum, tuple[int, ...], tuple[int, ...]]] = {
         mix_by_einsum,
         (QUERIES, KEYS, HEADS, BATCH),
         (KEYS, HEADS, WIDTH, BATCH),
+    ),
+    "engine scores": (
+        partial(contract, ENGINE_SCORES),
+        partial(by_einsum, ENGINE_SCORES),
+        (HEADS, WIDTH, QUERIES, BATCH),
+        (HEADS, WIDTH, KEYS, BATCH),
+    ),
+    "engine mix": (
+        partial(contract, ENGINE_MIX),
+        partial(by_einsum, ENGINE_MIX),
+        (HEADS, QUERIES, KEYS, BATCH),
+        (HEADS, WIDTH, KEYS, BATCH),
     ),
 }
 
@@ -201,10 +221,30 @@ def test_large_sums_are_einsums(sizes: tuple[int, int, int]) -> None:
         np.testing.assert_allclose(ours(x, y), plain(x, y), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("n_terms", [32, 33, 70])
+@pytest.mark.parametrize("equation", [ENGINE_SCORES, ENGINE_MIX])
+def test_long_sums_are_cut_into_runs(equation: str, n_terms: int, x64: None) -> None:
+    sizes: dict[str, int] = {"h": HEADS, "d": WIDTH, "i": QUERIES, "j": KEYS, "b": BATCH}
+    sizes["d" if equation == ENGINE_SCORES else "j"] = n_terms
+    left, right = equation.split("->")[0].split(",")
+    x, y = (
+        draw(tuple(sizes[index] for index in indices), seed, np.float64)
+        for seed, indices in enumerate((left, right))
+    )
+    gradients = [
+        jax.grad(lambda x, y, each=each: jnp.sin(each(equation, x, y)).sum(), (0, 1))(x, y)
+        for each in (contract, by_einsum)
+    ]
+    assert_same(contract(equation, x, y), by_einsum(equation, x, y))
+    jax.tree.map(assert_same, *gradients)
+
+
+@pytest.mark.parametrize("name", ["scores", "mix"])
 def test_small_ones_are_written_out_on_a_cpu_alone(
-    case: Case, monkeypatch: pytest.MonkeyPatch
+    name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours, _, x, y = case
+    ours, _, x_shape, y_shape = SUMS[name]
+    x, y = draw(x_shape, 0), draw(y_shape, 1)
     is_cpu = jax.default_backend() == "cpu"
     assert ("interpbench_contract" in str(jax.make_jaxpr(ours)(x, y))) == is_cpu
     monkeypatch.setattr(contractions.jax, "default_backend", lambda: "gpu")

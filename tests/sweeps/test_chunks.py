@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from interpbench_jax import Transformer, build_model, sweep_edges, sweep_masks, universe
 from interpbench_jax.engine import programs
 from interpbench_jax.masks import edge_mask
+from interpbench_jax.sweeps import SweepOptions
 from interpbench_jax.sweeps import chunks as chunking
 from interpbench_jax.sweeps.chunks import (
     Chunks,
@@ -146,7 +147,7 @@ def test_the_budget_is_kept_by_the_account_of_xla(model: Transformer, inputs: Pa
     held = [whole.plan.bytes_held]
     for allowed in (held[0] - 1, held[0] // 4):
         before = programs.n_compiled()
-        parts = sweep_edges(model, *inputs, max_bytes=allowed)
+        parts = sweep_edges(model, *inputs, options=SweepOptions(max_bytes=allowed))
         assert parts.plan.max_bytes == allowed
         assert parts.plan.bytes_held <= allowed
         held.append(parts.plan.bytes_held)
@@ -161,9 +162,9 @@ def test_the_budget_is_kept_by_the_account_of_xla(model: Transformer, inputs: Pa
     assert held == sorted(held, reverse=True)
     again = programs.n_compiled()
     assert sweep_edges(model, *inputs).plan == whole.plan
-    assert sweep_edges(model, *inputs, max_bytes=whole.plan.bytes_held).plan.chunks == (
-        whole.plan.chunks
-    )
+    assert sweep_edges(
+        model, *inputs, options=SweepOptions(max_bytes=whole.plan.bytes_held)
+    ).plan.chunks == (whole.plan.chunks)
     assert programs.n_compiled() == again
 
 
@@ -172,7 +173,7 @@ def test_the_budget_of_masks(model: Transformer, inputs: Pair) -> None:
     masks = 1 - np.stack([edge_mask([edge], 2, 2) for edge in edges])
     whole = sweep_masks(model, *inputs, masks=masks)
     allowed = whole.plan.bytes_held - 1
-    parts = sweep_masks(model, *inputs, masks=masks, max_bytes=allowed)
+    parts = sweep_masks(model, *inputs, masks=masks, options=SweepOptions(max_bytes=allowed))
     assert parts.plan.bytes_held <= allowed
     np.testing.assert_allclose(parts.effects, whole.effects, atol=1e-6)
 
@@ -183,12 +184,12 @@ def test_a_budget_below_one_run_is_refused_and_says_what_would_do(
 ) -> None:
     refused = r"Expected max_bytes of at least (\d+), which one edit of one input takes in this"
     with pytest.raises(ValueError, match=f"{refused} model, got 10\\.") as error:
-        sweep_edges(model, *inputs, max_bytes=10)
+        sweep_edges(model, *inputs, options=SweepOptions(max_bytes=10))
     least = int(str(error.value).split()[5].rstrip(","))
     before = programs.n_compiled()
     with pytest.raises(ValueError, match=refused):
-        sweep_edges(model, *inputs, max_bytes=least - 1)
-    result = sweep_edges(model, *inputs, max_bytes=least)
+        sweep_edges(model, *inputs, options=SweepOptions(max_bytes=least - 1))
+    result = sweep_edges(model, *inputs, options=SweepOptions(max_bytes=least))
     assert (result.plan.bytes_held, result.plan.chunks.rows) == (least, 1)
     assert programs.n_compiled() < before + 7
     np.testing.assert_allclose(result.effects, sweep_edges(model, *inputs).effects, atol=1e-6)

@@ -10,21 +10,23 @@ from hypothesis import strategies as st
 from interpbench_jax import Edge, universe
 from interpbench_jax.engine.masked import MaskBlocks
 from interpbench_jax.engine.suffix import EMPTY, Entry, SuffixBlocks
+from interpbench_jax.layout import Layout
 from interpbench_jax.masks import edge_mask
 from interpbench_jax.sites import parse_edge, readers, writers
 from interpbench_jax.sweeps.calls import deal_calls
 from interpbench_jax.sweeps.edits import (
-    Blocked,
+    BlockedEdits,
     Edits,
     block_edits,
     block_masks,
-    cuts_of,
+    cut_masks,
     is_written,
     mask_layers,
     neuron_entries,
     single_entries,
 )
 from interpbench_jax.universes import UNIVERSES, UniverseName
+from tests.fixtures import tiny_config
 
 Pairs = set[tuple[int, int]]
 
@@ -225,9 +227,9 @@ def test_masks_start_where_they_cut_first() -> None:
             [],
         )
     ]
-    cut = cuts_of(groups, 2, 2, np.dtype(np.float32))
-    assert mask_layers(cut, 2).tolist() == [0, 0, 1, 1, 2, 2]
-    blocked = block_masks(cut, 2, 2)
+    cut = cut_masks(groups, tiny_config(n_layers=2, n_heads=2), np.dtype(np.float32))
+    assert mask_layers(cut, Layout(2, 2)).tolist() == [0, 0, 1, 1, 2, 2]
+    blocked = block_masks(cut, Layout(2, 2), 2)
     assert isinstance(blocked.blocks, MaskBlocks)
     assert blocked.order.tolist() == [[4, 5], [2, 3], [0, 1]]
     assert blocked.blocks.layer.tolist() == [2, 1, 0]
@@ -288,7 +290,7 @@ def test_every_block_is_in_one_place_of_one_call(
     order = np.arange(n_blocks * in_block).reshape(n_blocks, in_block)
     order[-1, 1:] = EMPTY
     layer = np.arange(n_blocks, dtype=np.int32)
-    blocked = Blocked(MaskBlocks(layer, np.zeros((n_blocks, in_block, 1, 1, 1))), order)
+    blocked = BlockedEdits(MaskBlocks(layer, np.zeros((n_blocks, in_block, 1, 1, 1))), order)
     calls = deal_calls(blocked, most, shares, workers)
     found = []
     for call in calls:

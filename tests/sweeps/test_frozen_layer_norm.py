@@ -1,6 +1,7 @@
 """Sweeps whose runs divide by what the clean run divided by, against the masked forward."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from interpbench_jax import (
+    SweepOptions,
     SweepResult,
     Transformer,
     build_model,
@@ -66,7 +68,10 @@ def check(found: SweepResult, expected: np.ndarray) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("ablation", ABLATIONS)
 def test_edges_and_nodes(model: Transformer, inputs: Pair, ablation: Ablation) -> None:
-    asked: dict[str, Any] = {"return_logits": True, "ablation": ablation}
+    asked: dict[str, Any] = {
+        "ablation": ablation,
+        "options": SweepOptions(return_logits=True),
+    }
     ways: list[tuple[Callable[..., SweepResult], list]] = [
         (sweep_edges, [[edge] for edge in SPACE.edges]),
         (sweep_nodes, [SPACE.fine_edges_of(node) for node in SPACE.sources]),
@@ -85,13 +90,19 @@ def test_masks_of_any_numbers(model: Transformer, inputs: Pair, by_position: boo
     masks = np.random.default_rng(1).uniform(-0.5, 1.5, (4, *shape))
     for number, mask in enumerate(masks):
         mask[: 7 * (number - 1)] = 1
-    asked: dict[str, Any] = {"freeze_layer_norm": True, "return_logits": True}
+    asked: dict[str, Any] = {
+        "freeze_layer_norm": True,
+        "options": SweepOptions(return_logits=True),
+    }
     found = sweep_masks(model, *inputs, masks=masks, **asked)
     check(found, references(model, inputs, masks, "resample"))
 
 
 def test_sets_and_single_positions(model: Transformer, inputs: Pair) -> None:
-    asked: dict[str, Any] = {"freeze_layer_norm": True, "return_logits": True}
+    asked: dict[str, Any] = {
+        "freeze_layer_norm": True,
+        "options": SweepOptions(return_logits=True),
+    }
     cuts = [SPACE.edges[:2], SPACE.edges[3:40:6], SPACE.edges[-2:]]
     masks = 1 - np.stack([edge_mask(cut, 2, 2) for cut in cuts])
     found = sweep_cuts(model, *inputs, cuts=cuts, **asked)
@@ -106,7 +117,9 @@ def test_sets_and_single_positions(model: Transformer, inputs: Pair) -> None:
 @pytest.mark.slow
 def test_neurons(model: Transformer, inputs: Pair) -> None:
     clean, corrupted = inputs
-    found = sweep_neurons(model, *inputs, freeze_layer_norm=True, return_logits=True)
+    found = sweep_neurons(
+        model, *inputs, freeze_layer_norm=True, options=SweepOptions(return_logits=True)
+    )
     assert found.logits is not None
     _, cache = run_with_cache(model, corrupted)
     _, own = run_with_cache(model, clean)
@@ -142,7 +155,11 @@ def test_chunks_do_not_change_the_result(model: Transformer, inputs: Pair) -> No
     whole = sweep_edges(model, *inputs, ablation=ABLATIONS, freeze_layer_norm=True)
     budget = whole.plan.bytes_held // 30
     parts = sweep_edges(
-        model, *inputs, ablation=ABLATIONS, freeze_layer_norm=True, max_bytes=budget
+        model,
+        *inputs,
+        ablation=ABLATIONS,
+        freeze_layer_norm=True,
+        options=SweepOptions(max_bytes=budget),
     )
     assert parts.plan.chunks.rows < whole.plan.chunks.rows
     assert parts.plan.chunks.batch < len(inputs[0])
@@ -151,7 +168,9 @@ def test_chunks_do_not_change_the_result(model: Transformer, inputs: Pair) -> No
 
 def test_nothing_changes_where_nothing_is_cut(model: Transformer, inputs: Pair) -> None:
     clean, _ = inputs
-    same = sweep_edges(model, clean, clean, freeze_layer_norm=True, return_logits=True)
+    same = sweep_edges(
+        model, clean, clean, freeze_layer_norm=True, options=SweepOptions(return_logits=True)
+    )
     check(same, np.broadcast_to(np.asarray(model(clean)), (len(SPACE.edges), *model(clean).shape)))
 
 
@@ -193,18 +212,20 @@ def test_saved_sweeps_are_told_apart(inputs: Pair, tmp_path: Path) -> None:
     model = build_model(CONFIG, random_weights(CONFIG, seed=3))
     expected = [sweep_edges(model, *inputs, freeze_layer_norm=each) for each in (False, True)]
     with pytest.raises(ValueError, match="at least") as error:
-        sweep_edges(model, *inputs, max_bytes=1)
+        sweep_edges(model, *inputs, options=SweepOptions(max_bytes=1))
     budget = 3 * int(str(error.value).split()[5].rstrip(","))
     for freezes in (False, True):
-        asked: dict[str, Any] = {"max_bytes": budget, "save_to": tmp_path / str(freezes)}
+        how = SweepOptions(max_bytes=budget, save_to=tmp_path / str(freezes))
         with pytest.raises(Stop):
-            sweep_edges(model, *inputs, freeze_layer_norm=freezes, progress=stop, **asked)
+            sweep_edges(
+                model, *inputs, freeze_layer_norm=freezes, options=replace(how, progress=stop)
+            )
         with pytest.raises(ValueError, match=r"form\.freeze_layer_norm: expected .*, found"):
-            sweep_edges(model, *inputs, freeze_layer_norm=not freezes, **asked)
-        resumed = sweep_edges(model, *inputs, freeze_layer_norm=freezes, **asked)
+            sweep_edges(model, *inputs, freeze_layer_norm=not freezes, options=how)
+        resumed = sweep_edges(model, *inputs, freeze_layer_norm=freezes, options=how)
         np.testing.assert_allclose(resumed.effects, expected[freezes].effects, rtol=0, atol=1e-6)
         with pytest.raises(ValueError, match=r"form\.freeze_layer_norm: expected .*, found"):
-            sweep_edges(model, *inputs, freeze_layer_norm=not freezes, **asked)
+            sweep_edges(model, *inputs, freeze_layer_norm=not freezes, options=how)
     assert abs(expected[True].effects - expected[False].effects).max() > 1e-2
 
 

@@ -19,7 +19,8 @@ from interpbench_jax import (
 )
 from interpbench_jax.cases import CASES
 from interpbench_jax.cases import task as tasks
-from interpbench_jax.sweeps import sweep_neurons
+from interpbench_jax.sweeps import SweepOptions, sweep_neurons
+from interpbench_jax.sweeps.check import Ablations
 
 CASE = load_case("11")
 N = 70
@@ -64,11 +65,13 @@ def test_a_generator_moves_on_from_block_to_block() -> None:
 
 @pytest.mark.parametrize("ablation", ["resample", "mean", "zero", ("mean", "resample")])
 @pytest.mark.parametrize("max_bytes", [None, 400_000])
-def test_a_sweep_of_a_stream_is_that_of_its_pairs(ablation: str, max_bytes: int | None) -> None:
-    pairs = CASE.sample(N, 1)
+def test_a_sweep_of_a_stream_is_that_of_its_pairs(
+    ablation: Ablations, max_bytes: int | None
+) -> None:
+    pairs, options = CASE.sample(N, 1), SweepOptions(max_bytes=max_bytes)
     for stream in (CASE.stream(N, 1), in_blocks(pairs, 33, 1, 7)):
-        found = sweep_edges(CASE.model, stream, ablation=ablation, max_bytes=max_bytes)  # pyright: ignore
-        whole = sweep_edges(CASE.model, pairs, ablation=ablation, max_bytes=max_bytes)  # pyright: ignore
+        found = sweep_edges(CASE.model, stream, ablation=ablation, options=options)
+        whole = sweep_edges(CASE.model, pairs, ablation=ablation, options=options)
         np.testing.assert_array_equal(found.effects, whole.effects)
         assert (found.n_inputs, found.metric) == (N, whole.metric)
         assert found.noise_floor == whole.noise_floor
@@ -98,11 +101,19 @@ def test_a_stopped_sweep_of_a_stream_goes_on(tmp_path: Path) -> None:
             raise Stop
 
     with pytest.raises(Stop):
-        sweep_edges(CASE.model, CASE.stream(N, 1), max_bytes=400_000, save_to=folder, progress=stop)
-    found = sweep_edges(CASE.model, CASE.stream(N, 1), max_bytes=400_000, save_to=folder)
+        sweep_edges(
+            CASE.model,
+            CASE.stream(N, 1),
+            options=SweepOptions(max_bytes=400_000, save_to=folder, progress=stop),
+        )
+    found = sweep_edges(
+        CASE.model, CASE.stream(N, 1), options=SweepOptions(max_bytes=400_000, save_to=folder)
+    )
     np.testing.assert_allclose(found.effects, whole.effects, rtol=1e-5, atol=1e-9)
     with pytest.raises(ValueError, match="holds another"):
-        sweep_edges(CASE.model, CASE.stream(N, 2), max_bytes=400_000, save_to=folder)
+        sweep_edges(
+            CASE.model, CASE.stream(N, 2), options=SweepOptions(max_bytes=400_000, save_to=folder)
+        )
 
 
 def test_an_inputs_own_outputs_change_nothing() -> None:

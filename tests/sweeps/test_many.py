@@ -12,7 +12,7 @@ from interpbench_jax.axes import Logits
 from interpbench_jax.engine import programs
 from interpbench_jax.metrics import METRICS, PerInput
 from interpbench_jax.objective import Objective
-from interpbench_jax.sweeps import many
+from interpbench_jax.sweeps import SweepOptions, many
 from interpbench_jax.sweeps.noise import ABSENT
 from interpbench_jax.targets import Targets
 from tests.fixtures import random_weights, tiny_config
@@ -134,7 +134,10 @@ def test_models_of_any_shapes_keep_their_order() -> None:
     clean[1], corrupted[1] = clean[1][:4], corrupted[1][:4]
     calls: list[tuple[int, int]] = []
     found = sweep_many(
-        models, clean, corrupted, progress=lambda done, total: calls.append((done, total))
+        models,
+        clean,
+        corrupted,
+        options=SweepOptions(progress=lambda done, total: calls.append((done, total))),
     )
     check(found, [sweep_edges(*one) for one in zip(models, clean, corrupted, strict=True)])
     assert [result.metric for result in found] == ["kl", "kl", "kl", "l2"]
@@ -164,8 +167,9 @@ def test_several_ablations(
         **asked,
         objective=[everywhere] * len(alike),
         stacked=stacked,
-        explain=True,
-        progress=lambda done, total: calls.append((done, total)),
+        options=SweepOptions(
+            explain=True, progress=lambda done, total: calls.append((done, total))
+        ),
     )
     check(found, expected)
     assert found[0].effects.shape == (3, len(universe("head", 2, 2).edges))
@@ -187,7 +191,7 @@ def test_means_need_no_corrupted_inputs(alike: list[Transformer]) -> None:
 def test_the_budget_is_kept(alike: list[Transformer], each: list[SweepResult]) -> None:
     pairs = make_inputs(alike)
     allowed = sweep_many(alike, *pairs, stacked=True)[0].plan.bytes_held - 1
-    found = sweep_many(alike, *pairs, stacked=True, max_bytes=allowed)
+    found = sweep_many(alike, *pairs, stacked=True, options=SweepOptions(max_bytes=allowed))
     assert found[0].plan.bytes_held <= allowed
     check(found, each)
 
@@ -204,7 +208,7 @@ def test_errors_come_before_anything_is_compiled(alike: list[Transformer]) -> No
     with pytest.raises(ValueError, match="rows are pairs"):
         sweep_many(alike, clean, [corrupted[0], corrupted[1][:3]])
     nowhere = Objective(scored=np.zeros(3, bool))
-    with pytest.raises(ValueError, match="a position that counts in every input, got none in"):
+    with pytest.raises(ValueError, match="a scored position in every input, got none in"):
         sweep_many(alike, clean, corrupted, objective=[nowhere] * len(alike))
     (regression,) = make_models({"d_vocab_out": 1})
     with pytest.raises(ValueError, match="use 'l2' or 'mae'"):

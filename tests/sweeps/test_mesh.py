@@ -24,6 +24,7 @@ from jax.sharding import Mesh, PartitionSpec
 from interpbench_jax import (
     Objective,
     Pairs,
+    SweepOptions,
     SweepResult,
     Transformer,
     build_model,
@@ -60,7 +61,13 @@ def make_inputs() -> tuple[np.ndarray, np.ndarray]:
 def edges(**options) -> SweepResult:
     """Several ablations, so that what is shared by all inputs is too; positions alone."""
     asked = ("resample", "mean")
-    return sweep_edges(make_model(), *make_inputs(), ablation=asked, positions=[1, 0], **options)
+    return sweep_edges(
+        make_model(),
+        *make_inputs(),
+        ablation=asked,
+        positions=[1, 0],
+        options=SweepOptions(**options),
+    )
 
 
 def nodes(**options) -> SweepResult:
@@ -68,21 +75,23 @@ def nodes(**options) -> SweepResult:
     clean, corrupted = make_inputs()
     targets = np.stack([corrupted, corrupted + 1], axis=-1) % CONFIG.d_vocab_out
     pairs = Pairs(clean, corrupted, Objective("logit_diff", targets))
-    return sweep_nodes(make_model(), pairs, universe="head", **options)
+    return sweep_nodes(make_model(), pairs, universe="head", options=SweepOptions(**options))
 
 
 def masks(return_logits: bool = True, **options) -> SweepResult:
     """With logits."""
     some = universe("qkv", 2, 2).edges[::5]
     cut = 1 - np.stack([edge_mask([edge], 2, 2) for edge in some])
-    asked: dict[str, Any] = {"masks": cut, "return_logits": return_logits}
-    return sweep_masks(make_model(), *make_inputs(), **asked, **options)
+    how = SweepOptions(return_logits=return_logits, **options)
+    return sweep_masks(make_model(), *make_inputs(), masks=cut, options=how)
 
 
 def neurons(**options) -> SweepResult:
     """With zeros, and the clean run's layer norms."""
-    asked: dict[str, Any] = {"ablation": "zero", "freeze_layer_norm": True}
-    return sweep_neurons(make_model(normalization_type="LNPre"), *make_inputs(), **asked, **options)
+    model, how = make_model(normalization_type="LNPre"), SweepOptions(**options)
+    return sweep_neurons(
+        model, *make_inputs(), ablation="zero", freeze_layer_norm=True, options=how
+    )
 
 
 SWEEPS: Mapping[str, Callable[..., SweepResult]] = {
@@ -198,7 +207,9 @@ def run_one_of_two(number: int, port: int) -> dict[str, object]:
     several: list[dict[str, Any]] = [{"save_to": tempfile.gettempdir()}, {"return_logits": True}]
     for options in several:
         try:
-            sweep_edges(make_model(), *make_inputs(), mesh=sweep_mesh(), **options)
+            sweep_edges(
+                make_model(), *make_inputs(), options=SweepOptions(mesh=sweep_mesh(), **options)
+            )
         except ValueError as error:
             refused.append(str(error))
     return {

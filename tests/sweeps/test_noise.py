@@ -76,8 +76,8 @@ def test_absent_classes_do_not_count() -> None:
 
 
 def test_a_saved_sweep_keeps_it(tmp_path: Path) -> None:
-    first = ib.sweep_edges(CASE.model, PAIRS, save_to=tmp_path)
-    again = ib.sweep_edges(CASE.model, PAIRS, save_to=tmp_path)
+    first = ib.sweep_edges(CASE.model, PAIRS, options=ib.SweepOptions(save_to=tmp_path))
+    again = ib.sweep_edges(CASE.model, PAIRS, options=ib.SweepOptions(save_to=tmp_path))
     assert again.noise_floor == first.noise_floor > 0
 
 

@@ -14,8 +14,7 @@ from interpbench_jax.axes import Logits
 from interpbench_jax.engine import programs
 from interpbench_jax.metrics import PerInput
 from interpbench_jax.objective import Objective
-from interpbench_jax.sweeps import answer as answering
-from interpbench_jax.sweeps import run
+from interpbench_jax.sweeps import SweepOptions, execute, pipeline
 from interpbench_jax.targets import Targets
 from tests.fixtures import random_weights, tiny_config
 
@@ -43,7 +42,7 @@ def inputs() -> Pair:
 def budget(model: Transformer, inputs: Pair) -> int:
     """So little memory that the inputs take many chunks."""
     with pytest.raises(ValueError, match=r"Expected max_bytes of at least \d+,") as error:
-        sweep_edges(model, *inputs, max_bytes=1)
+        sweep_edges(model, *inputs, options=SweepOptions(max_bytes=1))
     return 2 * int(str(error.value).split()[5].rstrip(","))
 
 
@@ -53,7 +52,7 @@ def undisturbed(
 ) -> Path:
     """The folder of a sweep that ran to its end."""
     folder = tmp_path_factory.mktemp("undisturbed") / "sweep"
-    sweep_edges(model, *inputs, max_bytes=budget, save_to=folder)
+    sweep_edges(model, *inputs, options=SweepOptions(max_bytes=budget, save_to=folder))
     return folder
 
 
@@ -76,7 +75,7 @@ def stop_after(calls: int):
 def test_a_saved_sweep_is_the_same_and_says_so_on_disk(
     model: Transformer, inputs: Pair, budget: int, undisturbed: Path
 ) -> None:
-    plain = sweep_edges(model, *inputs, max_bytes=budget)
+    plain = sweep_edges(model, *inputs, options=SweepOptions(max_bytes=budget))
     table = pq.read_table(undisturbed / RESULT)
     assert table.column_names == ["name", "src", "dst", "effect"]
     assert table["name"].to_pylist() == [str(edge) for edge in plain.names]
@@ -95,10 +94,12 @@ def test_a_finished_sweep_is_read_and_not_computed(
     undisturbed: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    plain = sweep_edges(model, *inputs, max_bytes=budget)
+    plain = sweep_edges(model, *inputs, options=SweepOptions(max_bytes=budget))
     before = (undisturbed / RESULT).read_bytes(), programs.n_compiled()
-    monkeypatch.setattr(run, "_collect", never)
-    again = sweep_edges(model, *inputs, max_bytes=budget, save_to=undisturbed, progress=never)
+    monkeypatch.setattr(execute, "_collect", never)
+    again = sweep_edges(
+        model, *inputs, options=SweepOptions(max_bytes=budget, save_to=undisturbed, progress=never)
+    )
     np.testing.assert_array_equal(again.effects, plain.effects, strict=True)
     assert (again.names, again.metric, again.plan) == (plain.names, "kl", plain.plan)
     assert ((undisturbed / RESULT).read_bytes(), programs.n_compiled()) == before
@@ -115,7 +116,9 @@ def test_a_sweep_that_was_stopped_goes_on_and_ends_with_the_same_bytes(
 ) -> None:
     def sweep(progress) -> SweepResult:
         return sweep_edges(
-            model, *inputs, max_bytes=budget, save_to=str(tmp_path), progress=progress
+            model,
+            *inputs,
+            options=SweepOptions(max_bytes=budget, save_to=str(tmp_path), progress=progress),
         )
 
     for stop in calls:
@@ -135,7 +138,11 @@ def test_positions_and_ablations_are_saved_too(
 ) -> None:
     def sweep(**options) -> SweepResult:
         return sweep_nodes(
-            model, *inputs, ablation=("zero", "resample"), positions=[2, 0], **options
+            model,
+            *inputs,
+            ablation=("zero", "resample"),
+            positions=[2, 0],
+            options=SweepOptions(**options),
         )
 
     plain, saved = sweep(), sweep(save_to=tmp_path)
@@ -179,9 +186,9 @@ def test_another_sweep_is_refused_by_name(
     change: dict[str, object],
     key: str,
 ) -> None:
-    plan = sweep_edges(model, *inputs, max_bytes=budget).plan
+    plan = sweep_edges(model, *inputs, options=SweepOptions(max_bytes=budget)).plan
     # Nothing need be compiled to see that it is another.
-    monkeypatch.setattr(answering, "plan_job", lambda *_: (plan, SimpleNamespace(calls=[])))
+    monkeypatch.setattr(pipeline, "plan_job", lambda *_: (plan, SimpleNamespace(calls=[])))
     given: dict = {"model": model, "clean": inputs[0], "corrupted": inputs[1], **change}
     if "model" in change:
         given["model"] = build_model(CONFIG, random_weights(CONFIG, seed=4))
@@ -189,7 +196,7 @@ def test_another_sweep_is_refused_by_name(
         if name in change:
             given[name] = given[name] * 0 + inputs[0][::-1]
     with pytest.raises(ValueError, match=rf"it holds another\..*\b{key}: expected .*, found"):
-        sweep_edges(**given, save_to=undisturbed)
+        sweep_edges(**given, options=SweepOptions(save_to=undisturbed))
 
 
 def test_a_metric_without_a_name_can_be_saved(
@@ -197,13 +204,15 @@ def test_a_metric_without_a_name_can_be_saved(
 ) -> None:
     metric = functools.partial(METRICS["kl"])
     assert sweep_edges(model, *inputs, metric=metric).metric == "custom"
-    saved = sweep_edges(model, *inputs, metric=metric, save_to=tmp_path)
+    saved = sweep_edges(model, *inputs, metric=metric, options=SweepOptions(save_to=tmp_path))
     np.testing.assert_allclose(saved.effects, sweep_edges(model, *inputs).effects, atol=1e-6)
 
 
 def test_logits_are_not_saved(model: Transformer, inputs: Pair, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Expected return_logits without save_to"):
-        sweep_edges(model, *inputs, save_to=tmp_path / "sweep", return_logits=True)
+        sweep_edges(
+            model, *inputs, options=SweepOptions(save_to=tmp_path / "sweep", return_logits=True)
+        )
     assert not any(tmp_path.iterdir())
 
 
@@ -212,5 +221,5 @@ def test_a_folder_with_other_files_is_left_alone(
 ) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ValueError, match=r"holds notes\.txt: choose another"):
-        sweep_edges(model, *inputs, max_bytes=budget, save_to=tmp_path)
+        sweep_edges(model, *inputs, options=SweepOptions(max_bytes=budget, save_to=tmp_path))
     assert files(tmp_path) == {"notes.txt"}

@@ -10,6 +10,7 @@ from interpbench_jax import (
     METRICS,
     Edge,
     Neuron,
+    SweepOptions,
     Transformer,
     TransformerConfig,
     build_model,
@@ -78,7 +79,14 @@ def test_sets_equal_the_masked_forward(
 ) -> None:
     clean, corrupted = inputs
     cuts = random_sets(12)
-    result = sweep_cuts(model, clean, corrupted, cuts=cuts, ablation=ablation, return_logits=True)
+    result = sweep_cuts(
+        model,
+        clean,
+        corrupted,
+        cuts=cuts,
+        ablation=ablation,
+        options=SweepOptions(return_logits=True),
+    )
     assert result.names == tuple(cuts)
     assert result.logits is not None
     replacement = replacement_outputs(model, corrupted, ablation)
@@ -121,7 +129,9 @@ def test_masks_of_any_numbers(model: Transformer, inputs: Pair, by_position: boo
     # Of deeper and deeper layers, so that runs start at each of them.
     for number, mask in enumerate(masks):
         mask[: 7 * (number - 1)] = 1
-    result = sweep_masks(model, clean, corrupted, masks=masks, return_logits=True)
+    result = sweep_masks(
+        model, clean, corrupted, masks=masks, options=SweepOptions(return_logits=True)
+    )
     replacement = replacement_outputs(model, corrupted)
     assert result.logits is not None
     assert len(result.plan.places) == 4
@@ -134,7 +144,9 @@ def test_masks_of_any_numbers(model: Transformer, inputs: Pair, by_position: boo
 @pytest.mark.parametrize("ablation", ABLATIONS)
 def test_neurons_equal_hooks(model: Transformer, inputs: Pair, ablation: Ablation) -> None:
     clean, corrupted = inputs
-    result = sweep_neurons(model, clean, corrupted, ablation=ablation, return_logits=True)
+    result = sweep_neurons(
+        model, clean, corrupted, ablation=ablation, options=SweepOptions(return_logits=True)
+    )
     assert len(result.names) == CONFIG.n_layers * CONFIG.d_mlp
     assert str(result.names[9]) == "blocks.1.mlp.hook_post[1]"
     assert result.logits is not None
@@ -157,7 +169,9 @@ def test_neurons_equal_hooks(model: Transformer, inputs: Pair, ablation: Ablatio
 
 def test_neurons_at_a_position(model: Transformer, inputs: Pair) -> None:
     clean, corrupted = inputs
-    result = sweep_neurons(model, clean, corrupted, positions=[3], return_logits=True)
+    result = sweep_neurons(
+        model, clean, corrupted, positions=[3], options=SweepOptions(return_logits=True)
+    )
     assert result.effects.shape == (CONFIG.n_layers * CONFIG.d_mlp, 1)
     assert result.logits is not None
     _, cache = run_with_cache(model, corrupted)
@@ -184,7 +198,7 @@ def test_several_ablations_are_the_same_as_one_by_one(
     frame = together.to_pandas()
     assert frame["ablation"].tolist()[:: len(frame) // 3] == list(asked)
     np.testing.assert_array_equal(frame["effect"], together.effects.ravel())
-    with pytest.raises(ValueError, match="Expected an ablation out of mean, got 'zero'"):
+    with pytest.raises(ValueError, match="Expected ablation to be one of mean; got 'zero'"):
         together.of("mean").of("zero")
 
 
@@ -197,7 +211,7 @@ def test_several_ablations_are_the_same_as_one_by_one(
         (sweep_cuts, {"cuts": [(EDGES[-1], Edge(EDGES[0].dst, EDGES[0].src))]}, "to a reader"),
         (sweep_masks, {"masks": np.ones((2, 3, 4))}, "Expected masks of shape"),
         (sweep_masks, {"masks": np.ones((0, 22, 11))}, "at least one"),
-        (sweep_edges, {"ablation": ()}, "Expected an ablation out of"),
+        (sweep_edges, {"ablation": ()}, "Expected ablation to be one of"),
         (sweep_edges, {"ablation": ("mean", "mean")}, "several different ones"),
     ],
 )

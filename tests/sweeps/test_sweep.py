@@ -7,6 +7,7 @@ import pytest
 
 from interpbench_jax import (
     METRICS,
+    SweepOptions,
     TransformerConfig,
     build_model,
     edge_auc_by_universe,
@@ -66,7 +67,12 @@ def test_edges_equal_the_masked_forward_one_by_one(
 ) -> None:
     clean, corrupted = inputs
     together = sweep_edges(
-        model, clean, corrupted, universe=name, ablation=ABLATIONS, return_logits=True
+        model,
+        clean,
+        corrupted,
+        universe=name,
+        ablation=ABLATIONS,
+        options=SweepOptions(return_logits=True),
     )
     assert together.names == universe(name, 2, 2).edges
     run = jax.jit(masked_forward)
@@ -88,7 +94,7 @@ def test_nodes_equal_hooks_that_put_the_source_in_place(
     model: Transformer, inputs: tuple[np.ndarray, np.ndarray]
 ) -> None:
     clean, corrupted = inputs
-    result = sweep_nodes(model, clean, corrupted, return_logits=True)
+    result = sweep_nodes(model, clean, corrupted, options=SweepOptions(return_logits=True))
     assert [str(name) for name in result.names] == [
         "hook_embed",
         "hook_pos_embed",
@@ -112,7 +118,9 @@ def test_nodes_equal_hooks_that_put_the_source_in_place(
 @pytest.mark.slow
 def test_each_position_alone(model: Transformer, inputs: tuple[np.ndarray, np.ndarray]) -> None:
     clean, corrupted = inputs
-    each = sweep_edges(model, clean, corrupted, positions="each", return_logits=True)
+    each = sweep_edges(
+        model, clean, corrupted, positions="each", options=SweepOptions(return_logits=True)
+    )
     assert each.positions == tuple(range(CONFIG.n_ctx))
     assert each.effects.shape == (len(each.names), CONFIG.n_ctx)
     assert each.logits is not None
@@ -146,15 +154,19 @@ def test_chunks_do_not_change_the_result(
 ) -> None:
     clean, corrupted = inputs
     calls: list[tuple[int, int]] = []
-    whole = sweep_edges(model, clean, corrupted, ablation=ABLATIONS, return_logits=True)
+    whole = sweep_edges(
+        model, clean, corrupted, ablation=ABLATIONS, options=SweepOptions(return_logits=True)
+    )
     parts = sweep_edges(
         model,
         clean,
         corrupted,
         ablation=ABLATIONS,
-        return_logits=True,
-        max_bytes=whole.plan.bytes_held // 30,
-        progress=lambda done, total: calls.append((done, total)),
+        options=SweepOptions(
+            return_logits=True,
+            max_bytes=whole.plan.bytes_held // 30,
+            progress=lambda done, total: calls.append((done, total)),
+        ),
     )
     assert parts.plan.chunks.rows < whole.plan.chunks.rows
     assert parts.plan.chunks.batch < len(clean) and parts.plan.n_calls > 1
@@ -172,7 +184,7 @@ def test_the_plan_can_be_read(
 ) -> None:
     quiet = sweep_edges(model, *inputs)
     assert capsys.readouterr().out == ""
-    plan = sweep_edges(model, *inputs, explain=True).plan
+    plan = sweep_edges(model, *inputs, options=SweepOptions(explain=True)).plan
     told = capsys.readouterr().out
     assert told == f"{plan}\n"
     assert plan == quiet.plan
@@ -251,7 +263,7 @@ def test_to_pandas(model: Transformer, inputs: tuple[np.ndarray, np.ndarray]) ->
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"ablation": "median"}, "Expected an ablation out of resample, mean, zero"),
+        ({"ablation": "median"}, "Expected ablation to be one of resample, mean, zero"),
         ({"corrupted": None}, "Expected corrupted inputs, one for each clean one"),
         ({"metric": "kll"}, "Expected a metric out of kl, cross_entropy"),
         ({"universe": "heads"}, "Expected a universe out of qkv"),
@@ -260,9 +272,9 @@ def test_to_pandas(model: Transformer, inputs: tuple[np.ndarray, np.ndarray]) ->
         ({"positions": []}, "at least one"),
         (
             {"objective": Objective(scored=np.arange(5) > 4)},
-            "a position that counts in every input",
+            "a scored position in every input",
         ),
-        ({"max_bytes": 100}, "Expected max_bytes of at least"),
+        ({"options": SweepOptions(max_bytes=100)}, "Expected max_bytes of at least"),
         ({"objective": Objective(targets=np.zeros((7, 4), np.int32))}, "Expected targets of shape"),
         ({"corrupted": np.zeros((6, 5), np.int32)}, "rows are pairs"),
         ({"clean": np.zeros((0, 5), np.int32)}, "Expected at least one input"),
@@ -300,7 +312,12 @@ def test_patched_logits_equal_transformer_lens(fixture: str) -> None:
         arrays = dict(oracle)
     with jax.enable_x64(True):
         model = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), case.model)
-        result = sweep_edges(model, arrays["inputs"], arrays["source_inputs"], return_logits=True)
+        result = sweep_edges(
+            model,
+            arrays["inputs"],
+            arrays["source_inputs"],
+            options=SweepOptions(return_logits=True),
+        )
     assert result.logits is not None
     named = dict(zip(map(str, result.names), result.logits, strict=True))
     assert len(arrays["edges"]) == len(named) == 137

@@ -9,6 +9,7 @@ import pytest
 from interpbench_jax import (
     METRICS,
     Objective,
+    SweepOptions,
     Transformer,
     build_model,
     sweep_cuts,
@@ -63,7 +64,10 @@ def test_every_sweep_scores_the_logit_difference(
 ) -> None:
     clean = difference(np.asarray(model(inputs[0])), pairs)
     masks = 1 - np.stack([edge_mask([edge], 2, 2) for edge in EDGES[::7]])
-    asked = {"objective": Objective("logit_diff", pairs), "return_logits": True}
+    asked = {
+        "objective": Objective("logit_diff", pairs),
+        "options": SweepOptions(return_logits=True),
+    }
     found = [
         sweep_edges(model, *inputs, ablation=("zero", "resample"), **asked),
         sweep_nodes(model, *inputs, positions="each", **asked),
@@ -102,7 +106,12 @@ def test_a_function_of_ones_own_is_given_targets_as_they_are(
 
     for targets in (pairs, pairs[..., 1]):
         seen.clear()
-        own = sweep_edges(model, *inputs, objective=Objective(mine, targets), max_bytes=max_bytes)
+        own = sweep_edges(
+            model,
+            *inputs,
+            objective=Objective(mine, targets),
+            options=SweepOptions(max_bytes=max_bytes),
+        )
         assert {shape[1:] for shape in seen} == {(2, *targets.shape[2:])}
         named = sweep_edges(model, *inputs, objective=Objective("logit_diff", targets))
         np.testing.assert_allclose(own.effects, named.effects, rtol=0, atol=2e-6)
@@ -125,7 +134,7 @@ def test_many_models(model: Transformer, inputs: Pair, pairs: np.ndarray, stacke
 def test_saved_sweeps_tell_distractors_apart(
     model: Transformer, inputs: Pair, pairs: np.ndarray, tmp_path: Path
 ) -> None:
-    asked = {"metric": "logit_diff", "save_to": tmp_path}
+    asked = {"metric": "logit_diff", "options": SweepOptions(save_to=tmp_path)}
     first = sweep_edges(model, *inputs, objective=Objective(targets=pairs), **asked)
     again = sweep_edges(model, *inputs, objective=Objective(targets=jnp.asarray(pairs)), **asked)
     np.testing.assert_array_equal(first.effects, again.effects)

@@ -19,8 +19,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interpbench_jax.sweeps import parts
-from interpbench_jax.sweeps.store import SweepStore
+from interpbench_jax.storage import sums as saved_sums
+from interpbench_jax.storage.store import SweepStore
 
 ROOT = Path(__file__).resolve().parents[2]
 DESCRIPTION = {"metric": "kl", "shape": [3, 4], "config": {"heads": 2, "dtype": "float32"}}
@@ -158,7 +158,7 @@ def test_many_parts_are_merged(tmp_path: Path) -> None:
             names = sorted((tmp_path / "parts").iterdir())
             most, written = max(most, len(names)), max(written, int(names[-1].stem[5:]))
         check_finished(store.finished(), range(500))
-    assert most == parts.MAX_PARTS
+    assert most == saved_sums.MAX_PARTS
     assert written < 500 + 500 / 25  # Merges are few.
 
 
@@ -170,7 +170,7 @@ def test_ten_thousand_tasks_are_in_few_files(tmp_path: Path) -> None:
                 store.flush()
         store.flush()
         found = store.finished()
-    assert len([*(tmp_path / "parts").iterdir()]) <= parts.MAX_PARTS
+    assert len([*(tmp_path / "parts").iterdir()]) <= saved_sums.MAX_PARTS
     assert len(found) == 10_000 and all(found[task][99] == task / 7 for task in found)
 
 
@@ -199,7 +199,7 @@ def test_how_a_table_is_held_does_not_matter(values: list[float], cuts: list[int
     table = pa.table({"effect": pa.array(values, pa.float64())})
     stops = [0, *sorted(cuts), 30]
     slices = [table.slice(start, stop - start) for start, stop in itertools.pairwise(stops)]
-    assert parts.encode_table(pa.concat_tables(slices)) == parts.encode_table(table)
+    assert saved_sums.encode_table(pa.concat_tables(slices)) == saved_sums.encode_table(table)
 
 
 def test_a_result_needs_every_task(tmp_path: Path) -> None:
@@ -348,7 +348,7 @@ KILLING = """
 import json, os, random, signal, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from tests.sweeps.test_store import check_finished, open_store, sums_of
+from tests.storage.test_store import check_finished, open_store, sums_of
 
 def add(pipe, acknowledged):
     try:
@@ -486,7 +486,7 @@ def test_a_folder_is_one_process_s(tmp_path: Path) -> None:
     ):
         open_store(tmp_path)
     code = (
-        "import sys; from pathlib import Path; from interpbench_jax.sweeps.store import SweepStore"
+        "import sys; from pathlib import Path; from interpbench_jax.storage.store import SweepStore"
         f"\nSweepStore.open(Path(sys.argv[1]), {DESCRIPTION}, 100)"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]

@@ -1,74 +1,86 @@
-"""What callers of a sweep ask for, and whether it makes sense."""
+"""What the caller of a sweep asks for, and whether it makes sense."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Literal
+from typing import Generic, Literal
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 
-from interpbench_jax.ablations import ABLATION_NAMES, AblationName, ablation_constants
+from interpbench_jax.ablations import ABLATION_NAMES, AblationName
 from interpbench_jax.axes import Constants
+from interpbench_jax.engine.scoring import Scoring
 from interpbench_jax.interventions import check_constants
 from interpbench_jax.metrics import default_metric, for_targets, resolve_metric
 from interpbench_jax.model import Transformer, check_model, check_tokens
 from interpbench_jax.pairs import Pairs, PairStream
-from interpbench_jax.sweeps.inputs import SweepInputs, stream_inputs
+from interpbench_jax.sweeps.edits import EditName, EditSet
+from interpbench_jax.sweeps.inputs import (
+    CONSTANTS,
+    ReplacementSource,
+    SweepInputs,
+    stream_inputs,
+)
 from interpbench_jax.sweeps.mesh import Placement
-from interpbench_jax.sweeps.program import SweepScoring
-from interpbench_jax.sweeps.run import CONSTANTS, Progress, ReplacementSource
+from interpbench_jax.sweeps.options import DEFAULT_OPTIONS, SweepOptions
 
 Positions = Literal["all", "each"] | Sequence[int]
 Ablations = AblationName | Sequence[AblationName] | Constants
 
 
-@dataclass(frozen=True)
-class Request:
-    """What every kind of sweep is asked for; the arguments of `sweep_edges` say what each is."""
+@dataclass(frozen=True, kw_only=True)
+class SweepRequest(Generic[EditName]):
+    """What a sweep is asked for; see the arguments of `sweep_edges`."""
 
     model: Transformer
     pairs: Pairs | PairStream
+    edits: EditSet[EditName]
     ablation: Ablations
     positions: Positions = "all"
-    return_logits: bool = False
-    max_bytes: int | None = None
-    mesh: Mesh | None = None
-    save_to: str | Path | None = None
-    explain: bool = False
-    progress: Progress | None = None
     freeze_layer_norm: bool = False
+    options: SweepOptions | None = None
 
     def __post_init__(self) -> None:
         check_model(self.model)
+        if not isinstance(self.options, SweepOptions | None):
+            raise TypeError(
+                f"Expected options as SweepOptions(max_bytes=..., save_to=...), got "
+                f"{self.options!r}."
+            )
+
+    @property
+    def how(self) -> SweepOptions:
+        """The options, or else the default ones."""
+        return DEFAULT_OPTIONS if self.options is None else self.options
 
 
 @dataclass(frozen=True)
-class CheckedRequest:
-    """A request that makes sense.
+class SweepQuestion:
+    """What a sweep measures: a request that has been checked.
 
     Attributes:
-        inputs: what the runs read.
-        ablations: one or several.
+        inputs: the inputs of the runs.
+        ablations: one or several ablations.
         several: whether several were asked for, if only as a list of one.
-        positions: those that are patched alone; None for all at once.
-        scoring: what becomes of a run.
+        positions: the positions that are patched one at a time; None for all at once.
+        scoring: how logits become a score.
         metric: the metric's name.
         placement: the devices.
+        return_logits: whether the logits of every patched run are kept.
     """
 
     inputs: SweepInputs
     ablations: tuple[ReplacementSource, ...]
     several: bool
     positions: tuple[int, ...] | None
-    scoring: SweepScoring
+    scoring: Scoring
     metric: str
     placement: Placement
+    return_logits: bool
 
 
-def check_request(request: Request) -> CheckedRequest:
-    """Everything about a request that can be wrong, looked at; of a stream, its first block.
+def check_request(request: SweepRequest[EditName]) -> SweepQuestion:
+    """Check everything about a request that can be wrong; of a stream, its first block.
 
     Raises:
         ValueError: if an argument does not fit the model or the others.
@@ -78,7 +90,7 @@ def check_request(request: Request) -> CheckedRequest:
     return _check_pairs(request, request.pairs)
 
 
-def _check_stream(request: Request, stream: PairStream) -> CheckedRequest:
+def _check_stream(request: SweepRequest[EditName], stream: PairStream) -> SweepQuestion:
     first = next(iter(stream), None)
     if first is None:
         raise ValueError("Expected at least one input, got a stream without any.")
@@ -86,94 +98,87 @@ def _check_stream(request: Request, stream: PairStream) -> CheckedRequest:
     is_array = isinstance(ablation, np.ndarray | jax.Array)
     if not is_array and "optimal" in ((ablation,) if isinstance(ablation, str) else ablation):
         raise ValueError(
-            "Expected constants in place of 'optimal' beside a stream, because they are learned "
-            "on pairs in memory; pass ablation=ablation_constants(model, pairs) of some pairs."
+            "Expected constants in place of 'optimal' with a stream, because they are learned "
+            "from pairs in memory; pass ablation=ablation_constants(model, pairs) of some pairs."
         )
-    checked = _check_pairs(request, first)
-    expected = _kind_of_block(checked)
+    question = _check_pairs(request, first)
+    expected = _kind_of_block(question)
 
     def read(block: Pairs) -> SweepInputs:
-        """A later block, which has to be like the first."""
+        """A later block, which has to be of the same kind as the first."""
         found = _check_pairs(request, block)
         kind = _kind_of_block(found)
         if kind != expected:
             raise ValueError(
                 f"Expected the blocks of a stream to be of one kind, {expected}, got {kind}."
             )
-        if found.scoring.metric is not checked.scoring.metric:
+        if found.scoring.metric is not question.scoring.metric:
             raise ValueError(
-                "Expected every block of a stream to have positions that do not count, or none, "
-                "because the metric is not one of ours; got some of both."
+                "Expected all blocks of a stream, or none, to have positions that are not scored, "
+                "because the metric is a custom one; got some of both."
             )
         return found.inputs
 
-    return replace(checked, inputs=stream_inputs(stream, checked.inputs, read))
+    return replace(question, inputs=stream_inputs(stream, question.inputs, read))
 
 
-def _kind_of_block(checked: CheckedRequest) -> str:
-    """What the blocks of a stream have in common, in words."""
-    inputs, scoring = checked.inputs, checked.scoring
+def _kind_of_block(question: SweepQuestion) -> str:
+    """What all blocks of a stream share, in words."""
+    inputs, scoring = question.inputs, question.scoring
     if inputs.corrupted.shape != inputs.clean.shape:
         raise ValueError(
             f"Expected as many corrupted inputs in a block as clean ones, {len(inputs.clean)}, got "
             f"{len(inputs.corrupted)}."
         )
-    compared = "the clean run's outputs"
+    targets = "the clean run's outputs"
     if inputs.targets is not None:
         pairs = " with distractors" if inputs.targets.ndim == 3 else ""
-        compared = f"targets of type {inputs.targets.dtype}{pairs}"
+        targets = f"targets of type {inputs.targets.dtype}{pairs}"
     return (
         f"{inputs.clean.shape[1]} positions, scored from position {scoring.first_scored} on, "
-        f"by {checked.metric} against {compared}"
+        f"by {question.metric} against {targets}"
     )
 
 
-def _check_pairs(request: Request, pairs: Pairs) -> CheckedRequest:
-    given = request.ablation
+def _check_pairs(request: SweepRequest[EditName], pairs: Pairs) -> SweepQuestion:
+    given, config = request.ablation, request.model.config
     constants = given if isinstance(given, np.ndarray | jax.Array) else None
     ablations = (CONSTANTS,) if constants is not None else _check_ablations(given)
     inputs = _check_inputs(request.model, pairs, ablations)
-    if constants is not None:
-        values = check_constants(request.model.config, inputs.clean.shape[1], constants)
-        inputs = replace(inputs, constants=values)
-    elif "optimal" in ablations:
-        learned = ablation_constants(
-            request.model, pairs, freeze_layer_norm=request.freeze_layer_norm
-        )
-        inputs = replace(inputs, constants=learned)
     n_pos = inputs.clean.shape[1]
-    config, objective = request.model.config, pairs.objective
-    metric = default_metric(config) if objective.metric is None else objective.metric
+    if constants is not None:
+        inputs = replace(inputs, constants=check_constants(config, n_pos, constants))
+    metric = pairs.objective.metric
+    metric = default_metric(config) if metric is None else metric
     resolved = resolve_metric(metric, config)
-    fitted = objective.fit(request.model, np.asarray(inputs.clean))
-    inputs = replace(inputs, targets=_held(fitted.targets))
-    positions = _check_positions(request.positions, n_pos)
-    placement = Placement(request.mesh)
-    if request.return_logits and (request.save_to is not None or not placement.is_whole):
+    fitted = pairs.objective.fit(request.model, np.asarray(inputs.clean))
+    inputs = replace(inputs, targets=_rows_last_but_one(fitted.targets))
+    return SweepQuestion(
+        inputs=inputs,
+        ablations=ablations,
+        several=constants is None and not isinstance(given, str),
+        positions=_check_positions(request.positions, n_pos),
+        scoring=Scoring(for_targets(resolved, fitted.seen), fitted.first_scored),
+        metric=metric if isinstance(metric, str) else getattr(metric, "__name__", "custom"),
+        placement=_check_placement(request.how),
+        return_logits=request.how.return_logits,
+    )
+
+
+def _check_placement(options: SweepOptions) -> Placement:
+    placement = Placement(options.mesh)
+    if options.return_logits and (options.save_to is not None or not placement.is_whole):
         raise ValueError(
             "Expected return_logits without save_to and within one process: logits are neither "
             "written nor sent."
         )
-    if request.save_to is not None and not placement.is_whole:
+    if options.save_to is not None and not placement.is_whole:
         raise ValueError("Expected save_to within one process, got a mesh over several.")
-    return CheckedRequest(
-        inputs=inputs,
-        ablations=ablations,
-        several=constants is None and not isinstance(request.ablation, str),
-        positions=positions,
-        scoring=SweepScoring(
-            for_targets(resolved, fitted.seen),
-            fitted.first_scored,
-            positions is not None,
-            request.return_logits,
-        ),
-        metric=metric if isinstance(metric, str) else getattr(metric, "__name__", "custom"),
-        placement=placement,
-    )
+    return placement
 
 
-def _held(targets: np.ndarray | None) -> np.ndarray | None:
-    """Targets as programs take them: of pairs, answers first, then distractors."""
+def _rows_last_but_one(targets: np.ndarray | None) -> np.ndarray | None:
+    """Targets as programs take them: of pairs, the answers and then the distractors."""
     return np.moveaxis(targets, -1, 0) if targets is not None and targets.ndim == 3 else targets
 
 
@@ -199,7 +204,7 @@ def _check_inputs(
     paired = corrupted.shape == clean.shape
     if not paired and ("resample" in ablations or corrupted.shape[1] != clean.shape[1]):
         raise ValueError(
-            f"Expected corrupted inputs of shape {clean.shape} as the clean ones, got "
+            f"Expected corrupted inputs of shape {clean.shape}, like the clean ones, got "
             f"{corrupted.shape}; rows are pairs."
         )
     return SweepInputs(np.asarray(clean), np.asarray(corrupted), None)
@@ -211,8 +216,8 @@ def _check_ablations(ablation: Ablations) -> tuple[AblationName, ...]:
     )
     if not chosen or len(set(chosen)) < len(chosen) or not set(chosen) <= set(ABLATION_NAMES):
         raise ValueError(
-            f"Expected an ablation out of {', '.join(ABLATION_NAMES)}, or several different ones, "
-            f"got {ablation!r}."
+            f"Expected ablation to be one of {', '.join(ABLATION_NAMES)}, or several different "
+            f"ones; got {ablation!r}."
         )
     return chosen
 

@@ -1,8 +1,9 @@
-"""The record on disk of a sweep too long for one sitting.
+"""The record on disk of a sweep that can be interrupted and resumed.
 
-A folder holds `sweep.json`, which says what sweep it is; `parts/*.parquet`, the sums of finished
-tasks; in the end `effects.parquet` in their place; and `.lock`, empty, which one process at a time
-holds. Every file is written under another name first, so a process may be killed at any moment.
+A folder has `sweep.json`, which describes the sweep; `parts/*.parquet`, the sums of finished
+tasks, replaced by `effects.parquet` at the end; `constants.safetensors`, if constants were learned;
+and `.lock`, an empty file that one process at a time locks. Every file is written under a temporary
+name first, so that a process may be killed at any moment.
 """
 
 import json
@@ -13,18 +14,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, final
 
 import numpy as np
+from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from interpbench_jax.jsontext import check_format, parse_json_object
 from interpbench_jax.storage import (
     LOCK_FILE,
     FileLock,
     lock_folder,
+    read_bytes,
     read_text,
     remove_leftovers,
     sync_folder,
     write_file,
 )
-from interpbench_jax.sweeps.parts import (
+from interpbench_jax.storage.sums import (
     Sums,
     check_pyarrow,
     encode_table,
@@ -34,7 +39,7 @@ from interpbench_jax.sweeps.parts import (
     remove_parts,
     write_part,
 )
-from interpbench_jax.texts import cut_off
+from interpbench_jax.texts import cut_off, shown
 
 if TYPE_CHECKING:
     import pyarrow
@@ -43,6 +48,7 @@ FLUSH_SECONDS = 1.0
 _FORMAT = "interpbench-sweep"
 _MAX_TASKS = 2**31 - 1
 _RECORD, _RESULT = "sweep.json", "effects.parquet"
+_CONSTANTS = "constants.safetensors"
 _MOST_BYTES = 2**26
 _MOST_SHOWN = 200
 
@@ -65,6 +71,7 @@ class SweepStore:
         self._written = time.monotonic()
         remove_leftovers(folder, _RECORD)
         remove_leftovers(folder, _RESULT)
+        remove_leftovers(folder, _CONSTANTS)
         if self._result.exists():
             remove_parts(self._parts)
         else:
@@ -198,6 +205,36 @@ class SweepStore:
             ValueError: if the file is corrupt.
         """
         return read_table(self._result) if self._result.exists() else None
+
+    def keep_constants(self, constants: Float[np.ndarray, "..."]) -> None:
+        """Store constants that were learned for the sweep, so that they are not learned again.
+
+        Raises:
+            OSError: if the disk does not take them.
+            ValueError: if the store is closed or finished.
+        """
+        with self._mutex:
+            self._check_writable()
+            array = np.ascontiguousarray(constants)
+            write_file(self._folder / _CONSTANTS, save({"constants": array}))
+            sync_folder(self._folder)
+
+    def constants(self) -> Float[np.ndarray, "..."] | None:
+        """The constants that were stored; None if there are none.
+
+        Raises:
+            ValueError: if their file is corrupt.
+        """
+        path = self._folder / _CONSTANTS
+        if not path.exists():
+            return None
+        try:
+            return load(read_bytes(path, _MOST_BYTES))["constants"]
+        except (SafetensorError, KeyError, ValueError) as error:
+            raise ValueError(
+                f"Expected {path} as this sweep wrote it, got a file that is cut short or corrupt "
+                f"({shown(error)}): delete it, and the constants are learned again."
+            ) from None
 
     def close(self) -> None:
         """Write what waits and let others open the folder; closing again does nothing."""
