@@ -312,7 +312,7 @@ def test_a_method_of_ones_own(
     [
         ({"method": "guess"}, "Expected a method out of chance, exact, .*got 'guess'"),
         ({"settings": ACDCSettings()}, "Expected settings of type EAPSettings"),
-        ({"metric": "speed"}, "Expected a metric out of"),
+        ({"metric": "speed"}, "Expected metric to be one of"),
         ({"ablation": "noise"}, "Expected an ablation out of resample, mean, zero, optimal"),
         ({"universe": "head"}, "Expected a universe out of qkv, qkv-merged, got 'head'"),
         ({"batch_size": 0}, "Expected a batch_size of at least 1"),
