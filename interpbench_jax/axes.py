@@ -14,8 +14,8 @@
 | `vocab_out` | output classes; 1 for a regression                                 |
 | `src`       | writers to the residual stream, in the order of `sites.writers`    |
 | `dst`       | readers of the residual stream, in the order of `sites.readers`    |
-| `norms`     | layer norms in forward order: of each layer's attention, of its    |
-|             | MLP, and so on, and the last in front of the output                |
+| `norms`     | layer norms in forward order: the ones before each layer's         |
+|             | attention and before its MLP, and lastly the one before the output |
 | `edits`     | interventions of one sweep                                         |
 | `rows`      | patched runs of one program: edits times inputs                    |
 """
@@ -30,17 +30,17 @@ Logits = Float[Array, "batch pos vocab_out"]
 EdgeMask = Float[Array | np.ndarray, "dst src"] | Float[Array | np.ndarray, "dst src pos"]
 
 # Inside a run the batch is innermost: it is the one long axis of these models, and processors
-# work along the innermost one.
+# vectorize along the innermost axis.
 Stream = Float[Array, "pos d_model batch"]
 HeadStreams = Float[Array, "heads pos d_model batch"]
 SharedHeadStreams = Float[Array, "#heads pos d_model batch"]
 HeadValues = Float[Array, "pos heads d_head batch"]
-# False at padding, where nobody attends.
+# False at padding, to which no position attends.
 RealPositions = Bool[Array, "pos batch"]
 HiddenStream = Float[Array, "pos d_mlp batch"]
 Written = Float[Array, "src pos d_model batch"]
 
-# What callers give and get.
+# Arrays that callers pass and receive.
 WriterOutputs = Float[Array, "batch pos src d_model"]
 Replacement = Float[Array | np.ndarray, "#batch #pos src d_model"]
 LayerNormScales = Float[Array | np.ndarray, "batch pos norms"]

@@ -1,4 +1,4 @@
-"""The shape and the choices of one transformer."""
+"""The configuration of one transformer: its shape and its options."""
 
 import dataclasses
 import json
@@ -21,26 +21,26 @@ class TransformerConfig:
     """A frozen, hashable description of a model, in TransformerLens's terms.
 
     Attributes:
-        n_layers: blocks, each attention then MLP.
-        n_heads: attention heads per block.
+        n_layers: number of blocks, each attention then MLP.
+        n_heads: number of attention heads per block.
         d_model: width of the residual stream.
         d_head: width of one head's queries, keys and values.
         d_mlp: hidden width of an MLP.
-        d_vocab: input tokens.
-        d_vocab_out: outputs per position: classes, or 1 for a regression.
-        n_ctx: the most positions that an input may have.
+        d_vocab: number of input tokens.
+        d_vocab_out: number of outputs per position: classes, or 1 for a regression.
+        n_ctx: the largest number of positions that an input can have.
         act_fn: `"gelu"` (erf), `"gelu_new"` (tanh) or `"relu"`.
-        normalization_type: `"LNPre"` (centre and scale, no learned weights) before every
+        normalization_type: `"LNPre"` (center and scale, no learned weights) before every
             reader of the residual stream, or None.
         attention_dir: `"causal"` or `"bidirectional"`.
-        use_attn_scale: whether scores are divided by the square root of `d_head`.
+        use_attn_scale: whether attention scores are divided by the square root of `d_head`.
         eps: added to the variance inside a layer norm's square root.
-        pad_token: the id of padding, to which no position attends; None where padding is read
-            like any other token, as TransformerLens does. A padded row then gives, at its real
-            positions, what the row gives alone.
+        pad_token: id of the padding token, to which no position attends, so that a padded row
+            gives, at its real positions, what the row gives alone. None if padding is read like
+            any other token, as in TransformerLens.
 
     Raises:
-        ValueError: if a value is outside its range.
+        ValueError: if a value is out of range or not implemented.
     """
 
     n_layers: int
@@ -63,7 +63,7 @@ class TransformerConfig:
             size = getattr(self, name)
             most = _MOST_OF.get(name, _LARGEST)
             if type(size) is not int or not 0 < size <= most:
-                raise ValueError(f"Expected {name} from 1 to {most}, got {shown(size)}.")
+                raise ValueError(f"Expected {name} to be from 1 to {most}, got {shown(size)}.")
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(
@@ -74,13 +74,15 @@ class TransformerConfig:
             raise ValueError(
                 f"Expected use_attn_scale to be true or false, got {shown(self.use_attn_scale)}."
             )
-        # Whole numbers of any size come out of JSON.
+        # JSON can contain whole numbers of any size.
         if type(self.eps) not in (int, float) or not 0 <= self.eps <= sys.float_info.max:
-            raise ValueError(f"Expected eps as a finite number from 0, got {shown(self.eps)}.")
+            raise ValueError(
+                f"Expected eps to be a finite number of at least 0, got {shown(self.eps)}."
+            )
         pad = self.pad_token
         if pad is not None and (type(pad) is not int or not 0 <= pad < self.d_vocab):
             raise ValueError(
-                f"Expected pad_token as an id from 0 to {self.d_vocab - 1} or null, "
+                f"Expected pad_token to be an id from 0 to {self.d_vocab - 1} or null, "
                 f"got {shown(pad)}."
             )
 
@@ -100,7 +102,7 @@ class TransformerConfig:
 
     @classmethod
     def from_json(cls, text: str) -> "TransformerConfig":
-        """Read what `to_json` wrote.
+        """Read a config that `to_json` wrote.
 
         Raises:
             ValueError: if the text is not a config, or has a key or a value that is not
@@ -113,7 +115,7 @@ class TransformerConfig:
 
     @classmethod
     def from_dict(cls, given: dict[str, object]) -> "TransformerConfig":
-        """A config from plain values, strictly: every required key, no other.
+        """Create a config from plain values, with every required key and no unknown one.
 
         Raises:
             ValueError: if a key is missing or unknown, or a value is not implemented.
@@ -124,7 +126,7 @@ class TransformerConfig:
         missing = sorted(required - set(given))
         if unknown or missing:
             raise ValueError(
-                f"Expected the config keys of TransformerConfig; unknown here: {shown(unknown)}, "
+                f"Expected the config keys of TransformerConfig; unknown: {shown(unknown)}, "
                 f"missing: {missing}."
             )
         return cls(**given)  # pyright: ignore[reportArgumentType]  # __post_init__ checks each

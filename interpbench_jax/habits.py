@@ -1,6 +1,6 @@
 """Hooks, names and caches as TransformerLens's users write them.
 
-What has one plain meaning works; for the rest the message says what to write.
+Every form with one clear meaning works; for any other, the error message says what to write.
 """
 
 import difflib
@@ -17,17 +17,17 @@ from interpbench_jax.sites import Node, parse_node
 
 Hook = Callable[[Array], Array]
 Named = str | Node
-# A hook, or several, or a function of a hook's name that says whether it is meant.
+# One hook, several, or a function that takes a hook's name and returns whether to select it.
 Names = Named | Iterable[Named] | Callable[[str], bool]
 Hooks = Mapping[str, Hook] | Mapping[Node, Hook] | Iterable[tuple[Names, Hook]]
 
 
 @jax.tree_util.register_pytree_with_keys_class
 class ActivationCache(dict[str, Array]):
-    """Activations by the names of their hooks, in forward order.
+    """Activations by the names of their hooks, in the order in which they were requested.
 
-    A dictionary; and `cache["pattern", 1]` is `cache["blocks.1.attn.hook_pattern"]`, as in
-    TransformerLens.
+    This is a dictionary in which `cache["pattern", 1]` also gives
+    `cache["blocks.1.attn.hook_pattern"]`, as in TransformerLens.
     """
 
     def __getitem__(self, key: str | Node | tuple[str, int]) -> Array:
@@ -42,10 +42,10 @@ class ActivationCache(dict[str, Array]):
             if len(found) == 1:
                 return self[found[0]]
         near = difflib.get_close_matches(str(key), self, n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = f"; did you mean {near[0]!r}?" if near else "."
         raise KeyError(
-            f"Expected one of the {len(self)} hooks that were kept, got {key!r}{hint} A name that "
-            "was not among `names` is not kept."
+            f"Expected one of the {len(self)} recorded hooks, got {key!r}{hint} Only hooks among "
+            "`names` are recorded."
         )
 
     def tree_flatten_with_keys(self) -> tuple[list[tuple[Any, Array]], tuple[str, ...]]:
@@ -60,11 +60,11 @@ class ActivationCache(dict[str, Array]):
 
 
 def read_names(config: TransformerConfig, names: Names | None) -> tuple[Node, ...]:
-    """The hooks that are meant, each once; of None all.
+    """The selected hooks, each once; None selects all.
 
     Raises:
         TypeError: if something is neither a name nor a node.
-        ValueError: if the model has no such hook.
+        ValueError: if the model has no such hook, or a filter selects none.
     """
     if names is None:
         return hook_nodes(config)
@@ -73,17 +73,19 @@ def read_names(config: TransformerConfig, names: Names | None) -> tuple[Node, ..
     if callable(names):
         chosen = tuple(node for node in hook_nodes(config) if names(str(node)))
         if not chosen:
-            raise ValueError("Expected a filter that the name of some hook passes; none does.")
+            raise ValueError(
+                "Expected a filter that selects at least one hook, got one that selects none."
+            )
         return chosen
     return tuple(dict.fromkeys(_read_name(config, name) for name in names))
 
 
 def read_hooks(config: TransformerConfig, hooks: Hooks) -> dict[Node, Hook]:
-    """Functions by the hook that they are for, from a mapping or a list of pairs.
+    """The function for each hook, from a mapping or a list of pairs.
 
     Raises:
-        TypeError: if a function takes other than one argument, or the pairs are none.
-        ValueError: if the model has no such hook, or one is given two functions.
+        TypeError: if a function cannot take exactly one argument, or an item is not a pair.
+        ValueError: if the model has no such hook, or a hook has two functions.
     """
     pairs = list(hooks.items() if isinstance(hooks, Mapping) else hooks)
     found: dict[Node, Hook] = {}
@@ -125,13 +127,13 @@ def _check_function(names: Any, function: Any) -> None:
         )
     try:
         signature = inspect.signature(function)
-    except ValueError:  # Some built-in functions have none.
+    except ValueError:  # Some built-in functions have no signature.
         return
     try:
         signature.bind(None)
     except TypeError:
         raise TypeError(
-            f"Expected for {names!s:.80} a function of one argument, the activation, got one of "
-            f"{len(signature.parameters)}: TransformerLens also passes the hook point, which here "
-            "is the name that the function is given for. Write: lambda activation: ..."
+            f"Expected the function for {names!s:.80} to take one argument, the activation, got "
+            f"one that takes {len(signature.parameters)}: TransformerLens also passes the hook "
+            "point, which here is the name given with the function. Write: lambda activation: ..."
         ) from None

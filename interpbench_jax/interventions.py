@@ -1,4 +1,4 @@
-"""Interventions on a run: record, edit by hook, and mask edges.
+"""Interventions on a run: record activations, edit them by hook, and mask edges.
 
 All of them are functions of arrays: they work inside `jax.jit`, `jax.vmap` and `jax.grad`.
 """
@@ -35,23 +35,23 @@ ABLATIONS: tuple[Ablation, ...] = get_args(Ablation)
 def run_with_cache(
     model: Transformer, tokens: Tokens, names: Names | None = None
 ) -> tuple[Logits, ActivationCache]:
-    """Run a model and keep its activations.
+    """Run a model and record its activations.
 
     Args:
         model: the model.
         tokens: `[batch, pos]`.
-        names: the hooks to keep, by TransformerLens's names or as nodes; a head can be chosen,
-            as in `blocks.0.attn.hook_result[2]`. One name, several, or a function that says of a
-            name whether it is meant. By default every hook.
+        names: the hooks to record, as TransformerLens's names or as nodes; a single head can be
+            selected, as in `blocks.0.attn.hook_result[2]`. One name, several, or a function that
+            takes a name and returns whether to record it. The default is every hook.
 
     Returns:
-        The logits, and the activations by name in forward order, shaped as in TransformerLens
-        (a chosen head has lost its head axis). With layer norm, `ln1.hook_scale` and
-        `ln1.hook_normalized` fire for q, k and v in turn; v's are kept.
+        The logits, and the activations by name, in the order of given names or else in forward
+        order, shaped as in TransformerLens (a single head has no head axis). With layer norm,
+        `ln1.hook_scale` and `ln1.hook_normalized` fire for q, k and v in turn; v's are recorded.
 
     Raises:
-        TypeError: if the model is no `Transformer`, or the names are neither names nor nodes.
-        ValueError: if the model has no hook of a name, or the tokens do not fit.
+        TypeError: if the model is not a `Transformer`, or a name is neither a string nor a node.
+        ValueError: if the model does not have a hook, or the tokens do not fit.
     """
     check_model(model)
     tokens = as_tokens(tokens)
@@ -84,18 +84,18 @@ def run_with_hooks(model: Transformer, tokens: Tokens, hooks: Hooks) -> Logits:
     Args:
         model: the model.
         tokens: `[batch, pos]`.
-        hooks: for each hook, by TransformerLens's name or as a node, a function from the
-            activation to what takes its place, of the same shape and dtype; or pairs of the two,
-            in which a function of names may stand for all that it chooses. A function given for
-            one head, as `blocks.0.attn.hook_result[2]`, gets that head alone, without the axis.
-            With layer norm, the functions of `ln1`'s hooks are called for q, k and v in turn.
+        hooks: a function for each hook (TransformerLens's name or a node) that takes the
+            activation and returns its replacement, of the same shape and dtype; or pairs of hook
+            and function, where a function of names may select several hooks. A function for one
+            head, as `blocks.0.attn.hook_result[2]`, gets that head alone, without the head axis.
+            With layer norm, the functions for `ln1`'s hooks are called for q, k and v in turn.
 
     Returns:
         The logits of the edited run.
 
     Raises:
-        TypeError: if the model is no `Transformer`, or a function takes more than the activation.
-        ValueError: if the model has no hook of a name, a function returns another shape or
+        TypeError: if the model is not a `Transformer`, or a function does not take one argument.
+        ValueError: if the model does not have a hook, a function returns another shape or
             dtype, or the tokens do not fit.
     """
     check_model(model)
@@ -127,9 +127,9 @@ def masked_forward(
 
     Every reader of the residual stream gets
     `biases + sum_w mask[reader, w] * a_w + (1 - mask[reader, w]) * replacement[w]`,
-    where `a_w` is what writer `w` wrote in this run. A mask of ones is the plain run and a mask
-    of zeros a run on the replacements, each to rounding: the residual stream is summed in
-    another order. Entries of writers that come after a reader are not looked at.
+    where `a_w` is the output of writer `w` in this run. A mask of ones gives the plain run and a
+    mask of zeros a run on the replacements, each up to rounding, because the residual stream is
+    summed in another order. Entries for writers that come after a reader are ignored.
 
     Source: the edge interventions of path patching (Goldowsky-Dill et al. 2023,
     arXiv:2304.05969) and ACDC (Conmy et al. 2023, arXiv:2304.14997).
@@ -141,10 +141,10 @@ def masked_forward(
             `sites.writers`; any numbers, differentiable.
         replacement: `[batch, pos, src, d_model]`, as `replacement_outputs` gives it; `batch` or
             `pos` may be 1 to share a value.
-        layer_norm_scales: `[batch, pos, norms]`, as the function of that name gives them for the
-            clean run: layer norms are frozen, each reader's still subtracts the mean of its own
-            input but divides by these. By default each divides by its own input's standard
-            deviation. A model without layer norm does not look at them.
+        layer_norm_scales: `[batch, pos, norms]`, as the function of that name returns them for the
+            clean run. They freeze the layer norms: each reader's still subtracts the mean of its
+            own input but divides by these. By default each divides by its own input's standard
+            deviation. A model without layer norm ignores them.
 
     Returns:
         Logits at every position.
@@ -181,13 +181,13 @@ def _masked_forward(
 
 
 def divide_by(config: TransformerConfig, scales: LayerNormScales) -> Edit:
-    """The edit that gives every layer norm its divisor, whoever reads through it."""
+    """The edit that sets the divisor of every layer norm, for all readers behind it."""
     numbers = {node: number for number, node in enumerate(_scale_nodes(config))}
 
     def edit(node: Node, activation: Array) -> Array:
         if node not in numbers:
             return activation
-        # In TransformerLens's shape: batch, pos, heads where there are several, 1.
+        # In TransformerLens's shape: batch, pos, heads if there are several, 1.
         scale = jnp.asarray(scales, activation.dtype)[..., numbers[node]]
         scale = scale.reshape(*scale.shape, *[1] * (activation.ndim - 2))
         return jnp.broadcast_to(scale, activation.shape)
@@ -196,14 +196,14 @@ def divide_by(config: TransformerConfig, scales: LayerNormScales) -> Edit:
 
 
 def _scale_nodes(config: TransformerConfig) -> list[Node]:
-    """The hooks of the divisors, in the order of the axis `norms`."""
+    """The hooks of the divisors, in the order of the `norms` axis."""
     kinds = (Kind.LN1_SCALE, Kind.LN2_SCALE)
     layers = [Node(kind, layer) for layer in range(config.n_layers) for kind in kinds]
     return [*layers, Node(Kind.FINAL_SCALE)]
 
 
 class _Reader:
-    """The writers' outputs so far, in the run and in the replacement, and how they are read."""
+    """The writers' outputs so far and their replacements, mixed by the mask for each reader."""
 
     def __init__(
         self, model: Transformer, tokens: Tokens, mask: EdgeMask, replacement: Replacement
@@ -229,12 +229,12 @@ class _Reader:
 
 
 def layer_norm_scales(model: Transformer, tokens: Tokens) -> Float[Array, "batch pos norms"]:
-    """What every layer norm divides by in a plain run: `sqrt(variance + eps)`.
+    """The divisor of every layer norm in a plain run: `sqrt(variance + eps)`.
 
     Returns:
-        `[batch, pos, norms]` with `2 * n_layers + 1` norms: of each layer that in front of its
-        attention, which its heads' q, k and v readers share in a plain run, and that in front of
-        its MLP; and the last one in front of the output. All 1 for a model without layer norm.
+        `[batch, pos, norms]` with `2 * n_layers + 1` norms: for each layer the one before its
+        attention, which the heads' q, k and v readers share in a plain run, and the one before its
+        MLP; then the one before the output. All are 1 for a model without layer norm.
 
     Raises:
         ValueError: if the tokens do not fit.
@@ -256,13 +256,13 @@ def _layer_norm_scales(model: Transformer, tokens: Tokens) -> Float[Array, "batc
         return activation
 
     model(tokens, record)
-    # In a plain run all heads divide by the same.
+    # In a plain run all heads divide by the same value.
     scales = [kept[node].reshape(batch, pos, -1)[..., 0] for node in nodes]
     return jnp.stack(scales, axis=-1)
 
 
 def writer_outputs(model: Transformer, tokens: Tokens) -> WriterOutputs:
-    """What every writer writes to the residual stream in a plain run.
+    """The output of every writer to the residual stream in a plain run.
 
     Returns:
         `[batch, pos, src, d_model]`, in the order of `sites.writers`.
@@ -292,14 +292,14 @@ def _writer_outputs(model: Transformer, tokens: Tokens) -> WriterOutputs:
 def replacement_outputs(
     model: Transformer, tokens: Tokens, ablation: Ablation = "resample"
 ) -> Replacement:
-    """What takes the place of every writer's output when it is ablated.
+    """The replacement of every writer's output when it is ablated.
 
     Args:
         model: the model.
         tokens: `[batch, pos]`: the corrupted inputs for `"resample"`, paired by row with the
-            clean ones; the inputs to average over for `"mean"`; any for `"zero"`.
-        ablation: `"resample"`: the output on `tokens`; `"mean"`: its mean over the batch, for
-            each position; `"zero"`: zeros, in place of what the positional embedding writes, too.
+            clean ones; the inputs to average over for `"mean"`; any inputs for `"zero"`.
+        ablation: `"resample"`: the output on `tokens`; `"mean"`: its mean over the batch at
+            each position; `"zero"`: zeros, for the positional embedding's output too.
 
     Returns:
         `[batch, pos, src, d_model]`; `batch` is 1 for the mean and for zeros.
@@ -316,25 +316,25 @@ def replacement_outputs(
             config = model.config
             src = len(writers(config.n_layers, config.n_heads))
             return jnp.zeros((1, tokens.shape[1], src, config.d_model), model.dtype)
-    raise ValueError(f"Expected an ablation out of {ABLATIONS}, got {ablation!r}.")
+    raise ValueError(f"Expected ablation to be one of {ABLATIONS}, got {ablation!r}.")
 
 
 def check_constants(config: TransformerConfig, n_pos: int, constants: Constants) -> np.ndarray:
-    """Constants `[1, pos, src, d_model]` for each of `n_pos` positions; given, `pos` may be 1.
+    """Check constants and broadcast them to `[1, n_pos, src, d_model]`; their `pos` may be 1.
 
     Raises:
-        ValueError: if they are of another shape, or one is not finite.
+        ValueError: if their shape is wrong, or one is not finite.
     """
     src = len(writers(config.n_layers, config.n_heads))
     shape = (1, n_pos, src, config.d_model)
     if constants.shape not in (shape, (1, 1, *shape[2:])):
         raise ValueError(
-            f"Expected constants to replace with of shape (1, pos, src, d_model) = {shape}, where "
+            f"Expected replacement constants of shape (1, pos, src, d_model) = {shape}, where "
             f"pos may be 1; got {constants.shape}."
         )
     values = np.asarray(constants)
     if not np.isfinite(values).all():
-        raise ValueError("Expected finite constants to replace with, got nan or infinity.")
+        raise ValueError("Expected finite replacement constants, got NaN or infinity.")
     return np.broadcast_to(values, shape)
 
 
@@ -350,7 +350,7 @@ def _apply(node: Node, function: Hook, activation: Array) -> Array:
     replaced = function(activation)
     if replaced is None:
         raise TypeError(
-            f"Expected the hook at {node} to return what takes the activation's place, got None; "
+            f"Expected the hook at {node} to return the activation's replacement, got None; "
             "JAX arrays cannot be changed in place, so return a new one."
         )
     shape, dtype = jnp.shape(replaced), jnp.result_type(replaced)
@@ -383,8 +383,8 @@ def _check_mask(
     ):
         raise ValueError(
             f"Expected replacements of shape (batch, pos, src, d_model) = "
-            f"{(batch, pos, src, config.d_model)}, batch or pos may be 1; got {sizes}. "
-            "`replacement_outputs` makes them."
+            f"{(batch, pos, src, config.d_model)}, where batch and pos may be 1; got {sizes}. "
+            "`replacement_outputs` computes them."
         )
 
 
@@ -394,5 +394,5 @@ def _check_scales(model: Transformer, tokens: Tokens, scales: LayerNormScales | 
     if scales is not None and scales.shape != shape:
         raise ValueError(
             f"Expected layer norm scales of shape (batch, pos, norms) = {shape}, got "
-            f"{scales.shape}; `layer_norm_scales` gives those of the clean run."
+            f"{scales.shape}; `layer_norm_scales` computes those of the clean run."
         )

@@ -1,4 +1,4 @@
-"""Where edges lie in the masks of the masked forward."""
+"""The entries of edges in the masks of the masked forward."""
 
 from collections.abc import Iterable
 from functools import lru_cache
@@ -9,7 +9,7 @@ from interpbench_jax.sites import Edge, Node, readers, writers
 
 
 def edge_mask(fine_edges: Iterable[Edge], n_layers: int, n_heads: int) -> np.ndarray:
-    """1 where a fine edge is given, 0 elsewhere.
+    """A mask that is 1 at the given fine edges, 0 elsewhere.
 
     Returns:
         float32 of shape `[dst, src]`, in the orders of `sites.readers` and `sites.writers`.
@@ -24,7 +24,7 @@ def edge_mask(fine_edges: Iterable[Edge], n_layers: int, n_heads: int) -> np.nda
 
 
 def edge_indices(fine_edges: Iterable[Edge], n_layers: int, n_heads: int) -> np.ndarray:
-    """Where fine edges lie in a mask.
+    """The indices of fine edges in a mask.
 
     Returns:
         int32 of shape `[edges, 2]`: index on the `dst` axis, index on the `src` axis.
@@ -38,7 +38,7 @@ def edge_indices(fine_edges: Iterable[Edge], n_layers: int, n_heads: int) -> np.
     except KeyError as error:
         raise ValueError(
             f"Expected edges from a writer to a reader of a model with {n_layers} layers of "
-            f"{n_heads} heads, got the end {error.args[0]}."
+            f"{n_heads} heads, got an edge with the end {error.args[0]}."
         ) from None
     return np.asarray(pairs, np.int32).reshape(-1, 2)
 

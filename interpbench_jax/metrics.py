@@ -1,10 +1,10 @@
-"""How much worse a patched run is than the clean one.
+"""Metrics: how much worse a patched run is than the clean one.
 
 A metric maps logits, the clean run's logits and targets, each cut to the scored positions, to
 one number per input: positive where the patched run is worse, 0 where it equals the clean one.
 
-Every metric is a mean over the positions of an input that count (`targets`). Only `logit_diff`
-looks at the distractor; every other metric here gives for pairs what it gives for their answers.
+Every metric in `METRICS` is a mean over the positions of an input that count (see `targets`). Only
+`logit_diff` uses the distractor; for pairs, every other one gives what it gives for the answers.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,7 +27,7 @@ ClassLogits = Float[Array, "vocab_out pos batch"]
 Answers = Int[Array, "pos batch"] | Float[Array, "pos batch"]
 ClassTargets = Answers | Int[Array, "2 pos batch"]
 ByClass = Callable[[ClassLogits, ClassLogits, ClassTargets], PerInput]
-# What a metric is at every position.
+# The values of a metric at every position.
 Everywhere = Float[Array, "pos batch"]
 AtPositions = Callable[[ClassLogits, ClassLogits, ClassTargets], Everywhere]
 
@@ -42,26 +42,27 @@ def kl_divergence(logits: Logits, clean_logits: Logits, targets: Targets) -> Per
 
 
 def cross_entropy_increase(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
-    """Growth of the cross-entropy against target classes, in nats, mean over positions."""
+    """Increase in cross-entropy against the target classes, in nats, mean over positions."""
     return _apply(_cross_entropy_increase, logits, clean_logits, targets)
 
 
 def summed_cross_entropy(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
-    """Growth of the cross-entropy against target classes, in nats, summed over positions."""
+    """Increase in cross-entropy against the target classes, in nats, summed over positions."""
     increase = cross_entropy_increase(logits, clean_logits, targets)
     return increase * _n_scored(jnp.asarray(targets).T).astype(increase.dtype)
 
 
 def l2_distance(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
-    """Euclidean distance over the outputs of a position, in their unit, mean over positions."""
+    """Euclidean distance between outputs at a position, in their unit, mean over positions."""
     return _apply(_l2_distance, logits, clean_logits, targets)
 
 
 def centred_l2_distance(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
     """Euclidean distance between centred logits, in logits, mean over positions.
 
-    Centred: less their mean over the classes, which no probability depends on. Where KL no longer
-    sees a class that is sure grow surer, this does. For a regression it is `l2_distance`.
+    Centred logits have their mean over the classes subtracted, on which no probability depends.
+    Unlike KL, this still shows when a confident answer becomes more confident. For a regression
+    it is `l2_distance`.
     """
     return _apply(_centred_l2_distance, logits, clean_logits, targets)
 
@@ -77,25 +78,25 @@ def mean_squared_error(logits: Logits, clean_logits: Logits, targets: Targets) -
 
 
 def absolute_error_increase(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
-    """Growth of the distance from the target numbers, in their unit, mean over positions.
+    """Increase in absolute error against the target numbers, in their unit, mean over positions.
 
-    Unlike distances from the clean run, it has a slope there.
+    Unlike distances from the clean run, it has a nonzero gradient at the clean run.
     """
     return _apply(_absolute_error_increase, logits, clean_logits, targets)
 
 
 def logit_difference_drop(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
-    """Loss of margin, mean over positions; positive where the patched run's is smaller.
+    """Decrease in margin, mean over positions; positive where the patched run's is smaller.
 
-    The margin is the target's logit less the largest other one; where targets are pairs, the
-    answer's logit less the distractor's.
+    The margin is the target's logit minus the largest other logit; where targets are pairs, the
+    answer's logit minus the distractor's.
     Source: for pairs, the logit difference of Wang et al. 2022 (arXiv:2211.00593).
     """
     return _apply(_logit_difference_drop, logits, clean_logits, targets)
 
 
 def accuracy_drop(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
-    """Loss of accuracy: the share of right positions in the clean run less the patched one's."""
+    """Loss of accuracy: the share of right positions in the clean run minus the patched one's."""
     return _apply(_accuracy_drop, logits, clean_logits, targets)
 
 
@@ -111,29 +112,29 @@ METRICS: Mapping[MetricName, Metric] = {
     "accuracy": accuracy_drop,
 }
 METRIC_NAMES: tuple[MetricName, ...] = get_args(MetricName)
-# Roundings of the largest output that may add up on the way to an effect.
+# How many roundings of the largest output may add up in the computation of an effect.
 _ROUNDINGS = 16
 _NEED_CLASSES = ("kl", "cross_entropy", "logit_diff", "accuracy")
 _NEED_NUMBERS = ("target_mae",)
 
 
 def default_metric(config: TransformerConfig) -> MetricName:
-    """KL divergence for classes, L2 for a regression."""
+    """The default metric: KL divergence for classes, L2 distance for a regression."""
     return "l2" if config.is_regression else "kl"
 
 
 def resolve_metric(metric: MetricName | Metric, config: TransformerConfig) -> Metric:
-    """The function that a metric's name stands for; a function stands for itself.
+    """Return the function that a metric's name stands for; a function is returned as it is.
 
     Raises:
-        ValueError: if there is no metric of that name, or it needs classes and the model's
-            output is one number.
+        ValueError: if there is no metric of that name, or it needs classes and the model outputs
+            one number, or the reverse.
     """
     if callable(metric):
         return metric
     if not isinstance(metric, str) or metric not in METRICS:
         raise ValueError(
-            f"Expected a metric out of {', '.join(METRIC_NAMES)}, or a function; got {metric!r}."
+            f"Expected metric to be one of {', '.join(METRIC_NAMES)} or a function; got {metric!r}."
         )
     if config.is_regression and metric in _NEED_CLASSES:
         raise ValueError(
@@ -149,12 +150,13 @@ def resolve_metric(metric: MetricName | Metric, config: TransformerConfig) -> Me
 
 
 def noise_floor(metric: MetricName | str, largest: float, dtype: np.dtype) -> float:
-    """What rounding alone can make of an effect, in the metric's unit.
+    """The noise floor: the largest effect that rounding alone can cause, in the metric's unit.
 
     Args:
-        metric: its name; of a metric of one's own nothing is known, and the floor is 0.
+        metric: the metric's name; the floor is 0 for `"accuracy"`, and for a custom metric, of
+            which nothing is known.
         largest: the mean over positions of the largest centred output.
-        dtype: of the outputs.
+        dtype: the dtype of the outputs.
     """
     if metric not in METRICS or metric == "accuracy":
         return 0.0
@@ -163,11 +165,11 @@ def noise_floor(metric: MetricName | str, largest: float, dtype: np.dtype) -> fl
 
 
 def check_values(values: object, n_inputs: int) -> None:
-    """Refuse what a metric must not return.
+    """Reject values that a metric must not return.
 
     Raises:
-        TypeError: if it is no array.
-        ValueError: if it is not one number for each input.
+        TypeError: if they are not an array.
+        ValueError: if they are not one number for each input.
     """
     if not isinstance(values, jax.Array | np.ndarray):
         raise TypeError(
@@ -182,10 +184,10 @@ def check_values(values: object, n_inputs: int) -> None:
 
 
 def by_class(metric: Metric) -> ByClass:
-    """A metric of logits and targets whose axes are in the reverse order, inputs last.
+    """Convert a metric to logits and targets whose axes are in reverse order, inputs last.
 
-    The metrics of this module work that way, which is faster where there are many inputs; any
-    other is given logits and targets in their own order. It has to be one of `per_position`'s if
+    The metrics of this module work that way, which is faster if there are many inputs; any other
+    metric receives logits and targets in their usual order. It must come from `per_position` if
     targets mark positions that do not count.
     """
     if metric in _BY_CLASS:
@@ -198,11 +200,11 @@ def by_class(metric: Metric) -> ByClass:
 
 
 def for_targets(metric: Metric, targets: Shaped[Array | np.ndarray, "*axes"] | None) -> Metric:
-    """The metric to take with these targets: by position if they mark some as unscored.
+    """The metric to use with these targets: `per_position` if they mark some as unscored.
 
     Args:
         metric: the metric.
-        targets: with their axes in any order; None for those that the clean run gives.
+        targets: the targets, with axes in any order; None for those that the clean run gives.
     """
     marks_positions = targets is not None and not is_scored(targets).all()
     return per_position(metric) if marks_positions else metric
@@ -210,9 +212,9 @@ def for_targets(metric: Metric, targets: Shaped[Array | np.ndarray, "*axes"] | N
 
 @lru_cache(maxsize=32)
 def per_position(metric: Metric) -> Metric:
-    """A metric that is taken at each position alone, then averaged over those that count.
+    """A metric that is computed at each position alone, then averaged over those that count.
 
-    The metrics of this module are that already, and are returned as they are.
+    The metrics of this module already leave out all others, and are returned unchanged.
     """
     if metric in _BY_CLASS:
         return metric
@@ -255,7 +257,7 @@ def _cross_entropy_increase(
 
 
 def _l2_distance(logits: ClassLogits, clean: ClassLogits, targets: ClassTargets) -> Everywhere:
-    # The double where keeps the gradient at equal outputs at 0 instead of nan.
+    # The double `where` makes the gradient at equal outputs 0 instead of NaN.
     squared = ((logits - clean) ** 2).sum(axis=0)
     positive = squared > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1)), 0)
@@ -273,7 +275,7 @@ def _mean_absolute_error(
     logits: ClassLogits, clean: ClassLogits, targets: ClassTargets
 ) -> Everywhere:
     difference = logits - clean
-    # Unlike that of abs, the gradient of this is 0 at equal outputs.
+    # Unlike the gradient of abs, the gradient of this is 0 at equal outputs.
     return (difference * jnp.sign(difference)).mean(axis=0)
 
 
@@ -304,14 +306,14 @@ def _accuracy_drop(logits: ClassLogits, clean: ClassLogits, targets: ClassTarget
 
 
 def _averaged(function: AtPositions) -> ByClass:
-    """The mean over the positions of an input that count."""
+    """A metric that averages a function over the positions of an input that count."""
 
     def mean(logits: ClassLogits, clean: ClassLogits, targets: ClassTargets) -> PerInput:
         if logits.shape[0] == 1:
-            # Among numbers -1 is one of them.
+            # Among numbers, -1 is an ordinary target.
             targets = targets.astype(logits.dtype)
         answers = _answers(targets)
-        # What is not scored would make gradients nan all the same.
+        # Unscored targets would still make gradients NaN.
         known = jnp.where(is_scored(targets), targets, jnp.zeros((), targets.dtype))
         return _mean_scored(function(logits, clean, known), answers)
 

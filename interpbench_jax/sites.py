@@ -1,6 +1,6 @@
 """Nodes and edges of a transformer, as values.
 
-The only place, outside `conversion/`, where TransformerLens's names are read or written:
+Apart from `conversion/`, this is the only place where TransformerLens's names are read or written:
 `parse_node` and `parse_edge` read them, `str` writes them.
 """
 
@@ -14,7 +14,7 @@ from interpbench_jax.layout import Layout
 
 
 class Kind(enum.Enum):
-    """What a node is; the value is TransformerLens's hook name, with its layer left open."""
+    """The kind of a node; the value is TransformerLens's hook name, with the layer left open."""
 
     EMBED = "hook_embed"
     POS_EMBED = "hook_pos_embed"
@@ -50,7 +50,7 @@ class Kind(enum.Enum):
 
     @property
     def head_axis(self) -> int | None:
-        """Axis of the activation that counts heads, or None where there is none."""
+        """The head axis of the activation, or None if there is none."""
         return _HEAD_AXES.get(self)
 
 
@@ -81,9 +81,9 @@ class Node:
     """A place where an activation exists: one hook, or one head of it.
 
     Attributes:
-        kind: which hook.
-        layer: its layer, from 0; None for the kinds that have none.
-        head: one head of it, from 0; None for the whole activation.
+        kind: kind of the hook.
+        layer: layer of the hook, from 0; None for kinds that have none.
+        head: index of the head, from 0; None for the whole activation.
     """
 
     kind: Kind
@@ -103,7 +103,7 @@ class Node:
 
     @property
     def hook(self) -> "Node":
-        """The whole activation that this node is, or is a head of."""
+        """The node of the whole activation, whether this node is that or one head of it."""
         return Node(self.kind, self.layer)
 
     def __str__(self) -> str:
@@ -113,7 +113,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Edge:
-    """What `src` wrote to the residual stream, as `dst` reads it."""
+    """The part of what `dst` reads from the residual stream that `src` wrote."""
 
     src: Node
     dst: Node
@@ -128,7 +128,7 @@ class Neuron:
 
     Attributes:
         layer: the MLP's layer, from 0.
-        index: which unit, from 0.
+        index: index of the unit, from 0.
     """
 
     layer: int
@@ -143,7 +143,7 @@ _ARROW = " -> "
 
 @lru_cache(maxsize=65536)
 def parse_node(name: str) -> Node:
-    """Read a node's name, as TransformerLens and InterpBench write it.
+    """Read a node's name, written as in TransformerLens and InterpBench.
 
     Examples: `"hook_embed"`, `"blocks.0.hook_mlp_out"`, `"blocks.1.attn.hook_result[2]"`.
 
@@ -193,7 +193,7 @@ def components(n_layers: int, n_heads: int) -> tuple[Node, ...]:
 
 
 def as_writer(node: Node) -> Node:
-    """A component by the node that it writes at: an MLP computes at one and writes at another."""
+    """The node at which a component writes: an MLP computes at one node and writes at another."""
     return Node(Kind.MLP_OUT, node.layer) if node.kind is Kind.MLP_POST else node
 
 
@@ -208,7 +208,7 @@ def readers(n_layers: int, n_heads: int) -> tuple[Node, ...]:
 
 
 def n_writers_before(reader: Node, n_heads: int) -> int:
-    """How many writers, counted from the first, have written when `reader` reads."""
+    """The number of writers, counted from the first, that have written when `reader` reads."""
     layer = reader.layer or 0
     layout = Layout(layer + 1, n_heads)
     match reader.kind:

@@ -1,7 +1,7 @@
-"""Tests and intervals over cases and seeds.
+"""Statistical tests and intervals over cases and seeds.
 
-A method's value on a case stands for one observation; methods are compared on the same cases, so
-every test is paired. scipy, of the `bench` extra, is imported where it is used.
+A method's value on a case is one observation; methods are compared on the same cases, so every
+test is paired. scipy, from the `bench` extra, is imported where it is used.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ RESAMPLES = 10_000
 
 _LEVEL = 0.95
 _MAX_EXACT = 50
-# Differences of areas that are equal as fractions differ by a few units in the last place.
+# Differences of areas that are equal as fractions can differ by a few units in the last place.
 _NOISE_DECIMALS = 12
 _MAX_DRAWN = 2_000_000
 
@@ -27,8 +27,8 @@ class Interval:
     """A mean and its bootstrap interval.
 
     Attributes:
-        mean: of the values as they are, in their unit.
-        low: lower end; None where there is one case alone, which says nothing of others.
+        mean: mean of the values, without resampling, in their unit.
+        low: lower end; None for a single case, which says nothing about others.
         high: upper end; None likewise.
     """
 
@@ -39,15 +39,16 @@ class Interval:
 
 @dataclass(frozen=True)
 class MethodComparison:
-    """Two methods on the cases that both have.
+    """A comparison of two methods on the cases that both have.
 
     Attributes:
-        first: a method.
-        second: another.
-        n: cases that both have a value for.
-        p: two-sided Wilcoxon signed-rank; None where they share no case.
+        first: name of one method.
+        second: name of the other method.
+        n: number of cases for which both have a value.
+        p: two-sided p-value of the Wilcoxon signed-rank test; None if they share no case.
         p_holm: `p` after Holm's correction over all pairs compared together; None likewise.
-        a12: how often a case of `first` exceeds a case of `second`; None likewise.
+        a12: how often a value of `first` exceeds a value of `second` (see `vargha_delaney_a12`);
+            None likewise.
         difference: mean of first minus second over the shared cases; None likewise.
     """
 
@@ -61,14 +62,14 @@ class MethodComparison:
 
 
 def wilcoxon_p(first: Float[np.ndarray, " cases"], second: Float[np.ndarray, " cases"]) -> float:
-    """Two-sided p of the Wilcoxon signed-rank test of paired values, in 0..1.
+    """Two-sided p-value of the Wilcoxon signed-rank test of paired values, in 0..1.
 
-    Cases without a difference are left out. Up to 50 cases that all differ, the exact
+    Cases without a difference are left out. For at most 50 cases that all differ, the exact
     distribution of distinct ranks is used; otherwise the normal approximation, corrected for ties
-    but not for continuity. These settings give the InterpBench paper's figures; scipy's own default
-    of today takes the approximation wherever differences tie. Without any difference p is 1.
-    Differences are compared to 12 decimals of the largest value, so that rounding neither makes
-    nor breaks a tie.
+    but not for continuity. These settings give the InterpBench paper's figures; scipy's current
+    default uses the approximation wherever differences tie. Without any difference, p is 1.
+    Differences are rounded to 12 decimals of the largest value, so that rounding errors neither
+    make nor break a tie.
 
     Source: Wilcoxon 1945; Gupta et al. 2024 (arXiv:2407.14494).
 
@@ -95,10 +96,10 @@ def wilcoxon_p(first: Float[np.ndarray, " cases"], second: Float[np.ndarray, " c
 
 
 def vargha_delaney_a12(first: Float[np.ndarray, " x"], second: Float[np.ndarray, " y"]) -> float:
-    """A12: P(X > Y) + P(X = Y) / 2 over all pairs of a value of each, in 0..1; 0.5 is no effect.
+    """A12: P(X > Y) + P(X = Y) / 2 over all pairs of one value from each, in 0..1; 0.5: no effect.
 
     Source: Vargha and Delaney 2000, "A Critique and Improvement of the CL Common Language Effect
-    Size Statistics". The pairs are not only those of one case, as in InterpBench's paper.
+    Size Statistics". As in InterpBench's paper, the pairs are not only those within one case.
 
     Raises:
         ValueError: if one side is empty, or a value is not finite.
@@ -118,7 +119,7 @@ def holm(p_values: Float[np.ndarray, " tests"]) -> Float[np.ndarray, " tests"]:
     Source: Holm 1979, "A Simple Sequentially Rejective Multiple Test Procedure".
 
     Raises:
-        ValueError: if a p-value is not within 0 and 1.
+        ValueError: if a p-value is not from 0 to 1.
     """
     if not ((p_values >= 0) & (p_values <= 1)).all():
         raise ValueError(f"Expected p-values from 0 to 1, got {p_values}.")
@@ -136,16 +137,16 @@ def bootstrap_mean(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Interval:
-    """The mean over cases and its percentile bootstrap interval: cases are drawn anew.
+    """The mean over cases and its percentile bootstrap interval: cases are resampled.
 
     Args:
-        values: one per case, in any unit; the interval has the same.
-        level: share of the resampled means that the interval holds.
-        resamples: how often the cases are drawn.
-        seed: the same seed gives the same interval.
+        values: one value per case, in any unit; the interval has the same unit.
+        level: share of the resampled means that the interval contains.
+        resamples: number of times that the cases are resampled.
+        seed: random seed for the bootstrap; the same seed gives the same interval.
 
     Raises:
-        ValueError: if there is no case, a value is not finite, or `level` is not within 0 and 1.
+        ValueError: if there is no case, a value is not finite, or `level` is not between 0 and 1.
     """
     if not np.isfinite(values).all():
         raise ValueError(f"Expected finite values, got {values}.")
@@ -160,10 +161,10 @@ def bootstrap_difference(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Interval:
-    """The mean of first minus second, paired by case, and its interval, as `bootstrap_mean`.
+    """The mean of first minus second, paired by case, and its interval, as in `bootstrap_mean`.
 
     Raises:
-        ValueError: if the lengths differ, or as `bootstrap_mean`.
+        ValueError: if the lengths differ, or as in `bootstrap_mean`.
     """
     _check_pairs(first, second)
     return bootstrap_mean(first - second, level=level, resamples=resamples, seed=seed)
@@ -176,33 +177,34 @@ def bootstrap_seeds(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Interval:
-    """The mean over cases of the means over seeds: cases are drawn anew, and in each its seeds.
+    """The mean over cases of the means over seeds: cases are resampled, and in each its seeds.
 
     Args:
-        values: nan where a case has fewer seeds than another; each case has at least one.
-        level: share of the resampled means that the interval holds.
-        resamples: how often cases and seeds are drawn.
-        seed: of the bootstrap; the same seed gives the same interval.
+        values: one value per case and seed; NaN where a case has fewer seeds than another. Each
+            case has at least one.
+        level: share of the resampled means that the interval contains.
+        resamples: number of times that cases and seeds are resampled.
+        seed: random seed for the bootstrap; the same seed gives the same interval.
 
     Raises:
-        ValueError: if a case has no value, a value is infinite, or `level` is not within 0 and 1.
+        ValueError: if a case has no value, a value is infinite, or `level` is not between 0 and 1.
     """
     if values.ndim != 2 or not values.size or np.isinf(values).any():
         raise ValueError(f"Expected finite values of cases and seeds, got {values}.")
     counts = (~np.isnan(values)).sum(axis=1)
     if not counts.all():
         raise ValueError(
-            f"Expected a value of every case, got none of {int((counts == 0).sum())}; leave those "
-            "cases out."
+            f"Expected a value for every case, got none for {int((counts == 0).sum())}; leave "
+            "those cases out."
         )
     if not 0 < level < 1 or resamples < 1:
         raise ValueError(
-            f"Expected a level within 0 and 1 and at least 1 resample, got {level}, {resamples}."
+            f"Expected a level between 0 and 1 and at least 1 resample, got {level}, {resamples}."
         )
     mean = float(np.nanmean(values, axis=1).mean())
     if len(values) == 1:
         return Interval(mean, None, None)
-    ordered = np.sort(values, axis=1)  # nan comes last.
+    ordered = np.sort(values, axis=1)  # NaN comes last.
     generator = np.random.default_rng(seed)
     block = max(1, _MAX_DRAWN // values.size)
     means = [
@@ -216,11 +218,12 @@ def bootstrap_seeds(
 def compare_methods(
     table: Mapping[str, Float[np.ndarray, " cases"]], *, seed: int = 0
 ) -> tuple[MethodComparison, ...]:
-    """Every pair of methods, in the order of the table, on the cases that both have.
+    """Compare every pair of methods, in the order of the table, on the cases that both have.
 
     Args:
-        table: per method one value per case, in one order of cases; nan where there is none.
-        seed: of the bootstrap intervals.
+        table: for each method, one value per case, in the same order of cases; NaN where there is
+            none.
+        seed: random seed for the bootstrap intervals.
 
     Raises:
         ImportError: if scipy is not installed.
@@ -229,7 +232,7 @@ def compare_methods(
     lengths = {name: len(values) for name, values in table.items()}
     if len(set(lengths.values())) > 1:
         raise ValueError(
-            f"Expected one value per case of every method, got {lengths}; fill up with nan."
+            f"Expected one value per case for every method, got {lengths}; pad with NaN."
         )
     pairs = [(name, other, table[name], table[other]) for name, other in combinations(table, 2)]
     return adjust([compare(*pair, seed=seed) for pair in pairs])
@@ -243,7 +246,7 @@ def compare(
     *,
     seed: int = 0,
 ) -> MethodComparison:
-    """One pair, as `compare_methods`; `p_holm` is `p`, as of a test that stands alone."""
+    """Compare one pair as in `compare_methods`; `p_holm` is `p`, as for a single test."""
     shared = ~(np.isnan(first) | np.isnan(second))
     if not shared.any():
         return MethodComparison(name, other, 0, None, None, None, None)
@@ -255,7 +258,7 @@ def compare(
 
 
 def adjust(comparisons: list[MethodComparison]) -> tuple[MethodComparison, ...]:
-    """The same comparisons, their `p_holm` corrected for all that were made together."""
+    """The same comparisons, with `p_holm` corrected for all of them together."""
     adjusted = iter(holm(np.asarray([each.p for each in comparisons if each.p is not None])))
     return tuple(
         MethodComparison(
@@ -274,7 +277,7 @@ def adjust(comparisons: list[MethodComparison]) -> tuple[MethodComparison, ...]:
 def without_noise(
     first: Float[np.ndarray, " cases"], second: Float[np.ndarray, " cases"]
 ) -> Float[np.ndarray, " cases"]:
-    """First minus second, to 12 decimals of the largest value."""
+    """First minus second, rounded to 12 decimals of the largest absolute value."""
     scale = max(np.abs(first).max(), np.abs(second).max()) or 1.0
     return np.round((first - second) / scale, _NOISE_DECIMALS) * scale
 
@@ -282,11 +285,11 @@ def without_noise(
 def _resampled_means(
     ordered: np.ndarray, counts: np.ndarray, n: int, generator: np.random.Generator
 ) -> np.ndarray:
-    """`n` means over cases and seeds drawn with replacement; values stand first in their row."""
+    """`n` means over cases and seeds drawn with replacement; NaN comes last in every row."""
     n_cases, n_seeds = ordered.shape
     cases = generator.integers(n_cases, size=(n, n_cases))
     drawn = counts[cases][:, :, None]
-    # Each drawn case gives as many seeds as it has; what is drawn beyond them does not count.
+    # Each drawn case contributes as many seeds as it has; further draws do not count.
     seeds = (generator.random((n, n_cases, n_seeds)) * drawn).astype(np.int64)
     is_counted = np.arange(n_seeds) < drawn
     picked = np.where(is_counted, ordered[cases[:, :, None], seeds], 0.0)
@@ -296,7 +299,8 @@ def _resampled_means(
 def _check_pairs(first: np.ndarray, second: np.ndarray) -> None:
     if first.shape != second.shape or not first.size:
         raise ValueError(
-            f"Expected paired values of at least one case, got {first.shape} and {second.shape}."
+            "Expected paired values for at least one case, got shapes "
+            f"{first.shape} and {second.shape}."
         )
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
-        raise ValueError("Expected finite values of every case; leave out those without.")
+        raise ValueError("Expected finite values for every case; leave out cases without one.")

@@ -1,8 +1,8 @@
-"""What outputs are compared with: the right class, or number, at each position.
+"""Targets, with which outputs are compared: the right class or number at each position.
 
-`[batch, pos]`; or `[batch, pos, 2]`: the right class (the answer), and the class to compare it
-with (the distractor). A target that is `unscored` (-1 for a class, nan for a number) marks a
-position that does not count, padding for instance.
+Targets have shape `[batch, pos]`, or `[batch, pos, 2]` for pairs of the right class (the answer)
+and the class to compare it with (the distractor). A target that is `unscored` (-1 for a class, NaN
+for a number) marks a position that does not count, such as padding.
 """
 
 import jax
@@ -20,34 +20,34 @@ Targets = (
     | Int[Array | np.ndarray, "batch pos 2"]
 )
 UNSCORED = -1
-# Inputs that are run at a time.
+# The number of inputs that are run at a time.
 _CHUNK = 1024
 
 
 def unscored(dtype: np.dtype) -> int | float:
-    """The target that marks a position that does not count, among targets of this type."""
+    """The target of this dtype that marks a position as one that does not count."""
     return np.nan if np.issubdtype(dtype, np.floating) else UNSCORED
 
 
 def answers(targets: Targets) -> Shaped[Array | np.ndarray, "batch pos"]:
-    """The targets without their distractors, where they have any."""
+    """The targets without their distractors, if they have any."""
     return targets if targets.ndim == 2 else targets[..., 0]
 
 
 def is_scored(
     targets: Int[Array | np.ndarray, "*axes"] | Float[Array | np.ndarray, "*axes"],
 ) -> Bool[Array, "*axes"]:
-    """Where positions count, by their targets."""
+    """Whether each position counts, according to its target."""
     given = jnp.asarray(targets)
     is_float = jnp.issubdtype(given.dtype, jnp.floating)
     return ~jnp.isnan(given) if is_float else given != UNSCORED
 
 
 def check_targets(targets: Targets, shape: tuple[int, ...]) -> None:
-    """Refuse targets that do not fit inputs of a shape `(batch, pos)`.
+    """Reject targets that do not fit inputs of shape `(batch, pos)`.
 
     Raises:
-        ValueError: if they are of another shape than `(batch, pos)` or `(batch, pos, 2)`, or are
+        ValueError: if their shape is neither `(batch, pos)` nor `(batch, pos, 2)`, or they are
             pairs but not integers.
     """
     if targets.shape not in (shape, (*shape, 2)):
@@ -57,12 +57,12 @@ def check_targets(targets: Targets, shape: tuple[int, ...]) -> None:
         )
     if targets.ndim == 3 and not jnp.issubdtype(targets.dtype, jnp.integer):
         raise ValueError(
-            f"Expected pairs of targets as integers, the ids of two classes, got {targets.dtype}."
+            f"Expected pairs of targets to be integers, the ids of classes, got {targets.dtype}."
         )
 
 
 def mark_unscored(targets: np.ndarray, scored: Bool[np.ndarray, "batch pos"]) -> np.ndarray:
-    """Targets, marked where nothing is scored; whole numbers are given a sign to do so."""
+    """Mark targets at positions that are not scored; unsigned integers become signed for this."""
     if not np.issubdtype(targets.dtype, np.floating):
         targets = targets.astype(np.result_type(targets, np.int8))
     scored = scored[..., None] if targets.ndim == 3 else scored
@@ -70,10 +70,10 @@ def mark_unscored(targets: np.ndarray, scored: Bool[np.ndarray, "batch pos"]) ->
 
 
 def check_target_values(targets: Targets, config: TransformerConfig) -> None:
-    """Refuse targets that no output of a model can be compared with.
+    """Reject targets with which a model's outputs cannot be compared.
 
     Raises:
-        ValueError: if a class is none of the model's, a number is infinite, or an input has no
+        ValueError: if a class is not one of the model's, a number is infinite, or an input has no
             position that counts.
     """
     values = np.asarray(targets)
@@ -101,14 +101,14 @@ def check_target_values(targets: Targets, config: TransformerConfig) -> None:
 
 
 def clean_targets(clean_logits: Logits) -> Targets:
-    """Targets that the clean run itself gives: its class, or its number for a regression."""
+    """Targets from the clean run itself: its predicted class, or its number for a regression."""
     if clean_logits.shape[-1] == 1:
         return clean_logits[..., 0]
     return clean_logits.argmax(axis=-1)
 
 
 def own_answers(model: Transformer, tokens: Tokens) -> np.ndarray:
-    """Targets that a model itself gives on these inputs, `[batch, pos]`."""
+    """Targets from a model's own outputs on these inputs, `[batch, pos]`."""
     given = np.asarray(tokens)
     parts = [given[start : start + _CHUNK] for start in range(0, len(given), _CHUNK)]
     return np.concatenate([np.asarray(_answers(model, part)) for part in parts])

@@ -1,8 +1,8 @@
 """Edge universes: the edges that a method may choose among.
 
 A *fine* edge goes from one writer to one reader of the residual stream (`sites.writers`,
-`sites.readers`). Every universe is a grouping of the fine edges, so a score, a mask or a
-circuit moves to a coarser universe by one rule.
+`sites.readers`). Every universe is a grouping of fine edges, so scores, masks and circuits all
+move to a coarser universe by the same rule.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,15 +25,14 @@ class Universe:
     """The edges that a method may choose among, for one model shape.
 
     Attributes:
-        name: `"qkv"`: fine edges. `"qkv-merged"`: the two embeddings are one writer, as in
-            auto-circuit. `"head"`: also, the q, k and v readers are their head and an MLP's
-            input is the MLP; no edge from the embedding to the output; this is what
-            InterpBench's own evaluation scores. `"head-no-embed"`: `"head"` less every edge
-            from the embedding.
-        n_layers: layers of the model.
-        n_heads: heads per layer.
-        members: each edge of the universe, in order (by reader, then writer), with the fine
-            edges that it stands for.
+        name: the universe's name. `"qkv"` has the fine edges. In `"qkv-merged"` the two embeddings
+            are one writer, as in auto-circuit. In `"head"`, which InterpBench's own evaluation
+            scores, the q, k and v readers are also merged into their head and an MLP's input
+            into the MLP, and there is no edge from the embedding to the output.
+            `"head-no-embed"` is `"head"` without the edges from the embedding.
+        n_layers: number of layers of the model.
+        n_heads: number of heads per layer.
+        members: the fine edges of each edge of the universe, ordered by reader, then writer.
     """
 
     name: UniverseName
@@ -61,12 +60,12 @@ class Universe:
 
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
-        """Every end of an edge: the sources first, then what only reads."""
+        """Every end of an edge: the sources first, then the nodes that only read."""
         ends = (edge.dst for edge in self.edges)
         return tuple(dict.fromkeys((*self.sources, *ends)))
 
     def fine_edges_of(self, source: Node) -> tuple[Edge, ...]:
-        """The fine edges by which `source` acts: cutting them all replaces the node.
+        """The fine edges that leave `source`: cutting them all replaces the node.
 
         Raises:
             ValueError: if `source` is not a source of this universe.
@@ -83,7 +82,7 @@ class Universe:
         )
 
     def groups_of(self, finer: "Universe") -> tuple[tuple[int, ...], ...]:
-        """For each edge here, the indices into `finer.edges` that it gathers.
+        """For each edge of this universe, the indices in `finer.edges` of the edges that it merges.
 
         Raises:
             ValueError: if `finer` is not a refinement of this universe.
@@ -110,7 +109,7 @@ def universe(name: UniverseName, n_layers: int, n_heads: int) -> Universe:
         ValueError: if there is no universe of that name.
     """
     if name not in UNIVERSES:
-        raise ValueError(f"Expected a universe out of {', '.join(UNIVERSES)}; got {name!r}.")
+        raise ValueError(f"Expected universe to be one of {', '.join(UNIVERSES)}; got {name!r}.")
     members: dict[Edge, list[Edge]] = {}
     for fine in _fine_edges(n_layers, n_heads):
         edge = _promote(name, fine)
@@ -128,7 +127,7 @@ def _fine_edges(n_layers: int, n_heads: int) -> Iterator[Edge]:
 
 
 def _promote(name: UniverseName, fine: Edge) -> Edge | None:
-    """The edge of a universe that a fine edge belongs to, or None where it has none."""
+    """The edge of a universe that a fine edge belongs to, or None if there is none."""
     coarse = name in ("head", "head-no-embed")
     if coarse and fine.src.kind in _EMBEDDINGS:
         if name == "head-no-embed" or fine.dst.kind is Kind.RESID_POST:

@@ -1,3 +1,3 @@
-"""The version of interpbench-jax, said here and nowhere else."""
+"""The version of interpbench-jax, defined here and nowhere else."""
 
 __version__ = "0.1.0"

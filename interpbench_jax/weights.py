@@ -27,7 +27,7 @@ _DTYPES = {
 
 
 def weight_shapes(config: TransformerConfig) -> dict[str, tuple[int, ...]]:
-    """The name and the shape of every weight that a model of this config has."""
+    """The name and shape of every weight of a model with this config."""
     heads, d_model, d_head = config.n_heads, config.d_model, config.d_head
     shapes: dict[str, tuple[int, ...]] = {
         "embed.W_E": (config.d_vocab, d_model),
@@ -50,11 +50,11 @@ def weight_shapes(config: TransformerConfig) -> dict[str, tuple[int, ...]]:
 
 
 def check_weights(config: TransformerConfig, weights: Mapping[str, np.ndarray]) -> None:
-    """Refuse weights that do not fit a config exactly.
+    """Reject weights that do not fit a config exactly.
 
     Raises:
-        ValueError: if a weight is missing, left over, of another shape, not a float, not of one
-            dtype with the others, or not finite; the message names it.
+        ValueError: if a weight is missing or unknown, has the wrong shape, is not a float or not
+            finite, or if dtypes differ; the message names the weights, or the dtypes.
     """
     shapes = weight_shapes(config)
     missing = [name for name in shapes if name not in weights]
@@ -73,9 +73,9 @@ def check_weights(config: TransformerConfig, weights: Mapping[str, np.ndarray]) 
                 "the config probably belongs to another model."
             )
         if array.dtype.name not in FLOAT_DTYPES:
-            raise ValueError(f"Expected {name} as one of {FLOAT_DTYPES}, got {array.dtype}.")
+            raise ValueError(f"Expected {name} to be one of {FLOAT_DTYPES}, got {array.dtype}.")
         if not is_finite(array):
-            raise ValueError(f"Expected finite numbers in {name}, got inf or nan.")
+            raise ValueError(f"Expected finite numbers in {name}, got infinity or NaN.")
     dtypes = sorted({array.dtype.name for array in weights.values()})
     if len(dtypes) > 1:
         raise ValueError(f"Expected weights of one dtype, got {dtypes}.")
@@ -86,7 +86,7 @@ def _listed(names: list[str]) -> str:
 
 
 def is_finite(array: np.ndarray) -> bool:
-    """Whether no number of an array is inf or nan; takes memory for a small block alone."""
+    """Whether all numbers of an array are finite; needs memory for a small block only."""
     blocks = np.nditer(
         array,
         flags=("buffered", "external_loop", "zerosize_ok"),
@@ -99,12 +99,12 @@ def is_finite(array: np.ndarray) -> bool:
 def random_weights(
     config: TransformerConfig, seed: int = 0, std: float | None = None
 ) -> dict[str, np.ndarray]:
-    """Weights of a model before training: normal numbers, and biases of 0; float32.
+    """Weights of a model before training, float32: normally distributed, with biases of 0.
 
     Args:
-        config: the model's shape.
-        seed: of the numbers.
-        std: their standard deviation; by default 0.8 / sqrt(d_model), TransformerLens's.
+        config: the model's config.
+        seed: random seed for the weights.
+        std: their standard deviation; the default is 0.8 / sqrt(d_model), as in TransformerLens.
     """
     rng = np.random.default_rng(seed)
     scale = 0.8 / config.d_model**0.5 if std is None else std
@@ -117,7 +117,7 @@ def random_weights(
 
 
 def digest_weights(weights: Mapping[str, np.ndarray]) -> str:
-    """The SHA-256 of the file that `encode_weights` gives, in hexadecimal."""
+    """The SHA-256 digest of the file that `encode_weights` returns, in hexadecimal."""
     return hashlib.sha256(encode_weights(weights)).hexdigest()
 
 
@@ -128,12 +128,13 @@ def load_weights(
 
     Args:
         path: the file.
-        config: the model's shape.
-        sha256: of the file, in hexadecimal, where it is known.
+        config: the model's config.
+        sha256: the file's expected SHA-256 digest in hexadecimal, if it is known.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is not safetensors, not this config's weights, or of another digest.
+        ValueError: if it is not a safetensors file, does not have this config's weights, or has
+            another digest.
     """
     from safetensors import SafetensorError, deserialize
 
@@ -152,7 +153,7 @@ def load_weights(
         weights = dict(_array(name, entry) for name, entry in deserialize(data))
     except SafetensorError as error:
         raise ValueError(
-            f"Expected a safetensors file at {path}, got one that does not open ({error}); "
+            f"Expected a safetensors file at {path}, got one that cannot be opened ({error}); "
             "it was probably cut short: convert or download it again."
         ) from error
     except ValueError as error:
@@ -165,7 +166,7 @@ def load_weights(
 
 
 def encode_weights(weights: Mapping[str, np.ndarray]) -> bytes:
-    """Weights as the bytes of a safetensors file; equal weights, equal bytes."""
+    """Weights as the bytes of a safetensors file; equal weights give equal bytes."""
     from safetensors.numpy import save
 
     contiguous = {name: np.ascontiguousarray(array) for name, array in sorted(weights.items())}
@@ -173,13 +174,13 @@ def encode_weights(weights: Mapping[str, np.ndarray]) -> bytes:
 
 
 def _most_bytes(config: TransformerConfig) -> int:
-    """More than any file of this config's weights has: float64, and a header."""
+    """An upper bound on the bytes of a file of this config's weights: float64, and a header."""
     shapes = weight_shapes(config)
     return 8 * sum(map(math.prod, shapes.values())) + 1024 * (len(shapes) + 64)
 
 
 def _array(name: str, entry: Mapping[str, Any]) -> tuple[str, np.ndarray]:
     if entry["dtype"] not in _DTYPES:
-        raise ValueError(f"Expected {name} as one of {FLOAT_DTYPES}, got {entry['dtype']}.")
+        raise ValueError(f"Expected {name} to be one of {FLOAT_DTYPES}, got {entry['dtype']}.")
     array = np.frombuffer(bytes(entry["data"]), _DTYPES[entry["dtype"]])
     return name, array.reshape(entry["shape"])

@@ -189,7 +189,7 @@ def test_what_is_no_source_is_refused(node: str) -> None:
 
 @pytest.mark.usefixtures("unchecked")
 def test_an_unknown_universe_is_refused() -> None:
-    with pytest.raises(ValueError, match="out of qkv, qkv-merged, head, head-no-embed; got 'all'"):
+    with pytest.raises(ValueError, match="one of qkv, qkv-merged, head, head-no-embed; got 'all'"):
         universe("all", 2, 4)  # pyright: ignore[reportArgumentType]
 
 
@@ -470,7 +470,7 @@ def test_no_edges_have_no_indices() -> None:
     ],
 )
 def test_only_fine_edges_have_indices(name: str, end: str) -> None:
-    with pytest.raises(ValueError, match=f"2 layers of 4 heads, got the end {end}"):
+    with pytest.raises(ValueError, match=f"2 layers of 4 heads, got an edge with the end {end}"):
         edge_mask(edges_of(name), 2, 4)
 
 

@@ -75,7 +75,7 @@ def most_of(name: str) -> int:
 @pytest.mark.parametrize("size", [0, -1, (1 << 20) + 1, 2.0, True, "2", None])
 @pytest.mark.usefixtures("unchecked")
 def test_sizes_out_of_range_are_refused(name: str, size: object) -> None:
-    message = f"Expected {name} from 1 to {most_of(name)}, got {size!r}"
+    message = f"Expected {name} to be from 1 to {most_of(name)}, got {size!r}"
     with pytest.raises(ValueError, match=message):
         tiny_config(**{name: size})
 
@@ -84,7 +84,7 @@ def test_sizes_out_of_range_are_refused(name: str, size: object) -> None:
 def test_the_ends_of_the_range_are_in_it(name: str) -> None:
     assert getattr(tiny_config(**{name: 1}), name) == 1
     assert getattr(tiny_config(**{name: most_of(name)}), name) == most_of(name)
-    with pytest.raises(ValueError, match=f"Expected {name} from 1 to"):
+    with pytest.raises(ValueError, match=f"Expected {name} to be from 1 to"):
         tiny_config(**{name: most_of(name) + 1})
 
 
@@ -123,7 +123,7 @@ def test_other_attn_scales_are_refused(value: object) -> None:
 )
 @pytest.mark.usefixtures("unchecked")
 def test_other_eps_are_refused(value: object) -> None:
-    with pytest.raises(ValueError, match="Expected eps as a finite number from 0, got"):
+    with pytest.raises(ValueError, match="Expected eps to be a finite number of at least 0, got"):
         tiny_config(eps=value)
 
 
@@ -137,12 +137,12 @@ def test_other_eps_are_refused(value: object) -> None:
         ("{}", '"format": "interpbench-transformer"'),
         (config_text(format="interpbench-case"), '"format": "interpbench-transformer"'),
         (config_text(version=2), "comes from a newer release"),
-        (config_text(rotary_dim=4), r"unknown here: \['rotary_dim'\], missing: \[\]"),
-        (without("d_head"), r"unknown here: \[\], missing: \['d_head'\]"),
+        (config_text(rotary_dim=4), r"unknown: \['rotary_dim'\], missing: \[\]"),
+        (without("d_head"), r"unknown: \[\], missing: \['d_head'\]"),
         (without("act_fn"), r"missing: \['act_fn'\]"),
-        (config_text(n_layers="2"), "Expected n_layers from 1 to 1024, got '2'"),
+        (config_text(n_layers="2"), "Expected n_layers to be from 1 to 1024, got '2'"),
         (config_text(act_fn="solu_ln"), "Expected act_fn to be one of"),
-        (config_text(eps=math.nan), "Expected eps as a finite number"),
+        (config_text(eps=math.nan), "Expected eps to be a finite number"),
     ],
 )
 @pytest.mark.usefixtures("unchecked")

@@ -140,18 +140,20 @@ def test_scores_of_nodes_are_nodes(objects: dict[str, object]) -> None:
         ib.scores.mib_edge_auc,
         ib.structure_scores,
     ):
-        with pytest.raises(ValueError, match="Expected scores of edges, got those of nodes"):
+        with pytest.raises(ValueError, match="Expected scores of edges, got scores of nodes"):
             refuse(scores, circuit)
-    with pytest.raises(ValueError, match="Expected universe='qkv' of this result, or none, got"):
+    with pytest.raises(ValueError, match="Expected universe='qkv' for this result, or none, got"):
         ib.rank_scores(scores, circuit, "head")
-    with pytest.raises(ValueError, match="Expected level='node' of this result, or none, got"):
+    with pytest.raises(ValueError, match="Expected level='node' for this result, or none, got"):
         ib.rank_scores(scores, circuit, level="edge")
     with pytest.raises(ValueError, match="of a universe, got those of other edits"):
         ib.rank_scores(ib.sweep_neurons(CASE.model, PAIRS), circuit)
 
 
 def test_numbers_of_another_universe_are_recognised() -> None:
-    with pytest.raises(ValueError, match="137 edges of 'qkv', got 53, which is how many 'head' ha"):
+    with pytest.raises(
+        ValueError, match="137 edges of 'qkv', got 53, the number of edges of 'head'"
+    ):
         ib.edge_auc_by_universe(np.zeros(53), CASE.truth())
 
 

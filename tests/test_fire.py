@@ -49,7 +49,7 @@ def test_a_config_of_very_many_layers_is_refused(tmp_path: Path) -> None:
     described = json.loads((folder / CONFIG_FILE).read_text())
     described["transformer"]["n_layers"] = 2**20
     (folder / CONFIG_FILE).write_text(json.dumps(described))
-    with pytest.raises(ValueError, match="Expected n_layers from 1 to 1024, got 1048576"):
+    with pytest.raises(ValueError, match="Expected n_layers to be from 1 to 1024, got 1048576"):
         ib.load_case(folder)
 
 
@@ -210,7 +210,7 @@ def test_two_trainings_in_one_folder(tmp_path: Path) -> None:
     second = command(*options)
     out, error = second.communicate(timeout=120)
     assert second.returncode == 2, out
-    assert "to train case 36 alone, but it is in use" in " ".join(error.split())
+    assert "to train case 36, but it is in use" in " ".join(error.split())
     assert "Traceback" not in error
     first.communicate(timeout=300)
     assert first.returncode in (0, 1)

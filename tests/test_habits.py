@@ -96,7 +96,7 @@ def test_names_in_every_form() -> None:
     chosen = read_names(CONFIG, lambda name: name.endswith("hook_pattern"))
     assert [str(node) for node in chosen] == ["blocks.0.attn.hook_pattern", PATTERN]
     assert read_names(CONFIG, every) == every
-    with pytest.raises(ValueError, match="the name of some hook passes; none does"):
+    with pytest.raises(ValueError, match="at least one hook, got one that selects none"):
         read_names(CONFIG, lambda name: "mlp_in2" in name)
     with pytest.raises(TypeError, match="Expected the name of a hook or a node, got 3"):
         read_names(CONFIG, [3])  # pyright: ignore[reportArgumentType]
@@ -112,7 +112,7 @@ def test_a_cache_is_asked_as_transformer_lens_is() -> None:
     with pytest.raises(KeyError, match=r"did you mean 'blocks\.1\.attn\.hook_pattern'"):
         cache["blocks.1.hook_pattern"]
     _, some = ib.run_with_cache(MODEL, CLEAN, "hook_embed")
-    with pytest.raises(KeyError, match="Expected one of the 1 hooks that were kept"):
+    with pytest.raises(KeyError, match="Expected one of the 1 recorded hooks"):
         some["blocks.0.hook_resid_post"]
 
 
@@ -148,7 +148,7 @@ def test_hooks_as_pairs_and_by_a_filter() -> None:
         (
             [("hook_embed", lambda x, hook: x)],
             TypeError,
-            "the activation, got one of 2",
+            "the activation, got one that takes 2",
         ),
         ({"hook_embed": None}, TypeError, "Expected a function of the activation for hook_embed"),
         (["hook_embed"], TypeError, r"or as pairs \(name, function\), got 'hook_embed'"),
@@ -187,5 +187,5 @@ def test_metrics_that_return_something_else(
     for use in (ib.sweep_edges, ib.discover):
         with pytest.raises(error, match=message):
             use(MODEL, CLEAN, CORRUPTED, metric=metric)
-    with pytest.raises(ValueError, match="Expected a metric out of kl, "):
+    with pytest.raises(ValueError, match="Expected metric to be one of kl, "):
         ib.sweep_edges(MODEL, CLEAN, CORRUPTED, metric=["kl"])  # pyright: ignore

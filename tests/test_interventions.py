@@ -335,7 +335,7 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         masked_forward(model, clean, jnp.ones((src, dst)), replacement)
     with pytest.raises(ValueError, match="Expected replacements of shape"):
         masked_forward(model, clean[:3], jnp.ones((dst, src)), replacement)
-    with pytest.raises(ValueError, match="Expected an ablation out of"):
+    with pytest.raises(ValueError, match="Expected ablation to be one of"):
         replacement_outputs(model, corrupted, "median")  # pyright: ignore[reportArgumentType]
 
 

@@ -225,7 +225,7 @@ def test_a_function_stands_for_itself() -> None:
 @pytest.mark.usefixtures("unchecked")
 def test_an_unknown_name_is_refused() -> None:
     message = (
-        "out of kl, cross_entropy, l2, centred_l2, mae, mse, target_mae, logit_diff, accuracy, or "
+        "one of kl, cross_entropy, l2, centred_l2, mae, mse, target_mae, logit_diff, accuracy or "
         "a function; got 'KL'"
     )
     with pytest.raises(ValueError, match=message):
@@ -299,7 +299,7 @@ def test_targets_of_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
     logits, clean, _ = draw(8)
     with pytest.raises(ValueError, match=r"Expected targets of shape \(4, 3\), one per position"):
         METRICS["logit_diff"](logits, clean, jnp.zeros(shape, jnp.int32))
-    with pytest.raises(ValueError, match="Expected pairs of targets as integers"):
+    with pytest.raises(ValueError, match="Expected pairs of targets to be integers"):
         METRICS["logit_diff"](logits, clean, jnp.zeros((4, 3, 2)))
 
 

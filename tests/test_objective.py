@@ -208,7 +208,7 @@ def test_inputs_in_the_wrong_places() -> None:
         TypeError, match=r"Expected an Objective\(metric, targets, scored\), got 'kl'"
     ):
         ib.sweep_edges(MODEL, pairs, objective="kl")  # pyright: ignore[reportArgumentType]
-    with pytest.raises(TypeError, match="Expected values, one for each edge or node, got none"):
+    with pytest.raises(TypeError, match="Expected one value for each edge or node, got none"):
         faithfulness_curve(MODEL, pairs)
     with pytest.raises(ValueError, match="at least 2 positions, of which the first, BOS, is not"):
         ib.sweep_edges(MODEL, CLEAN[:, :1], CORRUPTED[:, :1])

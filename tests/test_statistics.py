@@ -245,14 +245,14 @@ def test_comparing_methods() -> None:
     [
         (lambda: wilcoxon_p(np.zeros(2), np.zeros(3)), "Expected paired values"),
         (lambda: wilcoxon_p(np.zeros(0), np.zeros(0)), "at least one case"),
-        (lambda: wilcoxon_p(np.asarray([np.nan]), np.zeros(1)), "leave out those without"),
+        (lambda: wilcoxon_p(np.asarray([np.nan]), np.zeros(1)), "leave out cases without one"),
         (lambda: vargha_delaney_a12(np.zeros(0), np.zeros(1)), "finite values on both sides"),
         (lambda: holm(np.asarray([0.5, np.nan])), "p-values from 0 to 1"),
         (lambda: bootstrap_mean(np.zeros(0)), "Expected finite values of cases"),
         (lambda: bootstrap_mean(np.asarray([0.0, np.inf])), "Expected finite values"),
-        (lambda: bootstrap_mean(np.zeros(3), level=1.0), "Expected a level within"),
-        (lambda: bootstrap_seeds(np.full((2, 2), np.nan)), "Expected a value of every case"),
-        (lambda: compare_methods({"a": np.zeros(2), "b": np.zeros(3)}), "fill up with nan"),
+        (lambda: bootstrap_mean(np.zeros(3), level=1.0), "Expected a level between"),
+        (lambda: bootstrap_seeds(np.full((2, 2), np.nan)), "Expected a value for every case"),
+        (lambda: compare_methods({"a": np.zeros(2), "b": np.zeros(3)}), "pad with NaN"),
     ],
 )
 def test_what_is_refused(call: Callable[[], object], message: str) -> None:

@@ -138,7 +138,7 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
 def test_a_number_format_that_numpy_lacks_is_refused(tmp_path: Path) -> None:
     header = b'{"a":{"dtype":"F8_E4M3","shape":[1],"data_offsets":[0,1]}}'
     (tmp_path / "w").write_bytes(len(header).to_bytes(8, "little") + header + b"\0")
-    with pytest.raises(ValueError, match=r"Expected a as one of .*, got F8_E4M3"):
+    with pytest.raises(ValueError, match=r"Expected a to be one of .*, got F8_E4M3"):
         load_weights(tmp_path / "w", CONFIG)
 
 
@@ -193,7 +193,9 @@ def test_a_transposed_weight_is_refused() -> None:
 def test_what_is_no_float_is_refused(dtype: np.typing.DTypeLike) -> None:
     weights = random_weights(CONFIG)
     weights["embed.W_E"] = np.ones((7, 10), dtype)
-    with pytest.raises(ValueError, match=r"Expected embed\.W_E as one of \('float16', 'bfloat16'"):
+    with pytest.raises(
+        ValueError, match=r"Expected embed\.W_E to be one of \('float16', 'bfloat16'"
+    ):
         check_weights(CONFIG, weights)
 
 

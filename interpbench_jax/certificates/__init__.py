@@ -1,6 +1,6 @@
-"""Certificates: what was measured of a trained model, and how it reads and writes.
+"""Certificates: measurements of a trained model, and how they are read and written.
 
-Nothing here needs JAX; `interpbench_jax.certificates.measure.certify`, which makes one, does.
+Nothing here needs JAX, unlike `interpbench_jax.certificates.measure.certify`, which makes one.
 """
 
 from interpbench_jax.certificates.certificate import CERTIFICATE_FILE as CERTIFICATE_FILE

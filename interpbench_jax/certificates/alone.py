@@ -1,4 +1,4 @@
-"""The circuit alone: accuracy while everything else is replaced at once."""
+"""The circuit alone: accuracy when everything outside it is replaced at once."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -23,16 +23,16 @@ _ABLATIONS = ("mean", "resample")
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Pairs that a model was not trained on, with the right answers.
+    """Pairs of inputs that a model was not trained on, with the right answers.
 
     Attributes:
-        base: inputs.
-        source: as many others.
-        compared: what the case's metric compares outputs with: the program's outputs for the
-            bases, classes or numbers, in a language task each with its distractor. Marked as
-            `targets.unscored` where no output counts.
-        metric: what the case is judged by.
-        atol: a regression output this close to its target counts as right.
+        base: the base inputs.
+        source: the source inputs, one for each base.
+        compared: the targets of the case's metric: the program's outputs for the bases, as classes
+            or numbers; in a language task, each with its distractor. They are
+            `targets.unscored` at positions that do not count.
+        metric: the case's metric.
+        atol: the tolerance: a regression output this close to its target counts as right.
     """
 
     base: Int[np.ndarray, "batch pos"]
@@ -47,11 +47,11 @@ class HeldOut:
         return np.asarray(answers(self.compared))
 
     def first(self, n: int) -> "HeldOut":
-        """The first pairs, at most `n`."""
+        """The first `n` pairs, or all of them if there are fewer."""
         return self._rows(np.arange(min(n, len(self.base))))
 
     def chunks(self) -> Iterator[tuple["HeldOut", int]]:
-        """Pairs in parts of one size, each with how many count; the rest fill up the last."""
+        """Yield chunks of one size, each with its number of pairs; the last may end in padding."""
         size = min(CHUNK, len(self.base))
         for start in range(0, len(self.base), size):
             rows = np.minimum(np.arange(start, start + size), len(self.base) - 1)
@@ -67,18 +67,18 @@ class HeldOut:
 
 
 def measure_alone(model: Transformer, task: Task, pairs: HeldOut) -> tuple[float, CircuitAlone]:
-    """Accuracy while everything outside the circuit is replaced at once.
+    """Measure accuracy when everything outside the circuit is replaced at once.
 
-    The masks are `nodes_mask` and `edges_mask`. As in every masked run the biases `b_O`, which
-    belong to no head, stay; an MLP's output is replaced with its bias. Means are over the source
-    inputs, for each position.
+    The masks are `nodes_mask` and `edges_mask`. As in every masked run, the biases `b_O`, which
+    belong to no head, are kept; an MLP's output is replaced together with its bias. Means are
+    taken over the source inputs, at each position.
 
     Returns:
-        The share of bases at all of whose scored positions the output of the plain
-        run is right; and the shares of right outputs of the masked runs.
+        The share of bases for which the plain run is right at every scored position, and the
+        shares of right outputs in the masked runs.
 
     Raises:
-        ValueError: if the task's model has another shape.
+        ValueError: if the model does not have the shape of the task's model.
     """
     mean = _mean_outputs(model, pairs)
     masks = {"nodes": nodes_mask(task), "edges": edges_mask(task)}
@@ -87,7 +87,7 @@ def measure_alone(model: Transformer, task: Task, pairs: HeldOut) -> tuple[float
     whole = counted = 0
     for part, n in pairs.chunks():
         resampled = replacement_outputs(model, part.source)
-        # Of one shape, so that the masked forward compiles once.
+        # Both have the same shape, so that the masked forward compiles once.
         replacements = dict(
             zip(_ABLATIONS, (jnp.broadcast_to(mean, resampled.shape), resampled), strict=True)
         )
@@ -113,9 +113,9 @@ def measure_alone(model: Transformer, task: Task, pairs: HeldOut) -> tuple[float
 
 
 def nodes_mask(task: Task) -> Float[np.ndarray, "dst src"]:
-    """0 for every reader of a head or an MLP outside the circuit, 1 elsewhere.
+    """A mask that is 0 where a head or an MLP outside the circuit is read, 1 elsewhere.
 
-    So the embeddings are read as they are, by everything.
+    Every reader therefore sees the embeddings unchanged.
     """
     shape = (task.config.n_layers, task.config.n_heads)
     mask = np.ones((len(readers(*shape)), len(writers(*shape))), np.float32)
@@ -125,12 +125,12 @@ def nodes_mask(task: Task) -> Float[np.ndarray, "dst src"]:
 
 
 def edges_mask(task: Task) -> Float[np.ndarray, "dst src"]:
-    """1 on the fine edges of `task.complete_circuit`, constant ones among them, 0 elsewhere."""
+    """A mask: 1 on the fine edges of `task.complete_circuit`, also constant ones, 0 elsewhere."""
     return task.complete_circuit.mask()
 
 
 def _mean_outputs(model: Transformer, pairs: HeldOut) -> Replacement:
-    """Mean of what every writer writes on the sources: `[1, pos, src, d_model]`."""
+    """The mean output of every writer over the source inputs: `[1, pos, src, d_model]`."""
     total = 0.0
     for part, n in pairs.chunks():
         outputs = np.asarray(replacement_outputs(model, part.source))[:n]

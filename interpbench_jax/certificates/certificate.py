@@ -42,37 +42,37 @@ _FORMAT = "interpbench-certificate"
 
 @dataclass(frozen=True, repr=False)
 class Certificate(Travels):
-    """What was measured of a model on held-out inputs.
+    """Measurements of a model on held-out inputs.
 
     Shares are of outputs at scored positions (neither BOS nor padding), from 0 to 1.
 
     Attributes:
-        case_id: the case.
-        weights_sha256: digest of the weights, that of `model.safetensors`.
-        n: pairs of a base and a source input, drawn from the test split.
-        seed: of the draw.
-        distinct_inputs: how many different bases there are among them.
-        split_inputs: how many inputs the test split holds; None where the task has too many to
-            list.
-        atol: a regression output this close to its target counts as right; None for classes.
+        case_id: the case's id.
+        weights_sha256: digest of the weights, which is that of `model.safetensors`.
+        n: number of pairs of a base and a source input, drawn from the test split.
+        seed: random seed for drawing the pairs.
+        distinct_inputs: number of distinct bases among the pairs.
+        split_inputs: number of inputs in the test split; None if the task has too many to list.
+        atol: tolerance: a regression output this close to its target counts as right; None for
+            classes.
         accuracy: share of right outputs.
-        sequence_accuracy: share of inputs all of whose outputs are right.
+        sequence_accuracy: share of inputs whose outputs are all right.
         iia: interchange intervention accuracy, by variable (see `alignment`).
         joint_iia: the same with several variables interchanged at once, by set of variables
             (`training.evaluation.joint_sets`).
-        edge_accuracy: share of outputs that are the program's where one edge of the circuit alone
+        edge_accuracy: share of outputs that equal the program's when one edge of the circuit alone
             carries what its writer wrote on the source, in the model and in the program, by edge.
-            What the program leaves open, a mixture of several classes, does not count.
+            Outputs that the program leaves open, as a mixture of several classes, do not count.
         strict_accuracy: share of outputs that are right although a node outside the circuit
             carries the source's value, by node.
-        alignment: by variable, or variables that one component of the program computes together,
-            the model's nodes that stand for it.
-        metric: of all effects, the case's own: `"kl"`, in nats; `"l2"`, in the unit of a
-            regression's output; `"logit_diff"`, in logits.
+        alignment: the model's nodes that implement each variable, or each group of variables that
+            one component of the program computes together.
+        metric: the metric of each `effect`, which is the case's own: `"kl"`, in nats; `"l2"`, in
+            the unit of a regression's output; `"logit_diff"`, in logits.
         nodes: the effect of resampling each head and each MLP.
-        circuit_alone: accuracy without all else.
-        edges: the effect of every edge, and what the truth says of it.
-        versions: of Python and of the libraries that measured.
+        circuit_alone: accuracy when everything outside the circuit is replaced.
+        edges: the effect of every edge and its truth.
+        versions: versions of Python and of the libraries used for the measurements.
     """
 
     case_id: str
@@ -97,27 +97,27 @@ class Certificate(Travels):
 
     @property
     def lowest_iia(self) -> float:
-        """The lowest over the variables; 1 where the program has none."""
+        """The lowest IIA of any variable; 1 if the program has none."""
         return min(self.iia.values(), default=1.0)
 
     @property
     def lowest_joint(self) -> float:
-        """The lowest over the sets of variables; 1 where the program has no two."""
+        """The lowest joint IIA of any set of variables; 1 if the program has fewer than two."""
         return min(self.joint_iia.values(), default=1.0)
 
     @property
     def lowest_edge(self) -> float:
-        """The lowest over the edges of the circuit; 1 where it has none."""
+        """The lowest `edge_accuracy` of any edge of the circuit; 1 if it has none."""
         return min(self.edge_accuracy.values(), default=1.0)
 
     @property
     def lowest_strict(self) -> float:
-        """The lowest over the nodes outside the circuit; 1 where there are none."""
+        """The lowest strict accuracy of any node outside the circuit; 1 if there are none."""
         return min(self.strict_accuracy.values(), default=1.0)
 
     @property
     def lowest(self) -> float:
-        """The lowest of all accuracies except that of whole sequences."""
+        """The lowest of all accuracies except those of sequences and of `circuit_alone.nodes_*`."""
         return min(
             self.accuracy,
             self.lowest_iia,
@@ -140,30 +140,30 @@ class Certificate(Travels):
         alone, failures = self.circuit_alone, self.failures()
         rows = [
             ("accuracy", self.accuracy),
-            ("lowest, a variable interchanged", self.lowest_iia),
-            ("lowest, several interchanged", self.lowest_joint),
-            ("lowest, an edge of the circuit interchanged", self.lowest_edge),
-            ("lowest, a node outside replaced", self.lowest_strict),
-            ("all edges outside cut, resampled", alone.edges_resample),
-            ("all edges outside cut, by means", alone.edges_mean),
+            ("lowest with one variable interchanged", self.lowest_iia),
+            ("lowest with several variables interchanged", self.lowest_joint),
+            ("lowest with one edge of the circuit interchanged", self.lowest_edge),
+            ("lowest with one node outside the circuit resampled", self.lowest_strict),
+            ("all edges outside the circuit resampled", alone.edges_resample),
+            ("all edges outside the circuit at their means", alone.edges_mean),
             *(("fails", failure) for failure in failures),
         ]
         title = f"Certificate of case {self.case_id}: {'fails' if failures else 'passes'}"
         return html_table(title, ("on held-out inputs", ""), rows)
 
     def failures(self, bars: Bars = BARS) -> tuple[str, ...]:
-        """Why the model does not have the circuit that it is said to have; empty if it has."""
+        """The reasons why the model does not have its claimed circuit; empty if it has it."""
         return find_failures(self, bars)
 
     @property
     def largest_outside(self) -> NodeEffect | None:
-        """The largest of each effect of a node outside; None where there is none."""
+        """The largest value of each effect over nodes outside; None if there is none."""
         inside = self._nodes_inside
         return _extreme(max, [node for name, node in self.nodes.items() if name not in inside])
 
     @property
     def smallest_inside(self) -> NodeEffect | None:
-        """The smallest of each effect of an aligned node; None for no such node."""
+        """The smallest value of each effect over aligned nodes; None if there is none."""
         inside = self._nodes_inside
         return _extreme(min, [node for name, node in self.nodes.items() if name in inside])
 
@@ -172,14 +172,18 @@ class Certificate(Travels):
         return frozenset(name for names in self.alignment.values() for name in names)
 
     def to_json(self) -> str:
-        """The certificate as JSON text; `from_json` reads it back unchanged."""
+        """The certificate as JSON text; `from_json` reads it back unchanged.
+
+        Raises:
+            ValueError: if a number is NaN or infinite.
+        """
         measured = {each.name: to_plain(getattr(self, each.name)) for each in fields(self)}
         described = {"format": _FORMAT, "version": 1, **measured}
         return json.dumps(described, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "Certificate":
-        """Read what `to_json` wrote.
+        """Read a certificate that `to_json` wrote.
 
         Raises:
             ValueError: if the text is not a certificate; the message names the field.
@@ -193,13 +197,14 @@ class Certificate(Travels):
         return certificate
 
     def save(self, directory: Path | str) -> Path:
-        """Write `certificate.json` into a folder, whole or not at all.
+        """Write `certificate.json` into a folder, completely or not at all.
 
         Returns:
-            The file.
+            The file's path.
 
         Raises:
-            OSError: if the folder cannot be made or written.
+            OSError: if the folder cannot be created or written.
+            ValueError: if a number is NaN or infinite.
         """
         path = Path(directory) / CERTIFICATE_FILE
         make_folder(path.parent)
@@ -208,16 +213,16 @@ class Certificate(Travels):
 
 
 def read_certificate(directory: Path | str) -> Certificate:
-    """Read the certificate that lies beside a model's weights.
+    """Read the certificate that is stored beside a model's weights.
 
     Raises:
         FileNotFoundError: if the folder has none.
-        ValueError: if the file is no certificate; the message names it.
+        ValueError: if the file is not a certificate; the message names the file.
     """
     path = Path(directory) / CERTIFICATE_FILE
     if not path.is_file():
         raise FileNotFoundError(
-            f"Expected a certificate at {path}, found none; `certify` makes one, and "
+            f"Expected a certificate at {path}, found none; create one with `certify`, or with "
             "`interpbench certify FOLDER` on the command line."
         )
     try:
@@ -227,7 +232,7 @@ def read_certificate(directory: Path | str) -> Certificate:
 
 
 def _extreme(choose: Callable[..., float], effects: list[NodeEffect]) -> NodeEffect | None:
-    """Of each measure the effect that is largest, or smallest, whatever its sign."""
+    """For each measure, the effect whose absolute value is the largest or the smallest."""
     if not effects:
         return None
     return NodeEffect(
@@ -239,7 +244,7 @@ def _extreme(choose: Callable[..., float], effects: list[NodeEffect]) -> NodeEff
 
 
 def _check_names(certificate: Certificate) -> None:
-    """Refuse fields that do not speak of the same variables and nodes."""
+    """Reject a certificate whose fields do not name the same variables and nodes."""
     pairs = (
         ("alignment", set(certificate.alignment), "iia", set(certificate.iia)),
         (
@@ -252,7 +257,7 @@ def _check_names(certificate: Certificate) -> None:
     for name, found, other, expected in pairs:
         if found != expected:
             raise ValueError(
-                f"Expected {name} to have the names of {other}, {shown(sorted(expected))}, "
+                f"Expected {name} to have the same names as {other}, {shown(sorted(expected))}, "
                 f"got {shown(sorted(found))}."
             )
 

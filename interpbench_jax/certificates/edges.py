@@ -1,4 +1,4 @@
-"""Every edge of a model, resampled alone, beside what the truth says of it."""
+"""The effect of resampling each edge of a model alone, compared with the truth."""
 
 from functools import partial
 
@@ -27,21 +27,22 @@ from interpbench_jax.training.evaluation import is_right
 from interpbench_jax.universes import UniverseName, universe
 
 _UNIVERSES: tuple[UniverseName, ...] = ("qkv", "head")
-# Logits that are kept at a time, in bytes.
+# The most bytes of logits kept in memory at a time.
 _MOST_BYTES = 256_000_000
 
 
 def check_edges(model: Transformer, task: Task, pairs: HeldOut) -> EdgeCheck:
-    """Resample every edge, alone, and measure what becomes of the output.
+    """Resample every edge alone, and measure how the output changes.
 
-    In the universe `"qkv"`, one writer to one reader, and in `"head"`, where q, k and v of a head
-    are cut at once: by the case's metric, by the distance between centred logits, which sees what
-    a sure answer hides from KL, and by accuracy. The truth is `task.complete_circuit`.
+    This is done in the universe `"qkv"`, where an edge joins one writer and one reader, and in
+    `"head"`, where the q, k and v inputs of a head are cut at once. Changes are measured by the
+    case's metric, by the distance between centred logits, which shows changes that KL misses
+    where the answer is confident, and by accuracy. The truth is `task.complete_circuit`.
 
     Source of the sweep: exhaustive activation patching (Conmy et al. 2023, arXiv:2304.14997).
 
-    Raises:
-        ValueError: if an effect is nan: the logits became infinite or nan.
+    Warns:
+        RuntimeWarning: if an effect is NaN or infinite because the logits overflowed.
     """
     circuit, clean = task.complete_circuit, model(jnp.asarray(pairs.base))
     floor = round_effect(_noise_floor(clean, pairs.targets))
@@ -57,7 +58,7 @@ def check_edges(model: Transformer, task: Task, pairs: HeldOut) -> EdgeCheck:
 
 
 def _noise_floor(clean: Logits, targets: Targets) -> float:
-    """What rounding alone can make of an effect, by KL and between centred logits alike."""
+    """The largest effect that rounding alone can cause, in KL and in centred logits alike."""
     logits = np.asarray(clean)
     centred = logits - logits.mean(axis=-1, keepdims=True) if logits.shape[-1] > 1 else logits
     largest = np.abs(centred).max(axis=-1)[np.asarray(is_scored(targets))]
@@ -65,9 +66,9 @@ def _noise_floor(clean: Logits, targets: Targets) -> float:
 
 
 def accuracy_drop(atol: float) -> Metric:
-    """The share of right outputs in the clean run less that in the patched one, per input.
+    """A metric: the share of right outputs in the clean run minus that in the patched one.
 
-    An output is right as `training.evaluation.is_right` says.
+    `training.evaluation.is_right` decides whether an output is right; shares are per input.
     """
 
     def drop(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
@@ -81,14 +82,14 @@ def accuracy_drop(atol: float) -> Metric:
 
 
 def all_measures(pairs: HeldOut) -> tuple[Metric, Metric, Metric]:
-    """The case's metric, the distance between centred logits, and the accuracy that is lost."""
+    """The case's metric, the distance between centred logits, and the loss of accuracy."""
     return METRICS[pairs.metric], METRICS["centred_l2"], accuracy_drop(pairs.atol)
 
 
 def _effects(
     model: Transformer, circuit: Circuit, name: UniverseName, pairs: HeldOut, clean: Logits
 ) -> tuple[EdgeEffect, ...]:
-    """Every edge of a universe, in its order."""
+    """The effects of a universe's edges, in the universe's order."""
     space = universe(name, circuit.n_layers, circuit.n_heads)
     measure = jax.jit(partial(_measure, all_measures(pairs)))
     size = max(1, _MOST_BYTES // (clean.size * clean.dtype.itemsize))
@@ -119,7 +120,7 @@ def _areas(
     circuit: Circuit,
     floor: float,
 ) -> dict[str, float | None]:
-    """The area in every universe: of `head` and coarser ones by cutting whole heads' inputs."""
+    """The ROC-AUC by universe; for `head` and coarser ones, a head's inputs are cut at once."""
     areas: dict[str, float | None] = {}
     for name, edges in found.items():
         effects = np.abs([getattr(edge, measure) for edge in edges])

@@ -1,4 +1,4 @@
-"""Certifying a trained model: what it does on held-out inputs, plainly and under intervention."""
+"""Certify a trained model: measure it on held-out inputs, with and without interventions."""
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from interpbench_jax.weights import digest_weights
 
 _SPLIT = "test"
 _EDGE_PAIRS = 1_000
-# The edge sweep of a large model would take hours on a CPU: weights times pairs are bounded.
+# The edge sweep of a large model would take hours on a CPU, so weights times pairs is bounded.
 _EDGE_WORK = 300_000_000
 _STEPS = 4
 
@@ -34,29 +34,29 @@ def certify(
     task: Task | None = None,
     progress: Progress | None = None,
 ) -> Certificate:
-    """Measure whether a model has the circuit that it is said to have.
+    """Measure whether a model has its claimed circuit.
 
-    Everything is measured on pairs of inputs of the test split, which no model is trained on or
-    chosen by: the edge sweep on the first 1,000 (fewer for a model of more than 300,000 weights:
-    `Certificate.edges.n`), all else on all. Effects are in the unit of `task.metric`. The same
-    case, `n` and seed give the same certificate on the same machine.
+    Everything is measured on pairs of inputs from the test split, on which no model is trained or
+    selected. The edge sweep uses the first 1,000 pairs (fewer for a model of more than 300,000
+    weights; see `Certificate.edges.n`), everything else all of them. Effects are in the unit of
+    `task.metric`. The same case, `n` and seed give the same certificate on the same machine.
 
     Sources: interchange intervention accuracy, Geiger et al. 2022 (arXiv:2112.00826);
     strict accuracy and the effect of nodes outside the circuit, Gupta et al. 2024
     (arXiv:2407.14494, sections 3 and 4).
 
     Args:
-        case: the model.
-        n: pairs of a base and a source input. A small task has fewer different ones
-            (`Certificate.distinct_inputs`); they are then drawn repeatedly.
-        seed: of the draw.
-        task: what the model is to do; by default the declared task of the case's id.
-        progress: called with the number of finished steps and of all.
+        case: the case whose model is certified.
+        n: number of pairs of a base and a source input. A small task has fewer distinct inputs
+            (`Certificate.distinct_inputs`), which are then drawn repeatedly.
+        seed: random seed for drawing the pairs.
+        task: the task to solve; the default is the one that is declared for the case's id.
+        progress: function called with the number of finished steps and the total number.
 
     Raises:
-        ValueError: if no task is declared for the case, its model, tokens or circuit are not the
-            task's, the task's model is too small for its program, `n` is not positive, the seed
-            is negative, the test split holds fewer than two inputs, or an output is no number.
+        ValueError: if no task is declared for the case; its model, tokens or circuit are not the
+            task's; the task's model is too small for its program; `n` is not positive; the seed
+            is negative; or the test split has fewer than two inputs.
         TypeError: if `n` or the seed is not an int.
     """
     if isinstance(n, int) and n < 1:
@@ -114,12 +114,12 @@ def _check_fits(case: Case, task: Task) -> None:
         if expected != found:
             raise ValueError(
                 f"Case {case.case_id!r}: expected a model with {name} {expected}, as task "
-                f"{task.case_id!r} declares, got {found}; give the task that it was trained on."
+                f"{task.case_id!r} declares, got {found}; pass the task that it was trained on."
             )
     if case.config.n_ctx < task.max_seq_len:
         raise ValueError(
-            f"Case {case.case_id!r}: expected a model of at least {task.max_seq_len} positions, "
-            f"as task {task.case_id!r} has, got {case.config.n_ctx}."
+            f"Case {case.case_id!r}: expected a model with at least {task.max_seq_len} positions, "
+            f"as task {task.case_id!r} needs, got {case.config.n_ctx}."
         )
     if case.vocab is not None and case.vocab != task.tokens:
         raise ValueError(
@@ -130,7 +130,7 @@ def _check_fits(case: Case, task: Task) -> None:
     if case.circuit is not None and case.circuit.in_universe("head") not in truths:
         raise ValueError(
             f"Case {case.case_id!r}: expected the circuit of task {task.case_id!r}, got another; "
-            "give the task whose program the model was trained on."
+            "pass the task whose program the model was trained on."
         )
 
 
@@ -139,14 +139,14 @@ def _draw(task: Task, n: int, seed: int) -> HeldOut:
     base, source = pairs.input_ids, pairs.corrupted_input_ids
     if (base == source).all(axis=1).any():
         raise ValueError(
-            f"Task {task.case_id!r}: expected at least two inputs in the {_SPLIT} split, to "
-            "interchange between; it holds one. Give the task more tokens or positions."
+            f"Task {task.case_id!r}: expected at least two inputs in the {_SPLIT} split to "
+            "interchange, got one; give the task more tokens or positions."
         )
     return HeldOut(base, source, pairs.metric_targets, task.metric, task.recipe.atol)
 
 
 def _edge_pairs(case: Case) -> int:
-    """On how many pairs edges are swept."""
+    """The number of pairs that the edge sweep uses."""
     n_weights = sum(array.size for array in case.weights.values())
     return min(_EDGE_PAIRS, max(1, _EDGE_WORK // n_weights))
 
@@ -158,4 +158,4 @@ def _split_inputs(task: Task) -> int | None:
 
 
 def _ignore(done: int, total: int) -> None:
-    """Tell nobody."""
+    """Ignore the progress."""

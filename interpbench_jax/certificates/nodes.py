@@ -1,4 +1,4 @@
-"""What each head and each MLP, alone, does to a model's output."""
+"""The effect of each head and each MLP alone on a model's output."""
 
 from functools import partial
 
@@ -20,10 +20,10 @@ from interpbench_jax.training.interchange import node_mask, run, run_interchange
 
 
 def measure_nodes(model: Transformer, pairs: HeldOut) -> dict[str, NodeEffect]:
-    """The effect of resampling each head and each MLP, alone, for everything that reads it.
+    """Measure the effect of resampling each head and each MLP alone, for all of its readers.
 
     Returns:
-        By name, in forward order: heads at `hook_result`, MLPs at `hook_post`.
+        The effects by node name, in forward order: heads at `hook_result`, MLPs at `hook_post`.
     """
     config = model.config
     nodes = components(config.n_layers, config.n_heads)
@@ -48,7 +48,7 @@ def _resample(
     targets: Targets,
     masks: Bool[Array, "nodes layers layer_nodes"],
 ) -> Float[Array, "nodes measures batch"]:
-    """Every measure of each node, per pair."""
+    """Every measure for each node and each pair."""
     clean, other = run(model, base), run(model, source)
 
     def resample_one(mask: Bool[Array, "layers layer_nodes"]) -> Float[Array, "measures batch"]:

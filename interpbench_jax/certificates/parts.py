@@ -1,4 +1,4 @@
-"""The parts of a certificate, and how they are read from JSON."""
+"""The parts of a certificate, and functions that read them from JSON."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -26,16 +26,16 @@ MEASURES: tuple[Measure, ...] = get_args(Measure)
 
 @dataclass(frozen=True)
 class NodeEffect:
-    """What resampling one node, alone, does to the model's output.
+    """The effect of resampling one node alone on the model's output.
 
     Attributes:
-        effect: mean of `Certificate.metric` over pairs and scored positions; 0 where nothing
-            changes. A distance, but for `"logit_diff"`, which is negative where the patched run
-            prefers the answer more than the clean run does.
-        centred: the same as Euclidean distance between centred logits; for a regression, between
-            outputs.
-        accuracy_drop: the share of right outputs less that of the patched runs; positive where
-            resampling hurts.
+        effect: mean of `Certificate.metric` over pairs and scored positions; 0 if nothing
+            changes. It is a distance, except for `"logit_diff"`, which is negative where the
+            patched run prefers the answer more than the clean run does.
+        centred: the effect as a Euclidean distance between centred logits; for a regression,
+            between outputs.
+        accuracy_drop: the share of right outputs in the clean runs minus that in the patched
+            runs; positive where resampling hurts.
     """
 
     effect: float
@@ -45,16 +45,16 @@ class NodeEffect:
 
 @dataclass(frozen=True)
 class EdgeEffect:
-    """What resampling one edge, alone, does to the model's output.
+    """The effect of resampling one edge alone on the model's output.
 
     Attributes:
         src: name of the writer.
         dst: name of the reader.
-        truth: whether the program uses the edge (`"in"`), does not (`"out"`), or uses it for what
-            is the same in both inputs of every pair (`"constant"`).
-        effect: as of a node.
-        centred: as of a node.
-        accuracy_drop: as of a node.
+        truth: `"in"` if the program uses the edge, `"out"` if it does not, `"constant"` if it uses
+            the edge for a variable that is the same in both inputs of every pair.
+        effect: see `NodeEffect`.
+        centred: see `NodeEffect`.
+        accuracy_drop: see `NodeEffect`.
     """
 
     src: str
@@ -70,13 +70,14 @@ class EdgeEffect:
 
 @dataclass(frozen=True)
 class CircuitAlone:
-    """Accuracy where everything off the circuit is replaced at once, from 0 to 1.
+    """Accuracy when everything outside the circuit is replaced at once, from 0 to 1.
 
     Attributes:
-        nodes_mean: every node outside the circuit writes its mean over the source inputs.
-        nodes_resample: every node outside the circuit writes what it does on the source input.
-        edges_mean: every edge outside the circuit carries its writer's mean.
-        edges_resample: every edge outside the circuit carries what its writer wrote on the source.
+        nodes_mean: accuracy when each node outside the circuit writes its mean over the source
+            inputs.
+        nodes_resample: accuracy when each node outside writes its output on the source input.
+        edges_mean: accuracy when each edge outside carries its writer's mean.
+        edges_resample: accuracy when each edge outside carries its writer's output on the source.
     """
 
     nodes_mean: float
@@ -87,16 +88,16 @@ class CircuitAlone:
 
 @dataclass(frozen=True)
 class Separation:
-    """How far the edges of a circuit stand from the others, by one measure in one universe.
+    """How clearly a circuit's edges stand out from the others, by one measure in one universe.
 
-    The size of an effect counts, whatever its sign; at or below the noise floor it counts as 0.
+    Effects count by their absolute value; an effect at or below the noise floor counts as 0.
 
     Attributes:
-        median: of the effects of the edges that are in.
-        smallest: the edge that is in and has the smallest effect.
-        largest: the edge that is out and has the largest; None where none is out.
-        measure: by what they are compared.
-        floor: of the noise.
+        median: the median effect of the edges that are in.
+        smallest: the edge with the smallest effect among those that are in.
+        largest: the edge with the largest effect among those that are out; None if none is out.
+        measure: the measure by which the edges are compared.
+        floor: the noise floor.
     """
 
     median: float
@@ -107,9 +108,9 @@ class Separation:
 
     @property
     def outside_share(self) -> float:
-        """The largest effect of an edge that is out, by the median of those that are in.
+        """The largest effect of an edge that is out, divided by the median of those that are in.
 
-        0 where none is out; infinite where half of the circuit has no effect.
+        0 if no edge that is out has an effect; otherwise infinite if the median is 0.
         """
         if self.largest is None:
             return 0.0
@@ -120,10 +121,10 @@ class Separation:
 
     @property
     def clearance(self) -> float:
-        """The smallest effect of an edge that is in, by the largest of one that is out.
+        """The smallest effect of an edge that is in, divided by the largest of one that is out.
 
-        Where the latter is noise, by the noise floor: it is at least so much. 0 where the former
-        is noise.
+        If the largest is not above the noise floor, the floor is the divisor, and the ratio is a
+        lower bound. 0 if the smallest is not above the floor.
         """
         smallest = _above(self.smallest, self.measure, self.floor)
         largest = self.floor
@@ -134,16 +135,16 @@ class Separation:
 
 @dataclass(frozen=True)
 class EdgeCheck(Travels):
-    """The exhaustive edge sweep beside the truth.
+    """The exhaustive edge sweep, compared with the truth.
 
     Attributes:
-        n: pairs of inputs.
-        noise_floor: what rounding alone can make of an effect, in logits (or in the unit of a
-            regression's output); smaller effects are not told apart.
-        auc: ROC-AUC of the effects against the truth, constant edges left out, by measure, then
-            by universe; None where one side of the truth is empty, or an edge of the circuit is
-            no larger than noise, so that there is nothing to order.
-        edges: every edge of the universes `"qkv"` and `"head"`.
+        n: number of pairs of inputs.
+        noise_floor: the largest effect that rounding alone can cause, in logits (or in the unit
+            of a regression's output); effects up to it are not distinguished.
+        auc: ROC-AUC of the effects against the truth, without constant edges, by measure, then by
+            universe; None if no edge is in, if none is out, or if an edge of the circuit has an
+            effect no larger than noise, which leaves nothing to rank.
+        edges: the effects of every edge, for the universes `"qkv"` and `"head"`.
     """
 
     n: int
@@ -152,7 +153,7 @@ class EdgeCheck(Travels):
     edges: Mapping[str, tuple[EdgeEffect, ...]] = field(hash=False)
 
     def separation(self, universe: str, measure: Measure) -> Separation | None:
-        """How far circuit and rest are apart; None where no edge is in."""
+        """How clearly the circuit stands out from the rest; None if no edge is in."""
         of = partial(_above, measure=measure, floor=self.noise_floor)
         inside = [edge for edge in self.edges[universe] if edge.truth == "in"]
         outside = [edge for edge in self.edges[universe] if edge.truth == "out"]
@@ -167,9 +168,9 @@ class EdgeCheck(Travels):
         )
 
     def unexpected(self, universe: str, measure: Measure, share: float) -> tuple[EdgeEffect, ...]:
-        """The edges that are out and have more than a share of the median effect of those in.
+        """The edges that are out but have more than `share` of the median effect of those in.
 
-        The largest effect first: the model uses what the truth does not know of.
+        They are sorted from the largest effect; the model uses them although the truth lacks them.
         """
         found = self.separation(universe, measure)
         limit = 0.0 if found is None else share * found.median
@@ -178,9 +179,9 @@ class EdgeCheck(Travels):
         return tuple(sorted((edge for edge in edges if of(edge) > limit), key=of, reverse=True))
 
     def silent(self, universe: str, measure: Measure, share: float) -> tuple[EdgeEffect, ...]:
-        """The edges that are in and have at most a share of the median effect of those in.
+        """The edges that are in but have at most `share` of the median effect of those in.
 
-        The smallest effect first: the model does not use what the truth says that it does.
+        They are sorted from the smallest effect; the model does not use them as the truth says.
         """
         found = self.separation(universe, measure)
         if found is None:
@@ -191,7 +192,7 @@ class EdgeCheck(Travels):
         return tuple(sorted((edge for edge in edges if of(edge) <= limit), key=of))
 
     def constant(self, universe: str) -> tuple[EdgeEffect, ...]:
-        """The edges that carry what is the same in both inputs of every pair."""
+        """The edges for a variable that is the same in both inputs of every pair."""
         return tuple(edge for edge in self.edges[universe] if edge.truth == "constant")
 
 
@@ -199,7 +200,7 @@ CertificatePart = NodeEffect | EdgeEffect | CircuitAlone | EdgeCheck
 
 
 def to_plain(value: object) -> object:
-    """A value of dataclasses, mappings, tuples and JSON values as plain JSON values."""
+    """Convert nested dataclasses, mappings, tuples and JSON values to plain JSON values."""
     if is_dataclass(value):
         return {each.name: to_plain(getattr(value, each.name)) for each in fields(value)}
     if isinstance(value, Mapping):
@@ -211,7 +212,7 @@ def read_node_effect(value: object, name: str) -> NodeEffect:
     """Read a node's effect.
 
     Raises:
-        ValueError: if it is something else.
+        ValueError: if the value is not a node's effect.
     """
     found = read_fields(value, name, _names(NodeEffect))
     return NodeEffect(**_numbers(found, name, found))
@@ -221,7 +222,7 @@ def read_edge_effect(value: object, name: str) -> EdgeEffect:
     """Read an edge's effect.
 
     Raises:
-        ValueError: if it is something else.
+        ValueError: if the value is not an edge's effect.
     """
     found = read_fields(value, name, _names(EdgeEffect))
     return EdgeEffect(
@@ -236,17 +237,17 @@ def read_circuit_alone(value: object, name: str) -> CircuitAlone:
     """Read the accuracies of the circuit alone.
 
     Raises:
-        ValueError: if it is something else.
+        ValueError: if the value does not contain them.
     """
     found = read_fields(value, name, _names(CircuitAlone))
     return CircuitAlone(**{key: read_share(found[key], f"{name}.{key}") for key in found})
 
 
 def read_edge_check(value: object, name: str) -> EdgeCheck:
-    """Read what the edge sweep found.
+    """Read the result of an edge sweep.
 
     Raises:
-        ValueError: if it is something else.
+        ValueError: if the value is not the result of an edge sweep.
     """
     found = read_fields(value, name, _names(EdgeCheck))
     return EdgeCheck(
@@ -258,7 +259,7 @@ def read_edge_check(value: object, name: str) -> EdgeCheck:
 
 
 def _above(edge: EdgeEffect, measure: Measure, floor: float) -> float:
-    """The size of an edge's effect, or 0 where it is no larger than noise."""
+    """The absolute value of an edge's effect, or 0 if it is no larger than noise."""
     effect = abs(getattr(edge, measure))
     return effect if effect > floor else 0.0
 

@@ -6,15 +6,15 @@ from rich.text import Text
 from interpbench_jax.certificates.certificate import Certificate
 from interpbench_jax.certificates.parts import Measure
 
-# Of the edges outside the circuit, so many of the strongest are shown.
+# The number of edges outside the circuit to show, strongest first.
 _MOST_OUTSIDE = 5
 
 
 def certified_nodes_table(certificate: Certificate, unit: str, bar: float) -> Table:
-    """Every node of a model: what it computes, how well, and what resampling it does.
+    """A table of a model's nodes: what each computes, how well, and the effect of resampling it.
 
-    The columns: IIA or strict accuracy, the effect in the case's metric and in centred logits, and
-    the accuracy that resampling costs. Shares below the bar stand out.
+    The columns are IIA or strict accuracy, the effect in the case's metric and in centred logits,
+    and the loss of accuracy through resampling. Shares below the bar are red.
     """
     table = _table(f"Nodes, resampled one at a time: effect in {unit}, and in centred logits")
     table.add_column("node", no_wrap=True)
@@ -34,13 +34,13 @@ def certified_nodes_table(certificate: Certificate, unit: str, bar: float) -> Ta
 
 
 def certified_edges_table(certificate: Certificate, unit: str) -> Table:
-    """The edges of the circuit, and the strongest of those outside it, in the universe `head`."""
+    """A table of the circuit's edges and the strongest ones outside it, in universe `head`."""
     edges = certificate.edges.edges.get("head", ())
     outside = sorted((e for e in edges if e.truth == "out"), key=lambda edge: -edge.centred)
     shown = outside[:_MOST_OUTSIDE]
     table = _table(
-        f"Edges, resampled one at a time: effect in {unit}, and in centred logits; of "
-        f"{len(outside)} outside the circuit the {len(shown)} strongest"
+        f"Edges, resampled one at a time: effect in {unit}, and in centred logits; the "
+        f"{len(shown)} strongest of {len(outside)} outside the circuit"
     )
     for header in ("from", "to", "circuit"):
         table.add_column(header, overflow="fold")
@@ -54,8 +54,8 @@ def certified_edges_table(certificate: Certificate, unit: str) -> Table:
 
 
 def separations_table(certificate: Certificate) -> Table:
-    """How far the circuit's edges stand from the others, by universe and measure."""
-    table = _table("The circuit's edges beside the others")
+    """A table of how clearly the circuit's edges stand out, by universe and measure."""
+    table = _table("The circuit's edges compared with the others")
     for header in ("universe", "effect in"):
         table.add_column(header)
     for header in ("median in", "smallest in", "largest out", "of the median", "in / out"):
@@ -75,8 +75,8 @@ def separations_table(certificate: Certificate) -> Table:
 
 
 def show_down(share: float) -> str:
-    """A share with four decimals, never more than it is."""
-    # Near misses of the decimal: 0.9997 * 10_000 is 9996.999...
+    """Format a share with four decimals, rounded down."""
+    # The small term makes up for rounding: 0.9997 * 10_000 is 9996.999...
     return f"{int(share * 10_000 + 1e-9) / 10_000:.4f}"
 
 

@@ -1,4 +1,4 @@
-"""Whether a model has the circuit that it is said to have, and if not, why."""
+"""The verdict on a certificate: whether a model has its claimed circuit, and if not, why."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -11,23 +11,23 @@ if TYPE_CHECKING:
     from interpbench_jax.certificates.certificate import Certificate
 
 _UNITS: Mapping[Measure, str] = {"effect": "the case's metric", "centred": "centred logits"}
-# Of many edges at fault, so many are named.
+# The most edges at fault that are named.
 _MOST_NAMED = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bars:
-    """What a certificate has to reach.
+    """The thresholds that a certificate must meet.
 
     Attributes:
-        share: the lowest of its accuracies.
-        outside: the largest effect of an edge that is out, as a share of the median of those that
-            are in.
-        clearance: how many times the largest effect of an edge that is out the smallest of one
-            that is in has to be.
+        share: the lowest accuracy allowed.
+        outside: the largest effect allowed for an edge that is out, as a share of the median of
+            those that are in.
+        clearance: the lowest ratio allowed between the smallest effect of an edge that is in and
+            the largest of one that is out.
 
     Raises:
-        ValueError: if a share is not from 0 to 1, or the clearance is negative.
+        ValueError: if a share is not from 0 to 1, or the clearance is negative or not finite.
     """
 
     share: float = 0.999
@@ -38,11 +38,12 @@ class Bars:
         for name in ("share", "outside"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(
-                    f"Expected the bar `{name}` from 0 to 1, got {getattr(self, name)}."
+                    f"Expected the bar `{name}` to be from 0 to 1, got {getattr(self, name)}."
                 )
         if not 0 <= self.clearance < math.inf:
             raise ValueError(
-                f"Expected the bar `clearance` as a number from 0, got {self.clearance}."
+                "Expected the bar `clearance` to be a finite number of at least 0, got "
+                f"{self.clearance}."
             )
 
 
@@ -50,7 +51,7 @@ BARS = Bars()
 
 
 def find_failures(certificate: "Certificate", bars: Bars) -> tuple[str, ...]:
-    """Every bar that a certificate misses, as a sentence each; empty where it passes."""
+    """A sentence for every bar that a certificate misses; empty if it passes."""
     found = [*_low_shares(certificate, bars)]
     for universe in certificate.edges.edges:
         for measure in _UNITS:
@@ -84,26 +85,26 @@ def _edges_at_fault(edges: EdgeCheck, universe: str, measure: Measure, bars: Bar
     unit = _UNITS[measure]
     found = edges.separation(universe, measure)
     if found is None:
-        yield f"No edge of the circuit varies in universe {universe}: there is nothing to see."
+        yield f"No edge of the circuit varies in universe {universe}, so nothing can be measured."
         return
     silent = edges.silent(universe, measure, 0.0)
     for edge in silent[:_MOST_NAMED]:
         yield (
             f"Edge {edge} is in the circuit, but cutting it has no effect above the noise floor "
-            f"({edges.noise_floor:.1e}) by {unit}{_others(silent)}."
+            f"({edges.noise_floor:.1e}) in {unit}{_others(silent)}."
         )
     loud = edges.unexpected(universe, measure, bars.outside)
     for edge in loud[:_MOST_NAMED]:
         share = getattr(edge, measure) / found.median if found.median else math.inf
         yield (
             f"Edge {edge} is outside the circuit, but cutting it has {share:.2%} of the median "
-            f"effect of the circuit's edges by {unit}, above {bars.outside:.2%}{_others(loud)}."
+            f"effect of the circuit's edges in {unit}, above {bars.outside:.2%}{_others(loud)}."
         )
     if not silent and found.largest is not None and found.clearance < bars.clearance:
         yield (
             f"Edge {found.smallest}, the weakest of the circuit, has only {found.clearance:.1f} "
-            f"times the effect of {found.largest}, the strongest outside, by {unit}; at least "
-            f"{bars.clearance:g} times is needed."
+            f"times the effect of {found.largest}, the strongest outside, in {unit}; at least "
+            f"{bars.clearance:g} times is required."
         )
 
 

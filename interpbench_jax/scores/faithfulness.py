@@ -1,10 +1,10 @@
-"""How much of a model's behaviour the most important edges keep, as there are more of them.
+"""How much of a model's behavior the most important edges preserve, for circuits of growing size.
 
-With `M` the metric, 0 on the clean run and positive where worse, the faithfulness of a circuit
-is `f = 1 - M(circuit) / M(nothing kept)`: 1 behaves like the model, 0 like the model with every
-edge cut. Source: MIB (Mueller et al. 2025, arXiv:2504.13151), as computed in
-hannamw/MIB-circuit-track b759df3 (`MIB_circuit_track/evaluation.py`): CPR is the area under f
-over the share of edges kept, CMD the area under |1 - f|.
+Let `M` be the metric, 0 on the clean run and positive where a run is worse. The faithfulness of a
+circuit is `f = 1 - M(circuit) / M(empty circuit)`: at 1 the circuit behaves like the model, at 0
+like the model with every edge cut. CPR is the area under f over the share of edges kept, CMD the
+area under |1 - f|. Source: MIB (Mueller et al. 2025, arXiv:2504.13151), as computed in
+hannamw/MIB-circuit-track b759df3 (`MIB_circuit_track/evaluation.py`).
 """
 
 from collections.abc import Sequence
@@ -37,16 +37,16 @@ class FaithfulnessCurve:
     """Faithfulness of circuits of growing size.
 
     Attributes:
-        fractions: the share of items asked for.
-        sizes: how many items that is, rounded down.
-        n_edges: how many edges the circuits have: for edges, as many as items unless pruned.
-        effects: the metric of each circuit, in its unit; 0 behaves like the clean run.
-        empty_effect: the metric where every edge of the universe is cut.
-        faithfulness: 1 - effect / empty effect; None where cutting every edge has no effect, so
-            that there is nothing to be faithful to.
-        cpr: area under the faithfulness over the fractions, by trapezoids; MIB's fractions begin
-            at 0.001, so that a perfect circuit of any size has 0.999. None as above.
-        cmd: area under its distance from 1, likewise; 0 is best. None as above.
+        fractions: the requested shares of items.
+        sizes: the corresponding numbers of items, rounded down.
+        n_edges: number of edges in each circuit; for edges, the number of items unless pruned.
+        effects: the metric of each circuit, in its unit; 0 means behavior like the clean run.
+        empty_effect: the metric when every edge of the universe is cut.
+        faithfulness: 1 - effect / empty effect; None if cutting every edge has no effect, which
+            leaves nothing to be faithful to.
+        cpr: area under the faithfulness over the fractions, by the trapezoidal rule; MIB's
+            fractions begin at 0.001, so the area of a constant 1 is 0.999. None as above.
+        cmd: area under the distance of faithfulness from 1, likewise; 0 is best. None as above.
     """
 
     fractions: Float[np.ndarray, " sizes"]
@@ -77,37 +77,37 @@ def faithfulness_curve(
 ) -> FaithfulnessCurve:
     """Faithfulness of the circuits of the most important edges, or nodes, at several sizes.
 
-    Everything of the universe that is not in the circuit is cut; edges of the model that the
-    universe leaves out stay, in the empty circuit too. All circuits are run in one sweep.
+    All edges of the universe outside the circuit are cut; edges of the model that the universe
+    leaves out are kept, in the empty circuit too. All circuits are run in one sweep.
 
     Args:
         model: the model.
-        clean: pairs of inputs, after which the values come next; or clean inputs alone,
+        clean: pairs of inputs, followed directly by the values; or clean inputs alone,
             `[batch, pos]`.
-        corrupted: beside clean inputs, those that replacements come from, as `sweep_edges` takes
-            them.
+        corrupted: the inputs that replacements come from if `clean` is clean inputs alone, as in
+            `sweep_edges`.
         values: a sweep's result or a method's scores; or one number for each edge of a universe,
-            or for each of its sources. Of equally important ones, those that come first are kept
+            or for each of its sources. Of equally important items, the first ones are kept
             first.
-        universe: of the numbers, by default `"qkv"`; a result knows its own.
-        level: what the numbers are of: `"edge"`, the default, or `"node"`; a circuit of nodes has
-            all edges among them.
+        universe: the universe of the numbers, by default `"qkv"`; a result knows its own.
+        level: the level of the numbers: `"edge"`, the default, or `"node"`; a circuit of nodes
+            has all edges between them.
         absolute: whether importance is the absolute value. MIB reports the CPR of circuits
-            that are chosen with `absolute=False` and the CMD of those with `absolute=True`.
+            selected with `absolute=False` and the CMD of those with `absolute=True`.
         fractions: the shares of items to keep, increasing, from 0 to 1; each is rounded down to
-            a number. None: every number of items from none to all.
-        prune: whether edges that lie on no path of the circuit from an embedding to the output
-            are cut too (`selection.on_paths`), as MIB does; they are not replaced by others.
-            Under `"resample"` with paired inputs this changes how many edges there are, and no
-            effect: what nothing feeds computes the corrupted run's own value.
-        ablation: what cut edges carry, as in `sweep_edges`; so are the rest.
-        objective: what circuits are judged by, as in `sweep_edges`.
-        metric: in place of the objective's; 0 on the clean run and positive where worse.
-        max_bytes: how much memory the compiled programs may take.
+            a number of items. None means every number of items from none to all.
+        prune: whether edges on no path within the circuit from an embedding to the output are
+            cut too (`selection.on_paths`), as in MIB; no other edges are added instead.
+            Under `"resample"` with paired inputs this changes the number of edges but no effect:
+            a component that nothing feeds computes the corrupted run's own value.
+        ablation: the replacement that cut edges carry, as in `sweep_edges`.
+        objective: the objective that judges circuits, as in `sweep_edges`.
+        metric: a metric instead of the objective's; 0 on the clean run, positive where worse.
+        max_bytes: the most memory that the compiled programs may take, in bytes.
 
     Raises:
-        ValueError: if there is not one value per item, one is nan, the fractions are not as
-            above, the metric is not a number for a circuit, or an argument does not fit the
+        ValueError: if there is not one value per item, one is NaN, the fractions are not as
+            above, a circuit's metric is NaN or infinite, or an argument does not fit the
             model.
     """
     pairs, given = _read_inputs(clean, corrupted, values, objective, metric)
@@ -121,7 +121,7 @@ def faithfulness_curve(
         kept = _edges_among(kept, space)
     if prune:
         kept = on_paths(kept, space)
-    # The empty circuit comes first; circuits that are the same are run once.
+    # The empty circuit comes first; identical circuits are run once.
     distinct, place = np.unique(
         np.vstack([np.zeros_like(kept[:1]), kept]), axis=0, return_inverse=True
     )
@@ -134,8 +134,8 @@ def faithfulness_curve(
     )
     if not np.isfinite(swept.effects).all():
         raise ValueError(
-            f"Expected a number as every circuit's {swept.metric}, got {swept.effects.tolist()}; "
-            "look for overflow in the logits, or run in float64."
+            f"Expected a finite {swept.metric} for every circuit, got {swept.effects.tolist()}; "
+            "check for overflow in the logits, or run in float64."
         )
     effects = np.asarray(swept.effects, np.float64)[place.reshape(-1)]
     return _curve(shares, sizes, kept.sum(axis=1), effects[1:], float(effects[0]))
@@ -147,12 +147,12 @@ def circuit_masks(
     """Masks of circuits, as `sweep_masks` takes them.
 
     Args:
-        kept: which edges each circuit has.
-        space: the universe of the edges, in whose order they are.
+        kept: whether each circuit has each edge.
+        space: the universe of the edges, which gives their order.
 
     Returns:
-        float32: 0 at the fine edges of what is not kept, 1 elsewhere; so edges that no edge of
-        the universe stands for stay.
+        float32: 0 at the fine edges of an edge that is not kept, 1 elsewhere, also at fine edges
+        that belong to no edge of the universe.
     """
     shape = (space.n_layers, space.n_heads)
     masks = np.ones((len(kept), len(readers(*shape)), len(writers(*shape))), np.float32)
@@ -166,11 +166,11 @@ def circuit_masks(
 def faithfulness_areas(
     fractions: Float[np.ndarray, " sizes"], faithfulness: Float[np.ndarray, " sizes"]
 ) -> tuple[float, float]:
-    """CPR and CMD: the areas under faithfulness and under its distance from 1, by trapezoids.
+    """CPR and CMD: areas under faithfulness and its distance from 1, by the trapezoidal rule.
 
     Args:
-        fractions: the share of items kept, increasing.
-        faithfulness: of the circuits; 1 is the whole model's.
+        fractions: the shares of items kept, increasing.
+        faithfulness: the faithfulness of each circuit; 1 is the whole model's.
     """
     widths = np.diff(fractions)
 
@@ -187,12 +187,12 @@ def _read_inputs(
     objective: Objective | None,
     metric: MetricName | Metric | None,
 ) -> tuple[Pairs, ItemValues]:
-    """The pairs and the values, whichever place the values have."""
+    """The pairs and the values, in whichever argument the values were passed."""
     if isinstance(clean, Pairs | PairStream) and values is None:
         corrupted, values = None, corrupted  # pyright: ignore[reportAssignmentType]
     if values is None:
         raise TypeError(
-            "Expected values, one for each edge or node, got none: faithfulness_curve(model, "
+            "Expected one value for each edge or node, got none; call faithfulness_curve(model, "
             "clean, corrupted, values), or faithfulness_curve(model, pairs, values)."
         )
     return as_pairs(clean, corrupted, objective, metric), values  # pyright: ignore
@@ -230,7 +230,7 @@ def _sizes(fractions: Sequence[float] | None, n_items: int) -> tuple[np.ndarray,
 def _edges_among(
     kept: Bool[np.ndarray, "sizes nodes"], space: Universe
 ) -> Bool[np.ndarray, "sizes edges"]:
-    """The edges both of whose ends are kept; the output always is."""
+    """The edges whose two ends are both kept; the output always is."""
     output = np.ones((len(kept), 1), bool)
     ends = edge_ends(space.name, space.n_layers, space.n_heads)
     return np.logical_and.reduce(np.hstack([kept, output])[:, ends], axis=2)

@@ -1,4 +1,4 @@
-"""Scores moved to coarser universes, and between edges and nodes."""
+"""Conversion of scores to coarser universes, and between edges and nodes."""
 
 import warnings
 from typing import Protocol, cast, runtime_checkable
@@ -18,7 +18,7 @@ _HEAD_INPUTS = (Kind.Q_INPUT, Kind.K_INPUT, Kind.V_INPUT)
 
 @runtime_checkable
 class Ranking(Protocol):
-    """A result that knows what its values are of: a `SweepResult`, or a method's `Scores`."""
+    """A result that knows its universe and level: a `SweepResult` or a method's `Scores`."""
 
     @property
     def values(self) -> Float[np.ndarray, " items"]: ...
@@ -40,17 +40,17 @@ def read_values(
     *,
     default: UniverseName = "qkv",
 ) -> tuple[Float[np.ndarray, " items"], UniverseName, Level]:
-    """Values, the universe and the level that they are of.
+    """Return values with their universe and level.
 
     Args:
         given: a result, or one value for each item.
-        universe: of values; of a result its own, or None.
-        level: likewise.
-        default: the universe of values where none is said; their level is `"edge"`.
+        universe: the universe of plain values; for a result, its own universe or None.
+        level: the level, likewise; the default for plain values is `"edge"`.
+        default: the universe of plain values if none is given.
 
     Raises:
-        ValueError: if something else is said of a result than what it is, or it is of edits that
-            are neither edges nor nodes of a universe.
+        ValueError: if the universe or level is not the result's own, or the result is of edits
+            that are neither edges nor nodes of a universe.
     """
     if not hasattr(given, "universe"):
         return np.asarray(given), universe or default, level or "edge"
@@ -64,16 +64,17 @@ def read_values(
         ("level", level, result.level),
     ):
         if asked not in (None, own):
-            raise ValueError(f"Expected {what}={own!r} of this result, or none, got {asked!r}.")
+            raise ValueError(f"Expected {what}={own!r} for this result, or none, got {asked!r}.")
     return np.asarray(result.values), result.universe, result.level
 
 
 def heard(
     given: Ranking | Float[np.ndarray, " items"], values: Float[np.ndarray, "*axes"]
 ) -> Float[np.ndarray, "*axes"]:
-    """The values of a result, 0 where they are no larger than what rounding alone can make.
+    """The values of a result, set to 0 where they are at or below its noise floor.
 
-    So what a sweep does not tell from nothing is tied with nothing. Other values stay as they are.
+    Effects that rounding alone could cause are thus tied with no effect. Values without a noise
+    floor are returned unchanged.
     """
     floor = getattr(given, "noise_floor", None)
     return values if floor is None else np.where(np.abs(values) > floor, values, 0)
@@ -84,45 +85,45 @@ def warn_of_silence(
     values: Float[np.ndarray, " items"],
     truth: Bool[np.ndarray, " items"],
 ) -> None:
-    """Say that a sweep does not hear a part of the circuit.
+    """Warn if a sweep shows no effect of some of the circuit's items.
 
     Args:
-        given: what was scored; nothing is said of anything but a sweep's result.
-        values: what `heard` made of it.
-        truth: which items the circuit has.
+        given: the scored result or values; only for a sweep's result is there a warning.
+        values: its values, after `heard`.
+        truth: whether each item is in the circuit.
     """
     floor = getattr(given, "noise_floor", None)
     n_silent = int((values[truth] == 0).sum())
     if floor is not None and n_silent:
         level = cast(Ranking, given).level
         warnings.warn(
-            f"{n_silent} of the circuit's {int(truth.sum())} {level}s have no effect above "
-            f"rounding ({floor:.1g}), so that nothing tells them from others, and they are tied "
-            "with these. Look whether the model uses them ('centred_l2' sees what KL does not), "
-            "or run in float64.",
+            f"{n_silent} of the circuit's {int(truth.sum())} {level}s have no effect above the "
+            f"noise floor ({floor:.1g}): they cannot be distinguished from items without effect, "
+            "and are tied with those. Check whether the model uses them ('centred_l2' shows "
+            "effects that KL does not), or run in float64.",
             RuntimeWarning,
             stacklevel=3,
         )
 
 
 def only_edges(level: Level) -> None:
-    """Refuse scores of nodes.
+    """Reject scores of nodes.
 
     Raises:
-        ValueError: if the level is another than edges.
+        ValueError: if the level is not `"edge"`.
     """
     if level != "edge":
         raise ValueError(
-            f"Expected scores of edges, got those of {level}s; `rank_scores` takes both, and "
-            "`edges_from_nodes` gives edges theirs."
+            f"Expected scores of edges, got scores of {level}s; `rank_scores` takes both, and "
+            "`edges_from_nodes` converts scores of nodes to scores of edges."
         )
 
 
 def check_scores(scores: Float[np.ndarray, " items"], n_items: int, what: str) -> None:
-    """Refuse scores that are not one number for each of some items.
+    """Reject scores that are not one number for each item.
 
     Raises:
-        ValueError: if they are of another shape, or a score is nan.
+        ValueError: if the shape is wrong, or a score is NaN.
     """
     if scores.shape != (n_items,):
         raise ValueError(
@@ -130,18 +131,18 @@ def check_scores(scores: Float[np.ndarray, " items"], n_items: int, what: str) -
         )
     if np.isnan(scores).any():
         raise ValueError(
-            f"Expected numbers as scores, got nan at {int(np.isnan(scores).sum())} items; "
-            "look for overflow in the logits, or score in float64."
+            f"Expected numbers as scores, got NaN at {int(np.isnan(scores).sum())} items; "
+            "check for overflow in the logits, or score in float64."
         )
 
 
 def check_edge_scores(
     scores: Float[np.ndarray, " edges"], name: UniverseName, n_layers: int, n_heads: int
 ) -> None:
-    """Refuse scores that are not one number for each edge of a universe.
+    """Reject scores that are not one number for each edge of a universe.
 
     Raises:
-        ValueError: if they are of another shape, or a score is nan.
+        ValueError: if the shape is wrong, or a score is NaN.
     """
     n_edges = len(universe(name, n_layers, n_heads).edges)
     if scores.ndim == 1 and len(scores) != n_edges:
@@ -149,42 +150,40 @@ def check_edge_scores(
         if len(scores) in sizes:
             raise ValueError(
                 f"Expected one score for each of the {n_edges} edges of {name!r}, got "
-                f"{len(scores)}, which is how many {sizes[len(scores)]!r} has; name that universe."
+                f"{len(scores)}, the number of edges of {sizes[len(scores)]!r}; pass that universe."
             )
     check_scores(scores, n_edges, f"edges of {name!r}")
 
 
 def as_truth(given: Shaped[np.ndarray, "*items"]) -> Bool[np.ndarray, "*items"]:
-    """Whether each item is true, from booleans or from numbers that are 0 and 1.
+    """Return whether each item is true, given booleans or the numbers 0 and 1.
 
     Raises:
-        ValueError: if they are anything else.
+        ValueError: if a value is anything else.
     """
     truth = np.asarray(given)
     if truth.dtype == bool:
         return truth
     if not np.issubdtype(truth.dtype, np.number) or not np.isin(truth, (0, 1)).all():
         some = ", ".join(map(str, np.unique(truth)[:5].tolist()))
-        raise ValueError(
-            f"Expected whether each item is true, as True and False or as 1 and 0, got {some}."
-        )
+        raise ValueError(f"Expected True or False, or 1 or 0, for each item, got {some}.")
     return truth.astype(bool)
 
 
 def as_floats(values: Float[np.ndarray, " items"]) -> Float[np.ndarray, " items"]:
-    """The same numbers as floats: of unsigned integers and booleans the negative is not less."""
+    """The same numbers as floats, since negating unsigned integers or booleans goes wrong."""
     given = np.asarray(values)
     return given if np.issubdtype(given.dtype, np.floating) else given.astype(np.float64)
 
 
 def importance(values: Float[np.ndarray, " items"], absolute: bool) -> Float[np.ndarray, " items"]:
-    """How much each item matters by a method's values: their absolute values, or themselves."""
+    """The importance of each item: the absolute value of a method's value, or the value itself."""
     numbers = as_floats(values)
     return np.abs(numbers) if absolute else numbers
 
 
 def component_of(node: Node) -> Node:
-    """The head or MLP whose input a reader is; any other node is its own component."""
+    """The head or MLP to which a reader belongs; any other node is its own component."""
     if node.kind in _HEAD_INPUTS:
         return Node(Kind.HEAD, node.layer, node.head)
     return Node(Kind.MLP_OUT, node.layer) if node.kind is Kind.MLP_IN else node
@@ -197,7 +196,7 @@ def promote_scores(
     n_layers: int,
     n_heads: int,
 ) -> Float[np.ndarray, " coarser_edges"]:
-    """Scores of a coarser universe's edges: the largest of what each gathers.
+    """Scores of a coarser universe's edges: each the maximum over the edges that it merges.
 
     Raises:
         ValueError: if there is not one score per edge of `finer`, or `coarser` is not coarser.
@@ -215,10 +214,10 @@ def promote_node_scores(
     n_layers: int,
     n_heads: int,
 ) -> Float[np.ndarray, " coarser_nodes"]:
-    """Scores of a coarser universe's sources: the largest of what each gathers.
+    """Scores of a coarser universe's sources: each the maximum over the sources that it merges.
 
-    Only the embeddings gather: the two are one source from `"qkv-merged"` on, and none in
-    `"head-no-embed"`.
+    Only the embeddings are merged: the two are one source in `"qkv-merged"` and `"head"`, and
+    are absent from `"head-no-embed"`.
 
     Raises:
         ValueError: if there is not one score per source of `finer`, or `coarser` is not coarser.
@@ -244,27 +243,27 @@ def nodes_from_edges(
     *,
     absolute: bool = True,
 ) -> Float[np.ndarray, " nodes"]:
-    """Scores of nodes that edge scores give: the largest of any edge at the node.
+    """Convert scores of edges to scores of nodes: the maximum over the edges at each node.
 
-    An edge is at the node that writes it, and at the head or MLP that reads it.
+    An edge is at its writer, and at the head or MLP that reads it.
 
     Args:
         scores: one for each edge of the universe, in its order.
         name: the universe.
         n_layers: layers of the model.
         n_heads: heads per layer.
-        absolute: whether absolute values are compared.
+        absolute: whether to compare absolute values.
 
     Returns:
-        One for each of `universe(...).sources`, in its order, in the scores' unit.
+        One score for each of `universe(...).sources`, in its order, in the scores' unit.
 
     Raises:
-        ValueError: if there is not one score per edge, or one is nan.
+        ValueError: if there is not one score per edge, or one is NaN.
     """
     space = universe(name, n_layers, n_heads)
     check_scores(scores, len(space.edges), f"edges of {name!r}")
     ends = edge_ends(name, n_layers, n_heads)
-    # The last place takes the scores of ends that are no source.
+    # The last entry collects the scores of ends that are not sources.
     found = np.full(len(space.sources) + 1, -np.inf, scores.dtype)
     np.maximum.at(found, ends, importance(scores, absolute)[:, None])
     return found[:-1]
@@ -278,10 +277,10 @@ def edges_from_nodes(
     *,
     absolute: bool = True,
 ) -> Float[np.ndarray, " edges"]:
-    """Scores of edges that node scores give: the smaller one of the two ends.
+    """Convert scores of nodes to scores of edges: the smaller score of each edge's two ends.
 
-    So the edges above a threshold are those among the nodes above it. The q, k and v inputs
-    stand for their head and an MLP's input for the MLP. The embeddings are nodes with a score;
+    The edges above a threshold are thus those between nodes above it. The q, k and v inputs
+    count as their head and an MLP's input as the MLP. The embeddings are nodes with a score;
     the output, which every circuit has, counts as infinitely important.
 
     Args:
@@ -289,13 +288,13 @@ def edges_from_nodes(
         name: the universe.
         n_layers: layers of the model.
         n_heads: heads per layer.
-        absolute: whether absolute values are compared.
+        absolute: whether to compare absolute values.
 
     Returns:
-        One for each edge of the universe, in its order, in the scores' unit.
+        One score for each edge of the universe, in its order, in the scores' unit.
 
     Raises:
-        ValueError: if there is not one score per source, or one is nan.
+        ValueError: if there is not one score per source, or one is NaN.
     """
     space = universe(name, n_layers, n_heads)
     check_scores(scores, len(space.sources), f"sources of {name!r}")
@@ -304,11 +303,11 @@ def edges_from_nodes(
 
 
 def edge_ends(name: UniverseName, n_layers: int, n_heads: int) -> np.ndarray:
-    """Which sources the ends of each edge are.
+    """The indices of each edge's two ends among the universe's sources.
 
     Returns:
         Integers of shape `[edges, 2]`: the index among `universe(...).sources` of the writer and
-        of the reader's component; the number of sources where that is none of them.
+        of the reader's component; the number of sources if the latter is not a source.
     """
     space = universe(name, n_layers, n_heads)
     index = {node: i for i, node in enumerate(space.sources)}

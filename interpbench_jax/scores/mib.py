@@ -1,4 +1,4 @@
-"""The area that MIB gives for edges of a known circuit.
+"""The AUC that MIB computes for the edges of a known circuit.
 
 Source: Mueller et al. 2025 (arXiv:2504.13151), in hannamw/MIB-circuit-track (`evaluation.py`,
 `print_results.py`) and hannamw/EAP-IG 795f560 (`Graph.apply_greedy`).
@@ -36,21 +36,21 @@ def mib_edge_auc(
 ) -> float:
     """Area under MIB's curve of true against false positive rates, from 0 to 1.
 
-    The curve has ten points: circuits of 0.1 % to all of the edges, each grown from the output
-    backwards, always by the most important edge into a node that is in it, and without what then
-    lies on no path from an embedding. It does not start at the origin, and false positive rates
-    are divided by the last one, as in MIB's code. So it differs from a ROC-AUC of the scores: an
-    edge counts only once a path leads from it to the output.
+    The curve has ten points, for circuits of 0.1 % to all of the edges. Each circuit is grown
+    backwards from the output, always by the most important edge into one of its nodes; edges on no
+    path from an embedding are then removed. The curve does not start at the origin, and false
+    positive rates are divided by the last one, as in MIB's code. It therefore differs from a
+    ROC-AUC of the scores: an edge counts only once a path leads from it to the output.
 
     Args:
         values: a sweep's result or a method's scores; or one number for each edge.
-        circuit: the truth.
+        circuit: the known circuit.
         name: the universe of the numbers, by default MIB's own, `"qkv-merged"`; a result knows
             its own.
-        absolute: whether importance is the absolute value, rather than the value.
+        absolute: whether importance is the absolute value instead of the value itself.
 
     Raises:
-        ValueError: if there is not one value per edge, one is nan, or the universe holds no true
+        ValueError: if there is not one value per edge, one is NaN, or the universe has no true
             or no false edge.
     """
     numbers, name, level = read_values(values, name, None, default="qkv-merged")
@@ -59,7 +59,7 @@ def mib_edge_auc(
     check_edge_scores(numbers, name, circuit.n_layers, circuit.n_heads)
     truth, counts = truth_of(circuit, name, "edge"), counted_in(circuit, name, "edge")
     if truth[counts].all() or not truth.any():
-        raise ValueError(f"Expected true and false edges in {name!r}, got only one of them.")
+        raise ValueError(f"Expected both true and false edges in {name!r}, got only one kind.")
     sizes = [math.ceil(share * len(numbers)) for share in _SHARES]
     kept = on_paths(grow_from_output(importance(numbers, absolute), sizes, space), space)
     true_positive = kept[:, truth].mean(axis=1)
@@ -72,10 +72,10 @@ def mib_edge_auc(
 def grow_from_output(
     importances: Float[np.ndarray, " edges"], sizes: list[int], space: Universe
 ) -> Bool[np.ndarray, "sizes edges"]:
-    """Which edges circuits of some sizes have that are grown from the output backwards.
+    """Whether circuits of the given sizes, grown backwards from the output, have each edge.
 
-    Every step adds the most important edge of those that enter a node of the circuit; of equally
-    important ones, that whose node came first, then the one that comes first.
+    Every step adds the most important edge that enters a node of the circuit. Ties go to the edge
+    whose node was reached first, then to the first edge in the universe's order.
     """
     entering: dict[Node, list[int]] = {}
     for index, edge in enumerate(space.edges):

@@ -6,8 +6,8 @@ FlyingPumba/InterpBench 220791e (`utils/auto_circuit_utils.py`,
 `new_experiments`, a93a3b4 (`interp_utils/circuit_discovery/pessimistic_roc.py`), after ACDC's
 (Conmy et al. 2023, arXiv:2304.14997).
 
-Unlike rank mode it asks how large scores are: where all of them are below the smallest positive
-threshold, the area is 0, however well they are ordered.
+Unlike rank mode, it depends on how large scores are: if all of them lie strictly between 0 and the
+smallest positive threshold, the area is 0, however well they are ranked.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ PAPER_THRESHOLDS: tuple[float, ...] = (
     *(1.0, 10.0, 20.0, 50.0, 70.0, 100.0, 200.0, 1000.0),
 )
 
-# Where upstream compares circuits; its nodes are both ends of edges, the output included.
+# The universe where upstream compares circuits; nodes are all ends of edges, also the output.
 PAPER_UNIVERSE: UniverseName = "head"
 
 
@@ -42,15 +42,15 @@ PAPER_UNIVERSE: UniverseName = "head"
 class Curve:
     """True and false positive rates of the circuits that thresholds give, in the head universe.
 
-    A true positive rate is the share of the circuit that was found, a false positive rate the
-    share of all else that was; nan where there is nothing to find a share of.
+    A true positive rate is the share of the known circuit that was kept, a false positive rate the
+    share of everything outside it that was kept; NaN if there is nothing to take a share of.
 
     Attributes:
-        thresholds: what gave the circuits, one each.
-        node_tpr: of the nodes at the ends of kept edges.
-        node_fpr: of the same.
-        edge_tpr: of the kept edges.
-        edge_fpr: of the same.
+        thresholds: the threshold of each circuit.
+        node_tpr: true positive rates of the nodes at the ends of kept edges.
+        node_fpr: false positive rates of these nodes.
+        edge_tpr: true positive rates of the kept edges.
+        edge_fpr: false positive rates of the kept edges.
     """
 
     thresholds: tuple[float, ...]
@@ -70,21 +70,21 @@ def paper_curve(
 ) -> Curve:
     """Rates of the circuits of edges whose importance is above each threshold.
 
-    An edge is kept where its importance is strictly larger; one of the head universe where any
-    that it gathers is. Thresholds are rounded to the values' type, as torch does.
+    An edge is kept if its importance is strictly larger; an edge of the head universe, if any
+    edge that it merges is. Thresholds are rounded to the values' dtype, as in torch.
 
     Args:
         values: a sweep's result or a method's scores; or one number for each edge of a universe,
             in its order.
-        circuit: the truth.
-        universe: of the numbers, by default `"qkv-merged"`, which upstream's methods score; a
-            result knows its own.
-        thresholds: in the values' unit.
-        absolute: whether importance is the absolute value, rather than the value; in
-            upstream an option, which the paper's table has on for ACDC and EAP.
+        circuit: the known circuit.
+        universe: the universe of the numbers, by default `"qkv-merged"`, which upstream's methods
+            score; a result knows its own.
+        thresholds: the thresholds, in the values' unit.
+        absolute: whether importance is the absolute value instead of the value itself; an option
+            in upstream, which the paper's table enables for ACDC and EAP.
 
     Raises:
-        ValueError: if there is not one value per edge, one is nan, or the universe is coarser
+        ValueError: if there is not one value per edge, one is NaN, or the universe is coarser
             than `"head"`.
     """
     numbers, universe, level = read_values(values, universe, None, default="qkv-merged")
@@ -102,23 +102,24 @@ def kept_curve(
     *,
     thresholds: Sequence[float] = PAPER_THRESHOLDS,
 ) -> Curve:
-    """Rates of given circuits: for a method that finds one for each threshold, as ACDC does.
+    """Rates of given circuits, for a method that finds one circuit per threshold, as ACDC does.
 
     Args:
-        kept: which edges of `universe` each circuit has.
-        circuit: the truth.
-        universe: which edges; `"qkv-merged"` in upstream's runs.
-        thresholds: what the circuits were found with, one each.
+        kept: whether each circuit has each edge of `universe`.
+        circuit: the known circuit.
+        universe: the universe of the edges; `"qkv-merged"` in upstream's runs.
+        thresholds: the threshold with which each circuit was found.
 
     Raises:
-        ValueError: if the numbers do not fit, or the universe is coarser than `"head"`.
+        ValueError: if `kept` does not fit the thresholds and edges, or the universe is coarser
+            than `"head"`.
     """
     shape = (circuit.n_layers, circuit.n_heads)
     source, target = find_universe(universe, *shape), find_universe(PAPER_UNIVERSE, *shape)
     kept = as_truth(kept)
     if kept.shape != (len(thresholds), len(source.edges)):
         raise ValueError(
-            f"Expected {len(thresholds)} circuits, one a threshold, of the {len(source.edges)} "
+            f"Expected {len(thresholds)} circuits, one per threshold, of the {len(source.edges)} "
             f"edges of {universe!r}; got shape {kept.shape}."
         )
     groups = target.groups_of(source)
@@ -127,7 +128,7 @@ def kept_curve(
         [[node in (edge.src, edge.dst) for node in target.nodes] for edge in target.edges]
     )
     nodes = (edges.astype(int) @ is_end.astype(int)) > 0
-    # Of nodes the output is scored here too, which every circuit has.
+    # Here the output, which every circuit has, is scored as a node too.
     node_truths = circuit.node_truths(PAPER_UNIVERSE)
     edge_tpr, edge_fpr = _rates(edges, list(circuit.edge_truths(PAPER_UNIVERSE).values()))
     node_tpr, node_fpr = _rates(nodes, [node_truths.get(node, "in") for node in target.nodes])
@@ -137,21 +138,22 @@ def kept_curve(
 def staircase_auc(fpr: Float[np.ndarray, " points"], tpr: Float[np.ndarray, " points"]) -> float:
     """Area under the staircase through some points of a ROC curve, in 0..1.
 
-    Pessimistic: between two points the curve is as low as at the left one, and 0 left of all.
-    The points come in any order; one that lies lower than another to its left counts for
-    nothing.
+    The area is pessimistic: between two points the curve is as low as at the left one, and left
+    of all points it is 0. Points may come in any order; a point that lies lower than another to
+    its left is ignored.
 
     Args:
         fpr: false positive rates.
         tpr: true positive rates.
 
     Raises:
-        ValueError: if the numbers of rates differ, or one is not in 0..1.
+        ValueError: if the numbers of rates differ, or a rate is not in 0..1.
     """
     rates = np.concatenate([fpr, tpr])
     if fpr.shape != tpr.shape or not ((rates >= 0) & (rates <= 1)).all():
         raise ValueError(
-            f"Expected as many rates of one kind as of the other, from 0 to 1; got {fpr} and {tpr}."
+            "Expected as many true positive rates as false positive rates, all from 0 to 1; got "
+            f"{fpr} and {tpr}."
         )
     order = np.lexsort((tpr, fpr))
     heights = np.maximum.accumulate(tpr[order])
@@ -161,12 +163,12 @@ def staircase_auc(fpr: Float[np.ndarray, " points"], tpr: Float[np.ndarray, " po
 def paper_auc(curve: Curve, level: Level = "edge") -> float | None:
     """The area that InterpBench reports for a curve, in 0..1.
 
-    None where a rate is not defined, because the circuit has all of the edges (or nodes) or
-    none; upstream counts such rates as 0.
+    None if a rate is not defined because the circuit has all of the edges (or nodes) or none;
+    upstream counts such rates as 0.
 
     Args:
         curve: the rates.
-        level: of edges, which the paper's tables give, or of nodes.
+        level: `"edge"`, which the paper's tables report, or `"node"`.
     """
     by_level = {
         "edge": (curve.edge_fpr, curve.edge_tpr),
@@ -179,7 +181,7 @@ def paper_auc(curve: Curve, level: Level = "edge") -> float | None:
 def _rates(
     kept: Bool[np.ndarray, "thresholds items"], truths: Sequence[TruthValue]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """True and false positive rates; what is constant is in neither."""
+    """True and false positive rates; constant items count in neither."""
     values = np.asarray(truths)
     return _shares(kept[:, values == "in"]), _shares(kept[:, values == "out"])
 

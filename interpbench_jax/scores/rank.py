@@ -1,8 +1,8 @@
-"""Rank mode: how well scores order a circuit's edges or nodes before all others.
+"""Rank mode: how well scores rank a circuit's edges or nodes above all others.
 
-Constant edges, which carry what is the same in both inputs of every pair (`Circuit.constant`), are
-neither the circuit's nor others: they are left out everywhere, and so are nodes that have no other
-edge in the circuit.
+Constant edges, which carry a variable that is the same in both inputs of every pair
+(`Circuit.constant`), count neither as in the circuit nor as outside it. They are always left out,
+and so are nodes whose only edges in the circuit are constant.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,13 +36,14 @@ from interpbench_jax.universes import universe as find_universe
 
 @dataclass(frozen=True)
 class NullInterval:
-    """ROC-AUC of a method's own scores, dealt to the items at random.
+    """ROC-AUC of a method's own scores, assigned to the items at random.
 
     Attributes:
-        mean: over the draws; 0.5 but for chance.
+        mean: mean over the draws; 0.5 up to chance.
         low: the 2.5 % quantile.
         high: the 97.5 % quantile.
-        p_value: (1 + draws whose area is at least the observed one) / (1 + draws), one-sided.
+        p_value: one-sided p-value: (1 + number of draws whose area is at least the observed one)
+            / (1 + number of draws).
     """
 
     mean: float
@@ -56,20 +57,20 @@ class RankScore:
     """How well scores rank the items of a circuit, in one universe.
 
     Attributes:
-        universe: the universe.
-        level: what its items are: edges, or the nodes that are sources.
-        n_items: how many items are scored.
-        n_true: how many of them the circuit has.
-        n_constant: how many are left out beside them, because they are constant.
-        n_silent: how many of the circuit's score 0, which for a sweep's effects means that they
-            are no larger than what rounding makes: they are tied with all others that do.
-        roc_auc: see `roc_auc`. Undefined, as are all fields of the null, where the circuit has
-            all of the items or none.
-        average_precision: see `average_precision`. Undefined where the circuit has no item.
-        null_mean: see `NullInterval`, as for the rest.
+        universe: the universe of the items.
+        level: the kind of the items: edges, or the nodes that are sources.
+        n_items: number of items that are scored.
+        n_true: number of scored items in the circuit.
+        n_constant: number of further items that are left out because they are constant.
+        n_silent: number of the circuit's items that score 0, which for a sweep's effects means no
+            effect above the noise floor; they are tied with all others that score 0.
+        roc_auc: see `roc_auc`. None, as are all fields of the null, if the circuit has all of the
+            items or none.
+        average_precision: see `average_precision`. None if the circuit has no item.
+        null_mean: mean of the null; see `NullInterval`.
         null_low: the 2.5 % quantile of the null.
         null_high: the 97.5 % quantile of the null.
-        p_value: of `roc_auc` under the null.
+        p_value: p-value of `roc_auc` under the null.
     """
 
     universe: UniverseName
@@ -87,13 +88,13 @@ class RankScore:
 
 
 def roc_auc(scores: Float[np.ndarray, " items"], truth: Truth) -> float:
-    """Area under the ROC curve: how often an item of the circuit outscores another, in 0..1.
+    """Area under the ROC curve: how often an item of the circuit outscores one outside, in 0..1.
 
     A tie counts half. Source: Hanley and McNeil 1982 (the Mann-Whitney statistic); equals
     scikit-learn's `roc_auc_score`.
 
     Raises:
-        ValueError: if a score is nan, the lengths differ, or all items are on one side.
+        ValueError: if a score is NaN, the lengths differ, or all items are on one side.
     """
     scores, truth = _check_pair(scores, truth)
     positives, negatives = _two_sides(truth)
@@ -103,18 +104,18 @@ def roc_auc(scores: Float[np.ndarray, " items"], truth: Truth) -> float:
 def average_precision(scores: Float[np.ndarray, " items"], truth: Truth) -> float:
     """Area under the precision-recall curve as a sum of steps, in 0..1.
 
-    Over the distinct scores from high to low: the recall that each adds, times the precision
-    among the items that score at least as much; so items of one score come in together, in no
+    The sum runs over the distinct scores from high to low: the recall that each adds, times the
+    precision among the items that score at least as much. Tied items thus enter together, in no
     order. Equals scikit-learn's `average_precision_score`.
 
     Raises:
-        ValueError: if a score is nan, the lengths differ, or no item is true.
+        ValueError: if a score is NaN, the lengths differ, or no item is true.
     """
     scores, truth = _check_pair(scores, truth)
     positives = int(truth.sum())
     if positives == 0:
         raise ValueError(
-            "Expected an item in the circuit, got none; average precision is not defined."
+            "Expected at least one item in the circuit, got none; average precision is not defined."
         )
     levels, inverse = np.unique(-scores, return_inverse=True)
     found = np.bincount(inverse, weights=truth, minlength=len(levels))
@@ -129,16 +130,17 @@ def null_interval(
     n_draws: int = 400,
     seed: int = 0,
 ) -> NullInterval:
-    """The ROC-AUC that chance gives: the scores permuted over the items, ties and all.
+    """The ROC-AUC expected by chance: the scores are permuted over the items, ties included.
 
     Args:
-        scores: a method's.
-        truth: the circuit's items.
-        n_draws: how many permutations; the p-value is at least 1 / (1 + `n_draws`).
-        seed: of the permutations; the same scores, truth and seed give the same interval.
+        scores: a method's scores.
+        truth: whether each item is in the circuit.
+        n_draws: number of permutations; the p-value is at least 1 / (1 + `n_draws`).
+        seed: random seed for the permutations; the same scores, truth and seed give the same
+            interval.
 
     Raises:
-        ValueError: if a score is nan, the lengths differ, all items are on one side, or there
+        ValueError: if a score is NaN, the lengths differ, all items are on one side, or there
             is no draw.
     """
     scores, truth = _check_pair(scores, truth)
@@ -147,7 +149,7 @@ def null_interval(
         raise ValueError(f"Expected at least one draw, got n_draws={n_draws}.")
     ranks = _mid_ranks(scores)
     drawn = np.random.default_rng(seed).permuted(np.tile(ranks, (n_draws, 1)), axis=1)
-    # Sums of halves are exact, so that equal areas compare as equal.
+    # Sums of halves are exact, so equal areas compare as equal.
     areas = _area(drawn[:, :positives].sum(axis=1), positives, negatives)
     observed = _area(ranks[truth].sum(), positives, negatives)
     low, high = np.quantile(areas, (0.025, 0.975))
@@ -160,14 +162,14 @@ def null_interval(
 def edge_auc(
     edges: Sequence[Edge], scores: np.ndarray, circuit: Circuit, name: UniverseName
 ) -> float:
-    """ROC-AUC of edge scores against a circuit, in the universe that the edges are of.
+    """ROC-AUC of edge scores against a circuit, in the universe of the edges.
 
     Constant edges are left out.
 
     Args:
         edges: the edges of the universe `name`, each once, in any order.
-        scores: `[edges]`, larger for what matters more.
-        circuit: the truth.
+        scores: `[edges]`, larger for more important edges.
+        circuit: the known circuit.
         name: the universe.
 
     Raises:
@@ -181,7 +183,7 @@ def edge_auc(
 def node_auc(
     nodes: Sequence[Node], scores: np.ndarray, circuit: Circuit, name: UniverseName
 ) -> float:
-    """ROC-AUC of node scores against the nodes of a circuit, as `edge_auc`.
+    """ROC-AUC of node scores against the nodes of a circuit, as in `edge_auc`.
 
     The nodes are the sources of the universe; the output, which every circuit has, is not scored.
     """
@@ -198,22 +200,22 @@ def edge_auc_by_universe(
     *,
     absolute: bool = True,
 ) -> Mapping[UniverseName, float | None]:
-    """ROC-AUC in the universe that the scores are of and in every coarser one.
+    """ROC-AUC in the universe of the scores and in every coarser one.
 
     Args:
         scores: a sweep's result or a method's scores; or one number for each edge of a universe,
             in its order.
-        circuit: the truth.
+        circuit: the known circuit.
         name: the universe of the numbers, by default `"qkv"`; a result knows its own.
-        absolute: whether importance is the absolute value, rather than the value.
+        absolute: whether importance is the absolute value instead of the value itself.
 
     Returns:
-        The area by universe, from fine to coarse; None where it is not defined, because the
-        circuit holds all of the universe's edges or none.
+        The area by universe, from fine to coarse; None where it is not defined because the
+        circuit has all of the universe's edges or none.
 
     Warns:
-        RuntimeWarning: if a sweep's effect of an edge of the circuit is no larger than rounding:
-            such edges are tied with all others of no effect.
+        RuntimeWarning: if an edge of the circuit has no effect above the noise floor of a sweep:
+            such edges are tied with all others without effect.
     """
     values, name, level = read_values(scores, name, None)
     only_edges(level)
@@ -240,27 +242,27 @@ def rank_scores(
     n_draws: int = 400,
     seed: int = 0,
 ) -> tuple[RankScore, ...]:
-    """How well a method's values rank the circuit's edges and nodes.
+    """Score how well a method's values rank the circuit's edges and nodes.
 
-    In the universe that the values are of and in every coarser one, from fine to coarse: first
-    edges, then nodes. Values of edges are promoted (`promote_scores`) and give those of nodes
+    The universe of the values and every coarser one, from fine to coarse, get two scores: first
+    of edges, then of nodes. Values of edges are promoted (`promote_scores`) and converted to nodes
     (`nodes_from_edges`); values of nodes likewise (`promote_node_scores`, `edges_from_nodes`).
 
     Args:
         values: a sweep's result or a method's scores; or one number for each edge of a universe,
             or for each of its sources, in its order.
-        circuit: the truth.
+        circuit: the known circuit.
         universe: the universe of the numbers, by default `"qkv"`; a result knows its own.
-        level: what the numbers are of: `"edge"`, the default, or `"node"`.
-        absolute: whether importance is the absolute value, rather than the value.
-        n_draws: permutations of the null.
-        seed: of the null.
+        level: the level of the numbers: `"edge"`, the default, or `"node"`.
+        absolute: whether importance is the absolute value instead of the value itself.
+        n_draws: number of permutations for the null.
+        seed: random seed for the permutations.
 
     Raises:
-        ValueError: if there is not one value per item, or one is nan.
+        ValueError: if there is not one value per item, or one is NaN.
 
     Warns:
-        RuntimeWarning: as `edge_auc_by_universe`.
+        RuntimeWarning: as in `edge_auc_by_universe`.
     """
     numbers, universe, level = read_values(values, universe, level)
     shape = (circuit.n_layers, circuit.n_heads)
@@ -280,15 +282,15 @@ def rank_scores(
 
 
 def truth_of(circuit: Circuit, name: UniverseName, level: Level) -> Bool[np.ndarray, " items"]:
-    """Which edges of a universe, or which of its sources, a circuit has, in their order.
+    """Whether a circuit has each edge of a universe, or each of its sources, in their order.
 
-    Constant ones are not among them; `counted_in` says which these are.
+    This is False for constant ones; `counted_in` tells them from items outside the circuit.
     """
     return np.asarray([truth == "in" for truth in _truths(circuit, name, level)], bool)
 
 
 def counted_in(circuit: Circuit, name: UniverseName, level: Level) -> Bool[np.ndarray, " items"]:
-    """Which edges of a universe, or which of its sources, are scored: all but the constant ones."""
+    """Whether each edge of a universe, or each of its sources, is scored: all but constant ones."""
     return np.asarray([truth != "constant" for truth in _truths(circuit, name, level)], bool)
 
 
@@ -327,14 +329,14 @@ def _rank(
 
 
 def _area_of(scores: Float[np.ndarray, " items"], truths: Sequence[TruthValue]) -> float:
-    """The area of those scores that count."""
+    """The ROC-AUC of the items that are not constant."""
     values = np.asarray(truths)
     counts = values != "constant"
     return roc_auc(np.asarray(scores)[counts], values[counts] == "in")
 
 
 def _mid_ranks(scores: Float[np.ndarray, " items"]) -> np.ndarray:
-    """Ranks from 1, the lowest; ties share their mean."""
+    """Ranks from 1 for the lowest score; ties share their mean rank."""
     _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
 
@@ -361,7 +363,8 @@ def _check_pair(
     scores, labels = as_floats(scores), as_truth(truth)
     if scores.shape != labels.shape or scores.ndim != 1:
         raise ValueError(
-            f"Expected one score and one truth per item, got {scores.shape} and {labels.shape}."
+            "Expected one score and one truth value per item, got shapes "
+            f"{scores.shape} and {labels.shape}."
         )
     check_scores(scores, len(labels), "items")
     return scores, labels
@@ -376,5 +379,5 @@ def _check_items(
     if len(given) != len(expected) or set(given) != set(expected):
         raise ValueError(
             f"Expected each of the {len(expected)} {what} of universe {name!r} once, got "
-            f"{len(given)} others."
+            f"{len(given)} that are not the same."
         )

@@ -1,4 +1,4 @@
-"""The circuits that scores select: the edges that matter most, and those that lie on a path."""
+"""Circuits selected by scores: the most important edges, and the edges that lie on a path."""
 
 from collections.abc import Iterable
 
@@ -15,14 +15,14 @@ _EMBEDDINGS = (Kind.EMBED, Kind.POS_EMBED, Kind.RESID_PRE)
 def keep_largest(
     values: Float[np.ndarray, " items"], sizes: Iterable[int], *, absolute: bool = True
 ) -> Bool[np.ndarray, "sizes items"]:
-    """Which items are among the most important, for each of some sizes.
+    """Whether each item is among the most important ones, for each of several sizes.
 
-    Of equally important items, the ones that come first are taken first.
+    Of equally important items, the first ones are taken first.
 
     Args:
-        values: a method's, one for each item.
-        sizes: how many to take, each from 0 to all.
-        absolute: whether importance is the absolute value, rather than the value.
+        values: a method's values, one for each item.
+        sizes: numbers of items to take, each from 0 to the number of items.
+        absolute: whether importance is the absolute value instead of the value itself.
 
     Raises:
         ValueError: if a size is out of range.
@@ -40,27 +40,26 @@ def on_paths(
 ) -> Bool[np.ndarray, "sizes edges"]:
     """The kept edges that lie on a path of kept edges from an embedding to the output.
 
-    A path goes through a head by any of its q, k and v inputs. What the model has and the
-    universe leaves out is always there: in `"head-no-embed"` everything reads the embedding.
-    The same as what remains when heads and MLPs that nothing kept enters, or leaves, are taken
-    out until there are none, as `Graph.prune` of hannamw/EAP-IG (795f560) does.
+    A path may enter a head by any of its q, k and v inputs. Edges of the model that the universe
+    leaves out always count as kept: in `"head-no-embed"` every component reads the embedding.
+    The result is what remains when heads and MLPs that no kept edge enters, or that none leaves,
+    are removed repeatedly, as in `Graph.prune` of hannamw/EAP-IG (795f560).
 
     Args:
-        kept: which edges each of some circuits has.
-        space: the universe of the edges, in whose order they are.
+        kept: whether each circuit has each edge.
+        space: the universe of the edges, which gives their order.
 
     Raises:
-        ValueError: if it is not said of every edge whether it is kept.
+        ValueError: if `kept` does not have one value per edge for each circuit.
     """
     if kept.ndim != 2 or kept.shape[1] != len(space.edges):
         raise ValueError(
-            f"Expected for each circuit whether it has each of the {len(space.edges)} edges of "
+            f"Expected one value per circuit for each of the {len(space.edges)} edges of "
             f"{space.name!r}, got shape {kept.shape}."
         )
     ends = [(edge.src, component_of(edge.dst)) for edge in space.edges]
     none = np.zeros(len(kept), bool)
-    # Edges are in the order of their readers, so that what enters a node comes before what
-    # leaves it.
+    # Edges are ordered by reader, so edges into a node come before edges out of it.
     fed = {node: ~none for node in _fed_from_outside(space)}
     for (src, dst), has in zip(ends, kept.T, strict=True):
         fed[dst] = fed.get(dst, none) | (has & fed.get(src, none))
@@ -72,14 +71,14 @@ def on_paths(
 
 
 def outside_edges(space: Universe) -> tuple[Edge, ...]:
-    """The fine edges of the model that no edge of a universe stands for."""
+    """The fine edges of the model that belong to no edge of a universe."""
     inside = {fine for members in space.members.values() for fine in members}
     every = universe("qkv", space.n_layers, space.n_heads).edges
     return tuple(edge for edge in every if edge not in inside)
 
 
 def _fed_from_outside(space: Universe) -> set[Node]:
-    """The embeddings, and every component that reads one by an edge outside of the universe."""
+    """The embeddings, and every component that reads one by an edge outside the universe."""
     embeddings = {node for node in space.sources if node.kind in _EMBEDDINGS}
     outside = outside_edges(space)
     read = {component_of(edge.dst) for edge in outside if edge.src.kind in _EMBEDDINGS}

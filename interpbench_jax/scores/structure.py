@@ -1,4 +1,4 @@
-"""How much of a circuit one selected circuit has, and whether that holds together."""
+"""How a selected circuit compares with the known one, and whether it is connected."""
 
 from dataclasses import dataclass
 
@@ -25,16 +25,16 @@ from interpbench_jax.universes import universe as find_universe
 
 @dataclass(frozen=True)
 class SetScore:
-    """A set of items beside the true ones; over random choices among ties, the mean.
+    """A set of items compared with the true items; with ties, the mean over random choices.
 
     Attributes:
-        size: how many items the set has.
-        n_true: how many items are true.
-        n_hits: how many are both.
+        size: number of items in the set.
+        n_true: number of true items.
+        n_hits: number of true items in the set.
         precision: the share of the set that is true; None for an empty set.
-        recall: the share of the true items that the set has; None if no item is true.
-        f1: their harmonic mean, 2 hits / (size + true); None if both are empty.
-        hamming: how many items are in exactly one of the two. Of two circuits in one universe,
+        recall: the share of the true items that are in the set; None if no item is true.
+        f1: their harmonic mean, 2 hits / (size + true); None if both sets are empty.
+        hamming: number of items in exactly one of the two sets. For two circuits in one universe,
             where edges have one direction, this is the structural Hamming distance
             (Tsamardinos et al. 2006).
     """
@@ -50,14 +50,14 @@ class SetScore:
 
 @dataclass(frozen=True)
 class StructureScore:
-    """A circuit found by scores, beside the known one.
+    """A circuit selected by scores, compared with the known one.
 
     Attributes:
-        universe: the universe.
-        edges: its edges beside the known ones.
-        n_on_path: how many of its edges lie on a path of them from an embedding to the output.
+        universe: the universe of the edges.
+        edges: the selected edges compared with the known ones.
+        n_on_path: number of selected edges on a path of such edges from an embedding to the output.
         has_path: whether there is such a path.
-        is_connected: whether there is, and every edge lies on one.
+        is_connected: whether there is such a path and every selected edge lies on one.
     """
 
     universe: UniverseName
@@ -68,7 +68,7 @@ class StructureScore:
 
 
 def score_kept(kept: Truth, truth: Truth) -> SetScore:
-    """A given set, such as what scores above a threshold, beside the true items.
+    """Compare a given set, such as the items that score above a threshold, with the true items.
 
     Raises:
         ValueError: if the lengths differ.
@@ -76,7 +76,8 @@ def score_kept(kept: Truth, truth: Truth) -> SetScore:
     kept, truth = as_truth(kept), as_truth(truth)
     if kept.shape != truth.shape or kept.ndim != 1:
         raise ValueError(
-            f"Expected whether each item is kept and is true, got {kept.shape} and {truth.shape}."
+            "Expected one value per item of what is kept and of what is true, got shapes "
+            f"{kept.shape} and {truth.shape}."
         )
     return _set_score(int(kept.sum()), int(truth.sum()), float((kept & truth).sum()))
 
@@ -86,19 +87,19 @@ def score_largest(
     truth: Truth,
     size: int | None = None,
 ) -> SetScore:
-    """The items of largest score, beside the true ones.
+    """Compare the items with the largest scores with the true items.
 
-    Where a tie lies across the boundary, the mean over all ways to break it: what is left to
-    take, times the share of true items among those that tie.
+    If a tie lies across the boundary, the hits are a mean over all ways to break it: the number
+    of items left to take, times the share of true items among those that tie.
 
     Args:
-        scores: larger for what matters more.
-        truth: the true items.
-        size: how many to take; by default as many as are true, which makes precision, recall
-            and F1 the same number.
+        scores: one score per item, larger for more important items.
+        truth: whether each item is true.
+        size: number of items to take; the default is the number of true items, which makes
+            precision, recall and F1 the same number.
 
     Raises:
-        ValueError: if the lengths differ, a score is nan, or the size is out of range.
+        ValueError: if the lengths differ, a score is NaN, or the size is out of range.
     """
     scores, truth = as_floats(scores), as_truth(truth)
     check_scores(scores, len(truth), "items")
@@ -124,23 +125,23 @@ def structure_scores(
     threshold: float | None = None,
     absolute: bool = True,
 ) -> StructureScore:
-    """The circuit that a method's values select, beside the known one.
+    """Compare the circuit that a method's values select with the known one.
 
-    Shares and distance are means over the ways to break a tie at the boundary. Paths are looked
-    for in one circuit: of edges that tie, the first in the universe's order are taken. Constant
-    edges are never selected.
+    Shares and the Hamming distance are means over all ways to break a tie at the boundary. Paths
+    are computed for one circuit, which takes tied edges in the universe's order. Constant edges
+    are never selected.
 
     Args:
         values: a sweep's result or a method's scores; or one number for each edge of a universe,
             in its order.
-        circuit: the truth.
-        universe: of the numbers, by default `"qkv"`; a result knows its own.
-        size: how many edges to take; by default as many as the truth has.
-        threshold: instead of a size, take every edge whose importance is strictly larger.
-        absolute: whether importance is the absolute value, rather than the value.
+        circuit: the known circuit.
+        universe: the universe of the numbers, by default `"qkv"`; a result knows its own.
+        size: number of edges to take; the default is the number of true edges.
+        threshold: alternative to `size`: take every edge whose importance is strictly larger.
+        absolute: whether importance is the absolute value instead of the value itself.
 
     Raises:
-        ValueError: if there is not one value per edge, one is nan, the size is out of range, or
+        ValueError: if there is not one value per edge, one is NaN, the size is out of range, or
             both a size and a threshold are given.
     """
     if size is not None and threshold is not None:

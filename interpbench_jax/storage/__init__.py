@@ -1,4 +1,4 @@
-"""Files that may be anything, disks that may be full, folders that two processes may want."""
+"""Safe access to files: untrusted contents, full disks, and folders that processes share."""
 
 from interpbench_jax.storage.locks import LOCK_FILE as LOCK_FILE
 from interpbench_jax.storage.locks import FileLock as FileLock

@@ -1,4 +1,4 @@
-"""A file, or a folder, for one process at a time."""
+"""Locks on files and folders, each held by one process at a time."""
 
 import errno
 import os
@@ -13,29 +13,29 @@ _UNSUPPORTED = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 
 
 class InUse(ValueError):
-    """Another process, or another user of this one, is at work there."""
+    """Another process, or another part of this one, is using the file or folder."""
 
 
 @final
 class FileLock:
-    """A lock that one process holds until it releases it or ends, however it ends.
+    """A lock that one process holds until it releases it or ends, in whatever way it ends.
 
-    The file only stands for what is locked. Where the file system knows no locks, nobody is kept
-    out.
+    The file only represents what is locked. If the file system does not support locks, nobody is
+    kept out.
     """
 
     def __init__(self, path: Path, what: str, *, removes: bool = False) -> None:
-        """Take the lock, making the file and its folder where there are none.
+        """Acquire the lock, creating the file and its folder if they do not exist.
 
         Args:
-            path: the file that stands for what is locked.
-            what: what is locked and for whom, as in "the folder x for this sweep", for the
-                message.
-            removes: whether the file is removed in the end.
+            path: the file that represents what is locked.
+            what: a description of what is locked and for whom, such as "the folder x for this
+                sweep", for the error message.
+            removes: whether the file is removed when the lock is released.
 
         Raises:
-            InUse: if somebody else holds it.
-            OSError: if the file cannot be made.
+            InUse: if the lock is already held.
+            OSError: if the file cannot be created.
         """
         self._path = path
         self._removes = removes
@@ -43,7 +43,7 @@ class FileLock:
         self._handle: int | None = _acquire(path, what)
 
     def release(self) -> None:
-        """Let others in; again does nothing."""
+        """Release the lock; releasing it again does nothing."""
         if self._handle is not None:
             if self._removes:
                 self._path.unlink(missing_ok=True)
@@ -63,11 +63,11 @@ class FileLock:
 
 
 def lock_folder(folder: Path, purpose: str, *, removes: bool = False) -> FileLock:
-    """A folder for one purpose alone, such as "this sweep"; made where there is none.
+    """Lock a folder for one purpose, such as "this sweep", creating it if it does not exist.
 
     Raises:
-        InUse: if somebody else holds it.
-        OSError: if the folder cannot be made or written.
+        InUse: if the lock is already held.
+        OSError: if the folder cannot be created or written.
     """
     return FileLock(folder / LOCK_FILE, f"{folder} for {purpose}", removes=removes)
 
@@ -82,20 +82,20 @@ def _acquire(path: Path, what: str) -> int:
         except BlockingIOError:
             os.close(handle)
             raise InUse(
-                f"Expected {what} alone, but it is in use, by another process or one that has "
-                "not closed it; wait until that ends, or choose another folder."
+                f"Expected exclusive use of {what}, but it is in use by another process, or was "
+                "not closed by this one; wait until it is released, or choose another folder."
             ) from None
         except BaseException:
             os.close(handle)
             raise
-        os.close(handle)  # Somebody removed the file just now; that lock would keep nobody out.
+        os.close(handle)  # The file was removed just now, so a lock on it keeps nobody out.
 
 
 def _lock(handle: int) -> None:
     try:
         import fcntl
     except ImportError:
-        return  # No such locks on Windows.
+        return  # Windows has no such locks.
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

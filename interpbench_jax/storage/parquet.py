@@ -1,4 +1,4 @@
-"""Parquet tables from outside."""
+"""Decoding of untrusted Parquet files."""
 
 from typing import TYPE_CHECKING
 
@@ -7,16 +7,16 @@ if TYPE_CHECKING:
 
 
 def decode_parquet(data: bytes, max_rows: int = 2_000_000) -> "pyarrow.Table":
-    """The table in the bytes of a Parquet file, whose checksums are compared where it has some.
+    """Decode the table in the bytes of a Parquet file, verifying its checksums if it has any.
 
     Args:
         data: the file's bytes.
-        max_rows: the most that it may have; a small file can say that it has any number.
+        max_rows: the largest number of rows allowed; a small file can claim any number.
 
     Raises:
         ImportError: if pyarrow is not installed.
-        ValueError: if it is no Parquet file, was cut short, does not match its checksums, or has
-            more rows.
+        ValueError: if it is not a Parquet file, was truncated, does not match its checksums, or
+            has more rows.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -29,9 +29,9 @@ def decode_parquet(data: bytes, max_rows: int = 2_000_000) -> "pyarrow.Table":
         if n_rows <= max_rows:
             # Arrow's own threads may abort a process that ends soon after they were started.
             return file.read(use_threads=False)
-    # Names of columns may be no text.
+    # Names of columns are not always valid text.
     except (pa.ArrowException, OSError, UnicodeError) as error:
         raise ValueError(
-            f"Expected a Parquet file, got one that does not open: {str(error).rstrip('.')}."
+            f"Expected a Parquet file, got one that cannot be opened: {str(error).rstrip('.')}."
         ) from None
     raise ValueError(f"Expected at most {max_rows:,} rows, got {n_rows:,}.")

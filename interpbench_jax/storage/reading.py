@@ -1,4 +1,4 @@
-"""Reading what somebody else may have put there: regular files of a bounded size."""
+"""Reading untrusted files: only regular ones, and of bounded size."""
 
 import hashlib
 import os
@@ -11,18 +11,18 @@ from pathlib import Path
 
 @contextmanager
 def open_regular(path: Path, max_bytes: int | None = None) -> Iterator[BufferedReader]:
-    """A regular file, open to read; a pipe or a device is never waited for.
+    """Open a regular file for reading; a pipe or a device is never waited for.
 
     Args:
         path: the file.
-        max_bytes: the most that it may have; None for any number.
+        max_bytes: the largest size allowed, in bytes; None for any size.
 
     Raises:
-        FileNotFoundError: if nothing is there.
+        FileNotFoundError: if the file does not exist.
         OSError: if it cannot be read.
-        ValueError: if it is no regular file, or is larger; the message names it.
+        ValueError: if it is not a regular file, or is larger; the message names it.
     """
-    # Opening a pipe that nobody writes to would wait for ever.
+    # Opening a pipe that nobody writes to would block forever.
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
         status = os.fstat(handle)
@@ -37,18 +37,18 @@ def open_regular(path: Path, max_bytes: int | None = None) -> Iterator[BufferedR
 
 
 def read_bytes(path: Path, max_bytes: int) -> bytes:
-    """All bytes of a regular file.
+    """Read all bytes of a regular file.
 
-    No more than the limit is read, whatever the file turns into meanwhile.
+    Reading stops one byte past the limit, even if the file grows meanwhile.
 
     Args:
         path: the file.
-        max_bytes: the most that it may have.
+        max_bytes: the largest size allowed, in bytes.
 
     Raises:
-        FileNotFoundError: if nothing is there.
+        FileNotFoundError: if the file does not exist.
         OSError: if it cannot be read.
-        ValueError: if it is no regular file, or is larger; the message names it.
+        ValueError: if it is not a regular file, or is larger; the message names it.
     """
     with open_regular(path, max_bytes) as file:
         data = file.read(max_bytes + 1)
@@ -58,24 +58,24 @@ def read_bytes(path: Path, max_bytes: int) -> bytes:
 
 
 def read_text(path: Path, max_bytes: int) -> str:
-    """The text of a regular file in UTF-8; the rest is as for `read_bytes`.
+    """Read a regular file as UTF-8 text. See `read_bytes` for the arguments and other errors.
 
     Raises:
-        ValueError: as `read_bytes`, or if it is not UTF-8.
+        ValueError: as in `read_bytes`, or if the file is not UTF-8.
     """
     try:
         return read_bytes(path, max_bytes).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(f"Expected text in UTF-8 at {path}, got other bytes: {error}.") from None
+        raise ValueError(f"Expected UTF-8 text at {path}, got other bytes: {error}.") from None
 
 
 def digest_file(path: Path) -> str:
-    """The SHA-256 of a regular file, of any size.
+    """The SHA-256 digest of a regular file of any size, in hexadecimal.
 
     Raises:
-        FileNotFoundError: if nothing is there.
+        FileNotFoundError: if the file does not exist.
         OSError: if it cannot be read.
-        ValueError: if it is no regular file.
+        ValueError: if it is not a regular file.
     """
     with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -84,7 +84,7 @@ def digest_file(path: Path) -> str:
 def _too_large(path: Path, max_bytes: int, size: str) -> str:
     return (
         f"Expected at most {max_bytes:,} bytes at {path}, got {size}; it is probably not the file "
-        "that its name says."
+        "that its name suggests."
     )
 
 

@@ -1,4 +1,4 @@
-"""Writing files so that nothing is lost: not on a full disk, nor when the process is killed."""
+"""Writing files so that nothing is lost on a full disk or when the process is killed."""
 
 import errno
 import os
@@ -7,17 +7,17 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-# The disk is full, a quota is used up, or a file may not be so large.
+# The disk is full, a quota is used up, or the file exceeds a size limit.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def make_folder(folder: Path) -> Path:
-    """A folder to write into, made with its parents where there is none.
+    """Create a folder to write into, with its parents, if it does not exist.
 
     Raises:
-        NotADirectoryError: if there is something else in its place, or in that of a parent.
-        PermissionError: if it cannot be made, or does not take new files.
-        OSError: if the disk does not take it.
+        NotADirectoryError: if something else is in its place, or in the place of a parent.
+        PermissionError: if it may not be created, or does not accept new files.
+        OSError: if it cannot be created, because the disk is full for instance.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -25,44 +25,44 @@ def make_folder(folder: Path) -> Path:
         kind = "a symbolic link that leads nowhere" if folder.is_symlink() else "a file"
         raise NotADirectoryError(
             errno.ENOTDIR,
-            f"Expected a folder to write into, got {folder}, where there is {kind}; name another",
+            f"Expected a folder to write into, got {folder}, where there is {kind}; choose another",
         ) from None
     except PermissionError as error:
         raise PermissionError(
             error.errno,
-            f"Expected to make the folder {folder}, but no new files are taken there; name another",
+            f"Expected to create the folder {folder}, but its place is read-only; choose another",
         ) from None
     if not os.access(folder, os.W_OK | os.X_OK):
         raise PermissionError(
             errno.EACCES,
-            f"Expected a folder that takes new files, got {folder}, which does not; name another",
+            f"Expected a writable folder, got {folder}, which is read-only; choose another",
         )
     return folder
 
 
 def write_file(path: Path, content: bytes | str) -> None:
-    """Write a file so that a reader sees all of it or what was there before; as `write_files`."""
+    """Write a file as in `write_files`: a reader sees all of it or what was there before."""
     write_files({path: content})
 
 
 def write_files(contents: Mapping[Path, bytes | str], remove: Iterable[Path] = ()) -> None:
-    """Write files that belong together, in an order.
+    """Write files that belong together, in a given order.
 
-    Everything is encoded, and written beside its place under another name, before the first file
-    is replaced; so a full disk, or text that has no encoding, changes nothing. The files then take
-    their places one after the other, and old ones are removed at the end. What stands behind a
-    symbolic link is replaced, not the link. To a device or a pipe the content is written as it
-    is; a device is never replaced by a file.
+    Everything is encoded, and written beside its target under a temporary name, before the first
+    file is replaced, so a full disk or text that cannot be encoded changes nothing. The files are
+    then moved into place one after the other, and old ones are removed at the end. For a symbolic
+    link, its target is replaced, not the link. Content for a device or a pipe is written to it
+    directly; a device is never replaced by a file.
 
     Args:
-        contents: by path, in the order in which they appear; the last one should be what tells
-            readers that all are there.
-        remove: files that do not belong to the new ones.
+        contents: the contents by path, in the order in which the files appear; the last file
+            should be the one that tells readers that all are there.
+        remove: old files that do not belong with the new ones.
 
     Raises:
-        OSError: if a folder cannot be written, or the disk is full; the files that were there are
-            unchanged, and nothing is left behind.
-        ValueError: if a text cannot be encoded, or two paths lead to one file.
+        OSError: if a folder cannot be written, or the disk is full; existing files are unchanged,
+            and nothing is left behind.
+        ValueError: if a text cannot be encoded, or two paths lead to the same file.
     """
     encoded = {Path(path): _encode(Path(path), content) for path, content in contents.items()}
     beside: dict[Path, Path] = {}
@@ -91,16 +91,16 @@ def write_files(contents: Mapping[Path, bytes | str], remove: Iterable[Path] = (
 
 
 def remove_leftovers(folder: Path, name: str) -> None:
-    """Remove what a process that was killed left of files whose names start so."""
+    """Remove temporary files that a killed process left, of files whose names start with `name`."""
     for path in folder.glob(f".{name}*"):
         if path.is_file():
             path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder outlive a loss of power."""
+    """Flush a folder to disk, so that its file names survive a power failure."""
     if os.name == "nt":
-        return  # Windows opens no folders.
+        return  # Windows cannot open folders.
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -115,25 +115,25 @@ def _encode(path: Path, content: bytes | str) -> bytes:
         return content.encode("utf-8")
     except UnicodeEncodeError as error:
         raise ValueError(
-            f"Expected text that UTF-8 can hold for {path}, got {content[error.start]!a} at "
+            f"Expected text that UTF-8 can encode for {path}, got {content[error.start]!a} at "
             f"character {error.start}."
         ) from None
 
 
 def _is_special(path: Path) -> bool:
-    """Whether there is something that is neither a file nor a folder."""
+    """Whether the path exists and is neither a regular file nor a folder."""
     try:
-        mode = path.stat().st_mode  # of a loop of symbolic links, there is none
+        mode = path.stat().st_mode  # raises the error for a loop of symbolic links
     except (FileNotFoundError, NotADirectoryError):
         return False
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def _write_beside(target: Path, data: bytes) -> Path:
-    """The content in a new file of the target's folder, safely on disk."""
+    """Write the content to a new file in the target's folder, and flush it to disk."""
     if target.is_dir():
         raise IsADirectoryError(
-            errno.EISDIR, f"Expected a file to write at {target}, got a folder; name another"
+            errno.EISDIR, f"Expected a file to write at {target}, got a folder; choose another"
         )
     try:
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
@@ -153,7 +153,7 @@ def _write_beside(target: Path, data: bytes) -> Path:
 
 
 def _mode_for(target: Path) -> int:
-    """The permissions of the file that is replaced, or those of a new one."""
+    """The permissions of the file to replace, or the default ones for a new file."""
     try:
         return stat.S_IMODE(target.stat().st_mode)
     except OSError:
@@ -169,5 +169,5 @@ def _full(contents: Mapping[Path, bytes], error: OSError) -> OSError:
     return OSError(
         error.errno,
         f"Expected room for {size:,} bytes to write {where}, but the disk is full or a quota is "
-        "used up; free some, or write elsewhere. What was there before is unchanged",
+        "used up; free some space, or write elsewhere. Existing files are unchanged",
     )

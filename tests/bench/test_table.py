@@ -181,9 +181,9 @@ def test_other_tables_are_refused(tmp_path: Path) -> None:
     rewrite(path, pa.concat_tables([good, good]))
     refused("Expected one row of each run")
     path.write_bytes(whole[:-20])
-    refused("got one that does not open")
+    refused("got one that cannot be opened")
     path.write_bytes(b"")
-    refused("got one that does not open")
+    refused("got one that cannot be opened")
     path.write_bytes(scores.read_bytes())
     refused("Expected the 37 columns of ResultRow")
 

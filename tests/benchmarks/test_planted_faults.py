@@ -19,4 +19,4 @@ def test_a_variable_that_takes_another_edge_too() -> None:
     assert min(found.accuracy, found.lowest_iia, found.lowest_strict) == 1
     own = [each for each in found.failures() if each.startswith(f"Edge {name} is outside")]
     # KL hardly sees it.
-    assert own and all("by centred logits" in each for each in own)
+    assert own and all("in centred logits" in each for each in own)

@@ -211,7 +211,7 @@ def test_what_makes_a_sure_answer_surer_is_found() -> None:
     found = scaling.edges.separation("head", "effect")
     assert found is not None and found.outside_share < 1e-6
     failures = scaling.failures()
-    assert failures and all("by centred logits" in failure for failure in failures)
+    assert failures and all("in centred logits" in failure for failure in failures)
     assert any("blocks.1.hook_mlp_out -> blocks.1.hook_resid_post" in each for each in failures)
 
 
@@ -342,7 +342,7 @@ def test_wrong_input() -> None:
     with pytest.raises(ValueError, match="expected the circuit of task '36', got another"):
         certify(dataclasses.replace(case, circuit=Circuit(2, 4, (edge,))), n=3)
     short = dataclasses.replace(TASK, max_seq_len=12)
-    with pytest.raises(ValueError, match="of at least 12 positions"):
+    with pytest.raises(ValueError, match="with at least 12 positions"):
         certify(case, n=3, task=short)
 
 

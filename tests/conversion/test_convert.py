@@ -372,7 +372,7 @@ def test_a_left_over_tensor_is_named(name: str) -> None:
     ("array", "message"),
     [
         (np.zeros((5, 10), np.float32), r"Expected unembed\.W_U of shape \(10, 5\)"),
-        (np.zeros((10, 5), np.int64), r"Expected unembed\.W_U as one of"),
+        (np.zeros((10, 5), np.int64), r"Expected unembed\.W_U to be one of"),
         (np.zeros((10, 5), np.float64), "Expected weights of one dtype"),
         (np.full((10, 5), np.nan, np.float32), r"Expected finite numbers in unembed\.W_U"),
     ],

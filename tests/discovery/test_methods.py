@@ -312,7 +312,7 @@ def test_a_method_of_ones_own(
     [
         ({"method": "guess"}, "Expected method to be one of chance, exact, .*got 'guess'"),
         ({"settings": ACDCSettings()}, "Expected settings of type EAPSettings"),
-        ({"metric": "speed"}, "Expected a metric out of"),
+        ({"metric": "speed"}, "Expected metric to be one of"),
         ({"ablation": "noise"}, "Expected ablation to be one of resample, mean, zero, optimal"),
         ({"universe": "head"}, "Expected universe to be one of qkv, qkv-merged, got 'head'"),
         ({"batch_size": 0}, "Expected a batch_size of at least 1"),

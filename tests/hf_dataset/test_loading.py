@@ -285,7 +285,7 @@ def test_another_error_is_not_taken_for_the_caches(
 
 
 DAMAGED_CARDS = {
-    "no text": (b"---\n\xff\xfe\n---\n", "Expected text in UTF-8 at"),
+    "no text": (b"---\n\xff\xfe\n---\n", "Expected UTF-8 text at"),
     "no YAML": (b"---\nconfigs: [\n---\n", "got one that is not understood"),
     "other YAML": (b"---\nconfigs: 3\n---\n", "Expected"),
 }

@@ -163,5 +163,5 @@ def test_encoding_round_trip_and_repeats(content: tables.Content) -> None:
 
 @pytest.mark.parametrize("kept", [0, 3, 200, -20])
 def test_a_file_cut_short_is_an_error(content: tables.Content, kept: int) -> None:
-    with pytest.raises(ValueError, match="Expected a Parquet file, got one that does not open"):
+    with pytest.raises(ValueError, match="Expected a Parquet file, got one that cannot be opened"):
         decode_table(encode_table(content.tables["3"])[:kept])

@@ -104,6 +104,8 @@ def test_what_stands_at_padding_changes_no_score(
 @pytest.mark.usefixtures("unchecked")
 def test_a_padding_token_is_one_of_the_vocabulary(config: TransformerConfig) -> None:
     for wrong in (-1, config.d_vocab, 1.0, True):
-        with pytest.raises(ValueError, match=r"Expected pad_token as an id from 0 to \d+ or null"):
+        with pytest.raises(
+            ValueError, match=r"Expected pad_token to be an id from 0 to \d+ or null"
+        ):
             dataclasses.replace(config, pad_token=wrong)  # pyright: ignore[reportArgumentType]
     assert TransformerConfig.from_json(config.to_json()) == config

@@ -284,5 +284,5 @@ def test_effects_that_are_no_numbers_are_refused(model: Transformer, inputs: Pai
     def broken(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
         return jnp.full(logits.shape[0], jnp.nan)
 
-    with pytest.raises(ValueError, match=r"Expected a number as every circuit's broken, got \[nan"):
+    with pytest.raises(ValueError, match=r"Expected a finite broken for every circuit, got \[nan"):
         faithfulness_curve(model, *inputs, edge_values("qkv", 0), metric=broken)

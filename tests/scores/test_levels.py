@@ -54,7 +54,9 @@ def test_promotion_to_the_same_universe_changes_nothing() -> None:
 
 
 def test_another_number_of_scores_is_refused() -> None:
-    with pytest.raises(ValueError, match="137 edges of 'qkv', got 53, which is how many 'head'"):
+    with pytest.raises(
+        ValueError, match="137 edges of 'qkv', got 53, the number of edges of 'head'"
+    ):
         promote_scores(np.zeros(53), "qkv", "head", 2, 4)
 
 
@@ -177,5 +179,5 @@ def test_other_numbers_of_scores_are_refused() -> None:
         nodes_from_edges(np.zeros(9), "head", 2, 3)
     with pytest.raises(ValueError, match=r"each of the 9 sources of 'head', got shape \(38,\)"):
         edges_from_nodes(np.zeros(38), "head", 2, 3)
-    with pytest.raises(ValueError, match="got nan at 9 items"):
+    with pytest.raises(ValueError, match="got NaN at 9 items"):
         edges_from_nodes(np.full(9, np.nan), "head", 2, 3)

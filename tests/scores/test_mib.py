@@ -73,7 +73,7 @@ def test_an_edge_counts_only_on_a_path() -> None:
 
 @pytest.mark.parametrize(
     ("values", "message"),
-    [(np.zeros(3), "1108"), (np.full(1108, np.nan), "nan")],
+    [(np.zeros(3), "1108"), (np.full(1108, np.nan), "NaN")],
 )
 def test_wrong_scores_are_refused(values: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message):

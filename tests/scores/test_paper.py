@@ -209,7 +209,7 @@ def test_tiny_scores_have_no_area_however_well_they_rank(level: Level) -> None:
 def test_values_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match=r"each of the 38 edges of 'head', got shape \(5,\)"):
         paper_curve(VALUES, CIRCUIT, "head")
-    with pytest.raises(ValueError, match="got nan at 38 items"):
+    with pytest.raises(ValueError, match="got NaN at 38 items"):
         paper_curve(np.full(38, np.nan), CIRCUIT, "head")
     values = edge_values("head-no-embed", 0)
     with pytest.raises(ValueError, match="Expected a universe finer than 'head'"):

@@ -105,7 +105,7 @@ def test_the_order_of_items_is_irrelevant(pairs: list[tuple[int, bool]], seed: i
 
 
 def test_nan_is_refused() -> None:
-    with pytest.raises(ValueError, match="Expected numbers as scores, got nan at 2 items"):
+    with pytest.raises(ValueError, match="Expected numbers as scores, got NaN at 2 items"):
         roc_auc(np.asarray([math.nan, 1, math.nan]), np.asarray([True, False, True]))
 
 
@@ -114,7 +114,7 @@ def test_nan_is_refused() -> None:
 )
 @pytest.mark.usefixtures("unchecked")
 def test_other_lengths_are_refused(scores: np.ndarray, truth: np.ndarray) -> None:
-    with pytest.raises(ValueError, match=r"Expected one score and one truth per item, got \("):
+    with pytest.raises(ValueError, match=r"one score and one truth value per item, got shapes \("):
         roc_auc(scores, truth)
 
 
@@ -162,7 +162,7 @@ def test_increasing_maps_change_no_precision(name: str, pairs: list[tuple[int, b
 
 
 def test_a_precision_without_true_items_is_refused() -> None:
-    with pytest.raises(ValueError, match="Expected an item in the circuit, got none"):
+    with pytest.raises(ValueError, match="Expected at least one item in the circuit, got none"):
         average_precision(np.zeros(3), np.zeros(3, bool))
 
 
@@ -382,7 +382,7 @@ def test_values_of_another_universe_are_refused() -> None:
         rank_scores(np.zeros(3), CIRCUIT, "head")
     with pytest.raises(ValueError, match=r"each of the 9 sources of 'head', got shape \(38,\)"):
         rank_scores(np.zeros(38), CIRCUIT, "head", "node")
-    with pytest.raises(ValueError, match="Expected numbers as scores, got nan at 38 items"):
+    with pytest.raises(ValueError, match="Expected numbers as scores, got NaN at 38 items"):
         rank_scores(np.full(38, np.nan), CIRCUIT, "head")
 
 
@@ -410,7 +410,9 @@ def test_lists_are_arrays() -> None:
 def test_other_labels_are_refused(truth: list[object]) -> None:
     labels = np.asarray(truth)
     for score in (roc_auc, average_precision, null_interval, score_largest):
-        with pytest.raises(ValueError, match="as True and False or as 1 and 0, got"):
+        with pytest.raises(
+            ValueError, match="Expected True or False, or 1 or 0, for each item, got"
+        ):
             score(np.arange(4.0), labels)
 
 

@@ -110,13 +110,13 @@ def test_what_does_not_fit_is_refused() -> None:
     scores, truth = np.arange(3.0), np.arange(3) > 1
     with pytest.raises(ValueError, match="Expected a size from 0 to 3, got 4"):
         score_largest(scores, truth, 4)
-    with pytest.raises(ValueError, match="got nan at 3 items"):
+    with pytest.raises(ValueError, match="got NaN at 3 items"):
         score_largest(scores * np.nan, truth)
 
 
 @pytest.mark.usefixtures("unchecked")
 def test_other_lengths_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"each item is kept and is true, got \(2,\) and \(3,\)"):
+    with pytest.raises(ValueError, match=r"kept and of what is true, got shapes \(2,\) and \(3,\)"):
         score_kept(np.zeros(2, bool), np.zeros(3, bool))
     with pytest.raises(ValueError, match=r"each of the 3 items, got shape \(2,\)"):
         score_largest(np.zeros(2), np.zeros(3, bool))

@@ -49,7 +49,7 @@ def test_text_is_utf8(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes("é".encode())
     assert read_text(tmp_path / "a", 10) == "é"
     (tmp_path / "a").write_bytes(b"\xff")
-    with pytest.raises(ValueError, match=f"Expected text in UTF-8 at {tmp_path / 'a'}"):
+    with pytest.raises(ValueError, match=f"Expected UTF-8 text at {tmp_path / 'a'}"):
         read_text(tmp_path / "a", 10)
 
 
@@ -93,14 +93,14 @@ def test_folders_that_cannot_be_made(link: str, tmp_path: Path) -> None:
         make_folder(tmp_path / "link")
     (tmp_path / "file").touch()
     for path in (tmp_path / "file", tmp_path / "file" / "inner"):
-        with pytest.raises(NotADirectoryError, match="where there is a file; name another"):
+        with pytest.raises(NotADirectoryError, match="where there is a file; choose another"):
             make_folder(path)
     assert make_folder(tmp_path / "a" / "b").is_dir()
 
 
 def test_a_folder_that_takes_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
-    with pytest.raises(PermissionError, match="Expected a folder that takes new files, got"):
+    with pytest.raises(PermissionError, match="Expected a writable folder, got"):
         make_folder(tmp_path)
 
 
@@ -139,7 +139,7 @@ def test_a_full_disk_changes_nothing(
 def test_text_without_an_encoding_changes_nothing(tmp_path: Path) -> None:
     write_file(tmp_path / "a", "old")
     with pytest.raises(
-        ValueError, match=r"Expected text that UTF-8 can hold for .*b, got '\\ud800'"
+        ValueError, match=r"Expected text that UTF-8 can encode for .*b, got '\\ud800'"
     ):
         write_files({tmp_path / "a": "new", tmp_path / "b": "x\ud800"})
     assert listing(tmp_path) == {"a": b"old"}

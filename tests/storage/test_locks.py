@@ -39,10 +39,12 @@ def first_line(process: subprocess.Popen[str]) -> str:
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     with lock_folder(tmp_path / "new", "this work"):
-        with pytest.raises(InUse, match=rf"Expected {tmp_path / 'new'} for more alone, but it is"):
+        with pytest.raises(
+            InUse, match=rf"Expected exclusive use of {tmp_path / 'new'} for more, but"
+        ):
             lock_folder(tmp_path / "new", "more")
         other = other_process(tmp_path / "new")
-        assert "for a test alone, but it is in use" in other.communicate("\n")[0]
+        assert "for a test, but it is in use" in other.communicate("\n")[0]
     lock_folder(tmp_path / "new", "again").release()
 
 

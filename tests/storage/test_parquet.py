@@ -29,18 +29,18 @@ def test_a_small_file_of_very_many_rows_is_not_read() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"PAR1", b"PAR1" * 3, bytes(100)])
 def test_other_bytes_are_refused(data: bytes) -> None:
-    with pytest.raises(ValueError, match=r"got one that does not open: .*[^.]\.$"):
+    with pytest.raises(ValueError, match=r"got one that cannot be opened: .*[^.]\.$"):
         decode_parquet(data)
 
 
 def test_a_changed_page_is_found_out() -> None:
     data = bytearray(encode(pa.table({"a": np.arange(1000)})))
     data[2000] ^= 1
-    with pytest.raises(ValueError, match="got one that does not open"):
+    with pytest.raises(ValueError, match="got one that cannot be opened"):
         decode_parquet(bytes(data))
 
 
 def test_a_name_that_is_no_text_is_refused() -> None:
     data = encode(pa.table({"abcdef": [1, 2]})).replace(b"abcdef", b"abc\xff\xfef")
-    with pytest.raises(ValueError, match="got one that does not open"):
+    with pytest.raises(ValueError, match="got one that cannot be opened"):
         decode_parquet(data)

@@ -482,7 +482,7 @@ def test_a_folder_of_other_files_is_refused(tmp_path: Path) -> None:
 def test_a_folder_is_one_process_s(tmp_path: Path) -> None:
     with (
         open_store(tmp_path),
-        pytest.raises(ValueError, match=r"for this sweep alone, but it is in use, .*; wait until"),
+        pytest.raises(ValueError, match=r"for this sweep, but it is in use .*; wait until"),
     ):
         open_store(tmp_path)
     code = (

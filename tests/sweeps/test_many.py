@@ -218,7 +218,7 @@ def test_errors_come_before_anything_is_compiled(alike: list[Transformer]) -> No
 
 @pytest.mark.usefixtures("unchecked")
 def test_an_unknown_universe_is_refused(alike: list[Transformer]) -> None:
-    with pytest.raises(ValueError, match="Expected a universe out of qkv"):
+    with pytest.raises(ValueError, match="Expected universe to be one of qkv"):
         sweep_many(alike, *make_inputs(alike), universe="heads")  # pyright: ignore
 
 

@@ -84,7 +84,7 @@ def test_a_saved_sweep_keeps_it(tmp_path: Path) -> None:
 def test_a_part_of_the_circuit_that_is_not_heard_is_said(silent: ib.Case) -> None:
     result, circuit = ib.sweep_edges(silent.model, PAIRS), CASE.truth()
     n_edges = int((np.asarray([*circuit.edge_truths("qkv").values()]) == "in").sum())
-    message = rf"of the circuit's {n_edges} edges have no effect above rounding \("
+    message = rf"of the circuit's {n_edges} edges have no effect above the noise floor \("
     with pytest.warns(RuntimeWarning, match=message):
         areas = ib.edge_auc_by_universe(result, circuit)
     with pytest.warns(RuntimeWarning, match=message):

@@ -247,7 +247,7 @@ def test_constants_in_place_of_an_ablation(model: Transformer, inputs: Pair) -> 
 @pytest.mark.usefixtures("unchecked")
 def test_wrong_constants(model: Transformer, inputs: Pair) -> None:
     clean, _ = inputs
-    with pytest.raises(ValueError, match=r"Expected constants to replace with of shape .*\(3,\)"):
+    with pytest.raises(ValueError, match=r"Expected replacement constants of shape .*\(3,\)"):
         sweep_edges(model, clean, ablation=np.zeros(3, np.float32))
     with pytest.raises(ValueError, match="Expected an ablation by name for hidden units"):
         sweep_neurons(model, clean, ablation=np.zeros((1, 1, 11, 6), np.float32))

@@ -265,8 +265,8 @@ def test_to_pandas(model: Transformer, inputs: tuple[np.ndarray, np.ndarray]) ->
     [
         ({"ablation": "median"}, "Expected ablation to be one of resample, mean, zero"),
         ({"corrupted": None}, "Expected corrupted inputs, one for each clean one"),
-        ({"metric": "kll"}, "Expected a metric out of kl, cross_entropy"),
-        ({"universe": "heads"}, "Expected a universe out of qkv"),
+        ({"metric": "kll"}, "Expected metric to be one of kl, cross_entropy"),
+        ({"universe": "heads"}, "Expected universe to be one of qkv"),
         ({"positions": "some"}, "Expected positions 'all', 'each' or a list"),
         ({"positions": [5]}, "Expected positions from 0 to 4"),
         ({"positions": []}, "at least one"),

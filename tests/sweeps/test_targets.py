@@ -150,7 +150,7 @@ def test_saved_sweeps_tell_distractors_apart(
         (np.zeros((7, 3, 3), np.int32), r"\(7, 3\), one per position, or \(7, 3, 2\), an answer"),
         (np.zeros((7, 2, 3), np.int32), r"got \(7, 2, 3\)"),
         (np.zeros((2, 7, 3), np.int32), r"got \(2, 7, 3\)"),
-        (np.zeros((7, 3, 2), np.float32), "pairs of targets as integers.* got float32"),
+        (np.zeros((7, 3, 2), np.float32), "pairs of targets to be integers.* got float32"),
     ],
 )
 @pytest.mark.usefixtures("unchecked")

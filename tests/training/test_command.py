@@ -32,7 +32,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         (("11", "--seeds", "0"), "Invalid value for '--seeds'"),
         (("11", "--epochs", "0"), "Invalid value for '--epochs'"),
         (("11", "--recipe", "mine"), "'mine' is not one of"),
-        (("11", "--out", __file__), "where there is a file; name another"),
+        (("11", "--out", __file__), "where there is a file; choose another"),
     ],
 )
 def test_wrong_input_ends_in_a_message(arguments: tuple[str, ...], message: str) -> None:
