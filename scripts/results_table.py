@@ -1,6 +1,6 @@
 """Print the README's table of certificates from the packaged models.
 
-    python scripts/results_table.py
+Usage: `python scripts/results_table.py`
 """
 
 from interpbench_dataset.models import model_path
