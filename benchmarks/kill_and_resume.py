@@ -102,7 +102,9 @@ def _finish(folder: Path, epochs: int) -> str:
     process = _start(folder, epochs)
     out, err = process.communicate()
     if process.returncode:
-        raise RuntimeError(f"Expected exit code 0 of training, got {process.returncode}: {err}")
+        raise RuntimeError(
+            f"Expected training to finish, got exit code {process.returncode}: {err}"
+        )
     return out.strip().splitlines()[-1]
 
 

@@ -45,7 +45,7 @@ def main() -> None:
     if arguments.json:
         print(json.dumps(rows, indent=1))
         return
-    print(f"No threshold of the paper lies between 0 and {SMALLEST_THRESHOLD:g}.\n")
+    print(f"Positive scores below {SMALLEST_THRESHOLD:g}, the smallest positive threshold, tie.\n")
     print("| " + " | ".join(HEADINGS.values()) + " |")
     print("|" + "---|" * len(HEADINGS))
     for row in rows:
