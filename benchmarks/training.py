@@ -3,7 +3,7 @@
     python benchmarks/training.py [--cases 11 13] [--seeds 1 8] [--python VENV/bin/python] [--json]
 
 An epoch is release 1.0.0's: 96,000 training inputs (all inputs where a task has fewer), batches of
-256, three Adam steps each (interchange, strict, behaviour), then validation on 24,000 pairs over
+256, three Adam steps each (interchange, strict, behavior), then validation on 24,000 pairs over
 every aligned variable and every node outside the circuit. Cold is the first epoch, including
 compilation; warm is the best of the later ones, and the worst is shown too.
 

@@ -120,7 +120,7 @@ def test_scipy_so_set_gives_the_papers_p_values_from_the_rounded_table() -> None
         first, second = (areas[name] for name in pair.split("|"))
         method = "approx" if (first == second).any() else "exact"
         p = float(np.asarray(wilcoxon(first, second, method=method))[1])
-        if pair == BROKEN_BY_NOISE_P:  # Rounding made the tie 0.029 and 0.030.
+        if pair == BROKEN_BY_NOISE_P:  # Rounding turned the tie into 0.029 and 0.030.
             assert p == pytest.approx(0.11666, abs=1e-5)
         else:
             assert round(p, decimals(published)) == float(published), pair

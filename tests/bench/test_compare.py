@@ -71,7 +71,7 @@ def test_what_was_run_differently_is_told() -> None:
         "model_digest differs in 1 of 2 runs (cases 11): they are of other models",
         'settings differs in 1 of 2 runs (cases 11): such as {"steps": 5} and {"steps": 9}',
     )
-    assert found.is_same  # The areas are.
+    assert found.is_same  # The areas are the same.
 
 
 def test_an_undefined_area_is_no_change() -> None:

@@ -40,12 +40,12 @@ RUNS = Runs("ours", {"jax": "1"}, (3.0, 5.0, 4.0), (0.5, 0.25, 1.0), 1 << 20, np
 
 
 def tiny_job() -> Job:
-    """A model of 2 layers and 4 heads, 3 inputs."""
+    """Return a job with a model of 2 layers and 4 heads, and 3 inputs."""
     return random_job(4, 3)
 
 
 def comparison() -> Comparison:
-    """A row that says that ours was twice as fast as a peer, and that another did not run."""
+    """Return a row in which ours is twice as fast as a peer, and another peer did not run."""
     job = tiny_job()
     ours = summarise(RUNS, job, 1e9)
     theirs = summarise(dataclasses.replace(RUNS, name="peer", warm_seconds=(1.0,)), job, 1e9)
@@ -65,14 +65,14 @@ def comparison() -> Comparison:
 
 
 def curve() -> Curve:
-    """Three points on a line."""
+    """Return a curve of three points on a line."""
     x = (1.0, 2.0, 3.0)
     points = tuple(Point(n, "ours", {}, summarise(RUNS, tiny_job(), None)) for n in x)
     return Curve("inputs", "Inputs", "inputs", "rate", points, fit_line(x, x), {}, None, "", ())
 
 
 def results(**changes: object) -> Results:
-    """A table and a curve, with some values changed."""
+    """Return the results of a table and a curve, with some values changed."""
     whole = Results(
         hardware=HARDWARE,
         is_quick=False,

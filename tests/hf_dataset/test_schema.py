@@ -158,7 +158,7 @@ def test_encoding_round_trip_and_repeats(content: tables.Content) -> None:
         assert written_by(encoded) == f"parquet-cpp-arrow version {pa.__version__}"
         metadata = pq.read_metadata(io.BytesIO(encoded)).metadata
         assert metadata is not None
-        assert set(metadata) == {b"huggingface", b"ARROW:schema"}  # nothing of the machine
+        assert set(metadata) == {b"huggingface", b"ARROW:schema"}  # nothing about the machine
 
 
 @pytest.mark.parametrize("kept", [0, 3, 200, -20])
