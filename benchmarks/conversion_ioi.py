@@ -1,12 +1,13 @@
-"""Seconds and memory to convert a model of IOI's size from upstream's files.
+"""Measure the time and memory that converting a model of IOI's size from upstream's files takes.
 
     python -m benchmarks.conversion_ioi [--rounds 3] [--python VENV/bin/python] [--json]
 
-The file is made here: 6 layers, d_model 64 and GPT-2's 50,257 tokens, float32, with seeded random
-weights (42 MB, like `ioi` and `ioi_next_token`). Every round of every way is a process of its own:
-what it imports is there before the clock starts, the file is in the system's cache. Memory is the
-peak of the resident memory less that at the start; "kept" is what the arrays hold in the end. With
-`--python`, an interpreter that has torch, `torch.load` is a peer: its tensors as owned arrays.
+The program makes the file: 6 layers, d_model 64 and GPT-2's 50,257 tokens, float32, with seeded
+random weights (42 MB, like `ioi` and `ioi_next_token`). Every round of every method runs in its own
+process: imports are done before the clock starts, and the file is in the system's cache. Memory is
+the peak resident memory minus that at the start; "kept" is the size of the final arrays. With
+`--python`, an interpreter that has torch, `torch.load` is a peer: its tensors are copied to owned
+arrays.
 """
 
 import argparse
@@ -48,13 +49,13 @@ _MEGABYTE = 1e6
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """What one way takes.
+    """The cost of one conversion method.
 
     Attributes:
-        way: in words.
+        way: the method in words.
         seconds: the median over the rounds.
-        peak_bytes: the largest rise of the resident memory; None where it cannot be measured.
-        kept_bytes: of the arrays that it gives.
+        peak_bytes: the largest rise in resident memory; None where it cannot be measured.
+        kept_bytes: the size of the arrays that it returns.
     """
 
     way: str
@@ -64,7 +65,7 @@ class Measured:
 
 
 def make_case(seed: int) -> "Case":
-    """A model of IOI's shape with random weights."""
+    """Make a model of IOI's shape with random weights."""
     import numpy as np
 
     from interpbench_jax.case import Case
@@ -92,7 +93,7 @@ def make_case(seed: int) -> "Case":
 
 
 def _prepare(way: str, folder: Path) -> Callable[[], Mapping[str, "np.ndarray"]]:
-    """What is timed: from the files to arrays by name. Imports are done here."""
+    """Import what is needed and return the timed call, which turns files into arrays by name."""
     if way.startswith("torch"):
         import torch  # pyright: ignore[reportMissingImports]
 
@@ -122,7 +123,7 @@ def _prepare(way: str, folder: Path) -> Callable[[], Mapping[str, "np.ndarray"]]
 
 
 def run_worker(way: str, folder: Path) -> None:
-    """Do it once and print seconds and bytes as JSON."""
+    """Run one method once and print its seconds and bytes as JSON."""
     call = _prepare(way, folder)
     with PeakMemory() as memory:
         started = time.perf_counter()
@@ -133,10 +134,10 @@ def run_worker(way: str, folder: Path) -> None:
 
 
 def measure(way: str, label: str, python: str, folder: Path, rounds: int) -> Measured:
-    """The rounds of one way, each in a process of its own.
+    """Measure all rounds of one method, each in its own process.
 
     Raises:
-        subprocess.CalledProcessError: if one fails.
+        subprocess.CalledProcessError: if a round fails.
     """
     command = [python, "-m", "benchmarks.conversion_ioi", "--worker", way, str(folder)]
     results = []
@@ -153,7 +154,7 @@ def measure(way: str, label: str, python: str, folder: Path, rounds: int) -> Mea
 
 
 def main() -> None:
-    """Write the file, measure and print."""
+    """Write the file, measure every method and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)

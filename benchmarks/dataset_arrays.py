@@ -1,6 +1,8 @@
-"""Rows a second from a dataset into JAX arrays: `python benchmarks/dataset_arrays.py [rows]`.
+"""Measure how many rows per second a dataset yields as JAX arrays.
 
-Against two peers in the same run: `datasets`' own JAX format, and a NumPy array made of its lists.
+    python benchmarks/dataset_arrays.py [rows]
+
+Two peers run beside it: `datasets`' own JAX format, and NumPy arrays made from its lists.
 """
 
 import argparse
@@ -23,7 +25,7 @@ PEER_ROWS = 10_000
 
 
 def paired_rows(rows: int, *, chunks: int = 1) -> datasets.Dataset:
-    """Rows as a case has them, in memory: four int32 lists of 11 items each."""
+    """Make an in-memory dataset with a case's row layout: four int32 lists of 11 items each."""
     rng = np.random.default_rng(0)
     values = pa.array(rng.integers(0, 9, rows * WIDTH, np.int32))
     columns = {name: pa.FixedSizeListArray.from_arrays(values, WIDTH) for name in COLUMNS}
@@ -33,12 +35,12 @@ def paired_rows(rows: int, *, chunks: int = 1) -> datasets.Dataset:
 
 
 def lists(dataset: datasets.Dataset) -> dict[str, np.ndarray]:
-    """The columns by way of Python lists, as a loop over rows has them."""
+    """Return the columns as NumPy arrays made from Python lists, as a loop over rows sees them."""
     return {name: np.array(rows) for name, rows in dataset[:].items()}
 
 
 def seconds(call: Callable[[], object], repeats: int = 5) -> tuple[float, float]:
-    """The first call, and the fastest of the others."""
+    """Return the seconds of the first call and of the fastest later call."""
     times = []
     for _ in range(repeats + 1):
         start = time.perf_counter()

@@ -2,12 +2,12 @@
 
     python -m benchmarks.discovery [--json] [--rounds 3] [--threads 1]
 
-Every method runs in a process of its own: the first call compiles (JAX's cache on disk is off), the
-next `--rounds` are warm. Peers are auto-circuit 1.0.1 in the same run, where the interpreter that
-PEER_PYTHON names has it or one can be made under `.venv-peer/` (`--no-peers` does without); and
-times that were published: one thread, another machine, another day. auto-circuit's ACDC is timed at
-one threshold, and its time counts as many times as ours has thresholds, because it starts anew for
-each. The peer has one thread, which is its fastest here; `--threads 1` keeps both to one processor.
+Every method runs in its own process: the first call compiles (JAX's cache on disk is off), and the
+next `--rounds` calls are warm. There are two peers: auto-circuit 1.0.1 in the same run, if the
+interpreter named by PEER_PYTHON has it or one can be made under `.venv-peer/` (`--no-peers` skips
+it), and published times, measured on one thread of another machine. auto-circuit's ACDC is timed at
+one threshold and its time is multiplied by our number of thresholds, because it starts over for
+each. The peer has one thread, its fastest setting here; `--threads 1` pins both to one processor.
 """
 
 import argparse
@@ -29,7 +29,7 @@ CASE = "11"
 UNIVERSE = "qkv-merged"
 ROOT = Path(__file__).absolute().parents[1]
 THRESHOLDS = 19
-# Seconds at 1,000 inputs on one thread: auto-circuit, and for probing upstream's own code.
+# Seconds at 1,000 inputs on one thread, of auto-circuit and, for probing, of upstream's own code.
 PUBLISHED = {
     "acdc": THRESHOLDS * 2.9,
     "eap": 0.18,
@@ -49,15 +49,15 @@ _LONG_SECONDS = 8.0
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """What a method took.
+    """The times of one method.
 
     Attributes:
         method: its name in the table of methods.
-        what: in words.
-        cold_seconds: the first call, compilation included, imports not.
-        warm_seconds: the median of the calls after it.
+        what: the method in words.
+        cold_seconds: the first call, including compilation but not imports.
+        warm_seconds: the median of the later calls.
         peer_seconds: auto-circuit's median in the same run; None where it was not run.
-        published_seconds: of a peer, on another day.
+        published_seconds: the published time of a peer.
     """
 
     method: str
@@ -106,7 +106,7 @@ def measure(
 
 
 def as_markdown(timings: list[Timing]) -> str:
-    """A table of seconds, and of how many times as long the peers take as we do warm."""
+    """Format a table of seconds and of the ratios of the peers' times to our warm times."""
     lines = [
         "| method | cold | warm | auto-circuit | ratio | published | ratio |",
         "|---|---|---|---|---|---|---|",
@@ -132,7 +132,7 @@ def _ratio(seconds: float, ours: Timing) -> str:
 def _time_peer(python: str, inputs: int, rounds: int, threads: int | None) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         _job(inputs).write(Path(folder))
-        # Of several threads torch makes nothing on models of this size.
+        # On models of this size torch gains nothing from several threads.
         command = [python, "-m", "benchmarks.discovery_peer", folder, "1"]
         done = subprocess.run(
             [*command, str(rounds)],
@@ -169,7 +169,7 @@ def _job(inputs: int) -> Job:
 
 
 def _work(method: str, inputs: int, rounds: int) -> list[float]:
-    """The seconds of a cold call and of some warm ones."""
+    """Return the seconds of a cold call and of several warm calls."""
     import interpbench_jax as ib
     from interpbench_jax.discovery import METHODS, MaskGradientSettings, Method, discover
     from interpbench_jax.metrics import summed_cross_entropy
@@ -205,13 +205,13 @@ def _say(line: str) -> None:
 
 
 def main() -> None:
-    """Read the arguments, measure, print."""
+    """Read the arguments, measure the methods and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="print JSON alone")
+    parser.add_argument("--json", action="store_true", help="print only JSON")
     parser.add_argument("--inputs", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=3, help="warm calls; one where they are long")
-    parser.add_argument("--threads", type=int, choices=(1,), help="all processors by default")
-    parser.add_argument("--methods", help="with commas between them; all by default")
+    parser.add_argument("--rounds", type=int, default=3, help="warm calls; one if they are long")
+    parser.add_argument("--threads", type=int, choices=(1,), help="default: all processors")
+    parser.add_argument("--methods", help="comma-separated methods; default: all")
     parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--worker", choices=tuple(WHAT), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -221,7 +221,7 @@ def main() -> None:
         print(json.dumps(_work(arguments.worker, arguments.inputs, arguments.rounds)))
         return
     methods = arguments.methods.split(",") if arguments.methods else list(WHAT)
-    peer: str | NotRun = NotRun("auto-circuit", "not asked for")
+    peer: str | NotRun = NotRun("auto-circuit", "not requested")
     if not arguments.no_peers:
         peer = find_peer("auto-circuit", os.environ.get("PEER_PYTHON"), _say)
     timings = measure(arguments.inputs, arguments.rounds, arguments.threads, peer, methods)

@@ -1,12 +1,12 @@
-"""auto-circuit's ACDC, attribution patching and mask gradient, timed in a process of their own.
+"""Time auto-circuit's ACDC, attribution patching and mask gradient in a separate process.
 
     PYTHON -m benchmarks.discovery_peer FOLDER THREADS ROUNDS
 
-The interpreter has auto-circuit 1.0.1; of ours only what needs NumPy alone is imported. Prints one
-JSON object: by method, the seconds of each call.
+The interpreter needs auto-circuit 1.0.1; the only modules of ours that it imports need just NumPy.
+Prints one JSON object: the seconds of each call, by method.
 
-The losses are the mean squared error against the clean logits, which cost
-what the divergences of InterpBench's fork do.
+The losses are mean squared errors against the clean logits, which cost as much as the divergences
+in InterpBench's fork.
 """
 
 import json
@@ -23,7 +23,7 @@ THRESHOLD_EXPONENT = -2
 
 
 def main() -> None:
-    """Prepare and time."""
+    """Prepare the calls, time them and print the seconds."""
     folder, threads, rounds = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     calls = prepare(folder, threads)
     seconds: dict[str, list[float]] = {name: [] for name in calls}
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def prepare(folder: Path, threads: int) -> dict[str, Callable[[], object]]:
-    """What is timed, by our names of the methods."""
+    """Return the timed calls, keyed by our names of the methods."""
     import torch  # pyright: ignore[reportMissingImports]
     from auto_circuit.data import (  # pyright: ignore[reportMissingImports]
         PromptDataLoader,

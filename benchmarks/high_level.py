@@ -1,9 +1,10 @@
-"""Time a case's high-level model against the plain Python reading of its program.
+"""Time a case's high-level model against the plain Python evaluation of its program.
 
 Usage: `python benchmarks/high_level.py [--case 18] [--inputs 100000] [--plain-inputs 5000]`
 
-Prints seconds cold (first call, compilation included) and warm (best of several calls), inputs
-per second, and the ratio to the plain reading, which is timed on fewer inputs and scaled up.
+Prints the cold seconds (first call, including compilation), the warm seconds (best of several
+calls), inputs per second, and the speed-up over the plain evaluation, which is timed on fewer
+inputs and scaled up.
 """
 
 import argparse
@@ -39,9 +40,9 @@ def main() -> None:
     device = jax.devices()[0]
     print(f"case {task.case_id}, {len(inputs):,} inputs of {inputs.shape[1]} positions")
     print(f"device: {device.platform} {device.device_kind}, {platform.machine()}")
-    print(f"compiled reading, cold: {cold:.3f} s")
-    print(f"compiled reading, warm: {warm:.3f} s ({len(inputs) / warm:,.0f} inputs/s)")
-    print(f"plain reading: {plain:.2f} s (scaled up from {len(few):,} inputs)")
+    print(f"compiled model, cold: {cold:.3f} s")
+    print(f"compiled model, warm: {warm:.3f} s ({len(inputs) / warm:,.0f} inputs/s)")
+    print(f"plain evaluation: {plain:.2f} s (scaled up from {len(few):,} inputs)")
     print(f"ratio: {plain / warm:.0f} x")
 
 

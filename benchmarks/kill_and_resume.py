@@ -1,13 +1,13 @@
-"""Kill a training again and again, and see whether it ends as if nothing had happened.
+"""Kill a training run repeatedly and check that it ends as if nothing had happened.
 
     python benchmarks/kill_and_resume.py [--kills 20] [--seed 0] [--json]
 
-A training of a tiny model runs in a process of its own, which is killed (SIGKILL) at a random
-moment and started again in the same folder, `--kills` times, and then left to finish. Its weights
-and its log are compared with those of a training that was not disturbed. After each kill the folder
-is looked at: which phase the process was in, as far as its files tell, and whether a file that has
-its final name is half-written. Every fourth kill comes before the first epoch of its process is
-done; the others come a random while after that.
+A tiny model is trained in a separate process, which is killed (SIGKILL) at a random moment and
+restarted in the same folder, `--kills` times, and then left to finish. Its weights and its log are
+compared with those of an undisturbed training run. After each kill the folder is inspected: which
+phase the process was in, as far as its files show, and whether any file under its final name is
+half-written. Every fourth kill comes within about 3 seconds of its process's start, so that it may
+hit the time before the first epoch is done; the others come a random time after that epoch.
 """
 
 import argparse
@@ -33,16 +33,16 @@ Phase = Literal["before the first epoch", "during an epoch", "during a checkpoin
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What was found.
+    """The results of the experiment.
 
     Attributes:
-        kills: processes that were killed.
-        phases: how many of them in which phase.
-        epochs: epochs of the whole training.
-        half_written: files with their final name that do not read, and leftovers in the end.
-        digest: of weights and log of the disturbed training.
-        undisturbed_digest: of the other.
-        seconds: that all of it took.
+        kills: how many processes were killed.
+        phases: how many kills fell into each phase.
+        epochs: the epochs of the whole training run.
+        half_written: files under their final name that cannot be read, and final leftovers.
+        digest: the digest of the disturbed run's weights and log.
+        undisturbed_digest: the same digest for the undisturbed run.
+        seconds: how long the whole experiment took.
     """
 
     kills: int
@@ -63,7 +63,8 @@ def measure(kills: int, seed: int, epochs: int = EPOCHS) -> Report:
     """Train once undisturbed and once with kills, and compare.
 
     Raises:
-        RuntimeError: if a training fails by itself, or is done before it was killed often enough.
+        RuntimeError: if a training run fails by itself or finishes before it is killed `kills`
+            times.
     """
     started = time.perf_counter()
     rng = random.Random(seed)
@@ -82,7 +83,7 @@ def measure(kills: int, seed: int, epochs: int = EPOCHS) -> Report:
 
 
 def _start(folder: Path, epochs: int) -> subprocess.Popen[str]:
-    # A program that is compiled once need not be compiled after each kill.
+    # The compilation cache avoids recompiling after each kill.
     cache = {
         "JAX_COMPILATION_CACHE_DIR": str(folder.parent / "jax"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
@@ -97,16 +98,18 @@ def _start(folder: Path, epochs: int) -> subprocess.Popen[str]:
 
 
 def _finish(folder: Path, epochs: int) -> str:
-    """Let a training run to its end: its digest."""
+    """Let a training run finish and return its digest."""
     process = _start(folder, epochs)
     out, err = process.communicate()
     if process.returncode:
-        raise RuntimeError(f"Expected the training to finish, got exit {process.returncode}: {err}")
+        raise RuntimeError(
+            f"Expected training to finish, got exit code {process.returncode}: {err}"
+        )
     return out.strip().splitlines()[-1]
 
 
 def _kill_once(folder: Path, epochs: int, rng: random.Random, is_early: bool) -> Phase:
-    """Start the training and kill it at a random moment: what it was doing."""
+    """Start training, kill the process at a random moment and return the phase it was in."""
     before = _last_checkpoint(folder)
     process = _start(folder, epochs)
     began = time.perf_counter()
@@ -125,7 +128,7 @@ def _kill_once(folder: Path, epochs: int, rng: random.Random, is_early: bool) ->
     process.kill()
     _, err = process.communicate()
     if not was_running:
-        raise RuntimeError(f"Expected a training to kill, got one that had ended: {err}")
+        raise RuntimeError(f"Expected a running training process, got one that had ended: {err}")
     if _last_checkpoint(folder) == before:
         return "before the first epoch"
     return "during a checkpoint" if _is_mid_checkpoint(folder) else "during an epoch"
@@ -141,7 +144,7 @@ def _last_checkpoint(folder: Path) -> int:
 
 
 def _is_mid_checkpoint(folder: Path) -> bool:
-    """Whether another checkpoint was being written or removed, or the log is ahead of the last."""
+    """Whether a checkpoint was being written or removed, or the log is ahead of the last one."""
     logs = [path.read_text().splitlines() for path in folder.glob("training-*/log.jsonl")]
     logged = max((json.loads(lines[-1])["epoch"] for lines in logs if lines), default=0)
     hidden = [*folder.glob("training-*/.log.jsonl.*")]
@@ -149,7 +152,7 @@ def _is_mid_checkpoint(folder: Path) -> bool:
 
 
 def _half_written(folder: Path) -> list[str]:
-    """Files that a next process would trust and that are not whole."""
+    """Return the incomplete files that the next process would trust."""
     wrong = []
     for path in folder.glob("training-*/log.jsonl"):
         text = path.read_text()
@@ -164,19 +167,19 @@ def _half_written(folder: Path) -> list[str]:
 
 
 def _leftovers(folder: Path) -> list[str]:
-    """What a finished training should not have kept."""
+    """Return the files that a finished training run should have removed."""
     hidden = [path.name for path in folder.glob("training-*/.*")]
     others = [path for path in _folders(folder) if path.name != f"epoch_{_last_checkpoint(folder)}"]
     return hidden + [path.name for path in others]
 
 
 def _train(folder: Path, epochs: int) -> None:
-    """What the process does: train, and print a digest of the weights and the log."""
+    """Train in this process and print a digest of the weights and the log."""
     from interpbench_jax.cases import CASES, Recipe
     from interpbench_jax.training import train
 
     task = dataclasses.replace(CASES["36"], n_layers=1, n_heads=1, max_seq_len=4)
-    # So slow that it does not reach its target and stop.
+    # The learning rate is too low to reach the target and stop early.
     recipe = Recipe(
         learning_rate=1e-5,
         target=1.0,
@@ -195,10 +198,10 @@ def _train(folder: Path, epochs: int) -> None:
 
 
 def main() -> None:
-    """Read the arguments, measure, print; exit with 1 where the kills left a trace."""
+    """Read the arguments, measure and print; exit with 1 if the kills left a trace."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--seed", type=int, default=0, help="random seed for the kill times")
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--train", type=Path, help=argparse.SUPPRESS)

@@ -1,11 +1,11 @@
-"""Kill a benchmark again and again, and see whether it ends with the tables of one left in peace.
+"""Kill a benchmark repeatedly and check that it ends with the tables of an undisturbed one.
 
     python -m benchmarks.kill_and_resume_bench [--kills 10] [--inputs 100] [--seed 0]
 
-`interpbench bench` runs a few methods on two cases once to its end, then in another folder, in a
-process that is killed (SIGKILL) `--kills` times and started again (`kills.measure`). Prints JSON;
-exits with 1 unless both folders end with the same results (but for `seconds`, which are
-measured) and the same bytes of `scores.parquet`.
+`interpbench bench` runs a few methods on two cases, once undisturbed and once in another folder, in
+a process that is killed (SIGKILL) and restarted `--kills` times (`kills.measure`). Prints JSON;
+exits with 1 unless both folders end with the same results (except for the measured `seconds`) and
+identical bytes in `scores.parquet`.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def _start(folder: Path, inputs: int) -> subprocess.Popen[str]:
             *(sys.executable, "-m", "interpbench_jax.cli", "bench", *options),
             *("--no-plots", "--json", "-o", str(folder)),
         ],
-        # A program that is compiled once need not be compiled after each kill.
+        # The compilation cache avoids recompiling after each kill.
         env={**os.environ, "INTERPBENCH_CACHE": str(folder.parent / "compiled")},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -47,7 +47,7 @@ def _same(first: Path, second: Path) -> bool:
 
 
 def _tables(folder: Path) -> tuple[bytes, bytes]:
-    """Both tables as bytes, the results without what was measured in seconds."""
+    """Return both tables as bytes, the results without their measured seconds."""
     from interpbench_jax.bench.table import read_results, read_scores, write_tables
 
     rows = [dataclasses.replace(row, seconds=None) for row in read_results(folder)]
@@ -57,11 +57,11 @@ def _tables(folder: Path) -> tuple[bytes, bytes]:
 
 
 def main() -> None:
-    """Read the arguments; kill, compare, print."""
+    """Read the arguments, kill and resume the benchmark, and print the comparison."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--inputs", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--seed", type=int, default=0, help="random seed for the kill times")
     arguments = parser.parse_args()
     work = Work(lambda folder: _start(folder, arguments.inputs), _finished, _same, 1.0, 0.9)
     report_and_exit(work, arguments.kills, arguments.seed)

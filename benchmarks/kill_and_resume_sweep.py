@@ -1,11 +1,11 @@
-"""Kill a sweep again and again, and see whether it ends with the bytes of one left in peace.
+"""Kill a sweep repeatedly and check that it ends with the bytes of an undisturbed one.
 
-    python -m benchmarks.kill_and_resume_sweep [--kills 20] [--inputs 100000] [--seed 0]
+    python -m benchmarks.kill_and_resume_sweep [--kills 20] [--inputs 300000] [--seed 0]
 
-The edge sweep of case 11 runs once to its end, then in another folder, in a process that is killed
-(SIGKILL) `--kills` times and started again (`kills.measure`). Prints one JSON object; exits with 1
-unless both folders hold the same `effects.parquet`. Sums are saved about every second, so take
-inputs enough for a minute.
+The edge sweep of case 11 runs once undisturbed and once in another folder, in a process that is
+killed (SIGKILL) and restarted `--kills` times (`kills.measure`). Prints one JSON object; exits with
+1 unless both folders contain the same `effects.parquet`. Sums are saved about every second, so use
+enough inputs for a sweep of a minute.
 """
 
 import argparse
@@ -20,7 +20,7 @@ CASE = "11"
 
 
 def _start(folder: Path, inputs: int) -> subprocess.Popen[str]:
-    # A program that is compiled once need not be compiled after each kill.
+    # The compilation cache avoids recompiling after each kill.
     cache = {
         "JAX_COMPILATION_CACHE_DIR": str(folder.parent / "jax"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
@@ -36,14 +36,14 @@ def _start(folder: Path, inputs: int) -> subprocess.Popen[str]:
 
 
 def _finished(folder: Path) -> int:
-    """The tasks that the record has, whether or not a process is writing to it."""
+    """Return how many tasks the record contains, whether or not a process is writing to it."""
     import pyarrow.parquet as pq
 
     tasks: set[int] = set()
     for path in sorted((folder / "parts").glob("part-*.parquet")):
         try:
             tasks.update(pq.ParquetFile(path).read(["task"])["task"].unique().to_pylist())
-        except FileNotFoundError:  # It was merged with others just now, whose part comes anew.
+        except FileNotFoundError:  # It was just merged into a new part: read again.
             return _finished(folder)
     return len(tasks)
 
@@ -54,7 +54,7 @@ def _same(first: Path, second: Path) -> bool:
 
 
 def _sweep(folder: Path, inputs: int) -> None:
-    """What the process does."""
+    """Run the sweep that the parent process kills."""
     import interpbench_jax as ib
 
     case = ib.load_case(CASE)
@@ -68,11 +68,11 @@ def _sweep(folder: Path, inputs: int) -> None:
 
 
 def main() -> None:
-    """Read the arguments; kill, compare, print."""
+    """Read the arguments, kill and resume the sweep, and print the comparison."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--inputs", type=int, default=300_000)
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--seed", type=int, default=0, help="random seed for the kill times")
     parser.add_argument("--sweep", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     inputs = arguments.inputs

@@ -1,12 +1,12 @@
-"""How far our layer norm model is from TransformerLens's, at the size of the IOI case.
+"""Compare our layer norm model with TransformerLens's, at the size of the IOI case.
 
     python benchmarks/lnpre_parity.py --python VENV/bin/python
 
-Both sides get the same random weights, as `ioi` has them: 6 layers of 4 heads, LNPre. The other
-interpreter, which needs torch and `transformer-lens<3` but nothing of ours, runs them in float64
-and writes every activation, and the logits of runs in which one edge carries its writer's output
-on other inputs. Ours runs in float64 and in float32. An error is `max|a - b| / max(1, max|b|)`, b
-being TransformerLens's.
+Both sides get the same random weights in the shape of `ioi`: 6 layers of 4 heads, LNPre. The other
+interpreter, which needs torch and `transformer-lens<3` but not our packages, runs the model in
+float64 and writes every activation, and the logits of runs in which one edge carries its writer's
+output on other inputs. Ours runs in float64 and in float32. An error is
+`max|a - b| / max(1, max|b|)`, where b is TransformerLens's array.
 """
 
 import argparse
@@ -39,7 +39,7 @@ Arrays = Mapping[str, np.ndarray]
 
 
 def run_transformer_lens(folder: Path) -> None:
-    """Write TransformerLens's activations and patched logits. Needs nothing of ours."""
+    """Write TransformerLens's activations and patched logits. Needs none of our packages."""
     import torch  # pyright: ignore[reportMissingImports]
     from transformer_lens import (  # pyright: ignore[reportMissingImports]
         HookedTransformer,
@@ -62,7 +62,9 @@ def run_transformer_lens(folder: Path) -> None:
     found = model.load_state_dict(state, strict=False)
     missing = [name for name in found.missing_keys if not name.endswith(("mask", "IGNORE"))]
     if missing or found.unexpected_keys:
-        raise ValueError(f"Expected all weights, missing {missing}: {found.unexpected_keys}.")
+        raise ValueError(
+            f"Expected all weights; missing {missing}, unexpected {found.unexpected_keys}."
+        )
     with np.load(folder / "given.npz") as given, torch.no_grad():
         clean, other = (torch.from_numpy(given[name]) for name in ("clean", "other"))
         logits, cache = model.run_with_cache(clean)
@@ -90,7 +92,7 @@ def run_transformer_lens(folder: Path) -> None:
 
 
 def ask_transformer_lens(python: Path, weights: Arrays, given: Arrays) -> dict[str, np.ndarray]:
-    """What the other interpreter finds."""
+    """Return the arrays that the other interpreter computes."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "config.json").write_text(json.dumps(SHAPE))
@@ -105,7 +107,7 @@ def ask_transformer_lens(python: Path, weights: Arrays, given: Arrays) -> dict[s
 def errors_of(
     config: "TransformerConfig", weights: Arrays, given: Arrays, theirs: Arrays, dtype: str
 ) -> dict[str, float]:
-    """Our errors in one precision, by activation, and of logits and patched logits."""
+    """Return our errors in one precision: by activation, in the logits and the patched logits."""
     import jax
 
     from interpbench_conversion.verify import relative_error
@@ -124,13 +126,13 @@ def errors_of(
     ours |= {f"act/{name}": value for name, value in cache.items()}
     if set(ours) != set(theirs):
         raise ValueError(
-            f"Expected the same hooks, found {sorted(set(ours) ^ set(theirs))} on one."
+            f"Expected the same hooks; one side lacks {sorted(set(ours) ^ set(theirs))}."
         )
     return {name: relative_error(np.asarray(ours[name]), theirs[name]) for name in theirs}
 
 
 def compare(python: Path, n_inputs: int, n_edges: int, seed: int) -> dict[str, dict[str, float]]:
-    """The errors in both precisions."""
+    """Return the errors in both precisions."""
     from interpbench_jax import TransformerConfig, universe
     from interpbench_jax.weights import weight_shapes
 
@@ -152,11 +154,11 @@ def compare(python: Path, n_inputs: int, n_edges: int, seed: int) -> dict[str, d
 
 
 def main() -> None:
-    """Compare and print."""
+    """Compare the models and print the errors."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--python", type=Path, help="an interpreter that has transformer-lens<3")
-    parser.add_argument("--n", type=int, default=4, help="how many inputs")
-    parser.add_argument("--edges", type=int, default=60, help="how many edges are patched")
+    parser.add_argument("--n", type=int, default=4, help="number of inputs")
+    parser.add_argument("--edges", type=int, default=60, help="number of patched edges")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)

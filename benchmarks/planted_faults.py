@@ -1,9 +1,9 @@
-"""Models with a fault that accuracy does not show, and what their certificates say of them.
+"""Train models with a fault that accuracy does not show, and certify them.
 
     python -m benchmarks.planted_faults [--n 1000] [--json]
 
-Each model gives the right answers. What is wrong with it was learned: by gradient descent from a
-packaged model, or, for the copy that nobody reads, by training as we used to, node by node.
+Each model gives the right answers. Its fault was learned: by gradient descent from a packaged
+model or, for the copies that are not read, by our former training, node by node.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from interpbench_jax.training.optimizer import make_optimizer
 BATCH = 128
 Weights = Mapping[str, jax.Array]
 BY_EDGES = Recipe(epochs=12)
-# As models were trained before edges were cut: one variable at a time, and cross-entropy.
+# Training without edge cuts, as in earlier versions: one variable at a time, with cross-entropy.
 BY_NODES = replace(
     BY_EDGES, edge_weight=0.0, margin=None, sampling="example", source_gradient=False
 )
@@ -44,10 +44,10 @@ class Fault:
     """A model with a fault.
 
     Attributes:
-        name: what is wrong.
-        task: what the model is said to do.
-        make: trains it.
-        reason: what one of its certificate's failures has to say, in part.
+        name: the fault in words.
+        task: the task that the model is meant to solve.
+        make: a function that trains the model.
+        reason: a text that one of its certificate's failures must contain.
     """
 
     name: str
@@ -59,14 +59,14 @@ class Fault:
 def leak(
     case: Case, edges: Iterable[Edge], share: float, scale: float = 1.0, steps: int = 3000
 ) -> Case:
-    """A model of which part of every answer comes by edges that are outside the circuit.
+    """Train a model in which part of every answer comes through edges outside the circuit.
 
     Args:
         case: a model that has its circuit.
         edges: the edges, each from one writer to one reader.
-        share: how much of the centred logits is to follow the other run when these edges are cut.
-        scale: what all of the model's logits are multiplied by as well.
-        steps: of gradient descent.
+        share: the share of the centred logits that follows the other run when the edges are cut.
+        scale: a factor by which all of the model's logits are multiplied as well.
+        steps: the number of gradient descent steps.
     """
     model, shape = case.model, (case.config.n_layers, case.config.n_heads)
     mask = 1 - jnp.asarray(edge_mask(edges, *shape))
@@ -92,7 +92,7 @@ def descend(
     inputs: jax.Array,
     steps: int,
 ) -> Weights:
-    """Weights after that many steps of Adam, whose rate falls to 0."""
+    """Return the weights after `steps` steps of Adam, whose learning rate falls to 0."""
     optimizer = make_optimizer(Recipe(epochs=1), steps)
 
     @jax.jit
@@ -120,10 +120,10 @@ def _settled(agreed: str, third: str) -> str:
 
 
 def copies_task() -> Task:
-    """The majority of three equal copies of each token.
+    """Return a task whose output is the majority of three equal copies of each token.
 
-    Whichever copy is interchanged alone, the other two outvote it: nothing may change. With two
-    interchanged the answer is theirs.
+    If one copy is interchanged alone, the other two outvote it and nothing should change. If two
+    are interchanged, they decide the answer.
     """
     first, second, third = (
         Aggregate(Select(indices, indices, Comparison.EQ), tokens, name=name)
@@ -133,7 +133,7 @@ def copies_task() -> Task:
     return replace(
         RASP_CASES["21"],
         case_id="copies",
-        description="Each token, by a majority of three copies of it.",
+        description="Each token, as the majority of three copies of it.",
         program=SequenceMap(_settled, agreed, third, name="majority"),
         recipe=BY_EDGES,
         note="",
@@ -141,25 +141,25 @@ def copies_task() -> Task:
 
 
 def faults() -> tuple[Fault, ...]:
-    """The faults, each with what its certificate has to find."""
+    """Return the faults, each with the reason that its certificate must give."""
     routed = parse_edge("hook_embed -> blocks.1.hook_mlp_in")
     scaled = parse_edge("blocks.1.hook_mlp_out -> blocks.1.hook_resid_post")
     copies = copies_task()
     return (
         Fault(
-            "a variable takes another edge too",
+            "a variable also takes another edge",
             RASP_CASES["36"],
             lambda: leak(ib.load_case("36"), [routed], 0.25),
             f"{routed} is outside the circuit",
         ),
         Fault(
-            "an MLP outside makes sure answers surer",
+            "an MLP outside the circuit makes confident answers more confident",
             RASP_CASES["21"],
             lambda: leak(ib.load_case("21"), [scaled], 0.25, scale=4.0),
             f"{scaled} is outside the circuit",
         ),
         Fault(
-            "copies that nobody reads",
+            "none of three copies is read",
             copies,
             lambda: train(copies, recipe=BY_NODES).case,
             "IIA of first + ",
@@ -168,12 +168,12 @@ def faults() -> tuple[Fault, ...]:
 
 
 def examine(fault: Fault, n: int) -> dict[str, object]:
-    """What a faulty model's certificate says."""
+    """Make a faulty model, certify it and return its row of the table."""
     return describe(ib.certify(fault.make(), n=n, task=fault.task), fault.name, fault.reason)
 
 
 def describe(found: Certificate, name: str, reason: str) -> dict[str, object]:
-    """A row of the table."""
+    """Return a row of the table for one certificate."""
     failures = found.failures()
     separations = {m: found.edges.separation("qkv", m) for m in ("effect", "centred")}
     return {
@@ -193,9 +193,9 @@ def describe(found: Certificate, name: str, reason: str) -> dict[str, object]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Make every fault, certify it, print what was found; 0 where each is caught."""
+    """Make and certify every fault and print the table; return 0 if each one is caught."""
     parser = argparse.ArgumentParser(description="Certify models with planted faults.")
-    parser.add_argument("--n", type=int, default=1000, help="pairs of a certificate")
+    parser.add_argument("--n", type=int, default=1000, help="pairs per certificate")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     rows = []
@@ -204,7 +204,7 @@ def main(arguments: list[str] | None = None) -> int:
         rows.append(examine(fault, options.n))
     copies = copies_task()
     sound = ib.certify(train(copies).case, n=options.n, task=copies)
-    rows.append(describe(sound, "none: the copies, trained by edges", ""))
+    rows.append(describe(sound, "none: the copies, trained edge by edge", ""))
     is_right = all(row["is_caught"] for row in rows[:-1]) and not rows[-1]["failures"]
     if options.json:
         print(json.dumps(rows, indent=1))
@@ -216,7 +216,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _table(rows: list[dict[str, object]]) -> str:
     lines = [
         "| fault | accuracy | IIA | strict | joint IIA | edges | out, metric | out, logits | "
-        "failures | the first |",
+        "failures | first failure |",
         "|---" * 10 + "|",
     ]
     for row in rows:

@@ -1,8 +1,8 @@
-"""How long what should be instant takes: imports, help, loading a packaged case, a null interval.
+"""Time what should be instant: imports, help, loading a packaged case, a null interval.
 
     python -m benchmarks.startup
 
-Prints the fastest of `--rounds`, beside the start of Python itself where a process is timed.
+Prints the fastest of `--rounds` runs. The first line is the start of Python itself.
 """
 
 import argparse
@@ -25,7 +25,7 @@ COMMANDS = {
 
 
 def fastest(call: Callable[[], object], rounds: int) -> float:
-    """Seconds of the fastest call."""
+    """Return the seconds of the fastest call."""
     times = []
     for _ in range(rounds):
         start = time.perf_counter()
@@ -35,15 +35,15 @@ def fastest(call: Callable[[], object], rounds: int) -> float:
 
 
 def run(arguments: tuple[str, ...]) -> None:
-    """Run Python in a process of its own."""
+    """Run Python in a separate process."""
     command = [sys.executable, *arguments]
     subprocess.run(command, check=True, capture_output=True, cwd=Path(__file__).parents[1])
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure everything and print the times."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="how often each is done")
+    parser.add_argument("--rounds", type=int, default=5, help="runs of each measurement")
     rounds = parser.parse_args().rounds
     for name, arguments in COMMANDS.items():
         print(f"{1000 * fastest(lambda a=arguments: run(a), rounds):8.1f} ms  {name}")

@@ -1,13 +1,13 @@
-"""How far TransformerLens's logits and activations are from ours, on a case that we exported.
+"""Compare TransformerLens's logits and activations with ours, on a case that we exported.
 
     python benchmarks/to_transformer_lens.py CASE --python VENV/bin/python [--dtype float64]
 
 CASE is a folder or an id. The case is written in upstream's layout; the other interpreter, which
-needs torch and `transformer-lens<3` but nothing of ours, loads it there and computes the logits and
-every activation on the same tokens. An error is `max|a - b| / max|b|`, b being TransformerLens's.
-A softmax turns the rounding of its scores into an error of its own, so the largest score is shown:
-float32 patterns cannot be closer than about 6e-8 times it, and `--dtype float64` tells whether
-rounding is all there is.
+needs torch and `transformer-lens<3` but not our packages, loads it and computes the logits and
+every activation on the same tokens. An error is `max|a - b| / max|b|`, where b is TransformerLens's
+array. A softmax amplifies the rounding of its scores, so the largest score is shown: float32
+patterns cannot agree better than about 6e-8 times it, and `--dtype float64` shows whether rounding
+explains the whole error.
 """
 
 import argparse
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def run_transformer_lens(folder: Path, tokens_file: Path, output_file: Path) -> None:
-    """Load upstream's files as its users do and write every activation. Needs nothing of ours."""
+    """Load upstream's files as its users do and write every activation, without our packages."""
     import torch  # pyright: ignore[reportMissingImports]
     from transformer_lens import (  # pyright: ignore[reportMissingImports]
         HookedTransformer,
@@ -48,7 +48,7 @@ def run_transformer_lens(folder: Path, tokens_file: Path, output_file: Path) -> 
 
 
 def relative_error(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """`max|a - b| / max|b|` over finite entries; infinities must be in the same places."""
+    """Return `max|a - b| / max|b|` over finite entries; infinities must be in the same places."""
     finite = np.isfinite(theirs)
     if ours.shape != theirs.shape or not np.array_equal(ours[~finite], theirs[~finite]):
         return float("inf")
@@ -60,7 +60,7 @@ def relative_error(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 
 def largest_score(activations: Mapping[str, np.ndarray]) -> float:
-    """The largest attention score, in absolute value."""
+    """Return the largest absolute attention score."""
     scores = [array for name, array in activations.items() if name.endswith(".hook_attn_scores")]
     return max(float(np.abs(array[np.isfinite(array)]).max()) for array in scores)
 
@@ -68,7 +68,7 @@ def largest_score(activations: Mapping[str, np.ndarray]) -> float:
 def compare(
     case: "Case", layout: "FileLayout", n: int, seed: int, python: Path
 ) -> dict[str, object]:
-    """The errors by activation, and what is on one side only."""
+    """Return the errors by activation, and the activations that only one side has."""
     import jax
 
     from interpbench_conversion.to_torch import write_upstream
@@ -107,14 +107,14 @@ def compare(
 
 
 def main() -> None:
-    """Compare and print."""
+    """Compare the two sides and print the errors."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("case", nargs="?", help="a folder with a case's files, or an id")
     parser.add_argument("--python", type=Path, help="an interpreter that has transformer-lens<3")
-    parser.add_argument("--repo", help="where an id is looked up: hub, or a repository")
+    parser.add_argument("--repo", help="where to look up an id: hub, or a repository")
     parser.add_argument("--layout", choices=("current", "v1"), default="current")
-    parser.add_argument("--dtype", choices=("float32", "float64"), help="by default as stored")
-    parser.add_argument("--n", type=int, default=64, help="how many inputs")
+    parser.add_argument("--dtype", choices=("float32", "float64"), help="default: as stored")
+    parser.add_argument("--n", type=int, default=64, help="number of inputs")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--worker", nargs=3, type=Path, help=argparse.SUPPRESS)
@@ -145,7 +145,7 @@ def main() -> None:
 
 
 def print_table(found: Mapping[str, object]) -> None:
-    """What `compare` found, an activation a line."""
+    """Print the result of `compare`, one activation per line."""
     errors = found["errors"]
     assert isinstance(errors, dict)
     for activation, error in errors.items():

@@ -1,17 +1,17 @@
-"""Seconds per epoch of SIIT training, ours and a TransformerLens loop's, on the same machine.
+"""Measure seconds per epoch of SIIT training, ours and a TransformerLens loop's.
 
     python benchmarks/training.py [--cases 11 13] [--seeds 1 8] [--python VENV/bin/python] [--json]
 
-An epoch is release 1.0.0's: 96,000 training inputs (every one where a task has fewer), batches of
-256, three Adam steps each (interchange, strict, behaviour), then validation on 24,000 pairs over
-every aligned variable and every node outside the circuit. Cold is the first epoch, compilation
-included; warm is the best of those after it, and the spread is shown.
+An epoch is release 1.0.0's: 96,000 training inputs (all inputs where a task has fewer), batches of
+256, three Adam steps each (interchange, strict, behavior), then validation on 24,000 pairs over
+every aligned variable and every node outside the circuit. Cold is the first epoch, including
+compilation; warm is the best of the later ones, and the worst is shown too.
 
 With `--python`, an interpreter that has torch and `transformer-lens<3` runs the same three steps
-with TransformerLens's hooks, one node per batch, on one thread, `--peer-batches` batches of it,
-scaled up to an epoch. Between its runs ours is timed again, so that a machine whose speed drifts
-is fair to both. Beside that stand the seconds that upstream's own trainer took for these epochs
-on one thread of another machine.
+with TransformerLens's hooks, one node per batch, on `--peer-threads` threads. It runs
+`--peer-batches` batches, scaled up to an epoch. Its runs alternate with ours, so that a drift of
+the machine's speed affects both. For comparison, the output also lists the seconds that upstream's
+own trainer took for these epochs on one thread of another machine.
 """
 
 import argparse
@@ -37,7 +37,7 @@ BATCH = 256
 
 
 def time_ours(stack: "Stack", epochs: int) -> dict[str, list[float]]:
-    """Seconds of each epoch's training and validation; the first are cold."""
+    """Return the seconds of each epoch's training and validation; the first ones are cold."""
     import jax
 
     state = stack.start()
@@ -55,7 +55,7 @@ def time_ours(stack: "Stack", epochs: int) -> dict[str, list[float]]:
 
 
 def run_peer(job_file: Path) -> None:
-    """The same steps with TransformerLens's hooks. Needs torch, and nothing of ours."""
+    """Run the same steps with TransformerLens's hooks. Needs torch and none of our packages."""
     import torch  # pyright: ignore[reportMissingImports]
     from transformer_lens import (  # pyright: ignore[reportMissingImports]
         HookedTransformer,
@@ -110,7 +110,7 @@ def run_peer(job_file: Path) -> None:
         base, source, classes = draw()
         with torch.no_grad():
             logits = [model(base)]
-            # As upstream: one aligned variable a batch, every node outside the circuit.
+            # As upstream: one aligned variable per batch, every node outside the circuit.
             chosen = [job["aligned"][rng.integers(len(job["aligned"]))], *job["outside"]]
             logits += [replaced(base, source, node) for node in chosen]
             _ = [(each.argmax(-1) == classes).float().mean().item() for each in logits]
@@ -126,7 +126,7 @@ def run_peer(job_file: Path) -> None:
 
 
 def time_peer(case_id: str, python: str, batches: int, threads: int) -> dict[str, float]:
-    """Seconds per batch of the TransformerLens loop."""
+    """Return the seconds per batch of the TransformerLens loop."""
     from interpbench_jax.cases import CASES
     from interpbench_jax.sites import Node
 
@@ -153,7 +153,7 @@ def time_peer(case_id: str, python: str, batches: int, threads: int) -> dict[str
 
 
 def measure(case_id: str, seeds: int, epochs: int) -> dict[str, object]:
-    """Our times for a case."""
+    """Return our times for a case."""
     from interpbench_jax.cases import CASES, Recipe
     from interpbench_jax.training.stack import stack_tasks
 
@@ -184,7 +184,7 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", default=["11", "13"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 8])
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--python", help="an interpreter with transformer-lens<3")
+    parser.add_argument("--python", help="an interpreter that has transformer-lens<3")
     parser.add_argument("--peer-batches", type=int, default=40)
     parser.add_argument("--peer-threads", type=int, default=1)
     parser.add_argument("--json", action="store_true")
@@ -215,7 +215,7 @@ def main() -> None:
 
 
 def print_row(row: dict[str, object]) -> None:
-    """One case and number of seeds, for people."""
+    """Print one case and number of seeds as text."""
     print(
         f"case {row['case']}, {row['seeds']} seeds: {row['batches']} batches; "
         f"training cold {row['training_cold']:.2f} s, warm {row['training_warm']:.2f} "

@@ -2,16 +2,17 @@
 
     python examples/train_your_own.py
 
-The task: was the previous letter a vowel? As a program it takes two steps. An MLP tells vowels from
-other letters, and a head fetches its answer from one position earlier. So the circuit is known
-before there is a model: the embedding feeds the first layer's MLP, the MLP and the positions feed
-one head of the second layer, and that head feeds the output. The other seven heads and the second
-MLP must have no effect. Training makes a transformer that computes the task just so.
+The task: was the previous letter a vowel? As a program it takes two steps. An MLP distinguishes
+vowels from other letters, and a head fetches the answer from the previous position. So the circuit
+is known before there is a model: the embedding feeds the first layer's MLP, the MLP and the
+positions feed one head of the second layer, and that head feeds the output. The other seven heads
+and the second MLP must have no effect. Training produces a transformer that computes the task in
+exactly this way.
 
 Then every edge of the model is patched alone, and the effects are scored against the circuit: an
 area of 1 means that every edge of the circuit has a larger effect than every other edge. The edges
-by which the head reads its position are left out: both inputs of a pair have the same positions,
-so that resampling cannot see them.
+through which the head reads its position are left out: both inputs of a pair have the same
+positions, so resampling cannot see them.
 """
 
 import interpbench_jax as ib
@@ -20,7 +21,7 @@ from interpbench_jax.training import EpochRecord
 
 
 def is_vowel(letter: str) -> bool:
-    """What the MLP has to learn."""
+    """Return the feature that the MLP has to learn."""
     return letter in "aeiou"
 
 
@@ -36,7 +37,7 @@ TASK = ib.RaspTask(
 
 
 def main() -> None:
-    """Train, sweep, score, print."""
+    """Train a model, sweep its edges, score the effects and print the areas."""
     print(f"{TASK.description}\n\n{TASK.program}\n\nThe circuit:")
     for edge in sorted(map(str, TASK.complete_circuit.in_universe("head"))):
         print(f"  {edge}")
@@ -45,7 +46,8 @@ def main() -> None:
     found = trained.accuracies
     print(
         f"Seed {trained.seed} after epoch {trained.epoch}: accuracy {found.accuracy:.2%}, under "
-        f"interchange {found.lowest_iia:.2%}, without the rest {found.lowest_strict:.2%}."
+        f"interchange {found.lowest_iia:.2%}, with an outside node replaced "
+        f"{found.lowest_strict:.2%}."
     )
 
     case = trained.case
@@ -57,7 +59,7 @@ def main() -> None:
 
 
 def report(records: tuple[EpochRecord, ...], epochs: int) -> None:
-    """Print how far the seeds are."""
+    """Print the progress of each seed."""
     shares = ", ".join(f"seed {record.seed} {record.lowest:.2%}" for record in records)
     print(f"Epoch {records[0].epoch} of at most {epochs}, lowest accuracy: {shares}", flush=True)
 

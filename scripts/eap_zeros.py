@@ -1,8 +1,8 @@
-"""Why edge attribution patching has areas of 0 in the paper's table, in numbers.
+"""Show in numbers why edge attribution patching has areas of 0 in the paper's table.
 
-For every packaged case of classes: how little the model errs, how large EAP's scores and the
-exact effects are, and the area under the ROC curve, read the paper's way (over fixed thresholds)
-and by rank, in float32 and in float64. Prints a Markdown table.
+For every packaged classification case: the model's error, the size of EAP's scores and of the exact
+effects, and the area under the ROC curve, computed the paper's way (over fixed thresholds) and by
+rank, in float32 and in float64. Prints a Markdown table.
 
     python scripts/eap_zeros.py [--n 1000] [--json]
 """
@@ -37,15 +37,15 @@ HEADINGS = {
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description="Why EAP has areas of 0, in numbers.")
-    parser.add_argument("--n", type=int, default=1000, help="inputs of each case")
-    parser.add_argument("--json", action="store_true", help="rows as JSON")
+    parser.add_argument("--n", type=int, default=1000, help="inputs per case")
+    parser.add_argument("--json", action="store_true", help="print rows as JSON")
     arguments = parser.parse_args()
     cases = [ib.load_case(case_id) for case_id in RASP_CASES]
     rows = [explain(case, arguments.n) for case in cases if not case.config.is_regression]
     if arguments.json:
         print(json.dumps(rows, indent=1))
         return
-    print(f"Scores below {SMALLEST_THRESHOLD:g}, the smallest positive threshold, are not read.\n")
+    print(f"Positive scores below {SMALLEST_THRESHOLD:g}, the smallest positive threshold, tie.\n")
     print("| " + " | ".join(HEADINGS.values()) + " |")
     print("|" + "---|" * len(HEADINGS))
     for row in rows:
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def explain(case: ib.Case, n_inputs: int) -> dict[str, str | float | None]:
-    """One row of the table."""
+    """Return one row of the table."""
     pairs = case.sample(n_inputs, seed=0, split="test")
     precise = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), case.model)
     assert case.circuit is not None
@@ -80,7 +80,7 @@ def explain(case: ib.Case, n_inputs: int) -> dict[str, str | float | None]:
 
 
 def _error(model: ib.Transformer, tokens: np.ndarray, targets: np.ndarray) -> float:
-    """How much probability the model leaves to other classes; exact where it is tiny."""
+    """Return the mean probability of the wrong classes, accurate even where it is tiny."""
     logits = model(tokens)[:, 1:]
     is_target = jax.nn.one_hot(jnp.asarray(targets[:, 1:]), logits.shape[-1], dtype=bool)
     others = jnp.where(is_target, -jnp.inf, jax.nn.log_softmax(logits, axis=-1))

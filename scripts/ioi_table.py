@@ -1,9 +1,9 @@
-"""The tables of README's section on language tasks: patching and discovery on `ioi`.
+"""Print the tables of the README's section on language tasks: patching and discovery on `ioi`.
 
     python scripts/ioi_table.py [--case ioi_next_token] [--n 100] [--acdc-n 32]
 
-Two Markdown tables: the area of exhaustive edge patching with each counterfactual, and the areas of
-methods beside those that MIB reports for its IOI model.
+There are two Markdown tables: the area of exhaustive edge patching with each counterfactual, and
+the areas of the methods beside those that MIB reports for its IOI model.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--case", default="ioi", choices=["ioi", "ioi_next_token"])
     parser.add_argument("--n", type=int, default=100, help="pairs of inputs")
-    parser.add_argument("--acdc-n", type=int, default=32, help="pairs of inputs of ACDC")
+    parser.add_argument("--acdc-n", type=int, default=32, help="pairs of inputs for ACDC")
     parser.add_argument("--methods", nargs="*", default=list(METHODS))
     arguments = parser.parse_args()
     case = ib.load_case(arguments.case)
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def patching_lines(case: ib.Case, task: IoiTask, n: int) -> Iterator[str]:
-    """One row for each counterfactual: areas of the drop in logit difference."""
+    """Yield one row per counterfactual: the areas of the drop in logit difference."""
     for kind in task.counterfactuals:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
@@ -65,7 +65,7 @@ def patching_lines(case: ib.Case, task: IoiTask, n: int) -> Iterator[str]:
 
 
 def method_line(case: ib.Case, task: IoiTask, method: str, n: int) -> str:
-    """A method's areas against the list and against the wiring, and MIB's."""
+    """Return a method's row: its areas against the list and against the wiring, and MIB's area."""
     pairs = task.sample(n, 0, split="test")
     started = time.perf_counter()
     scores = ib.discover(case.model, pairs, method, universe=UNIVERSE)

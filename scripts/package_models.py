@@ -1,11 +1,11 @@
-"""Put trained models into the published folder, and describe them there.
+"""Copy trained models into the published folder and rebuild its card and tables.
 
     interpbench train --all --out trained
     python scripts/package_models.py trained
 
-Copies the files of every case's model that the folder holds, certificate included, then builds the
-dataset's card and tables again and checks all of it. Where a certificate fails nothing is copied,
-and the reasons are printed, except for the cases that `--despite` names.
+Copies the model files of every case in the folder, including the certificate, then rebuilds the
+dataset's card and tables and checks everything. If a certificate fails, nothing is copied and the
+reasons are printed; `--despite` names cases whose failures are accepted.
 """
 
 import argparse
@@ -21,18 +21,18 @@ from interpbench_jax.storage import write_file
 
 
 def main() -> int:
-    """Read the arguments, copy, build, check; 0 where all is well."""
+    """Read the arguments, copy, build and check; return 0 if there is no error."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("trained", type=Path, help="the folder with one folder per case")
     parser.add_argument(
         "--despite",
         default="",
-        help="cases to copy although their certificates fail, with commas between them",
+        help="comma-separated cases to copy although their certificates fail",
     )
     arguments = parser.parse_args()
     trained = [case_id for case_id in CASES if (arguments.trained / case_id).is_dir()]
     if not trained:
-        print(f"Expected folders of cases in {arguments.trained}, found none.", file=sys.stderr)
+        print(f"Expected case folders in {arguments.trained}, found none.", file=sys.stderr)
         return 1
     accepted = set(filter(None, arguments.despite.split(",")))
     has_failed = False
@@ -56,7 +56,7 @@ def main() -> int:
     problems = check(published, all_models=True)
     for problem in problems:
         print(problem)
-    print(f"{report.directory}: {report.n_bytes:,} bytes of tables and texts")
+    print(f"{report.directory}: {report.n_bytes:,} bytes of tables and text")
     return int(any(problem.is_error for problem in problems))
 
 

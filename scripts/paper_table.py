@@ -2,9 +2,9 @@
 
     python scripts/paper_table.py [--json] [--cases 3,11] [--methods acdc,eap] [--lambdas]
 
-Ours are of the packaged models, the published ones of release 1.0.0's. Then the mean absolute
-difference of each method over the cases in common, and every cell that is off by more than 0.1
-with numbers that help to explain it.
+Our areas come from the packaged models, the published ones from release 1.0.0's models. The script
+also prints each method's mean absolute difference over the common cases, and every cell that
+differs by more than 0.1, with numbers that help to explain the difference.
 """
 
 import argparse
@@ -37,14 +37,14 @@ FAR = 0.1
 
 @dataclasses.dataclass(frozen=True)
 class Explanation:
-    """A cell that is far off, with what may explain it.
+    """A cell that differs by a lot, with numbers that may explain the difference.
 
     Attributes:
         cell: the cell.
-        exact: area in paper mode of patching every edge alone.
-        exact_rank: ROC-AUC of that in the head universe.
-        silent: edges of the circuit that have no effect in our model, by its certificate.
-        unexpected: edges outside the circuit that have one.
+        exact: the area, in the paper's mode, of patching every edge alone.
+        exact_rank: the ROC-AUC of the same effects in the head universe.
+        silent: the number of circuit edges without an effect in our model, by its certificate.
+        unexpected: the number of edges outside the circuit that have an effect.
     """
 
     cell: PaperCell
@@ -57,7 +57,7 @@ class Explanation:
 def measure(
     cases: Sequence[str], methods: Sequence[PaperMethod], settings: PaperSettings
 ) -> tuple[list[PaperCell], list[Explanation]]:
-    """Every cell, and those that are far off explained."""
+    """Compute every cell, and an explanation of each cell that differs by a lot."""
     cells: list[PaperCell] = []
     explained: list[Explanation] = []
     for case_id in cases:
@@ -83,7 +83,7 @@ def measure(
 
 
 def mean_differences(cells: Sequence[PaperCell]) -> dict[str, float]:
-    """The mean absolute difference by method, over the cases that both have."""
+    """Return each method's mean absolute difference over the cases that both tables have."""
     found: dict[str, list[float]] = {}
     for cell in cells:
         if cell.difference is not None:
@@ -97,7 +97,7 @@ def as_markdown(
     methods: Sequence[str],
     cases: Sequence[str],
 ) -> str:
-    """The tables."""
+    """Format the tables."""
     by_key = {(cell.case, cell.method): cell for cell in cells}
     lines = [_row(["case", *(f"{method} (paper)" for method in methods)])]
     lines.append(_row(["---", *["---:"] * len(methods)]))
@@ -146,19 +146,19 @@ def _as_json(
 
 
 def main() -> None:
-    """Read the arguments, measure, print."""
+    """Read the arguments, measure and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cases", help="ids with commas between them; all packaged by default")
-    parser.add_argument("--methods", help=f"out of {','.join(PAPER_METHODS)}; all by default")
+    parser.add_argument("--cases", help="comma-separated ids; default: all packaged cases")
+    parser.add_argument("--methods", help=f"some of {','.join(PAPER_METHODS)}; default: all")
     parser.add_argument("--n", type=int, default=1000, help="pairs of inputs")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--epochs", type=int, default=300, help="of probing; the paper's: 5000")
+    parser.add_argument("--epochs", type=int, default=300, help="probing epochs; paper: 5000")
     parser.add_argument(
-        "--lambdas", action="store_true", help="probe at the paper's 19 regularisation strengths"
+        "--lambdas", action="store_true", help="probe at the paper's 19 regularization strengths"
     )
-    parser.add_argument("--probing-n", type=int, help="pairs of inputs of probing")
+    parser.add_argument("--probing-n", type=int, help="pairs of inputs for probing")
     parser.add_argument("--probing-loss", choices=("clean", "softened"), default="clean")
-    parser.add_argument("--json", action="store_true", help="print JSON alone")
+    parser.add_argument("--json", action="store_true", help="print only JSON")
     arguments = parser.parse_args()
     settings = PaperSettings(
         n_inputs=arguments.n,
@@ -172,18 +172,18 @@ def main() -> None:
     wanted = arguments.methods.split(",") if arguments.methods else PAPER_METHODS
     methods: list[PaperMethod] = [method for method in PAPER_METHODS if method in wanted]
     if len(methods) != len(wanted):
-        parser.error(f"expected methods out of {', '.join(PAPER_METHODS)}, got {wanted}")
+        parser.error(f"expected methods from {', '.join(PAPER_METHODS)}; got {wanted}")
     cells, explained = measure(cases, methods, settings)
     if arguments.json:
         print(json.dumps(_as_json(cells, explained, settings), indent=1))
     else:
         print(as_markdown(cells, explained, methods, cases))
         if arguments.lambdas:
-            curve = "a circuit for each of the paper's 19 regularisation strengths"
+            curve = "one circuit for each of the paper's 19 regularization strengths"
         else:
-            curve = "a point for each value of the gates of one run, regularisation strength 1"
+            curve = "one point for each gate value of one run, regularization strength 1"
         print(f"\nProbing (node_sp, edge_sp): {curve}, {settings.epochs} epochs.")
-        print("The paper's 26 and 29 are not in release 1.0.0; our 24 and 38 not in its table.")
+        print("The paper's 26 and 29 are not in release 1.0.0; our 24 and 38 are not in its table.")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Print the README's table of certificates, from the packaged models.
+"""Print the README's table of certificates from the packaged models.
 
-python scripts/results_table.py
+Usage: `python scripts/results_table.py`
 """
 
 from interpbench_dataset.models import model_path
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def row(certificate: Certificate) -> tuple[str, ...]:
-    """One case's numbers as text; edges are those of the universe `qkv`."""
+    """Return one case's numbers as text, for the edges of the universe `qkv`."""
     edges, alone = certificate.edges, certificate.circuit_alone
     metric, logits = (edges.separation("qkv", measure) for measure in ("effect", "centred"))
     assert metric is not None and logits is not None
@@ -59,12 +59,12 @@ def row(certificate: Certificate) -> tuple[str, ...]:
 
 
 def share(value: float) -> str:
-    """A share as a percentage, rounded down, so that 100 % is all."""
+    """Format a share as a percentage, rounded down so that 100 % means all."""
     return f"{int(value * 1e5) / 1e3:g} %"
 
 
 def times(factor: float) -> str:
-    """A factor with three digits that mean something."""
+    """Format a factor with three significant digits."""
     rounded = float(f"{factor:.3g}")
     return f"{rounded:,.0f}" if rounded >= 100 else f"{rounded:g}"
 

@@ -1,10 +1,10 @@
-"""List the tests whose mark `slow` does not fit their measured time.
+"""List the tests whose `slow` mark does not match their measured time.
 
     make test TEST=--junitxml=report.xml
     python scripts/slow_tests.py report.xml
 
-A test function is slow if any of its cases takes longer than `--seconds`. Exits with 1 where a mark
-is missing, and only mentions marks that may go.
+A test function is slow if any of its cases takes longer than `--seconds`. Exits with 1 if a mark is
+missing; a mark that may be removed is only listed.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import pytest
 
 
 class Collector:
-    """Gathers the test functions of a collection, and which are marked."""
+    """A plugin that records the collected test functions and whether each is marked as slow."""
 
     def __init__(self) -> None:
         self.is_slow: dict[str, bool] = {}
@@ -32,7 +32,7 @@ class Collector:
 
 
 def slowest_cases(report: Path) -> dict[str, float]:
-    """Seconds of the slowest case of each test function in a JUnit report."""
+    """Return the seconds of the slowest case of each test function in a JUnit report."""
     slowest: dict[str, float] = defaultdict(float)
     for case in ElementTree.parse(report).iter("testcase"):
         function = f"{case.get('classname')}::{case.get('name', '').partition('[')[0]}"
@@ -41,10 +41,10 @@ def slowest_cases(report: Path) -> dict[str, float]:
 
 
 def main() -> int:
-    """Read the arguments and the report, collect the tests, and print both lists."""
+    """Read the arguments and the report, collect the tests and print what does not match."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("report", type=Path, help="what pytest wrote with --junitxml")
-    parser.add_argument("--seconds", type=float, default=1.0, help="what is slow")
+    parser.add_argument("report", type=Path, help="the file that pytest wrote with --junitxml")
+    parser.add_argument("--seconds", type=float, default=1.0, help="tests above this are slow")
     arguments = parser.parse_args()
     collector = Collector()
     with contextlib.redirect_stdout(io.StringIO()) as shown:

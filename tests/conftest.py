@@ -1,4 +1,4 @@
-"""Strict settings for every test; some fixtures that are more than one module's."""
+"""Strict settings for every test, and fixtures that several modules share."""
 
 import os
 from collections import Counter
@@ -13,9 +13,9 @@ from flax import nnx
 
 _ROOT = Path(__file__).resolve().parents[1]
 
-# XLA's newer code for fusions takes up to seven times as long to compile, and our own programs for
-# CPUs do without it while they can. XLA reads this when it first compiles, and ends the process
-# where it does not know a flag, as in later versions.
+# XLA's newer fusion emitters take up to seven times as long to compile, so our own CPU programs
+# avoid them while they can. XLA reads this flag when it first compiles, and later versions, which
+# do not know it, abort the process.
 if jax.__version_info__ < (0, 11):
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 
@@ -23,7 +23,7 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 nnx.set_graph_mode(False)
 
-# A deadline would make a loaded machine fail tests that are right.
+# A deadline would make correct tests fail on a busy machine.
 hypothesis.settings.register_profile("interpbench", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("interpbench")
 
@@ -52,17 +52,17 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         shared_programs.tidy(programs)
     shared_programs.use(programs)
-    # Commands in processes of their own keep programs here, not in the user's cache.
+    # Commands in separate processes store programs here, not in the user's cache.
     os.environ["INTERPBENCH_CACHE"] = str(of_commands)
     if not config.getoption("optimize"):
         os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 
 
 def _check_annotations() -> None:
-    """Have every annotation, shapes included, checked at each call.
+    """Check every annotation, including shapes, at each call.
 
-    Before anything of ours is imported. Not in the two modules that walk hostile bytes: tests bound
-    their time, and a check at every opcode makes them twenty times slower.
+    This must run before any of our packages is imported. The two modules that parse hostile bytes
+    are left out: tests bound their time, and checks at every opcode make them 20 times slower.
     """
     folder = _ROOT / "conversion" / "interpbench_conversion"
     names = {path.stem for path in folder.glob("*.py")} - {"__init__", "pickles", "torch_files"}
@@ -76,7 +76,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("typechecked"):
                 item.add_marker(skip)
-    # Files with many slow tests come first, so that no worker is left alone with one at the end.
+    # Files with many slow tests come first, so that no worker is left with one at the end.
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: -slow[item.path])
 
@@ -96,14 +96,14 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
 
 @pytest.fixture
 def x64() -> Iterator[None]:
-    """float64 in JAX while the test runs."""
+    """Enable float64 in JAX during the test."""
     with jax.enable_x64(True):
         yield
 
 
 @pytest.fixture
 def unchecked() -> Iterator[None]:
-    """Annotations not checked, as for users: what is wrong must meet our own errors."""
+    """Switch annotation checks off, as for users, so that our own errors must catch mistakes."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)

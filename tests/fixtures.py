@@ -1,4 +1,4 @@
-"""What several tests share: upstream's fixtures, and small models with random weights."""
+"""Helpers that several tests share: upstream's fixtures, and small random models."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from interpbench_jax.weights import weight_shapes
 
 UPSTREAM = Path(__file__).resolve().parents[2] / "shared" / "upstream"
 
-# Written out, so that a fixture which goes missing fails a test instead of shrinking it.
+# Listed explicitly, so that a missing fixture makes a test fail instead of shrinking it.
 CASE_IDS = tuple("3 4 8 11 13 18 19 20 21 24 33 34 35 36 37 38".split())
 MODEL_FOLDERS = (
     "release/3",
@@ -31,12 +31,12 @@ requires_upstream = pytest.mark.skipif(
 
 
 def read_upstream_case(case_id: str) -> dict:
-    """The facts about one Tracr case of release 1.0.0."""
+    """Return the facts about one Tracr case of release 1.0.0."""
     return json.loads((UPSTREAM / "cases" / f"{case_id}.json").read_text(encoding="utf-8"))
 
 
 def tiny_config(**changes: object) -> TransformerConfig:
-    """A config of two small layers in which no two sizes are equal, with some values changed."""
+    """Return a config of two small layers whose sizes all differ, with some values changed."""
     values: dict[str, object] = {
         "n_layers": 2,
         "n_heads": 3,
@@ -54,7 +54,7 @@ def tiny_config(**changes: object) -> TransformerConfig:
 def random_weights(
     config: TransformerConfig, dtype: np.typing.DTypeLike = np.float32, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """Weights that fit a config: standard normal numbers over the root of `d_model`."""
+    """Draw weights that fit a config: standard normal numbers divided by the root of `d_model`."""
     rng = np.random.default_rng(seed)
     return {
         name: (rng.standard_normal(shape) / config.d_model**0.5).astype(dtype)

@@ -1,7 +1,7 @@
-"""A local server that speaks the Hugging Face Hub's protocol, for tests without a network.
+"""A local server that implements the Hugging Face Hub's protocol, for tests without a network.
 
-It serves model and dataset repositories: what a revision is, its tree, its files (with `Range`,
-large ones behind a redirect as in the Hub's storage), the Hub's error codes, and faults on order.
+It serves model and dataset repositories: revisions, trees, files (with `Range`; large ones behind a
+redirect, as in the Hub's storage), the Hub's error codes, and faults on request.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from huggingface_hub import constants, file_download
 
 from interpbench_conversion.hub_source import DEFAULT_REPO, METADATA_FILE
 
-# A repository with a case in each layout, among files that are no part of one.
+# A repository with a case in each layout, and files that belong to no case.
 REPO = DEFAULT_REPO
 UPSTREAM = {
     "ll_model_510.pth": b"w" * 5000,
@@ -44,7 +44,7 @@ FILES = {
 
 @dataclass(frozen=True)
 class LoggedRequest:
-    """One request as it came in."""
+    """One request that the server received."""
 
     method: str
     path: str
@@ -53,11 +53,11 @@ class LoggedRequest:
 
 @dataclass
 class Fault:
-    """What goes wrong with the next `times` requests (all, if None) that match `pattern`.
+    """A fault in the answers to the next `times` requests (all, if None) that match `pattern`.
 
     The pattern is a regular expression, searched for in `METHOD /path?query`. The answer is an
-    error of that `status`, or its body ends after `keep_bytes`, or nothing more comes (`hang`)
-    after these, or after the request if None.
+    error with `status`, or its body ends after `keep_bytes`. With `hang`, the connection stalls
+    after `keep_bytes`, or after the request if that is None.
     """
 
     pattern: str
@@ -76,11 +76,11 @@ class Answer:
 
 
 class NotFound(Exception):
-    """Its text is the Hub's error code."""
+    """An exception whose text is the Hub's error code."""
 
 
 def close_sessions() -> None:
-    """Have `huggingface_hub` forget its connections, and the settings that they were made with."""
+    """Make `huggingface_hub` forget its connections and the settings they were made with."""
     close = getattr(huggingface_hub, "close_session", None)  # from version 1 on
     if close is None:
         from huggingface_hub import utils
@@ -90,7 +90,7 @@ def close_sessions() -> None:
 
 
 class HubServer:
-    """A Hub on 127.0.0.1, from `with` to its end; files of `large` bytes or more are redirected."""
+    """A Hub on 127.0.0.1, as a context manager; files of at least `large` bytes are redirected."""
 
     def __init__(self, *, large: int = 1 << 20) -> None:
         self.repositories: dict[str, dict[str, dict[str, bytes]]] = {}
@@ -124,26 +124,27 @@ class HubServer:
         self._thread.join()
 
     def use(self, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
-        """Make this the Hub of `huggingface_hub` in this process, with its cache under `home`."""
+        """Make `huggingface_hub` use this server in this process, with its cache under `home`."""
         close_sessions()
         for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
             monkeypatch.delenv(name, raising=False)
         template = self.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr(constants, "ENDPOINT", self.endpoint)
-        # The library before version 1 looks it up in the module that downloads.
+        # Before version 1, the library looks it up in the module that downloads.
         for module in (constants, file_download):
             monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
         monkeypatch.setattr(constants, "HF_HOME", str(home))
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
         monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        # Otherwise a process's first request asks the endpoint for more than the test does.
+        # Otherwise a process's first request makes additional requests to the endpoint.
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
 
     def commit(self, repo: str, files: Mapping[str, bytes], *, ref: str = "main") -> str:
         """Add a commit and point `ref` at it; a dataset's `repo` starts with `datasets/`.
 
-        Returns the commit, 40 hex digits.
+        Returns:
+            The commit as 40 hex digits.
         """
         commits = self.repositories.setdefault(repo, {})
         sha = hashlib.sha1(repr((repo, len(commits), sorted(files.items()))).encode()).hexdigest()
@@ -153,7 +154,7 @@ class HubServer:
         return sha
 
     def log(self, request: LoggedRequest) -> Fault | None:
-        """Note a request, and use up the first fault that is meant for it."""
+        """Record a request and consume the first fault that matches it."""
         line = f"{request.method} {request.path}"
         with self._lock:
             self.requests.append(request)
@@ -165,12 +166,12 @@ class HubServer:
         return None
 
     def lines(self, pattern: str = "") -> list[str]:
-        """The requests so far that match, each as `METHOD /path?query`."""
+        """Return the matching requests so far, each as `METHOD /path?query`."""
         lines = (f"{request.method} {request.path}" for request in self.requests)
         return [line for line in lines if re.search(pattern, line)]
 
     def answer(self, path: str) -> Answer:
-        """What the Hub says to a GET of this path, the query left out."""
+        """Return the Hub's answer to a GET of this path, without its query."""
         for pattern, method in (
             (r"/api/(models|datasets)/([^/]+/[^/]+)(?:/revision/([^/]+))?", self._revision),
             (r"/api/(models|datasets)/([^/]+/[^/]+)/tree/([^/]+)(?:/(.*))?", self._tree),
@@ -228,7 +229,7 @@ class HubServer:
             return Answer(200, data, {**headers, "ETag": f'"{git_oid(data)}"'})
         sha256 = hashlib.sha256(data).hexdigest()
         linked = {"X-Linked-Etag": f'"{sha256}"', "X-Linked-Size": str(len(data))}
-        # Another name of this machine, as the Hub's storage is another host than the Hub.
+        # Another name of this machine, because the Hub's storage is on another host.
         storage = f"{self.endpoint.replace('127.0.0.1', 'localhost')}/storage/{sha256}"
         return Answer(302, b"", {**headers, **linked, "Location": storage})
 
@@ -252,7 +253,7 @@ def error_answer(status: int, code: str, headers: Mapping[str, str] | None = Non
 
 class _Listener(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: clients that leave early are what the tests are about."""
+        """Print nothing: the tests deliberately close connections early."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -267,7 +268,7 @@ class Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET
 
     def log_message(self, format: str, *args: object) -> None:
-        """Keep pytest's output to itself; the requests are in the server's log."""
+        """Print nothing; the requests are in the server's log."""
 
     def _respond(self) -> None:
         fault = self.hub.log(LoggedRequest(self.command, self.path, self.headers["Authorization"]))

@@ -1,4 +1,4 @@
-"""The local Hub for those who write too: it creates repositories, takes large files and commits."""
+"""The local Hub with write access: it creates repositories and accepts large files and commits."""
 
 import base64
 import hashlib
@@ -21,9 +21,9 @@ ATTRIBUTES = {".gitattributes": b"*.parquet filter=lfs diff=lfs merge=lfs -text\
 
 
 class WritableHub(HubServer):
-    """A Hub on 127.0.0.1 to which the owner of `TOKEN` may write.
+    """A Hub on 127.0.0.1 to which the owner of `TOKEN` can write.
 
-    Files of `large` bytes or more are stored apart, as the Hub does with those in Git LFS.
+    Files of at least `large` bytes are stored separately, like files in Git LFS on the Hub.
     """
 
     def __init__(self, *, large: int = 1 << 20) -> None:
@@ -32,7 +32,7 @@ class WritableHub(HubServer):
         self.summaries: list[str] = []
 
     def write(self, method: str, path: str, body: bytes, token: str | None) -> Answer:
-        """What the Hub says to a POST or PUT of this path, the query left out."""
+        """Return the Hub's answer to a POST or PUT of this path, without its query."""
         if method == "PUT":
             self.stored[hashlib.sha256(body).hexdigest()] = body
             return Answer(200)

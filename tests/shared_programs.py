@@ -1,7 +1,7 @@
-"""Compiled programs of the tests: kept on disk for all processes and runs, and not all in memory.
+"""The tests' compiled programs: cached on disk for all processes and runs, with bounded memory.
 
-Most of a run's time is XLA's, and most programs are wanted by several tests, by both workers, and
-again by the next run.
+Most of a run's time is spent in XLA, and most programs are used by several tests, by both workers
+and by the next run.
 """
 
 import ctypes
@@ -22,14 +22,14 @@ from interpbench_jax.engine.programs import forget_programs
 
 MOST_BYTES_ON_DISK = 4 << 30
 MOST_BYTES_IN_MEMORY = 1_500_000_000
-# As JAX names its files: the program, the SHA-256 of all that it depends on.
+# JAX's file names: the program, and the SHA-256 of everything that it depends on.
 _ENTRY = re.compile(r".+-[0-9a-f]{64}-cache")
 
 
 def tidy(folder: Path) -> None:
-    """Make room in the folder: the oldest programs go, and what a killed process left half-written.
+    """Free space in the folder: delete the oldest programs and files left half-written by kills.
 
-    Another run may be using the folder, so files that have just been begun stay.
+    Another run may be using the folder, so recent files that are half-written stay.
     """
     written = {}
     for path in folder.iterdir():
@@ -44,15 +44,15 @@ def tidy(folder: Path) -> None:
 
 
 def use(folder: Path) -> None:
-    """Have JAX keep all programs of this process in the folder, which other processes use too."""
-    # JAX writes in place, so that another process may read half a program; the lock that it has
-    # for that comes with a look at every file before each write.
+    """Make JAX store all programs of this process in the folder, which other processes use too."""
+    # JAX writes in place, so another process may read half a program; its lock, which prevents
+    # this, comes with a scan of every file before each write.
     LRUCache.put = _put  # pyright: ignore[reportAttributeAccessIssue]
     settings = {
         "jax_compilation_cache_dir": str(folder),
         "jax_persistent_cache_min_compile_time_secs": 0.0,
         "jax_persistent_cache_min_entry_size_bytes": -1,
-        # Its default makes the folder's name a part of what a program depends on.
+        # With the default, a program's key depends on the folder's name.
         "jax_persistent_cache_enable_xla_caches": "none",
     }
     for name, value in settings.items():
@@ -68,9 +68,9 @@ def _put(self: LRUCache, key: str, value: bytes) -> None:
 
 
 def optimize(wanted: bool) -> None:
-    """Switch most of XLA's optimizations on, as users have them, or off.
+    """Switch most of XLA's optimizations on, as for users, or off.
 
-    Programs in memory were compiled with the other setting, so they are forgotten.
+    Programs in memory were compiled with the other setting, so they are dropped.
     """
     if jax.config.read("jax_disable_most_optimizations") == wanted:
         jax.config.update("jax_disable_most_optimizations", not wanted)
@@ -81,7 +81,7 @@ _bytes_without_programs = 0
 
 
 def bound_memory() -> None:
-    """Forget all programs in memory once it has grown too much; they are still in the folder."""
+    """Drop all programs from memory once it has grown too much; they are still in the folder."""
     if _resident_bytes() > _bytes_without_programs + MOST_BYTES_IN_MEMORY:
         _forget()
 
@@ -96,7 +96,7 @@ def _forget() -> None:
     jax.clear_caches()
     gc.collect()
     if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's, and not musl's
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it, musl does not
         if trim is not None:
             trim(0)
     _bytes_without_programs = _resident_bytes()

@@ -1,4 +1,4 @@
-"""The rules on who may import whom, and on how long things may be.
+"""The rules on which module may import which, and on the length of files and functions.
 
 Imports are read from the source, so those inside functions and under TYPE_CHECKING count too.
 """
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-# What is installed, and the folder of the repository that it lies in.
+# The installed packages, and the folder of the repository that contains each.
 PACKAGES = {
     "interpbench_jax": "",
     "interpbench_conversion": "conversion",
@@ -22,7 +22,7 @@ FOLDERS = tuple(f"{folder}/{package}".lstrip("/") for package, folder in PACKAGE
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 80
 
-# Data flows from left to right; a module imports only what is to its left.
+# Data flows from left to right; a module imports only modules to its left.
 ORDER: tuple[str, ...] = (
     "version",
     "extras",
@@ -57,7 +57,7 @@ ORDER: tuple[str, ...] = (
     "statistics",
     "report",
 )
-# A case holds its circuit, and no method may see the truth.
+# A case contains its circuit, and no method may see the truth.
 BLIND = (
     *("model", "habits", "interventions", "targets", "metrics"),
     *("objective", "pairs", "engine", "ablations", "sweeps", "discovery"),
@@ -84,13 +84,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": _left_of("discovery") | {"case", "cases", "rasp"},
     "certificates": _left_of("report") | {"case", "cases", "rasp", "training"},
     "inputs": _left_of("model") | {"case", "pairs"},
-    # It reads cases, runs methods and scores them; methods still meet no truth.
+    # The bench reads cases, runs methods and scores them; methods still see no truth.
     "bench": {*ORDER, "cases", "inputs"},
     "interpbench_conversion": _left_of("model") | {"case"},
 }
 # The modules that join everything.
 MAY_IMPORT |= {
-    # The folder that an installation carries is known in one place, which knows nothing of ours.
+    # One module knows the installed data folder, and it imports nothing of ours.
     "interpbench_dataset.packaged": set(),
     "loading": {*MAY_IMPORT, "interpbench_dataset.packaged"},
     "cli": {*MAY_IMPORT, "loading", "interpbench_conversion.verify", "interpbench_dataset", FRONT},
@@ -104,7 +104,7 @@ MAY_IMPORT |= {
         "interventions",
     },
 }
-# The modules that work without JAX, beyond what they import of ours.
+# Modules that do not import JAX themselves.
 WITHOUT_JAX = ("sites", "config", "circuit", "weights", "case", "scores", "statistics", "report")
 TORCH = ("torch", "transformer_lens")
 BAD_NAMES = ("utils", "misc", "helpers")
@@ -117,14 +117,14 @@ class Import(NamedTuple):
 
 
 def sources(root: Path, *folders: str) -> Iterator[tuple[Path, ast.Module]]:
-    """Every Python file under some folders of a repository, by its path in it."""
+    """Yield every Python file under some folders of a repository, with its relative path."""
     for folder in folders:
         for path in sorted((root / folder).rglob("*.py")):
             yield path.relative_to(root), ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
 def imports(tree: ast.AST, in_function: bool = False) -> Iterator[Import]:
-    """Every module that is imported, whether by a statement or by a call of `import_module`."""
+    """Yield every imported module, whether by a statement or by a call of `import_module`."""
     for node in ast.iter_child_nodes(tree):
         match node:
             case ast.Import(names=names):
@@ -145,7 +145,7 @@ def imports(tree: ast.AST, in_function: bool = False) -> Iterator[Import]:
 
 
 def unit_of(path: Path) -> str:
-    """What the rules call a file: a module or a subpackage of ours, or another package."""
+    """Return the name that the rules use for a file: our module, subpackage or package."""
     package, *rest = path.with_suffix("").parts
     if package in PACKAGES.values():
         package, *rest = rest
@@ -156,7 +156,7 @@ def unit_of(path: Path) -> str:
 
 
 def unit_of_import(module: str, root: Path) -> str | None:
-    """The same of an imported module, or None for what is not ours."""
+    """Return the rules' name for an imported module, or None if it is not ours."""
     package, *rest = module.split(".")
     if package != "interpbench_jax":
         name = ".".join((package, *rest[:1]))
@@ -168,7 +168,7 @@ def unit_of_import(module: str, root: Path) -> str | None:
 
 
 def import_violations(root: Path) -> list[str]:
-    """Imports of ours that go from right to left, or past a boundary."""
+    """Return our imports that go from right to left or cross a boundary."""
     found = []
     for path, tree in sources(root, *FOLDERS):
         unit = unit_of(path)
@@ -178,14 +178,14 @@ def import_violations(root: Path) -> list[str]:
         for module, line, _ in imports(tree):
             imported = unit_of_import(module, root)
             if module.startswith("."):
-                found.append(f"{path}:{line} imports {module}, relatively")
+                found.append(f"{path}:{line} has a relative import of {module}")
             elif imported not in (None, unit, *MAY_IMPORT[unit]):
-                found.append(f"{path}:{line} is of {unit} and imports {module} of {imported}")
+                found.append(f"{path}:{line} belongs to {unit}, imports {module} of {imported}")
     return found
 
 
 def third_party_violations(root: Path) -> list[str]:
-    """Imports of torch outside `conversion`, or at its top level; of JAX where none is needed."""
+    """Return imports of torch outside `conversion` or at module level, and unneeded ones of JAX."""
     found = []
     for path, tree in sources(root, *FOLDERS, "scripts", "examples"):
         unit = unit_of(path)
@@ -194,12 +194,12 @@ def third_party_violations(root: Path) -> list[str]:
             if package in TORCH and not (unit == "interpbench_conversion" and in_function):
                 found.append(f"{path}:{line} imports {package}")
             if package in ("jax", "flax") and unit in WITHOUT_JAX:
-                found.append(f"{path}:{line} imports {package}, and {unit} works without it")
+                found.append(f"{path}:{line} imports {package}, but {unit} works without it")
     return found
 
 
 def name_violations(root: Path) -> list[str]:
-    """Modules whose name says nothing."""
+    """Return modules with meaningless names."""
     paths = (path for folder in (*FOLDERS, "tests") for path in (root / folder).rglob("*"))
     return [str(path.relative_to(root)) for path in paths if path.stem in BAD_NAMES]
 
@@ -219,7 +219,7 @@ def _is_reexport(node: ast.stmt, path: Path) -> bool:
 
 
 def init_violations(root: Path) -> list[str]:
-    """Statements in an `__init__.py` that do more than give names out."""
+    """Return statements in an `__init__.py` that do more than re-export names."""
     return [
         f"{path}:{node.lineno} does more than re-export"
         for path, tree in sources(root, *FOLDERS)
@@ -230,7 +230,7 @@ def init_violations(root: Path) -> list[str]:
 
 
 def size_violations(root: Path) -> list[str]:
-    """Files and functions that are too long to read."""
+    """Return files and functions that are too long."""
     found = []
     for path, tree in sources(root, *FOLDERS):
         lines = len((root / path).read_text(encoding="utf-8").splitlines())
@@ -277,16 +277,16 @@ def plant(root: Path, name: str, text: str) -> None:
 
 
 PLANTED = [
-    ("imports", "sites.py", "import interpbench_jax.circuit", "of sites and imports .*circuit"),
+    ("imports", "sites.py", "import interpbench_jax.circuit", "to sites, imports .*circuit"),
     ("imports", "sites.py", "from interpbench_jax.circuit import Circuit", "of circuit"),
     ("imports", "sites.py", "from interpbench_jax import circuit", "of circuit"),
     ("imports", "axes.py", "from interpbench_jax import sites as s", "of sites"),
-    ("imports", "config.py", "def f():\n    from interpbench_jax.model import x", "py:2 is of"),
+    ("imports", "config.py", "def f():\n    from interpbench_jax.model import x", "py:2 belongs"),
     ("imports", "weights.py", "if TYPE_CHECKING:\n    import interpbench_jax.case", "of case"),
     ("imports", "model/mlp.py", "from importlib import import_module as f\n", None),
     ("imports", "model/mlp.py", "x = import_module('interpbench_jax.sweeps')", "of sweeps"),
     ("imports", "model/mlp.py", "x = importlib.import_module('interpbench_jax.cli')", "of cli"),
-    ("imports", "model/mlp.py", "from . import layers", "relatively"),
+    ("imports", "model/mlp.py", "from . import layers", "relative import"),
     ("imports", "model/mlp.py", "from interpbench_jax.model.layers import keep", None),
     ("imports", "model/mlp.py", "from interpbench_jax.interventions import run", "interventions"),
     ("imports", "interventions.py", "from interpbench_jax.metrics import kl", "of metrics"),

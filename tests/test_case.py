@@ -1,4 +1,4 @@
-"""Cases as values, and the folders that they are kept in."""
+"""Cases as values, and the folders that store them."""
 
 import dataclasses
 import json
@@ -52,7 +52,7 @@ def assert_same(actual: Case, expected: Case) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder that holds a whole case."""
+    """Return a folder with a complete case."""
     return make_case().save(tmp_path / "11")
 
 

@@ -1,4 +1,4 @@
-"""A little of `python -m benchmarks.fire`: damaged files, kills, two processes at once."""
+"""A small part of `python -m benchmarks.fire`: damaged files, kills, two processes at once."""
 
 from pathlib import Path
 
@@ -9,13 +9,13 @@ from benchmarks.fire.formats import FORMATS
 from benchmarks.fire.fuzz import fuzz_format
 from benchmarks.fire.processes import disturb_one
 
-# Those that take longer have tests of their own: of training, and of the dataset.
+# Slower commands are tested separately, with training and with the dataset.
 QUICK = sorted(COMMANDS.keys() - {"train", "dataset build"})
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("unchecked")
-# Orbax closes its loop before the rest of a checkpoint that it could not read.
+# If Orbax cannot read a checkpoint, it closes its event loop before the other reads end.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("name", FORMATS)
 def test_damaged_files_end_in_typed_errors(name: str) -> None:

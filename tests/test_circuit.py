@@ -1,4 +1,4 @@
-"""Edge universes, circuits, masks, and how they move from fine to coarse."""
+"""Edge universes, circuits and masks, and the mapping from fine to coarse edges."""
 
 import itertools
 import json
@@ -22,7 +22,7 @@ COARSENINGS: list[tuple[UniverseName, UniverseName]] = list(
     itertools.combinations_with_replacement(UNIVERSES, 2)
 )
 
-# Where 1.0.0's list lacks the edge into the output (the programs need one layer of two).
+# Cases whose list in 1.0.0 lacks the edge into the output (the programs need one of two layers).
 COMPLETED = set("8 19 20 21 24 33 34 35 36 37".split())
 
 
@@ -39,9 +39,9 @@ EDGES = {(name, *shape): universe(name, *shape).edges for name in UNIVERSES for 
 
 @st.composite
 def parts(draw: st.DrawFn) -> tuple[int, int, tuple[Edge, ...]]:
-    """A circuit's fields: some edges of one universe, and some wiring inside components.
+    """Draw a circuit's fields: some edges of one universe, and some wiring inside components.
 
-    Not the circuit itself: beartype draws random numbers, which hypothesis refuses in here.
+    It does not build the circuit: beartype draws random numbers, which hypothesis refuses here.
     """
     n_layers, n_heads = draw(st.sampled_from(SHAPES))
     name = draw(st.sampled_from(UNIVERSES))
@@ -55,9 +55,9 @@ def parts(draw: st.DrawFn) -> tuple[int, int, tuple[Edge, ...]]:
     return n_layers, n_heads, tuple(edges + draw(st.lists(st.sampled_from(inside), max_size=3)))
 
 
-# Sizes of universes. 137, 110 and 1,108 are stated by auto-circuit's and TransformerLens's edge
-# lists, 53 by upstream's evaluation; 43 is 53 less one edge from the embedding to each of the
-# eight heads and two MLPs.
+# Sizes of universes. 137, 110 and 1,108 come from auto-circuit's and TransformerLens's edge lists,
+# 53 from upstream's evaluation; 43 is 53 minus one edge from the embedding to each of the eight
+# heads and two MLPs.
 @pytest.mark.parametrize(
     ("name", "n_layers", "n_heads", "count"),
     [
@@ -89,7 +89,7 @@ def test_the_fine_universe_is_what_transformer_lens_can_patch(name: str) -> None
         layers = sum(key.endswith(".hook_mlp_out") and key[:4] == "act/" for key in oracle.files)
         heads = oracle["act/blocks.0.attn.hook_result"].shape[2]
     ours = names_of(universe("qkv", layers, heads).edges)
-    # The oracle of the largest model patches a sample of its edges.
+    # For the largest model, the fixture patches only a sample of the edges.
     assert edges <= ours if name == "random_lnpre" else edges == ours
 
 
@@ -164,7 +164,7 @@ def test_sources_and_nodes_of_one_layer() -> None:
 
 
 def test_replacing_the_embedding_cuts_all_that_it_writes_to() -> None:
-    # Two embeddings, each read by q, k and v of 8 heads, by 2 MLPs and by the output, although
+    # The two embeddings are read by q, k and v of 8 heads, by 2 MLPs and by the output, although
     # the universe itself has no edge from the embedding to the output.
     fine = universe("head", 2, 4).fine_edges_of(Node(Kind.RESID_PRE, 0))
     assert len(fine) == 2 * (3 * 8 + 2 + 1)
@@ -283,7 +283,7 @@ def test_which_cases_lack_the_edge_into_the_output() -> None:
 
 
 def _wiring(circuit: Circuit) -> set[tuple[Node, Node]]:
-    """The given edges between two nodes of one component."""
+    """Return the circuit's edges between two nodes of one component."""
     return {
         (edge.src, edge.dst)
         for edge in circuit.edges
@@ -293,7 +293,7 @@ def _wiring(circuit: Circuit) -> set[tuple[Node, Node]]:
 
 
 def test_the_circuit_of_case_8_by_hand() -> None:
-    # The release ends in the MLP of layer 0; its output is read by nothing but the final stream.
+    # The release's list ends in the MLP of layer 0; only the final stream reads its output.
     circuit = Circuit(
         2,
         4,
@@ -326,7 +326,7 @@ def test_the_circuit_of_case_8_by_hand() -> None:
 
 
 def test_the_current_release_lists_wiring_inside_components() -> None:
-    # The form of the current trainer's list for case 3, its head in layer 1 written out.
+    # The current trainer's list for case 3, with the wiring of its head in layer 1.
     circuit = Circuit.from_names(
         [
             ("hook_embed", "blocks.0.hook_mlp_in"),

@@ -1,4 +1,4 @@
-"""The command line, as a user meets it."""
+"""The command line from a user's point of view."""
 
 import json
 import os
@@ -130,7 +130,7 @@ def test_list_and_sample() -> None:
     assert drawn == again and len(drawn) == 3
     for pair in drawn:
         assert pair["input"][0] == "BOS" and pair["output"][0] == "-"
-        # The aggregate over earlier words of the same length gives that length.
+        # The mean over earlier words of the same length gives that length.
         assert [str(len(word)) for word in pair["input"][1:]] == pair["output"][1:]
 
 

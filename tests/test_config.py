@@ -1,4 +1,4 @@
-"""The config's ranges and choices, and its JSON."""
+"""The config's ranges, choices and JSON."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""How results show themselves, and that they survive travelling."""
+"""The display of results, and copies of them by pickling and between processes."""
 
 import copy
 import multiprocessing
@@ -22,7 +22,7 @@ PAIRS = CASE.sample(8, 0)
 
 @pytest.fixture(scope="module")
 def objects() -> dict[str, object]:
-    """One of everything that a user gets to see."""
+    """Return one object of every kind that users see."""
     return {
         "case": CASE,
         "circuit": CASE.truth(),
@@ -105,7 +105,7 @@ def test_a_circuit_is_a_collection() -> None:
         "nonsense" in circuit  # noqa: B015  # pyright: ignore[reportUnusedExpression]
 
 
-# The universe is the result's own
+# Scores use the result's own universe
 
 
 @pytest.mark.parametrize("universe", ib.UNIVERSES)
@@ -157,7 +157,7 @@ def test_numbers_of_another_universe_are_recognised() -> None:
         ib.edge_auc_by_universe(np.zeros(53), CASE.truth())
 
 
-# What travels
+# Copies and other processes
 
 
 def same(one: object, other: object) -> bool:
@@ -187,7 +187,7 @@ def test_a_spawned_process_finds_the_same_bits() -> None:
     assert found == effects_of(CASE)
 
 
-# Models of one's own
+# User-defined models
 
 
 def test_a_random_model_takes_one_call() -> None:

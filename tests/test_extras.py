@@ -1,4 +1,4 @@
-"""What is said where an optional package is missing: what needs it, and which extra installs it."""
+"""The error for a missing optional package: what needs it, and which extra installs it."""
 
 import sys
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from tests.tiny_models import make_model
 
 
 def remove(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have imports of a package fail as if it were not installed."""
+    """Make imports of a package fail as if it were not installed."""
     for name in [package, *(name for name in sys.modules if name.startswith(f"{package}."))]:
         monkeypatch.setitem(sys.modules, name, None)
 

@@ -1,4 +1,4 @@
-"""Small files that cost much, stray files, and two processes in one folder."""
+"""Small files that are expensive to read, stray files, and two processes in one folder."""
 
 import json
 import os
@@ -156,7 +156,7 @@ def test_a_damaged_part_is_as_if_it_were_not_there(damage: str, tmp_path: Path) 
 # Full disks
 
 
-# The command, where no file may have more than 1,000 bytes.
+# Run the command with a limit of 1,000 bytes per file.
 ON_A_FULL_DISK = """
 import resource, runpy, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, 1_000))
@@ -198,7 +198,7 @@ def test_a_full_disk_is_said_and_leaves_nothing_half_written(name: str, tmp_path
     assert not whole and not list(out.rglob(".*.json.*")) and not list(out.rglob(".model*"))
 
 
-# Two processes, and one that is stopped
+# Two processes, and a process that is stopped
 
 
 @pytest.mark.slow
@@ -238,7 +238,7 @@ def test_damaged_results_of_earlier_calls_are_not_lost_in_silence(tmp_path: Path
     assert (tmp_path / "results.parquet").read_bytes() == b"PAR1"
 
 
-# The command, stopped by Ctrl-C also where whoever started the tests has that ignored.
+# Run the command so that Ctrl-C stops it even if the tests' parent process ignores Ctrl-C.
 STOPPABLE = """
 import runpy, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -271,7 +271,7 @@ def test_a_stopped_sweep_says_what_is_kept(saves: bool, tmp_path: Path) -> None:
     assert ("calls are saved in" if saves else "Nothing was saved; with --save-to") in error
 
 
-# Upstream's odd edges
+# Edges in upstream's lists that no model has
 
 
 def test_edges_that_no_model_has_do_not_cost_the_weights(tmp_path: Path) -> None:

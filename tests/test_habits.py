@@ -1,4 +1,4 @@
-"""What users of other libraries write: it works, or the message says what to write."""
+"""Calls in the style of other libraries: they work, or the error says what to write instead."""
 
 from typing import Any, cast
 
@@ -21,7 +21,7 @@ PATTERN = "blocks.1.attn.hook_pattern"
 
 
 class Column:
-    """As a column of a dataset: a sequence of lists, and nothing else."""
+    """A column like a dataset's: a sequence of lists, without other methods."""
 
     def __init__(self, rows: list[list[int]]):
         self.rows = rows

@@ -1,4 +1,4 @@
-"""Pairs to patch between: of a case's task, and where none is declared."""
+"""Pairs to patch between: of a case's task, or uniform if no task is declared."""
 
 import dataclasses
 
@@ -66,7 +66,7 @@ def test_upstreams_counterfactual_warns(prompts: Case) -> None:
 
 
 def test_pairs_are_in_the_models_own_ids(prompts: Case) -> None:
-    """A model with all of GPT-2's ids is given these; only its config is looked at."""
+    """A model with all of GPT-2's tokens gets GPT-2's ids; only its config matters."""
     task = CASES["ioi"]
     assert isinstance(task, IoiTask)
     full = task.in_full_vocabulary()

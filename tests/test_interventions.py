@@ -1,4 +1,4 @@
-"""Recording, replacing and masking."""
+"""Recording, replacing and masking activations."""
 
 import jax
 import jax.numpy as jnp
@@ -62,7 +62,7 @@ CONFIGS = {
         use_attn_scale=False,
     ),
 }
-# Sums in another order: a few dozen float32 roundings of values of order 1.
+# A different summation order: a few dozen float32 roundings of values of order 1.
 ROUNDING = 5e-6
 
 
@@ -241,7 +241,7 @@ def test_entries_of_later_writers_are_not_looked_at() -> None:
 
 @pytest.mark.parametrize("name", ["causal", "layer norm"])
 def test_one_cut_edge_equals_a_hook_on_its_reader(name: str) -> None:
-    """An edge patch by hand: put the writer's replacement into the reader's input."""
+    """A cut edge equals adding the writer's replacement minus its output to the reader's input."""
     model, clean, corrupted = make(name)
     shape = (model.config.n_layers, model.config.n_heads)
     src, dst = writers(*shape), readers(*shape)
@@ -309,7 +309,7 @@ def test_gradient_in_the_mask_equals_finite_differences(seed: int, by_position: 
         slope = (jax.grad(loss)(jnp.asarray(mask)) * direction).sum()
         step = 1e-5
         ahead, behind = loss(mask + step * direction), loss(mask - step * direction)
-        # A central difference is off by order step^2, and by rounding / step.
+        # A central difference has an error of order step^2, plus rounding / step.
         np.testing.assert_allclose(slope, (ahead - behind) / (2 * step), rtol=1e-5, atol=1e-5)
 
 
@@ -370,7 +370,7 @@ def test_scales_are_what_the_hooks_show(name: str, x64: None) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_frozen_runs(name: str, x64: None) -> None:
-    """Nothing cut gives the plain run; what is cut divides by the clean run's scales."""
+    """With nothing cut the result is the plain run; cut runs divide by the clean run's scales."""
     model, clean, corrupted = make_exact(name)
     scales, replacement = layer_norm_scales(model, clean), replacement_outputs(model, corrupted)
     ones = jnp.ones(mask_shape(model))
@@ -383,14 +383,14 @@ def test_frozen_runs(name: str, x64: None) -> None:
         np.testing.assert_array_equal(frozen, own)
     else:
         assert abs(frozen - own).max() > 1e-2
-    # Of a run on the replacements alone, the scales are those of that run.
+    # If everything is replaced, the corrupted run's scales give the corrupted run.
     whole = layer_norm_scales(model, corrupted)
     zeros = masked_forward(model, clean, 0 * ones, replacement, whole)
     np.testing.assert_allclose(zeros, model(corrupted), rtol=0, atol=1e-13)
 
 
 def test_one_frozen_edge_equals_hooks(x64: None) -> None:
-    """The reader's input by a hook, and every divisor by one too."""
+    """A frozen edge patch equals hooks on the reader's input and on every layer norm scale."""
     model, clean, corrupted = make_exact("layer norm")
     shape = (model.config.n_layers, model.config.n_heads)
     scales, replacement = layer_norm_scales(model, clean), replacement_outputs(model, corrupted)

@@ -1,4 +1,4 @@
-"""Places among readers, writers and layer norms, against the lists of them."""
+"""Indices of readers, writers and layer norms, compared with the lists of them."""
 
 import pytest
 
@@ -42,7 +42,7 @@ def test_places_of_readers(shape: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_places_of_layer_norms(shape: tuple[int, int]) -> None:
-    """A stream is the sum of what was written before its layer norm."""
+    """The stream before a layer norm is the sum of what earlier writers wrote."""
     layout, every = Layout(*shape), readers(*shape)
     assert layout.n_norms == 2 * shape[0] + 1
     for layer in range(layout.n_layers):

@@ -1,4 +1,4 @@
-"""Where cases come from."""
+"""The sources of cases: the package, folders and the Hub."""
 
 import shutil
 import subprocess
@@ -18,7 +18,7 @@ PACKAGED = ("3", "4", "11", "19", "20")
 
 @pytest.fixture
 def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Models of random weights in place of the packaged ones, in this process."""
+    """Replace the packaged models with random ones in this process."""
     folder = tmp_path / "packaged models"
     for case_id in reversed(PACKAGED):
         write_model(folder, case_id)
@@ -99,7 +99,7 @@ def test_the_words_win_over_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         write_model(tmp_path / name, "3", seed=1)
 
     class FetchedError(Exception):
-        """The Hub was asked."""
+        """An exception that shows that the Hub was used."""
 
     def fetch(case_id: str, **options: object) -> None:
         raise FetchedError(case_id, options["repo_id"])
@@ -152,7 +152,7 @@ def test_every_layout_gives_the_same_case(tmp_path: Path) -> None:
 
 @requires_upstream
 def test_heads_of_the_current_layout_are_renamed_to_the_models() -> None:
-    """Upstream's current files name the program's head 0, where the model uses its head 2."""
+    """Upstream's current files name the program's head 0 where the model uses head 2."""
     v1, current = (load_case("3", UPSTREAM / layout) for layout in ("release_v1", "release"))
     assert v1.circuit is not None and current.circuit is not None
     assert current.circuit.in_universe("head") == v1.circuit.in_universe("head")

@@ -1,4 +1,4 @@
-"""Metrics: answers worked by hand, laws, and refusals."""
+"""Metrics: answers worked out by hand, laws and refused arguments."""
 
 import math
 from functools import partial
@@ -31,7 +31,7 @@ from tests.fixtures import random_weights, tiny_config
 
 each_metric = pytest.mark.parametrize("name", METRIC_NAMES)
 NEED_CLASSES = ("kl", "cross_entropy", "logit_diff", "accuracy")
-# Rounding of float32 sums of a few numbers of order ten.
+# The rounding error of float32 sums of a few numbers of order ten.
 ATOL = 1e-5
 # JAX takes milliseconds for each small operation.
 few = settings(max_examples=20)
@@ -43,7 +43,7 @@ scales = st.sampled_from([0.01, 1.0, 10.0])
 def draw(
     seed: int, scale: float = 1.0, dtype: np.typing.DTypeLike = np.float32
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Logits, clean logits and targets of four inputs of three positions and five classes."""
+    """Draw logits, clean logits and targets: four inputs, three positions and five classes."""
     rng = np.random.default_rng(seed)
     logits, clean = (scale * rng.standard_normal((2, 4, 3, 5))).astype(dtype)
     return jnp.asarray(logits), jnp.asarray(clean), jnp.asarray(rng.integers(0, 5, (4, 3)), "int32")
@@ -62,7 +62,7 @@ THREE_CLASSES = ([[3, 1, 0], [0, 9, 0]], [[1, 4, 2], [0, 9, 0]], [1, 1])
         ("kl", TWO_CLASSES, (math.log(1 / 2) / 4 + math.log(3 / 2) * 3 / 4) / 2),
         ("cross_entropy", TWO_CLASSES, (math.log(3 / 4) - math.log(1 / 2)) / 2),
         ("mse", THREE_CLASSES, (2**2 + 3**2 + 2**2) / 3 / 2),
-        # Clean numbers 1 and 0 at targets 1 and 1; patched, 3 and 0.
+        # Clean outputs are 1 and 0, patched ones 3 and 0, and both targets are 1.
         ("target_mae", ([[3], [0]], [[1], [0]], [1, 1]), (2 + 0) / 2),
         ("l2", THREE_CLASSES, math.sqrt(2**2 + 3**2 + 2**2) / 2),
         ("mae", THREE_CLASSES, (2 + 3 + 2) / 3 / 2),
@@ -172,7 +172,7 @@ def test_gradients_are_finite_differences(name: MetricName) -> None:
         return METRICS[name](logits + step * direction, clean, targets).sum()
 
     slope = jax.grad(lambda x: METRICS[name](x, clean, targets).sum())(logits)
-    # Central differences: error of order step^2 = 1e-8.
+    # Central differences have an error of order step^2 = 1e-8.
     expected = (along(1e-4) - along(-1e-4)) / 2e-4
     np.testing.assert_allclose((slope * direction).sum(), expected, rtol=1e-6)
 
@@ -254,7 +254,7 @@ def test_targets_of_the_clean_run() -> None:
 
 
 def draw_pairs(seed: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """As `draw`, with a distractor beside each target."""
+    """Draw as `draw` does, with a distractor beside each target."""
     logits, clean, answers = draw(seed)
     distractors = (answers + 1 + jnp.arange(3)[None] % 4) % 5
     return logits, clean, jnp.stack([answers, distractors], axis=-1)
@@ -262,7 +262,7 @@ def draw_pairs(seed: int) -> tuple[jax.Array, jax.Array, jax.Array]:
 
 def test_the_logit_difference_by_hand() -> None:
     logits, clean, _ = (jnp.asarray([part], jnp.float32) for part in THREE_CLASSES)
-    # In the first position 4 - 2 before and 1 - 0 after; in the second nothing changes.
+    # At the first position, 4 - 2 before and 1 - 0 after; at the second, nothing changes.
     pairs = jnp.asarray([[[1, 2], [0, 2]]])
     np.testing.assert_allclose(METRICS["logit_diff"](logits, clean, pairs), [(2 - 1) / 2])
     turned = METRICS["logit_diff"](logits, clean, pairs[..., ::-1])
@@ -303,7 +303,7 @@ def test_targets_of_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
         METRICS["logit_diff"](logits, clean, jnp.zeros((4, 3, 2)))
 
 
-# Targets that nothing can be compared with
+# Invalid targets
 
 
 def refused_targets(config: TransformerConfig, targets: np.ndarray, message: str) -> None:

@@ -1,4 +1,4 @@
-"""What runs are judged by: as one value, and wherever a model is patched."""
+"""The objective that scores runs: as one value, and everywhere a model is patched."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -19,7 +19,7 @@ from tests.tiny_models import make_model
 CONFIG = tiny_config(n_heads=2, d_model=4, d_head=2, d_vocab=6, d_vocab_out=4, n_ctx=5)
 MODEL = ib.build_model(CONFIG, random_weights(CONFIG, seed=3))
 CLEAN, CORRUPTED = np.random.default_rng(0).integers(0, 6, (2, 6, 5), np.int32)
-# In every row from another position to another.
+# Every row scores different positions.
 SCORED = np.asarray(
     [[2 > pos > 0, pos == 3, pos > 2, pos > 0, pos < 2, pos == 4] for pos in range(5)]
 ).T
@@ -51,7 +51,7 @@ def test_the_model_fits_the_arrays() -> None:
 @pytest.mark.parametrize("name", SWEEPS)
 @pytest.mark.parametrize("metric", ["kl", "logit_diff"])
 def test_a_mask_counts_in_every_row_for_itself(name: str, metric: str) -> None:
-    """The same as the mean over rows that are swept alone, at their own positions."""
+    """The result is the mean over rows that are swept alone, at their own positions."""
     targets = np.random.default_rng(1).integers(0, 4, CLEAN.shape)
     objective = Objective(metric, targets, SCORED)  # pyright: ignore[reportArgumentType]
     found = SWEEPS[name](MODEL, Pairs(CLEAN, CORRUPTED, objective))
@@ -66,7 +66,7 @@ def test_a_mask_counts_in_every_row_for_itself(name: str, metric: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("method", [name for name in ib.METHODS if name != "chance"])
 def test_methods_are_blind_to_what_is_not_scored(method: str) -> None:
-    """Where nothing is scored, targets may say what they like."""
+    """Targets at positions that are not scored have no influence."""
     targets = np.random.default_rng(1).integers(0, 4, CLEAN.shape).astype(np.int32)
     scored = np.broadcast_to(SCORED[3], SCORED.shape) & (np.arange(5) != 2)
     others = np.where(scored, targets, (targets + 1) % 4)
@@ -114,7 +114,7 @@ def test_a_metric_of_ones_own_sees_scored_positions_alone() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("case_id", CASES)
 def test_pairs_carry_what_their_case_is_judged_by(case_id: str) -> None:
-    """The same as all of it said by hand, for every case."""
+    """For every case, the result is the same as with an objective built by hand."""
     case, task = make_model(case_id), CASES[case_id]
     pairs = case.sample(12, 0)
     by_hand = Objective(

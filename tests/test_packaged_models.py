@@ -1,4 +1,4 @@
-"""The models that the package carries: each of its own weights, and what their certificates say."""
+"""The packaged models: their weights differ, and their certificates say what is claimed."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -36,7 +36,7 @@ def test_the_certificates_of_the_rasp_cases_pass(case_id: str) -> None:
 
 @pytest.mark.parametrize("case_id", ["ioi", "ioi_next_token"])
 def test_what_the_certificates_of_the_language_models_say(case_id: str) -> None:
-    """They fail for what the README says, and for nothing else."""
+    """They fail for the reasons that the README gives, and for no others."""
     certificate = read_certificate(packaged_folder() / model_path(case_id))
     assert certificate.weights_sha256 == digest_weights(load_case(case_id).weights)
     assert certificate.accuracy == certificate.sequence_accuracy == 1
@@ -59,7 +59,7 @@ def test_what_the_certificates_of_the_language_models_say(case_id: str) -> None:
 
 @pytest.mark.parametrize("case_id", RASP_CASES)
 def test_a_padded_input_gives_what_it_gives_alone(case_id: str) -> None:
-    """In every case, those that look both ways included."""
+    """This holds in every case, including those with bidirectional attention."""
     case = load_case(case_id)
     pairs = RASP_CASES[case_id].sample(24, seed=3, variable_length=True)
     pad = RASP_CASES[case_id].pad_id

@@ -18,13 +18,13 @@ from interpbench_jax.cli import app
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-# What would take minutes, and the same for a test.
+# Code that would take minutes, and a shorter version for the test.
 SHORTER = {"task.sample(100, seed=0, counterfactual": "task.sample(2, seed=0, counterfactual"}
 QUICK = ib.Recipe(n_samples=512, n_validation=64, batch_size=256, epochs=1)
 
 
 def code_of(language: str) -> str:
-    """All blocks of a language as one text, whose lines have the README's numbers."""
+    """Return all blocks of a language as one text with the README's line numbers."""
     lines = [""] * README.count("\n")
     for block in BLOCK.finditer(README):
         if block[1] == language:
@@ -74,7 +74,7 @@ def test_types_are_right(tmp_path: Path) -> None:
 
 
 def commands() -> list[list[str]]:
-    """The words of every `interpbench` line, without what stands for arguments of the user's."""
+    """Return the words that follow `interpbench` on each of its lines, without comments."""
     lines = code_of("").splitlines()
     return [
         shlex.split(line, comments=True)[1:] for line in lines if line.startswith("interpbench ")
@@ -88,7 +88,7 @@ def test_commands_exist() -> None:
     for words in found:
         command, rest = top, words
         while hasattr(command, "commands"):
-            # `dataset build|check|upload` names three.
+            # `dataset build|check|upload` names three commands.
             names = rest[0].split("|")
             assert set(names) <= set(command.commands), words  # pyright: ignore
             command, rest = command.commands[names[0]], rest[1:]  # pyright: ignore

@@ -19,7 +19,7 @@ from interpbench_jax.sites import (
 )
 from tests.fixtures import ORACLES, UPSTREAM, requires_upstream
 
-# TransformerLens's own names, as its `hook_dict` lists them for layer 3.
+# TransformerLens's own names for layer 3, as listed in its `hook_dict`.
 NAMES = {
     Kind.EMBED: "hook_embed",
     Kind.POS_EMBED: "hook_pos_embed",
@@ -208,7 +208,7 @@ def test_counts_of_writers_and_readers(n_layers: int, n_heads: int) -> None:
 
 
 def _time(node: Node) -> tuple[int, int]:
-    """When a node acts: per layer, attention reads, heads write, the MLP reads, it writes."""
+    """Return when a node acts: in a layer, attention reads, heads write, the MLP reads, writes."""
     if node.kind in (Kind.EMBED, Kind.POS_EMBED):
         return (-1, 0)
     assert node.layer is not None

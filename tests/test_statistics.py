@@ -1,4 +1,4 @@
-"""Tests and intervals: the paper's own figures, hand-worked answers, laws."""
+"""Statistical tests and intervals: the paper's own figures, answers by hand, laws."""
 
 import json
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from interpbench_jax.statistics import (
 )
 from tests.fixtures import UPSTREAM, requires_upstream
 
-# As published, p with the digits that it has there.
+# The published p-values, with their published digits.
 PAPER_P = {
     "acdc|node_sp": "0.000427",
     "acdc|edge_sp": "0.0284",
@@ -46,27 +46,27 @@ PAPER_A12 = {
     "edge_sp|eap_ig": 0.486,
     "eap|eap_ig": 0.111,
 }
-# The paper tested areas that had not been rounded; each is a fraction of (edges in the circuit) x
-# (edges outside it), which the three decimals of the table determine. Three of case 21's are none.
+# The paper tested unrounded areas; each is a fraction with the denominator (edges in the circuit) x
+# (edges outside it), which the table's three decimals determine. Three of case 21's are not.
 CIRCUIT_EDGES = {"3": 4, "4": 8, "8": 3, "11": 3, "13": 6, "18": 6, "19": 3}
 # Cases 29 and 34 differ by 3/102 each, with opposite signs: a tie, which float rounding broke in
-# the paper's p of this pair.
+# the paper's p for this pair.
 BROKEN_BY_NOISE_P = "acdc|eap_ig"
-# 0.9 is 324/360 and 135/150 in cases 4 and 19, which float rounding told apart in this one. A tie
-# counts half a pair of 256.
+# 0.9 is 324/360 in case 4 and 135/150 in case 19; float rounding broke this tie in this pair. A tie
+# counts as half a pair of 256.
 BROKEN_BY_NOISE_A12 = "node_sp|eap_ig"
 HALF_A_PAIR = 0.5 / 256
 
 
 def published_areas() -> dict[str, dict[str, float]]:
-    """By method and case, to three decimals."""
+    """Return the published areas by method and case, to three decimals."""
     rows = json.loads((UPSTREAM / "paper_table.json").read_text(encoding="utf-8"))["edge_auc"]
     methods = ("acdc", "node_sp", "edge_sp", "eap", "eap_ig")
     return {name: {case: row[name] for case, row in rows.items()} for name in methods}
 
 
 def restored_areas() -> dict[str, np.ndarray]:
-    """The fractions that the published areas were rounded from."""
+    """Return the fractions from which the published areas were rounded."""
 
     def restore(case: str, area: float) -> float:
         inside = CIRCUIT_EDGES.get(case, 2)
@@ -120,7 +120,7 @@ def test_scipy_so_set_gives_the_papers_p_values_from_the_rounded_table() -> None
         first, second = (areas[name] for name in pair.split("|"))
         method = "approx" if (first == second).any() else "exact"
         p = float(np.asarray(wilcoxon(first, second, method=method))[1])
-        if pair == BROKEN_BY_NOISE_P:  # Rounding made the tie 0.029 and 0.030.
+        if pair == BROKEN_BY_NOISE_P:  # Rounding turned the tie into 0.029 and 0.030.
             assert p == pytest.approx(0.11666, abs=1e-5)
         else:
             assert round(p, decimals(published)) == float(published), pair
@@ -143,10 +143,10 @@ def decimals(published: str) -> int:
 
 
 def test_wilcoxon_by_hand() -> None:
-    # All of five differences are positive: 2 of the 32 signs are as extreme.
+    # All five differences are positive: 2 of the 32 sign patterns are as extreme.
     values = np.arange(1.0, 6.0)
     assert wilcoxon_p(values, np.zeros(5)) == 2 / 32
-    # Ranks 1, 2, 3 with the first negative: W = 1, reached by 2 of 8 signs on each side.
+    # Ranks 1, 2, 3, the first negative: W is at most 1 for 2 of 8 sign patterns on each side.
     assert wilcoxon_p(np.asarray([-1.0, 2.0, 3.0]), np.zeros(3)) == 4 / 8
     assert wilcoxon_p(values, values) == 1.0
 
@@ -165,7 +165,7 @@ def test_a12_by_hand() -> None:
 
 
 def test_holm_by_hand() -> None:
-    # 4 x 0.005, 3 x 0.01, 2 x 0.03 and 1 x 0.04, which may not be below the one before.
+    # 4 x 0.005, 3 x 0.01, 2 x 0.03 and 1 x 0.04, which is raised to the one before.
     found = holm(np.asarray([0.01, 0.04, 0.03, 0.005]))
     np.testing.assert_allclose(found, [0.03, 0.06, 0.06, 0.02], rtol=1e-12)
     np.testing.assert_array_equal(holm(np.asarray([0.6, 0.7])), [1.0, 1.0])
@@ -173,7 +173,7 @@ def test_holm_by_hand() -> None:
 
 
 def test_bootstrap_of_two_values() -> None:
-    # Means of two draws are 0, 1/2 and 1, with 1/4, 1/2 and 1/4.
+    # The mean of two draws is 0, 1/2 or 1 with probability 1/4, 1/2 and 1/4.
     values = np.asarray([0.0, 1.0])
     assert bootstrap_mean(values) == Interval(0.5, 0.0, 1.0)
     assert bootstrap_mean(values, level=0.4) == Interval(0.5, 0.5, 0.5)
@@ -187,7 +187,7 @@ def test_the_interval_holds_the_mean_as_often_as_it_says() -> None:
         found = bootstrap_mean(generator.normal(size=40), resamples=1000, seed=trial)
         assert found.low is not None and found.high is not None
         held += found.low <= 0 <= found.high
-    # 95 %, less what the percentile method lacks at 40 cases; 3 standard errors are 4 %.
+    # 95 %, minus the percentile method's shortfall at 40 cases; 3 standard errors are 4 %.
     assert 0.90 <= held / 300 <= 0.985
 
 
@@ -199,10 +199,10 @@ def test_differences_are_paired() -> None:
 
 
 def test_seeds_are_drawn_within_cases() -> None:
-    # Between cases nothing varies: all of the interval comes from the seeds.
+    # Cases do not differ, so the whole interval comes from the seeds.
     values = np.tile(np.asarray([0.0, 1.0]), (10, 1))
     found = bootstrap_seeds(values)
-    # A case's mean of two seeds has the variance 1/8; of ten cases, a standard error of 0.112.
+    # A case's mean of two seeds has variance 1/8; the mean of ten cases has standard error 0.112.
     assert found.low is not None and found.high is not None
     assert found.mean == 0.5
     assert found.high - found.low == pytest.approx(2 * 1.96 * np.sqrt(1 / 80), rel=0.1)

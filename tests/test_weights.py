@@ -1,4 +1,4 @@
-"""Weights: their shapes, their files, and what is refused."""
+"""Weights: their shapes, their files and refused weights."""
 
 import os
 import stat
@@ -30,7 +30,7 @@ CONFIG = tiny_config()
 
 
 def test_shapes_of_one_layer_by_hand() -> None:
-    # TransformerLens's own shapes, with the sizes of `tiny_config` put in.
+    # TransformerLens's own shapes, with the sizes of `tiny_config`.
     assert weight_shapes(tiny_config(n_layers=1)) == {
         "embed.W_E": (7, 10),
         "pos_embed.W_pos": (6, 10),
@@ -214,7 +214,7 @@ def test_what_is_not_finite_is_refused(dtype: np.typing.DTypeLike, number: float
 def test_one_bad_number_is_found_wherever_it_is(
     dtype: np.typing.DTypeLike, order: str, place: tuple[int, int]
 ) -> None:
-    # Larger than two blocks, so that a number lies in the first, in the last and between.
+    # The array spans more than two blocks: places are in the first, in the last and between.
     changes = {"columns": np.asfortranarray, "every other": lambda a: a.repeat(2, axis=1)[:, ::2]}
     changes["backwards"] = lambda a: a[::-1, ::-1]
     array = changes.get(order, np.asarray)(np.ones((300, 500), dtype))

@@ -1,4 +1,4 @@
-"""What the wheel holds, and that it works beside files of a user's with our folders' names."""
+"""The wheel's contents, and that it works beside user files with our folders' names."""
 
 import os
 import subprocess

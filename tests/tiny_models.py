@@ -1,4 +1,4 @@
-"""Models as they are published, with random weights and certificates of them."""
+"""Models in their published form, with random weights and made-up certificates."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ CERTIFICATE = "certificate.json"
 
 
 def make_model(case_id: str, seed: int = 0) -> Case:
-    """A case whose declared task has a model of random weights."""
+    """Return a case with a declared task and a model with random weights."""
     task = CASES[case_id]
     return Case(
         case_id=case_id,
@@ -26,14 +26,14 @@ def make_model(case_id: str, seed: int = 0) -> Case:
 
 
 def write_model(models: Path, case_id: str, seed: int = 0, **changes: object) -> Path:
-    """Write a model into its folder, and a certificate of its weights with some values changed."""
+    """Write a model and a certificate of its weights, with some values changed, into a folder."""
     folder = make_model(case_id, seed).save(models / case_id)
     certify(folder, **changes)
     return folder
 
 
 def certify(folder: Path, **changes: object) -> None:
-    """Write a certificate of the weights in a folder; a value of None leaves a key out."""
+    """Write a certificate of the weights in a folder; a key whose value is None is left out."""
     certificate = {
         "format": "interpbench-certificate",
         "version": 1,

@@ -1,1 +1,1 @@
-"""How fast exhaustive edge patching is: ours, a plain `vmap`, and what others use."""
+"""Speed of exhaustive edge patching: our sweep, a plain `vmap` and the libraries others use."""

@@ -1,7 +1,7 @@
-"""Measure how fast exhaustive edge patching is, against a plain vmap and what others use.
+"""Measure the speed of exhaustive edge patching, against a plain vmap and other libraries.
 
-Writes results.json, README.md and plots into a folder, in place of what an earlier run left there.
-Parts that were not measured are listed as such, with the reason.
+Writes results.json, README.md and plots into a folder and replaces those of an earlier run. Parts
+that were not measured are listed as such, with the reason.
 """
 
 import argparse
@@ -43,17 +43,17 @@ PARTS: Mapping[str, Callable[[Bench], Part]] = {
     "roofline": measure_roofline,
 }
 _TEXT_FILE = "README.md"
-# On an accelerator the peers would not run where we do.
+# The peers run on the CPU: with JAX on an accelerator, the two would run on different devices.
 _NEEDS_CPU = ("auto-circuit",)
 
 
 def main() -> None:
-    """Measure what is asked for, part by part; the files are whole after each."""
+    """Measure the requested parts one by one; the files are complete after each part."""
     arguments = _parse()
     with tempfile.TemporaryDirectory() as temporary:
         bench, hardware = _prepare(arguments, Path(temporary))
         chosen = [name for name in PARTS if name in (arguments.only or PARTS)]
-        reasons = {name: "not asked for" for name in PARTS if name not in chosen}
+        reasons = {name: "not requested" for name in PARTS if name not in chosen}
         reasons |= {name: "the run ended before it" for name in chosen}
         _remove_old_files(arguments.output)
         parts: dict[str, Part] = {}
@@ -61,7 +61,7 @@ def main() -> None:
             if name in _NEEDS_CPU and bench.backend != "cpu":
                 reasons[name] = "peers are compared on a CPU only"
             else:
-                say(f"{name}: begins")
+                say(f"{name}: started")
                 parts[name] = PARTS[name](bench)
                 del reasons[name]
             missing = tuple(NotRun(part, reason) for part, reason in reasons.items())
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def write(results: Results, folder: Path) -> None:
-    """Write the numbers, the plots and the text of what was measured so far."""
+    """Write the numbers, the plots and the text of everything measured so far."""
     results.write(folder)
     for part in results.parts.values():
         if isinstance(part, Curve) and part.points:
@@ -81,18 +81,18 @@ def write(results: Results, folder: Path) -> None:
 
 
 def say(line: str) -> None:
-    """A line of progress."""
+    """Print a line of progress."""
     print(line, file=sys.stderr, flush=True)
 
 
 def _prepare(arguments: argparse.Namespace, folder: Path) -> tuple[Bench, Hardware]:
-    """The settings and the machine, once it is known what JAX runs on."""
+    """Find out what JAX runs on, then return the settings and the hardware."""
     rounds = arguments.rounds or (3 if arguments.quick else 5)
     seconds = 0.1 if arguments.quick else 0.5
     entry = peak_entry(packaged_job("11", 1).write(folder / "first"))
     found = alternate([entry], 1, seconds, say)[PEAK]
     if not isinstance(found, Runs):
-        sys.exit(f"Expected JAX to multiply two matrices, but it did not: {found.reason}")
+        sys.exit(f"Expected JAX to multiply two matrices, but it failed: {found.reason}")
     hardware = describe_hardware(found.facts)
     backend = str(found.facts["backend"])
 
@@ -103,7 +103,7 @@ def _prepare(arguments: argparse.Namespace, folder: Path) -> tuple[Bench, Hardwa
             return NotRun(name, "peers are compared on a CPU only")
         wanted = {"transformer-lens": "table", "auto-circuit": "auto-circuit"}[name]
         if arguments.only and wanted not in arguments.only:
-            return NotRun(name, "not asked for")
+            return NotRun(name, "not requested")
         return find_peer(name, python, say)
 
     bench = Bench(
@@ -120,7 +120,7 @@ def _prepare(arguments: argparse.Namespace, folder: Path) -> tuple[Bench, Hardwa
 
 
 def _remove_old_files(folder: Path) -> None:
-    """Numbers of an earlier run must not stand beside those of this one."""
+    """Remove an earlier run's files, so that its numbers do not mix with those of this run."""
     names = [FILE, _TEXT_FILE, *(f"{name}.{kind}" for name in PARTS for kind in ("png", "svg"))]
     for name in names:
         (folder / name).unlink(missing_ok=True)
@@ -132,22 +132,22 @@ def _parse() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--quick", action="store_true", help="small and short, under 3 minutes")
+    parser.add_argument("--quick", action="store_true", help="a small run of under 3 minutes")
     parser.add_argument(
-        "--only", nargs="+", choices=list(PARTS), metavar="NAME", help=f"out of {', '.join(PARTS)}"
+        "--only", nargs="+", choices=list(PARTS), metavar="NAME", help=f"any of {', '.join(PARTS)}"
     )
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"), metavar="DIR")
-    parser.add_argument("--rounds", type=int, help="warm runs of each contestant (5; quick: 3)")
-    parser.add_argument("--no-peers", action="store_true", help="only our own code")
+    parser.add_argument("--rounds", type=int, help="warm runs per contestant (5; quick: 3)")
+    parser.add_argument("--no-peers", action="store_true", help="measure only our own code")
     parser.add_argument(
         "--peer-python",
         metavar="PATH",
-        help="an interpreter with transformer-lens<3; by default one is made in .venv-peer/",
+        help="an interpreter that has transformer-lens<3; default: one made in .venv-peer/",
     )
     parser.add_argument(
         "--auto-circuit-python",
         metavar="PATH",
-        help="an interpreter with auto-circuit; by default one is made in .venv-peer/",
+        help="an interpreter that has auto-circuit; default: one made in .venv-peer/",
     )
     return parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""What all parts of the benchmark share: settings, files of jobs, and the contests."""
+"""The settings, the job files and the contests that all parts of the benchmark share."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -17,13 +17,13 @@ class Bench:
     """The settings of one run of the benchmark.
 
     Attributes:
-        folder: for the jobs' files; temporary.
-        is_quick: whether to measure little.
-        rounds: how often each contestant runs warm.
+        folder: the temporary folder for the jobs' files.
+        is_quick: whether to run a small, quick benchmark.
+        rounds: the number of warm runs of each contestant.
         seconds: how long short calls are repeated for one number.
-        backend: JAX's: `"cpu"`, `"gpu"`, ...
-        transformer_lens: the interpreter that has it, or why there is none.
-        auto_circuit: the same for auto-circuit.
+        backend: JAX's backend: `"cpu"`, `"gpu"`, ...
+        transformer_lens: the interpreter that has TransformerLens, or why there is none.
+        auto_circuit: the interpreter that has auto-circuit, or why there is none.
         say: called with a line for each measurement.
     """
 
@@ -37,7 +37,7 @@ class Bench:
     say: Callable[[str], None]
 
     def write(self, job: Job) -> Path:
-        """Write a job's files; its folder."""
+        """Write a job's files and return its folder."""
         name = re.sub(r"\W+", "-", f"{job.label} {job.config['n_layers']} {job.universe}")
         folder = self.folder / name
         return folder if folder.is_dir() else job.write(folder)
@@ -45,7 +45,7 @@ class Bench:
     def alternate(
         self, title: str, entries: Sequence[Entry], fresh: int = 1
     ) -> dict[str, Runs | NotRun]:
-        """Let contestants run in turn; see `contest.alternate`."""
+        """Run the contestants in turn; see `contest.alternate`."""
 
         def progress(line: str) -> None:
             self.say(f"{title}: {line}")
@@ -54,5 +54,5 @@ class Bench:
 
 
 def peak_entry(folder: Path) -> Entry:
-    """The large matrix product that shares are of."""
+    """Return the entry of the large matrix product, whose rate counts as the machine's peak."""
     return Entry(PEAK, "multiply", folder)

@@ -1,4 +1,4 @@
-"""The table: ours, the plain `vmap` and the peers on the same jobs, run by run in turn."""
+"""The comparison table: ours, the plain `vmap` and the peers on the same jobs, run in turn."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,19 +20,19 @@ from benchmarks.speed.workloads import packaged_job, random_job
 OURS, PLAIN, TRANSFORMER_LENS, AUTO_CIRCUIT = "ours", "plain", "TransformerLens", "auto-circuit"
 _PACKAGED = ("34", "11", "8")
 _PACKAGED_INPUTS = (1000, 32)
-# By d_model: as many inputs as keep a run of the slowest contestant under a quarter of a minute.
+# Inputs by d_model, chosen to keep a run of the slowest contestant under 15 seconds.
 _RANDOM_INPUTS = {64: 500, 256: 128, 512: 32}
 
 
 @dataclass(frozen=True)
 class Against:
-    """One contestant beside ours.
+    """One contestant compared with ours.
 
     Attributes:
         contestant: its name.
         ratio: its median warm seconds over ours.
-        ratio_best: the same with each one's best round.
-        difference: ours from its effects.
+        ratio_best: the ratio of its best round to our best round.
+        difference: the difference between our effects and its effects.
     """
 
     contestant: str
@@ -43,19 +43,20 @@ class Against:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One row.
+    """One row of the table.
 
     Attributes:
-        label: the job.
-        threads: 1, or None for all.
-        config: the model's shape.
-        universe: which edges.
-        edges: how many edges are cut.
-        inputs: how many inputs each is cut for.
-        forward_flops: what one full forward of one input takes.
-        peak_flops_per_second: of the matrix product between the same runs; None if it failed.
-        measurements: a contestant each, ours first.
-        against: the others beside ours.
+        label: the job's label.
+        threads: 1, or None for all threads.
+        config: the model's config.
+        universe: the edge universe.
+        edges: the number of edges that are cut.
+        inputs: the number of inputs for which each edge is cut.
+        forward_flops: the operations of one full forward run of one input.
+        peak_flops_per_second: the rate of the matrix product timed between the same runs; None if
+            it failed.
+        measurements: one measurement per contestant, ours first.
+        against: the other contestants compared with ours.
         not_run: contestants that are missing, and why.
     """
 
@@ -73,7 +74,7 @@ class Comparison:
 
 
 def compare_cases(bench: Bench) -> tuple[Comparison, ...]:
-    """Packaged cases and models of random weights, against the plain `vmap` and TransformerLens."""
+    """Compare with the plain `vmap` and TransformerLens, on packaged cases and random weights."""
     jobs: list[Callable[[], Job]] = []
     for case_id in ("11",) if bench.is_quick else _PACKAGED:
         for inputs in (32,) if bench.is_quick else _PACKAGED_INPUTS:
@@ -86,7 +87,7 @@ def compare_cases(bench: Bench) -> tuple[Comparison, ...]:
 
 
 def compare_auto_circuit(bench: Bench) -> tuple[Comparison, ...]:
-    """Case 11 against auto-circuit, on its edges, on one thread and on all."""
+    """Compare with auto-circuit on case 11 and auto-circuit's edges, on one thread and on all."""
     peers = {AUTO_CIRCUIT: ("auto-circuit", bench.auto_circuit)}
     rows = []
     for inputs in (32,) if bench.is_quick else _PACKAGED_INPUTS:

@@ -1,7 +1,7 @@
-"""Contestants as processes that live side by side and run in turn, one at a time.
+"""Contestants as processes that stay alive together and run in turn, one at a time.
 
-The speed of a shared machine drifts by half or more within minutes, so only runs that alternate can
-be compared.
+The speed of a shared machine drifts by half or more within minutes, so only alternating runs can be
+compared.
 """
 
 import time
@@ -14,7 +14,7 @@ from benchmarks.speed.process import ContestantError, Entry, Process
 
 _LONG_RUN_SECONDS = 20.0
 _FEW_ROUNDS = 2
-# Threads of the last run may wait busily for more work for a little while.
+# After a run, its threads may keep spinning for a short while in case more work comes.
 _PAUSE_SECONDS = 0.2
 
 Progress = Callable[[str], None]
@@ -22,15 +22,16 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Runs:
-    """What a contestant did.
+    """The runs of one contestant.
 
     Attributes:
-        name: the contestant's.
-        facts: what it said of itself.
-        cold_seconds: the first call of each fresh process.
-        warm_seconds: one number a round, the mean of a few calls where they are short.
-        peak_rise_bytes: the largest rise of resident memory in a warm run.
-        effects: of its first call.
+        name: the contestant's name.
+        facts: facts that it reported about itself.
+        cold_seconds: the seconds of the first call of each fresh process.
+        warm_seconds: one number per round, the mean of a few calls where they are short.
+        peak_rise_bytes: the largest rise in resident memory in a warm run; None where it cannot be
+            measured.
+        effects: the effects that the latest process's first call returned.
     """
 
     name: str
@@ -56,17 +57,18 @@ def alternate(
     progress: Progress,
     fresh: int = 1,
 ) -> dict[str, Runs | NotRun]:
-    """Start every contestant, then let them run in turn, round by round.
+    """Start every contestant, then run them in turn, round by round.
 
     Args:
         entries: the contestants.
-        rounds: how often each runs warm; fewer where the first warm run of one takes over 20 s.
+        rounds: the number of warm runs of each; at most 2 once a warm run has taken over 20 s.
         seconds: how long short calls are repeated for one number.
         progress: called with a line for each measurement.
-        fresh: how many processes of each are started for cold calls; the last of them goes on.
+        fresh: the number of processes started per contestant for cold calls; the last one stays
+            alive for the warm runs.
 
     Returns:
-        By name, in order; a contestant that fails is left out of the rounds that follow.
+        The runs by name, in order; a contestant that fails is skipped in the remaining rounds.
     """
     contestants = [_Contestant(entry, seconds, progress) for entry in entries]
     try:
@@ -88,7 +90,7 @@ def alternate(
 
 
 class _Contestant:
-    """One entry: its process, and what it has measured so far."""
+    """One entry with its process and its measurements so far."""
 
     def __init__(self, entry: Entry, seconds: float, progress: Progress):
         self.entry = entry
@@ -104,11 +106,11 @@ class _Contestant:
 
     @property
     def longest(self) -> float:
-        """The longest warm run so far."""
+        """The seconds of the longest warm run so far."""
         return max(self._warm, default=0.0)
 
     def run_cold(self, label: str) -> None:
-        """Start a process and take its first call."""
+        """Start a process and time its first call."""
         if self.failure is not None:
             return
         try:
@@ -123,7 +125,7 @@ class _Contestant:
         self._progress(f"{self.entry.name}: cold {label}: {reply.seconds:.3f} s")
 
     def run_warm(self, label: str) -> None:
-        """Let the process run once more."""
+        """Time one more run of the process."""
         if self.failure is not None or self._process is None:
             return
         time.sleep(_PAUSE_SECONDS)
@@ -144,7 +146,7 @@ class _Contestant:
             self._process = None
 
     def result(self) -> Runs | NotRun:
-        """What it did."""
+        """Return its runs, or why it was not run."""
         if self.failure is not None:
             return NotRun(self.entry.name, self.failure)
         return Runs(

@@ -1,4 +1,4 @@
-"""How our sweep scales: inputs, edges, width, devices, models together, memory."""
+"""Scaling curves of our sweep: inputs, edges, width, devices, number of models and memory."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -30,12 +30,12 @@ class Point:
     """One measurement of a curve.
 
     Attributes:
-        x: where it stands.
-        series: which line of the plot it belongs to.
-        detail: what else is worth knowing.
-        measurement: what was measured.
-        difference: of its effects from those of the first point that does the same work; None for
-            that point itself.
+        x: its position on the x axis.
+        series: the line of the plot to which it belongs.
+        detail: further facts about the point.
+        measurement: the measured numbers.
+        difference: the difference of its effects from those of the first point that does the same
+            work; None for that point itself.
     """
 
     x: float
@@ -50,15 +50,16 @@ class Curve:
     """Time against one quantity, everything else being equal.
 
     Attributes:
-        name: of the part and of its files.
-        title: for people.
-        x_label: what x counts.
-        second: what the plot shows beside the time.
-        points: in the order of x.
-        fit: the best warm seconds as a line in x, where that makes sense.
-        ratios: other ratios that the text gives, by what they are.
-        peak_flops_per_second: of the matrix product between the same runs; None without one.
-        remark: what a reader must know.
+        name: the name of the part and of its files.
+        title: the heading and the plot's title.
+        x_label: the quantity on the x axis.
+        second: the quantity that the plot shows beside the time.
+        points: the points in the order of x.
+        fit: a line fitted to the best warm seconds over x, where that makes sense.
+        ratios: further ratios that the text reports, by description.
+        peak_flops_per_second: the rate of the matrix product timed between the same runs; None if
+            it was not timed.
+        remark: a note for the reader; empty if there is none.
         not_run: points that are missing, and why.
     """
 
@@ -88,7 +89,7 @@ class _Place:
 
 
 def scale_inputs(bench: Bench) -> Curve:
-    """Case 11 for 1 to 100,000 inputs."""
+    """Measure case 11 with 1 to 100,000 inputs."""
     most = (1, 100, 1_000, 10_000, 20_000, 40_000, 60_000, 80_000, 100_000)
     sizes = (1, 100, 500) if bench.is_quick else most
     places = [_Place(n, "ours", packaged_job("11", n)) for n in sizes]
@@ -97,7 +98,7 @@ def scale_inputs(bench: Bench) -> Curve:
 
 
 def scale_edges(bench: Bench) -> Curve:
-    """Random weights with 1 to 12 layers, d_model 12, 32 inputs; also how compiling scales."""
+    """Measure random models of 1 to 12 layers, d_model 12, 32 inputs; shows compile time too."""
     layers = (1, 2, 3) if bench.is_quick else (1, 2, 3, 4, 6, 8, 10, 12)
     jobs = {n: random_job(12, 32, n_layers=n) for n in layers}
     places = [_Place(len(job.edges), "ours", job, detail={"layers": n}) for n, job in jobs.items()]
@@ -110,12 +111,12 @@ def scale_edges(bench: Bench) -> Curve:
         places,
         is_line=True,
         fresh=1 if bench.is_quick else 3,
-        remark="Each model is deeper than the one before, so a forward takes longer too.",
+        remark="Each model is deeper than the one before, so a forward run takes longer too.",
     )
 
 
 def scale_width(bench: Bench) -> Curve:
-    """Random weights with d_model 4 to 512, 32 inputs."""
+    """Measure random models of d_model 4 to 512 with 32 inputs."""
     sizes = (4, 64) if bench.is_quick else (4, 8, 16, 32, 64, 128, 256, 512)
     places = [_Place(size, "ours", random_job(size, 32)) for size in sizes]
     title = "Width (2 layers, 32 inputs)"
@@ -123,7 +124,7 @@ def scale_width(bench: Bench) -> Curve:
 
 
 def scale_devices(bench: Bench) -> Curve:
-    """Case 11 on 1 to 8 simulated devices of this machine."""
+    """Measure case 11 on 1 to 8 simulated devices of this machine."""
     job = packaged_job("11", 100 if bench.is_quick else 1_000)
     places = []
     for count in (1, 2) if bench.is_quick else (1, 2, 4, 8):
@@ -142,14 +143,14 @@ def scale_devices(bench: Bench) -> Curve:
         "rate",
         places,
         remark=(
-            "Simulated devices share the machine's processors, so this shows what spreading a "
-            "sweep costs, not what more devices bring."
+            "Simulated devices share the machine's processors, so this shows the overhead of "
+            "distributing a sweep, not the gain from more devices."
         ),
     )
 
 
 def scale_models(bench: Bench) -> Curve:
-    """1 to 64 models of case 11's shape: in one call, stacked or not, and in a call for each."""
+    """Measure 1 to 64 models of case 11's shape: in one call, stacked, and in one call each."""
     job = packaged_job("11", 32)
     places = []
     for count in (4,) if bench.is_quick else (1, 2, 4, 8, 16, 32, 64):
@@ -161,7 +162,7 @@ def scale_models(bench: Bench) -> Curve:
 
 
 def scale_memory(bench: Bench) -> Curve:
-    """Case 11 under memory budgets from 64 MiB to 4 GiB."""
+    """Measure case 11 under memory budgets from 64 MiB to 4 GiB."""
     job = packaged_job("11", 1_000 if bench.is_quick else 10_000)
     budgets = (64, 256) if bench.is_quick else (64, 128, 256, 512, 1024, 2048, 4096)
     places = [_Place(n, "ours", job, options=Options(max_bytes=n * _MIB)) for n in budgets]
@@ -181,7 +182,7 @@ def _measure(
     fresh: int = 1,
     remark: str = "",
 ) -> Curve:
-    """All points side by side, so that drift falls on all of them alike."""
+    """Measure all points in turn, so that drift affects all of them alike."""
     labels = [f"{x_label} {place.x:,.0f}, {place.series}" for place in places]
     entries = [
         Entry(
@@ -233,7 +234,7 @@ def _points(
 
 
 def _ratios(points: Sequence[Point]) -> dict[str, float]:
-    """Where points are of models of 2 and 12 layers, how compiling them compares."""
+    """Return the compile time of 12 layers over that of 2, if both were measured."""
     seconds = {
         p.detail["layers"]: p.measurement.compile_seconds for p in points if p.detail.get("layers")
     }

@@ -1,4 +1,4 @@
-"""A straight line through points."""
+"""A least-squares line through points."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ import numpy as np
 
 @dataclass(frozen=True)
 class LineFit:
-    """`intercept + slope * x`, by least squares.
+    """The line `intercept + slope * x`, fitted by least squares.
 
     Attributes:
-        intercept: in the unit of y.
-        slope: in the unit of y per x.
+        intercept: the value at x = 0, in the unit of y.
+        slope: the rise per unit of x, in the unit of y.
         r_squared: the share of the variance of y that the line explains; 1 where y is constant.
     """
 
@@ -22,7 +22,7 @@ class LineFit:
 
 
 def fit_line(x: Sequence[float], y: Sequence[float]) -> LineFit | None:
-    """The line through three points or more; None for fewer."""
+    """Fit a line to three points or more; return None for fewer."""
     if len(x) < 3:
         return None
     across, up = np.asarray(x, np.float64), np.asarray(y, np.float64)

@@ -1,4 +1,4 @@
-"""How much work a forward run is."""
+"""The number of floating-point operations of a forward run."""
 
 from collections.abc import Mapping
 
@@ -6,11 +6,11 @@ from benchmarks.speed.job import ConfigValue
 
 
 def forward_flops(config: Mapping[str, ConfigValue], n_pos: int) -> int:
-    """Floating-point operations of the matrix products of one forward run of one input.
+    """Count the floating-point operations of the matrix products of one forward run of one input.
 
-    Two for each multiply-add: queries, keys, values, scores (all of them, the masked half too),
-    weighted values, heads' results, both layers of each MLP, the output layer. Activations,
-    softmax, additions and the embedding, which is a look-up, count nothing.
+    A multiply-add counts as two. Included are queries, keys, values, scores (all of them, also the
+    masked half), weighted values, heads' results, both layers of each MLP and the output layer.
+    Activations, softmax, additions and the embedding, which is a look-up, are not counted.
     """
 
     def size(name: str) -> int:

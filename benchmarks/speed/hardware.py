@@ -1,4 +1,4 @@
-"""What the numbers were measured on."""
+"""A description of the machine and the software that the numbers were measured on."""
 
 import datetime
 import importlib.metadata
@@ -18,15 +18,16 @@ class Hardware:
 
     Attributes:
         cpu: the processor's model.
-        cores: how many processors this process may use.
-        memory_bytes: of the machine; None where it is not known.
+        cores: the number of processors that this process may use.
+        memory_bytes: the machine's memory; None if unknown.
         system: the operating system.
-        device: what JAX ran on, and how many.
-        versions: of Python and of the packages that matter.
-        load: processes that wanted a processor in the minute before; None where it is not known.
-            Well above 0, others were using the machine.
-        date: when the run began, UTC, ISO 8601.
-        commit: of the working tree, with `+` where it had changes; None where git knows none.
+        device: the number and kind of JAX's devices, and its backend.
+        versions: the versions of Python and of the relevant packages.
+        load: the load average over the minute before the run; None if unknown. A value well above
+            0 means that others were using the machine.
+        date: the start of the run, in UTC as ISO 8601.
+        commit: the working tree's commit, followed by `+` if there are uncommitted changes; None if
+            git knows none.
     """
 
     cpu: str
@@ -41,7 +42,7 @@ class Hardware:
 
 
 def describe_hardware(facts: Mapping[str, str | float]) -> Hardware:
-    """This machine; `facts` are those of a contestant that runs on JAX."""
+    """Describe this machine; `facts` are those of a contestant that runs on JAX."""
     count = int(float(facts["devices"]))
     packages = ("interpbench-jax", "jax", "jaxlib", "flax", "numpy")
     versions = {name: importlib.metadata.version(name) for name in packages}

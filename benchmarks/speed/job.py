@@ -1,4 +1,4 @@
-"""What every contestant is given: a model, inputs and the edges to cut. Needs only NumPy."""
+"""The job of every contestant: a model, inputs and the edges to cut. Needs only NumPy."""
 
 import dataclasses
 import json
@@ -24,13 +24,13 @@ class Job:
     """One exhaustive sweep of a model's edges.
 
     Attributes:
-        label: what people call it.
+        label: a readable name.
         config: the fields of a `TransformerConfig`.
-        universe: which edges.
-        edges: writer and reader of each, by TransformerLens's names; a head as `name[head]`.
-        weights: by TransformerLens's names.
-        clean: inputs, `[batch, pos]`.
-        corrupted: where replacements come from, paired with `clean` by row.
+        universe: the edge universe.
+        edges: each edge's writer and reader by TransformerLens's names; a head is `name[head]`.
+        weights: the weights by TransformerLens's names.
+        clean: the clean inputs, `[batch, pos]`.
+        corrupted: the inputs that replacements come from, paired with `clean` by row.
     """
 
     label: str
@@ -43,12 +43,12 @@ class Job:
 
     @property
     def n_inputs(self) -> int:
-        """How many inputs there are."""
+        """The number of inputs."""
         return len(self.clean)
 
     @property
     def patched_forwards(self) -> int:
-        """Edges times inputs."""
+        """The number of edges times the number of inputs."""
         return len(self.edges) * self.n_inputs
 
     def write(self, folder: Path) -> Path:
@@ -90,13 +90,13 @@ def read_job(folder: Path) -> Job:
 
 @dataclass(frozen=True)
 class Options:
-    """How a contestant does a job.
+    """The options of a contestant's job.
 
     Attributes:
         threads: 1 to stay on one processor; None for all of them.
         max_bytes: the memory budget of our sweep; None for its default.
-        models: how many models to sweep, where a contestant sweeps several.
-        on_mesh: whether our sweep is spread over all devices.
+        models: the number of models, for a contestant that sweeps several.
+        on_mesh: whether our sweep is distributed over all devices.
     """
 
     threads: int | None = None
@@ -105,7 +105,7 @@ class Options:
     on_mesh: bool = False
 
     def to_json(self) -> str:
-        """One line of JSON; `from_json` reads it back."""
+        """Return one line of JSON, which `from_json` reads back."""
         return json.dumps(dataclasses.asdict(self))
 
     @classmethod
@@ -116,12 +116,12 @@ class Options:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A contestant that has its model and its inputs and waits for the start.
+    """A contestant that has loaded its model and its inputs and is ready to run.
 
     Attributes:
-        run: does all the work; returns one effect an edge, or nothing where it measures
-            something else.
-        facts: what is worth knowing about it: versions, threads, counts.
+        run: does all the work and returns one effect per edge, or an empty array where it
+            measures something else.
+        facts: versions, threads and counts.
     """
 
     run: Callable[[], np.ndarray]

@@ -1,4 +1,4 @@
-"""The results as Markdown, for people."""
+"""The results as a Markdown page."""
 
 from collections.abc import Iterable, Sequence
 
@@ -10,32 +10,32 @@ from benchmarks.speed.measurements import Difference
 from benchmarks.speed.results import Results
 from benchmarks.speed.roofline import Roofline
 
-# A load before the run that an idle machine does not have.
+# A load before the run above this value means that the machine was not idle.
 _BUSY = 0.8
 _MIB, _GIB = 1 << 20, 1 << 30
 
 _HOW = """\
-Exhaustive edge patching: each edge is cut alone, with resample ablation, and its effect is the mean
-KL divergence from the clean output. Every contestant is a process that stays alive; they run in
-turn, round by round, because the speed of a machine drifts, and only runs of one row can be
+In exhaustive edge patching, each edge is cut alone, with resample ablation, and its effect is the
+mean KL divergence from the clean output. Every contestant is a process that stays alive; they run
+in turn, round by round, because the speed of a machine drifts, and only runs of one row can be
 compared.
 
-- *Cold*: the first call of a fresh process, compiling included, imports not.
+- *Cold*: the first call of a fresh process, including compilation but not imports.
 - *Warm*: the median over rounds, with the best in brackets.
-- *Memory*: how far the process's resident memory rose in a warm run, at most.
-- *Forwards/s*: one edge of one input is one patched forward.
-- *GFLOP/s*, equivalent: what recomputing every patched forward in full would need, from the matrix
-  products of the model. A sweep that leaves out what an edit cannot change does less and gets the
-  same credit.
-- *Of peak*: that over the rate of a large float32 matrix product, timed between the same runs; it
-  may exceed 100 %.
-- *Ours is faster by*: the median warm time over ours, in the same row.
-- *Ours differs by*: the largest difference between the effects over the largest effect.
+- *Memory*: the largest rise of the process's resident memory in a warm run.
+- *Forwards/s*: patched forward runs per second; one edge of one input is one run.
+- *GFLOP/s*, equivalent: the rate that recomputing every patched forward run in full would need,
+  counting the matrix products of the model. A sweep that skips what an edit cannot change does less
+  work and gets the same credit.
+- *Of peak*: that rate over the rate of a large float32 matrix product, timed between the same runs;
+  it may exceed 100 %.
+- *Ours is faster by*: the contestant's median warm time over ours, for the same job.
+- *Ours differs by*: the largest difference between the effects, over the largest effect.
 """
 
 
 def render(results: Results) -> str:
-    """The whole page."""
+    """Render the whole page."""
     lines = ["# Speed", "", *_hardware(results.hardware), ""]
     if (results.hardware.load or 0) > _BUSY:
         lines += ["**Others were using the machine. Do not quote these numbers.**", ""]
@@ -146,8 +146,8 @@ def _roofline(roofline: Roofline) -> list[str]:
     if roofline.points:
         lines += ["![Roofline](roofline.png)", ""]
     lines += [
-        "Operations per byte are XLA's account of the plain program; ours stands beside it. Shares "
-        "above 100 % mean that work is left out or that data stay in caches.",
+        "Operations per byte are XLA's count for the plain program; ours is drawn at the same "
+        "value. Shares above 100 % mean that work is skipped or that data stay in caches.",
         "",
     ]
     table = [("job", "contestant", "operations/byte", "GFLOP/s", "peak", "GB/s", "of the roof")]

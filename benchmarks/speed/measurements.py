@@ -1,4 +1,4 @@
-"""Runs as numbers: rates, shares of the machine's peak, ratios and differences."""
+"""Summary numbers of runs: rates, shares of the machine's peak and differences."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,24 +13,24 @@ from benchmarks.speed.job import Job
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one contestant took for one job.
+    """The cost of one job for one contestant.
 
     Attributes:
         contestant: its name.
-        cold_seconds: the first call of a fresh process, compilation included, imports not; the
+        cold_seconds: the first call of a fresh process, including compilation but not imports; the
             median where there were several processes.
         warm_seconds: the median over rounds.
         warm_seconds_best: the fastest round.
         warm_seconds_each: every round.
-        compile_seconds: `cold_seconds` less `warm_seconds_best`: tracing and compiling.
-        peak_rise_bytes: how far the process's resident memory rose in a warm run, at most; None
-            where that cannot be measured.
+        compile_seconds: `cold_seconds` minus `warm_seconds_best`: tracing and compiling.
+        peak_rise_bytes: the largest rise of the process's resident memory in a warm run; None
+            where it cannot be measured.
         patched_forwards: edges times inputs (times models).
-        patched_forwards_per_second: of the median round.
-        equivalent_flops_per_second: the rate that recomputing each patched forward in full would
-            need, of the median round; a contestant that computes less gets the same credit.
-        share_of_peak: that as a share of the float32 matrix product measured between the same
-            runs; None without one. It can exceed 1 where work is left out.
+        patched_forwards_per_second: the rate of the median round.
+        equivalent_flops_per_second: the rate, in the median round, that recomputing each patched
+            forward run in full would need; a contestant that computes less gets the same credit.
+        share_of_peak: that rate over the rate of the float32 matrix product measured between the
+            same runs; None without one. It can exceed 1 where work is skipped.
         facts: versions, threads and counts.
     """
 
@@ -49,7 +49,7 @@ class Measurement:
 
 
 def summarise(runs: Runs, job: Job, peak: float | None, models: int = 1) -> Measurement:
-    """The numbers of some runs of a job."""
+    """Summarize a contestant's runs of a job."""
     warm, best = median(runs.warm_seconds), min(runs.warm_seconds)
     cold = median(runs.cold_seconds)
     forwards = job.patched_forwards * models
@@ -71,7 +71,7 @@ def summarise(runs: Runs, job: Job, peak: float | None, models: int = 1) -> Meas
 
 
 def rate_of(runs: Runs | NotRun | None, fact: str) -> float | None:
-    """How much of a fact (operations, bytes) a contestant did per second; None if it did not."""
+    """Return a fact (operations, bytes) per second of a warm run; None if there was no warm run."""
     if not isinstance(runs, Runs) or not runs.warm_seconds:
         return None
     return float(runs.facts[fact]) / median(runs.warm_seconds)
@@ -79,11 +79,11 @@ def rate_of(runs: Runs | NotRun | None, fact: str) -> float | None:
 
 @dataclass(frozen=True)
 class Difference:
-    """How far two sweeps' effects are apart.
+    """The difference between two sweeps' effects.
 
     Attributes:
         absolute: the largest difference, in the metric's unit.
-        largest_effect: the largest effect of the sweep compared with.
+        largest_effect: the largest effect of the reference sweep.
         relative: `absolute / largest_effect`; None where no effect exceeds rounding (1e-6).
     """
 
@@ -96,13 +96,13 @@ _ROUNDING = 1e-6
 
 
 def largest_difference(ours: np.ndarray, theirs: np.ndarray) -> Difference:
-    """`max|a - b|`, alone and over `max|b|`.
+    """Return `max|a - b|`, as it is and relative to `max|b|`.
 
     Raises:
         ValueError: if the two have different numbers of effects.
     """
     if ours.shape != theirs.shape:
-        raise ValueError(f"Expected as many effects, got {ours.shape} and {theirs.shape}.")
+        raise ValueError(f"Expected equally many effects; got {ours.shape} and {theirs.shape}.")
     absolute = float(np.abs(ours - theirs).max(initial=0.0))
     largest = float(np.abs(theirs).max(initial=0.0))
     return Difference(absolute, largest, absolute / largest if largest > _ROUNDING else None)

@@ -1,4 +1,4 @@
-"""How far a process's resident memory rises while something runs."""
+"""The rise of a process's resident memory while something runs."""
 
 import contextlib
 import ctypes
@@ -11,9 +11,9 @@ _RESET_PEAK = "5"
 
 
 class PeakMemory:
-    """A context; `rise` is the peak of the resident memory inside it less that at its start.
+    """A context manager; `rise` is the peak resident memory inside it minus that at its start.
 
-    Freed memory is handed back to the system first, so that what a run takes again is counted.
+    Freed memory is first returned to the system, so that memory which a run takes again is counted.
     `rise` stays None where the system does not let a process reset its peak (only Linux does).
     """
 

@@ -1,4 +1,4 @@
-"""The contestants that run on JAX: our sweeps, the plain `vmap`, and what the machine can do."""
+"""The contestants that run on JAX: our sweeps, the plain `vmap` and the machine's peak rates."""
 
 import importlib.metadata
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ _COPY_BYTES = 256 << 20
 
 
 def sweep(job: Job, options: Options) -> Prepared:
-    """Our sweep of one model."""
+    """Prepare our sweep of one model."""
     model = _model(job)
     if options.on_mesh:
         mesh = ib.sweep_mesh()
@@ -43,7 +43,7 @@ def sweep(job: Job, options: Options) -> Prepared:
 
 
 def sweep_together(job: Job, options: Options, stacked: bool | None = None) -> Prepared:
-    """Our sweep of several models of one shape in one call; by default it chooses how."""
+    """Prepare our sweep of several models of one shape in one call; None leaves stacking to it."""
     models, cleans, corrupteds = _several(job, options.models)
 
     def run() -> np.ndarray:
@@ -54,7 +54,7 @@ def sweep_together(job: Job, options: Options, stacked: bool | None = None) -> P
 
 
 def sweep_in_turn(job: Job, options: Options) -> Prepared:
-    """Our sweep of several models of one shape, a call for each."""
+    """Prepare our sweep of several models of one shape, one call each."""
     models, cleans, corrupteds = _several(job, options.models)
 
     def run() -> np.ndarray:
@@ -65,20 +65,20 @@ def sweep_in_turn(job: Job, options: Options) -> Prepared:
 
 
 def sweep_plain(job: Job, options: Options) -> Prepared:
-    """The plain `vmap`."""
+    """Prepare the plain `vmap`."""
     model = _model(job)
     return Prepared(lambda: sweep_plainly(model, job.clean, job.corrupted), _facts())
 
 
 def sweep_plain_with_cost(job: Job, options: Options) -> Prepared:
-    """The plain `vmap`, and XLA's account of a chunk; compiles before its first call."""
+    """Prepare the plain `vmap` with XLA's cost of one chunk, which is compiled in advance."""
     cost = masked_forward_cost(_model(job), job.clean, job.corrupted)
     prepared = sweep_plain(job, options)
     return Prepared(prepared.run, {**prepared.facts, **cost})
 
 
 def multiply(job: Job, options: Options) -> Prepared:
-    """One large product of float32 matrices: the machine's peak, measured."""
+    """Prepare one large product of float32 matrices, which measures the machine's peak rate."""
     size = _MATMUL_SIZE.get(jax.default_backend(), _ACCELERATOR_MATMUL_SIZE)
     left, right = jax.random.normal(jax.random.key(0), (2, size, size), jnp.float32)
     product = jax.jit(lambda a, b: jnp.matmul(a, b, precision="highest"))
@@ -91,7 +91,7 @@ def multiply(job: Job, options: Options) -> Prepared:
 
 
 def copy(job: Job, options: Options) -> Prepared:
-    """One pass over a large array in place, read and written: the memory's bandwidth, measured."""
+    """Prepare one in-place pass over a large array, which measures the memory bandwidth."""
     array = jnp.ones(_COPY_BYTES // 4, jnp.float32)
     facts = _facts() | {"bytes": 2.0 * array.nbytes}
     add_one = jax.jit(lambda a: a + 1, donate_argnums=0)
@@ -123,7 +123,7 @@ def _model(job: Job) -> ib.Transformer:
 def _several(
     job: Job, count: int
 ) -> tuple[tuple[ib.Transformer, ...], tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
-    """Models of one shape, no two alike, each with inputs of its own."""
+    """Return different models of one shape, each with its own inputs."""
     config = ib.TransformerConfig.from_dict(dict(job.config))
     models = []
     for index in range(count):

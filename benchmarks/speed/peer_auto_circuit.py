@@ -1,8 +1,8 @@
 """Exhaustive edge patching with auto-circuit's patchable model: a mask and a run for each edge.
 
-Generous to it: the corrupted run is cached once, patching is switched on once, between two
-edges only the two entries of the masks that differ are written, and where torch may use all threads
-it uses one if that is faster.
+The setup favors auto-circuit: the corrupted run is cached once, patching is switched on once, only
+the two mask entries that differ are written between two edges, and where torch may use all threads
+it uses a single thread if that is faster.
 """
 
 import importlib.metadata
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 def prepare(job: Job, options: Options) -> Prepared:
-    """Wrap the model; a run then caches the corrupted inputs and patches every edge.
+    """Wrap the model; a run then caches the corrupted run and patches every edge.
 
     Raises:
-        ValueError: if auto-circuit's edges are not the job's.
+        ValueError: if auto-circuit's edges differ from the job's.
     """
     import torch  # pyright: ignore[reportMissingImports]
     from auto_circuit.utils.ablation_activations import (  # pyright: ignore[reportMissingImports]
@@ -69,5 +69,5 @@ def prepare(job: Job, options: Options) -> Prepared:
 
 
 def _name(node: "Node") -> str:
-    """Our name of one of its nodes."""
+    """Return our name of one of auto-circuit's nodes."""
     return node.module_name if node.head_idx is None else f"{node.module_name}[{node.head_idx}]"

@@ -1,4 +1,4 @@
-"""What both PyTorch contestants share: our weights in a `HookedTransformer`, and the metric."""
+"""Code that both PyTorch contestants share: our weights in a `HookedTransformer`, the metric."""
 
 import time
 from collections.abc import Callable
@@ -17,10 +17,10 @@ _TRIALS = 5
 
 
 def load_model(job: Job, options: Options) -> "HookedTransformer":
-    """The job's model, with hooks for every reader's input.
+    """Load the job's model, with hooks for every reader's input.
 
     Raises:
-        ValueError: if a weight is left over or left unfilled.
+        ValueError: if a weight is missing or unexpected.
     """
     import torch  # pyright: ignore[reportMissingImports]
     from transformer_lens import (  # pyright: ignore[reportMissingImports]
@@ -37,7 +37,7 @@ def load_model(job: Job, options: Options) -> "HookedTransformer":
     missing = [name for name in found.missing_keys if not name.endswith(_BUFFERS)]
     if missing or found.unexpected_keys:
         raise ValueError(
-            f"Expected exactly TransformerLens's weights; missing {missing}, left over "
+            f"Expected exactly TransformerLens's weights; missing {missing}, unexpected "
             f"{found.unexpected_keys}."
         )
     model.set_use_split_qkv_input(True)
@@ -46,7 +46,7 @@ def load_model(job: Job, options: Options) -> "HookedTransformer":
 
 
 def load_tokens(job: Job) -> tuple["torch.Tensor", "torch.Tensor"]:
-    """Clean and corrupted inputs."""
+    """Return the clean and the corrupted inputs."""
     import torch  # pyright: ignore[reportMissingImports]
 
     clean, corrupted = (array.astype(np.int64) for array in (job.clean, job.corrupted))
@@ -54,7 +54,7 @@ def load_tokens(job: Job) -> tuple["torch.Tensor", "torch.Tensor"]:
 
 
 def choose_threads(run: Callable[[], object], options: Options) -> None:
-    """Let torch use all threads or one, whichever is faster in a few trials, if it may choose."""
+    """Unless the options fix threads, use all threads or one, whichever is faster in trials."""
     import torch  # pyright: ignore[reportMissingImports]
 
     if options.threads is not None:
@@ -74,19 +74,19 @@ def _time(run: Callable[[], object]) -> float:
 
 
 def mean_divergence(clean_log_probs: "torch.Tensor", logits: "torch.Tensor") -> float:
-    """KL divergence from the clean output, mean over inputs and positions from 1."""
+    """Return the KL divergence from the clean output, averaged over inputs and positions from 1."""
     log_probs = logits[:, 1:].log_softmax(-1)
     return (clean_log_probs.exp() * (clean_log_probs - log_probs)).sum(-1).mean().item()
 
 
 def split_head(name: str) -> tuple[str, int | None]:
-    """A hook's name and the head after it, if any: `"a[2]"` is `("a", 2)`."""
+    """Split a hook's name from the head after it, if any: `"a[2]"` becomes `("a", 2)`."""
     hook, _, rest = name.partition("[")
     return hook, int(rest.removesuffix("]")) if rest else None
 
 
 def facts() -> dict[str, str | float]:
-    """Versions and threads."""
+    """Return the versions and the number of threads."""
     import importlib.metadata
 
     import torch  # pyright: ignore[reportMissingImports]

@@ -1,8 +1,8 @@
 """Exhaustive edge patching as TransformerLens's users write it: a hook and a run for each edge.
 
-Generous to it: both runs are cached once, heads' results are computed only there, every edge of all
-inputs is one run, without gradients, the hook changes its input in place, and torch runs on one
-thread where that is faster than on all.
+The setup favors TransformerLens: both runs are cached once, heads' results are computed only for
+them, one run without gradients patches an edge for all inputs, the hook changes its input in place,
+and torch runs on one thread where that is faster than on all.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Interpreters that have the libraries we compare with; made here where none is named."""
+"""Interpreters that have the libraries we compare with, created on demand if none is named."""
 
 import subprocess
 import sys
@@ -26,19 +26,19 @@ _CHECKS = {
 
 
 def find_peer(name: str, python: str | None, say: Callable[[str], None]) -> str | NotRun:
-    """An interpreter that has a library.
+    """Find an interpreter that has a library.
 
     Args:
-        name: the library's.
+        name: the library's name.
         python: the interpreter that has it; None to make a virtual environment for it under
-            `.venv-peer/`, once.
-        say: called with a line about what is being done.
+            `.venv-peer/`, which is reused.
+        say: called with a line before an installation.
 
     Returns:
         The interpreter, or why there is none.
     """
     if python is not None:
-        return python if _works(name, python) else NotRun(name, "the interpreter named lacks it")
+        return python if _works(name, python) else NotRun(name, "the given interpreter lacks it")
     folder = ROOT / FOLDER / name
     own = str(folder / "bin" / "python")
     if (folder / "bin" / "python").exists() and _works(name, own):

@@ -1,7 +1,7 @@
 """Exhaustive edge patching as a plain `jax.vmap` of the masked forward over edge masks.
 
-What one writes with this library's public functions and no sweep engine: one mask an edge, a
-compiled function of a chunk of them, a loop over chunks.
+This is what one writes with the library's public functions but without the sweep engine: one mask
+per edge, a compiled function for a chunk of masks, and a loop over chunks.
 """
 
 import jax
@@ -13,7 +13,7 @@ import interpbench_jax as ib
 from interpbench_jax.axes import Replacement
 from interpbench_jax.masks import edge_indices
 
-# One chunk holds this much in writers' outputs; a chunk near the caches is the fastest on a CPU.
+# The size of the writers' outputs in one chunk; on a CPU, sizes near the caches' are fastest.
 _CPU_BYTES = 16 << 20
 _ACCELERATOR_BYTES = 1 << 30
 _MOST_INPUTS = 256
@@ -24,7 +24,7 @@ def sweep_plainly(
     clean: Int[np.ndarray, "batch pos"],
     corrupted: Int[np.ndarray, "batch pos"],
 ) -> Float[np.ndarray, " edges"]:
-    """The mean KL divergence, in nats, of cutting each fine edge alone, positions from 1."""
+    """Return the mean KL divergence, in nats, of cutting each fine edge alone, positions from 1."""
     config = model.config
     edges = ib.universe("qkv", config.n_layers, config.n_heads).edges
     cuts = edge_indices(edges, config.n_layers, config.n_heads)
@@ -34,7 +34,7 @@ def sweep_plainly(
         clean_logits, replacement = _prepare(model, clean[rows], corrupted[rows])
         size = _edges_per_chunk(replacement.nbytes, len(cuts))
         for first in range(0, len(cuts), size):
-            # The last chunk is filled with its last edge, so that one program does for all.
+            # The last chunk is padded with the last edge, so that one program serves all chunks.
             some = cuts[np.minimum(np.arange(first, first + size), len(cuts) - 1)]
             sums = np.asarray(_patch(model, clean[rows], clean_logits, replacement, some))
             total[first : first + size] += sums[: len(cuts) - first]
@@ -46,7 +46,7 @@ def masked_forward_cost(
     clean: Int[np.ndarray, "batch pos"],
     corrupted: Int[np.ndarray, "batch pos"],
 ) -> dict[str, float]:
-    """XLA's own count of one chunk: operations (`"flops"`) and bytes moved (`"bytes"`)."""
+    """Return XLA's own count for one chunk: operations (`"flops"`) and bytes moved (`"bytes"`)."""
     rows = slice(0, min(len(clean), _MOST_INPUTS))
     clean_logits, replacement = _prepare(model, clean[rows], corrupted[rows])
     cuts = np.zeros((_edges_per_chunk(replacement.nbytes, _MOST_INPUTS), 2), np.int32)
@@ -81,7 +81,7 @@ def _patch(
     def effect(cut: Int[Array, "2"]) -> Float[Array, ""]:
         mask = jnp.ones((dst, replacement.shape[2]), model.dtype).at[cut[0], cut[1]].set(0)
         logits = ib.masked_forward(model, clean, mask, replacement)
-        targets = clean_logits[:, 1:, 0]  # KL looks at none
+        targets = clean_logits[:, 1:, 0]  # KL ignores targets
         return ib.METRICS["kl"](logits[:, 1:], clean_logits[:, 1:], targets).sum()
 
     return jax.vmap(effect)(cuts)

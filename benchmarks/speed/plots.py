@@ -1,4 +1,4 @@
-"""Plots of the curves and of the roofline. The only file here that knows matplotlib."""
+"""Plots of the curves and of the roofline. Only this file imports matplotlib."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,12 +19,12 @@ from benchmarks.speed.roofline import Roofline
 _FORMATS = ("png", "svg")
 _SIZE = (9.0, 3.6)
 _MIB = 1 << 20
-# Curves whose points stand at powers of two.
+# Curves whose points lie at powers of two.
 _DOUBLING = ("width", "devices", "models", "memory")
 
 
 def plot_curve(curve: Curve, folder: Path) -> tuple[str, ...]:
-    """Draw a curve; the names of the files written."""
+    """Draw a curve and return the names of the files written."""
     figure, (left, right) = plt.subplots(1, 2, figsize=_SIZE, layout="constrained")
     if curve.second == "peak":
         _draw_rate(left, curve)
@@ -35,7 +35,7 @@ def plot_curve(curve: Curve, folder: Path) -> tuple[str, ...]:
         case "rate":
             _draw_rate(right, curve)
         case "compile":
-            label = "cold less warm, seconds"
+            label = "cold minus warm, seconds"
             _draw(right, curve, lambda point: point.measurement.compile_seconds, label)
         case "flops":
             label = "equivalent FLOP / s"
@@ -56,7 +56,7 @@ def plot_curve(curve: Curve, folder: Path) -> tuple[str, ...]:
 
 
 def plot_roofline(roofline: Roofline, folder: Path) -> tuple[str, ...]:
-    """Draw the roofline; the names of the files written."""
+    """Draw the roofline and return the names of the files written."""
     figure, axes = plt.subplots(figsize=(6.0, 4.2), layout="constrained")
     peak = float(np.median([point.peak_flops_per_second for point in roofline.points]))
     bandwidth = float(np.median([point.bytes_per_second for point in roofline.points]))

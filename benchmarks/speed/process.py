@@ -1,4 +1,4 @@
-"""The process of one contestant, as the process that asks sees it."""
+"""The process of one contestant, as controlled by the parent process."""
 
 import json
 import os
@@ -21,7 +21,7 @@ ROOT = Path(__file__).absolute().parents[2]
 _PATIENCE_SECONDS = 900.0
 _END_SECONDS = 10.0
 _FOLDERS = re.compile(r"(?:/[^\s/'\":,]+)+/")
-# A cold call compiles, and on an accelerator processes share the memory.
+# A cold call must compile, and on an accelerator the processes share its memory.
 _ENVIRONMENT = {
     "JAX_ENABLE_COMPILATION_CACHE": "false",
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
@@ -30,7 +30,7 @@ _ENVIRONMENT = {
 
 
 class _Message(TypedDict):
-    """A line that a worker writes: its facts first, then one reply a run."""
+    """A line that a worker writes: first its facts, then one reply per run."""
 
     facts: Mapping[str, str | float]
     seconds: float
@@ -45,15 +45,15 @@ class ContestantError(Exception):
 
 @dataclass(frozen=True)
 class Entry:
-    """A contestant to be.
+    """A contestant that can be started.
 
     Attributes:
-        name: what the results call it.
-        method: which of the worker's methods it runs.
-        folder: where its job was written.
-        options: how it does it.
-        python: the interpreter; by default this one.
-        environment: variables on top of this process's.
+        name: its name in the results.
+        method: the worker's method that it runs.
+        folder: the folder of its job.
+        options: the job's options.
+        python: the interpreter; the default is this process's.
+        environment: environment variables to add to this process's.
     """
 
     name: str
@@ -66,13 +66,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Reply:
-    """What a run gave.
+    """The result of a run.
 
     Attributes:
-        seconds: of one call, the mean where there were several.
-        calls: how many there were.
-        peak_rise_bytes: how far resident memory rose; None where that cannot be measured.
-        effects: one number an edge; empty where none were asked for.
+        seconds: the seconds of one call, the mean if there were several.
+        calls: the number of calls.
+        peak_rise_bytes: the rise in resident memory; None where it cannot be measured.
+        effects: one number per edge; empty if no effects were requested.
     """
 
     seconds: float
@@ -82,10 +82,11 @@ class Reply:
 
 
 class Process:
-    """A worker that prepares its job at once and then waits.
+    """A worker that prepares its job immediately and then waits for requests.
 
     Raises:
-        ContestantError: here or later, if it ends, is silent for too long or says nonsense.
+        ContestantError: here or in `run`, if the worker does not start, ends or does not answer in
+            time.
     """
 
     def __init__(self, entry: Entry):
@@ -110,7 +111,7 @@ class Process:
             raise
 
     def run(self, seconds: float, *, effects: bool) -> Reply:
-        """Run again and again until some seconds have passed, once at least."""
+        """Run repeatedly until `seconds` have passed, at least once."""
         assert self._process.stdin is not None
         try:
             request = json.dumps({"seconds": seconds, "effects": effects})
@@ -144,7 +145,7 @@ class Process:
         return json.loads(line)
 
     def _last_words(self) -> str:
-        """Why the process ended, in one line that names no folder."""
+        """Return why the process ended, in one line that names no folder."""
         try:
             code = self._process.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""Everything that one run of the benchmark measured, and the file that keeps it."""
+"""The measurements of one run of the benchmark, and the file that stores them."""
 
 import dataclasses
 import json
@@ -22,14 +22,14 @@ Part = tuple[Comparison, ...] | Curve | Roofline
 
 @dataclass(frozen=True)
 class Results:
-    """What was measured, part by part.
+    """The measurements, part by part.
 
     Attributes:
-        hardware: what it was measured on.
-        is_quick: whether the run was a short one.
-        rounds: how often each contestant was to run warm.
+        hardware: the machine and the software.
+        is_quick: whether the run was a quick one.
+        rounds: the requested number of warm runs per contestant.
         seconds: how long short calls were repeated for one number.
-        parts: by name.
+        parts: the measured parts by name.
         not_run: parts that were not measured, and why.
     """
 
@@ -41,12 +41,12 @@ class Results:
     not_run: tuple[NotRun, ...]
 
     def to_json(self) -> str:
-        """Strict JSON, keys in a fixed order."""
+        """Return strict JSON with the keys in a fixed order."""
         content = {"format": _FORMAT, "version": _VERSION, **dataclasses.asdict(self)}
         return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
     def write(self, folder: Path) -> Path:
-        """Write `results.json` into a folder: all of it, or what was there stays."""
+        """Write `results.json` into a folder atomically; if that fails, the old file stays."""
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / FILE
         write_file(path, self.to_json())

@@ -1,4 +1,4 @@
-"""Achieved rates under the machine's roofline: its matrix product and its memory, as measured."""
+"""Achieved rates under the machine's roofline, from a measured matrix product and bandwidth."""
 
 from dataclasses import dataclass
 
@@ -17,13 +17,13 @@ class RooflinePoint:
     """One contestant on one job.
 
     Attributes:
-        label: the job.
-        contestant: ours or plain.
-        intensity: operations per byte, by XLA's account of the plain program; ours stands at the
-            same place.
-        equivalent_flops_per_second: as in `Measurement`.
-        peak_flops_per_second: of the matrix product between the same runs.
-        bytes_per_second: of a pass over a large array between the same runs.
+        label: the job's label.
+        contestant: `"ours"` or `"plain"`.
+        intensity: operations per byte, by XLA's count for the plain program; ours is drawn at the
+            same value.
+        equivalent_flops_per_second: the rate defined in `Measurement`.
+        peak_flops_per_second: the rate of the matrix product timed between the same runs.
+        bytes_per_second: the rate of a pass over a large array timed between the same runs.
         share_of_roof: the rate over the lower of the peak and intensity times bandwidth.
     """
 
@@ -38,11 +38,11 @@ class RooflinePoint:
 
 @dataclass(frozen=True)
 class Roofline:
-    """All points.
+    """All points of the roofline plot.
 
     Attributes:
-        points: contestants on jobs.
-        not_run: what is missing, and why.
+        points: one point per contestant and job.
+        not_run: contestants that are missing, and why.
     """
 
     points: tuple[RooflinePoint, ...]
@@ -50,7 +50,7 @@ class Roofline:
 
 
 def measure_roofline(bench: Bench) -> Roofline:
-    """Case 11 and models of random weights, ours and the plain `vmap`."""
+    """Measure ours and the plain `vmap` on case 11 and on models with random weights."""
     jobs = [packaged_job("11", 32 if bench.is_quick else 1_000)]
     if not bench.is_quick:
         jobs += [random_job(d_model, inputs) for d_model, inputs in _RANDOM_INPUTS.items()]

@@ -1,8 +1,8 @@
-"""A contestant's process: it prepares a job, then runs it each time it is told to.
+"""A contestant's process: it prepares a job, then runs it on every request.
 
     python -m benchmarks.speed.worker METHOD FOLDER OPTIONS
 
-It reads and writes one JSON object a line. For the peers it is started with another
+It reads and writes one JSON object per line. For the peers it is started with another
 interpreter, so this file and `job.py` need only NumPy.
 """
 
@@ -20,10 +20,10 @@ from benchmarks.speed.memory import PeakMemory
 
 
 def main() -> None:
-    """Prepare and serve."""
+    """Prepare the job and answer requests."""
     method, folder, options_text = sys.argv[1:]
     options = Options.from_json(options_text)
-    # Libraries may print; the replies have a channel of their own.
+    # Libraries may print, so the replies have their own channel.
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     if options.threads == 1 and hasattr(os, "sched_setaffinity"):
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def _prepare(method: str, job: Job, options: Options) -> Prepared:
-    """The contestant of a name; only its own libraries are imported."""
+    """Prepare the contestant of this name and import only its libraries."""
     if method == "transformer-lens":
         from benchmarks.speed import peer_transformer_lens
 
@@ -51,7 +51,7 @@ def _prepare(method: str, job: Job, options: Options) -> Prepared:
 
 
 def _run(prepared: Prepared, seconds: float, with_effects: bool) -> dict[str, object]:
-    """Call until some seconds have passed, once at least: the mean time of a call."""
+    """Call until `seconds` have passed, at least once, and return the mean time of a call."""
     calls = 0
     with PeakMemory() as memory:
         started = time.perf_counter()

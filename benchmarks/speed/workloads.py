@@ -1,4 +1,4 @@
-"""The models and the inputs that are measured. Imports no JAX: the process that asks needs none."""
+"""The models and the inputs of the benchmark. Imports no JAX: the parent process needs none."""
 
 import dataclasses
 
@@ -17,7 +17,7 @@ _CLASSES = 5
 
 
 def packaged_job(case_id: str, n_inputs: int, universe_name: UniverseName = "qkv") -> Job:
-    """A packaged case on inputs of the full length, uniform over its tokens."""
+    """Return a packaged case with inputs of full length, uniform over its tokens."""
     case = load_case(case_id)
     pairs = uniform_pairs(case, n_inputs, seed=0).pairs
     assert pairs.corrupted_input_ids is not None
@@ -32,7 +32,7 @@ def packaged_job(case_id: str, n_inputs: int, universe_name: UniverseName = "qkv
 
 
 def random_job(d_model: int, n_inputs: int, *, n_layers: int = 2, n_heads: int = 4) -> Job:
-    """A model of random weights, heads of `d_model / n_heads` and MLPs of `4 d_model`."""
+    """Return a model with random weights, heads of `d_model / n_heads` and MLPs of `4 d_model`."""
     config = TransformerConfig(
         n_layers=n_layers,
         n_heads=n_heads,
@@ -51,7 +51,7 @@ def random_job(d_model: int, n_inputs: int, *, n_layers: int = 2, n_heads: int =
 
 
 def random_weights(config: TransformerConfig, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Weights under which activations stay of order 1, through any number of layers."""
+    """Draw weights that keep activations of order 1 through any number of layers."""
     weights = {}
     for name, shape in weight_shapes(config).items():
         letter = name.rpartition(".")[2]

@@ -1,4 +1,4 @@
-"""A small benchmark's rows, as a runner would write them."""
+"""A small benchmark's rows, in the form in which the runner writes them."""
 
 import json
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from interpbench_jax.report.rows import ResultRow, ScoreRow
 from interpbench_jax.scores import edge_auc_by_universe
 from interpbench_jax.universes import UNIVERSES, UniverseName
 
-# One of each tier.
+# One case per tier.
 CASES_USED = ("3", "11", "21")
 METHODS = ("exact", "noisy", "random")
 
@@ -28,7 +28,7 @@ class Fake:
 
 @cache
 def truths() -> dict[str, CaseTruth]:
-    """The truths of the cases used; digests are made up."""
+    """Return the truths of the cases used, with made-up digests."""
     return {
         case: CaseTruth(
             "upstream", CASES[case].upstream_circuit, digest_of(case), tier_of(CASES[case])
@@ -48,7 +48,7 @@ def fake_bench(
     cases: Sequence[str] = CASES_USED,
     truth: TruthName = "upstream",
 ) -> Fake:
-    """Scores of edges in qkv with areas in every universe; `exact` ranks the circuit first."""
+    """Return edge scores in `qkv` and areas in every universe; `exact` ranks the circuit first."""
     fake = Fake([], [])
     for case in cases:
         circuit = CASES[case].truth(truth)
@@ -123,7 +123,7 @@ def result_row(
 def submission(
     universe: UniverseName = "head", level: Level = "edge", method: str = "mine"
 ) -> dict:
-    """A valid submission of perfect scores, as plain JSON values."""
+    """Return a valid submission of perfect scores as plain JSON values."""
     assert universe in UNIVERSES
     cases = []
     for case, truth in truths().items():

@@ -1,4 +1,4 @@
-"""Two benchmarks compared."""
+"""Comparisons of two benchmarks."""
 
 import json
 from dataclasses import replace
@@ -27,7 +27,7 @@ def test_differences_are_paired_by_case_and_method() -> None:
     found = compare_results(first, second)
     a, b = found.methods
     assert (a.first, a.n, a.p, a.a12) == ("a (resample)", 2, 2 / 4, 1.0)
-    assert a.p_holm == b.p_holm == pytest.approx(0.6346, abs=1e-4)  # 2 x the smaller p.
+    assert a.p_holm == b.p_holm == pytest.approx(0.6346, abs=1e-4)  # Twice the smaller p.
     assert a.difference is not None and a.difference.mean == pytest.approx(0.25)
     assert b.difference is not None and b.difference.mean == pytest.approx(-0.05)
     assert b.p == pytest.approx(0.3173, abs=1e-4)  # One difference: z = -1.
@@ -71,7 +71,7 @@ def test_what_was_run_differently_is_told() -> None:
         "model_digest differs in 1 of 2 runs (cases 11): they are of other models",
         'settings differs in 1 of 2 runs (cases 11): such as {"steps": 5} and {"steps": 9}',
     )
-    assert found.is_same  # The areas are.
+    assert found.is_same  # The areas are the same.
 
 
 def test_an_undefined_area_is_no_change() -> None:
@@ -122,4 +122,4 @@ def test_tables_and_json() -> None:
         }
         for case, before, after in (("3", 0.5, 0.7), ("11", 0.6, 0.6))
     ]
-    assert len(comparison_grids(compare_results(first, first))) == 2  # No largest changes.
+    assert len(comparison_grids(compare_results(first, first))) == 2  # no table of changes

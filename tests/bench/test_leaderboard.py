@@ -1,4 +1,4 @@
-"""Folders of submissions and benchmarks, ranked."""
+"""Leaderboards made from folders of submissions and benchmarks."""
 
 import json
 from dataclasses import replace
@@ -40,7 +40,7 @@ def test_a_perfect_submission_scores_one_in_every_coarser_universe() -> None:
     rows = score_submission(checked.submission, truths())
     assert len(rows) == 12 and {row.roc_auc for row in rows} == {1.0}
     assert {row.universe for row in rows} == {*UNIVERSES}
-    # 137 fine edges, as the README counts them, and 53 of `head`.
+    # There are 137 edges in `qkv`, as the README says, and 53 in `head`.
     assert {row.n_items for row in rows if row.universe == "qkv"} == {137}
     in_head = [row for row in rows if row.universe == "head"]
     assert [(row.case, row.n_items, row.n_true) for row in in_head] == [
@@ -123,7 +123,7 @@ def test_benchmarks_are_ranked_beside_submissions(tmp_path: Path) -> None:
     write(tmp_path / "s.json", submission(method="exact"))
     board = read_board(tmp_path, truths())
     assert not board.invalid
-    # The name is taken, so that two sources are never one.
+    # The name is already taken, and two sources are never merged.
     methods = [entry.method for entry in board.entries()]
     assert sorted(methods) == ["exact", "exact [mine]", "noisy", "random"]
     assert methods[-1] == "random"
@@ -160,7 +160,7 @@ def test_strangers_texts_draw_nothing(tmp_path: Path) -> None:
     assert r"\[red\]x\[/red\] \| \<b\>\`y\`" in text
 
 
-# From a benchmark to a submission
+# Submissions made from benchmarks
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The paper's methods on cases of ours, and its published table."""
+"""The paper's methods on our cases, and the paper's published table."""
 
 import dataclasses
 import json
@@ -68,7 +68,7 @@ def test_summed_cross_entropy() -> None:
     mean = cross_entropy_increase(jnp.asarray(logits), jnp.asarray(clean), targets)
     summed = summed_cross_entropy(jnp.asarray(logits), jnp.asarray(clean), targets)
     np.testing.assert_allclose(summed, 5 * mean, rtol=1e-6)
-    # Only positions that count, whoever asks.
+    # Only positions that count are summed, with and without `for_targets`.
     targets[0, 3:], targets[1, :] = UNSCORED, UNSCORED
     mean = cross_entropy_increase(jnp.asarray(logits), jnp.asarray(clean), targets)
     for metric in (summed_cross_entropy, for_targets(summed_cross_entropy, targets)):
@@ -81,8 +81,8 @@ def test_summed_cross_entropy() -> None:
 
 
 def test_softened_divergence() -> None:
-    # By hand: the softmax of (1, 0) is (e, 1) / (e + 1); from equal chances its divergence is
-    # log 2 less its entropy.
+    # By hand: the softmax of (1, 0) is (e, 1) / (e + 1); its divergence from the uniform
+    # distribution is log 2 minus its entropy.
     right = np.e / (np.e + 1)
     entropy = -right * np.log(right) - (1 - right) * np.log(1 - right)
     logits, targets = jnp.zeros((1, 3, 2)), np.asarray([[0, 1, 0]], np.int32)
@@ -124,7 +124,7 @@ def test_probing_is_a_curve_over_gates_or_over_strengths(case: Case, pairs: Task
 def test_exact_patching_and_cases_without_a_truth(case: Case, pairs: TaskPairs) -> None:
     area, rank = exact_patching(case, pairs)
     assert area == rank == 1
-    # The paper scores against InterpBench's list, which the task knows.
+    # The paper scores against InterpBench's list, which only a declared task has.
     with pytest.raises(ValueError, match="whose task is declared"):
         run_paper_method("acdc", dataclasses.replace(case, case_id="mine"), pairs, SETTINGS)
 

@@ -1,4 +1,4 @@
-"""Running methods on cases: rows, resuming, failures."""
+"""Running methods on cases: rows, resuming and failures."""
 
 import dataclasses
 import hashlib
@@ -44,13 +44,13 @@ N_INPUTS = 8
 
 @dataclasses.dataclass(frozen=True)
 class Nothing:
-    """No settings."""
+    """Minimal settings."""
 
     size: float = 1.0
 
 
 def drawn(level: Level) -> Method:
-    """A method that draws its scores, from the key alone."""
+    """Return a method that draws random scores, which depend on the key alone."""
 
     def run(
         model: Transformer, data: DiscoveryData, metric: Metric, settings: Nothing, key: jax.Array
@@ -76,7 +76,7 @@ def make_settings(**methods: Method) -> BenchSettings:
 
 @pytest.fixture(scope="module")
 def cases() -> list[Case]:
-    return [make_model("35"), make_model("37", seed=1)]  # of one shape
+    return [make_model("35"), make_model("37", seed=1)]  # the models have one shape
 
 
 @pytest.fixture(scope="module")
@@ -229,7 +229,7 @@ def test_what_is_missing_is_made_as_before(
     (tmp_path / PARTS_FOLDER).mkdir()
     for path in parts[::2]:
         (tmp_path / PARTS_FOLDER / path.name).write_bytes(path.read_bytes())
-    # One that was cut short, and one that is another's.
+    # One part is truncated, and one is replaced by another part.
     (tmp_path / PARTS_FOLDER / parts[1].name).write_bytes(parts[1].read_bytes()[:100])
     (tmp_path / PARTS_FOLDER / parts[3].name).write_bytes(parts[2].read_bytes())
     resumed = run_bench(cases, settings, tmp_path)
@@ -280,7 +280,7 @@ def test_a_method_that_raises_does_not_stop_the_others(cases: list[Case], tmp_pa
         Run("35", "broken", "resample", seed) for seed in (0, 1)
     ]
     assert outcome.failures[0].message == "ArithmeticError: nothing adds up"
-    assert run_bench(cases[:1], settings, tmp_path).n_kept == 2  # What failed is tried again.
+    assert run_bench(cases[:1], settings, tmp_path).n_kept == 2  # Failed runs are repeated.
     (row, *_) = failures_grid([(str(f.run), f.message) for f in outcome.failures]).rows
     assert row == ("case 35, broken (resample, seed 0)", "ArithmeticError: nothing adds up")
 

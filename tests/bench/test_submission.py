@@ -1,4 +1,4 @@
-"""Submissions: a valid one, and everything that is wrong with others, each in its place."""
+"""Submissions: a valid one, and every problem of invalid ones with its path."""
 
 import copy
 import json
@@ -64,7 +64,7 @@ def test_the_schema_is_one() -> None:
 
 
 def put(*path: str | int, value: object) -> Callable[[dict], None]:
-    """A change that puts a value somewhere."""
+    """Return a change that sets the value at a path."""
 
     def change(data: dict) -> None:
         place = data
@@ -174,7 +174,7 @@ def test_every_problem_is_said() -> None:
     assert found == [
         "authors[0]",
         "cases",
-        "cases[0].scores",  # What stood at 11 is missing.
+        "cases[0].scores",  # The item that was at 11 is missing.
         "cases[0].scores[3][1]",
         "cases[0].scores[11][0]",
         "cases[1].universe",

@@ -1,4 +1,4 @@
-"""A benchmark's files: what was written is read, whatever else is refused."""
+"""A benchmark's files: written tables are read back, and anything else is refused."""
 
 import random
 from collections.abc import Callable

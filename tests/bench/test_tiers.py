@@ -1,4 +1,4 @@
-"""Results are grouped by difficulty, regressions by themselves."""
+"""Results are grouped by difficulty, and regressions form their own group."""
 
 from interpbench_jax.bench.tiers import tier_of
 from interpbench_jax.cases import CASES

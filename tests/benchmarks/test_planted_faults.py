@@ -1,6 +1,6 @@
-"""A fault that accuracy does not show is found by the certificate, and for the right reason.
+"""The certificate finds a fault that accuracy does not show, and for the right reason.
 
-The others, which take longer to make: `python -m benchmarks.planted_faults`.
+`python -m benchmarks.planted_faults` makes the other faults, which takes longer.
 """
 
 import pytest

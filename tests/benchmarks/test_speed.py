@@ -40,12 +40,12 @@ RUNS = Runs("ours", {"jax": "1"}, (3.0, 5.0, 4.0), (0.5, 0.25, 1.0), 1 << 20, np
 
 
 def tiny_job() -> Job:
-    """A model of 2 layers and 4 heads, 3 inputs."""
+    """Return a job with a model of 2 layers and 4 heads, and 3 inputs."""
     return random_job(4, 3)
 
 
 def comparison() -> Comparison:
-    """A row that says that ours was twice as fast as a peer, and that another did not run."""
+    """Return a row in which ours is twice as fast as a peer, and another peer did not run."""
     job = tiny_job()
     ours = summarise(RUNS, job, 1e9)
     theirs = summarise(dataclasses.replace(RUNS, name="peer", warm_seconds=(1.0,)), job, 1e9)
@@ -65,21 +65,21 @@ def comparison() -> Comparison:
 
 
 def curve() -> Curve:
-    """Three points on a line."""
+    """Return a curve of three points on a line."""
     x = (1.0, 2.0, 3.0)
     points = tuple(Point(n, "ours", {}, summarise(RUNS, tiny_job(), None)) for n in x)
     return Curve("inputs", "Inputs", "inputs", "rate", points, fit_line(x, x), {}, None, "", ())
 
 
 def results(**changes: object) -> Results:
-    """A table and a curve, with some values changed."""
+    """Return the results of a table and a curve, with some values changed."""
     whole = Results(
         hardware=HARDWARE,
         is_quick=False,
         rounds=3,
         seconds=0.5,
         parts={"table": (comparison(),), "inputs": curve()},
-        not_run=(NotRun("devices", "not asked for"),),
+        not_run=(NotRun("devices", "not requested"),),
     )
     return dataclasses.replace(whole, **changes)
 
@@ -161,7 +161,7 @@ class TestMeasurements:
         assert largest_difference(np.array([1e-9]), np.array([2e-9])).relative is None
 
     def test_difference_needs_the_same_edges(self) -> None:
-        with pytest.raises(ValueError, match="as many effects"):
+        with pytest.raises(ValueError, match="equally many effects"):
             largest_difference(np.zeros(2), np.zeros(3))
 
 
@@ -172,7 +172,7 @@ class TestMarkdown:
         assert "commit 0123456789 with changes" in text
         assert "**2.0 x**" in text and "0.500 (0.25)" not in text and "0.5 (0.25)" in text
         assert "another (random, d_model 4, 3 inputs, 137 edges): not run" in text
-        assert "- devices: not run: not asked for" in text
+        assert "- devices: not run: not requested" in text
         assert "R² = 1.0000" in text
 
     def test_a_busy_machine_is_owned_up_to(self) -> None:
@@ -198,7 +198,7 @@ class TestResultsFile:
         (row,) = content["parts"]["table"]
         assert row["against"][0]["ratio"] == 2.0
         assert content["parts"]["inputs"]["fit"]["slope"] == pytest.approx(1.0)
-        assert content["not_run"] == [{"name": "devices", "reason": "not asked for"}]
+        assert content["not_run"] == [{"name": "devices", "reason": "not requested"}]
 
     def test_a_failed_write_leaves_the_old_file(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -1,4 +1,4 @@
-"""Tokens as ids and back."""
+"""Conversion of tokens to ids and back."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Paired rows."""
+"""Pairs of clean and corrupted inputs."""
 
 import dataclasses
 
@@ -44,7 +44,7 @@ def test_targets_are_what_the_program_says(case_id: str, variable_length: bool) 
                     assert isinstance(value, (int, float))
                     assert found == np.float32(value)
                 else:
-                    # What is missing counts as class 0.
+                    # A missing value counts as class 0.
                     assert found == (0 if value is None else task.classes.index(value))
 
 
@@ -110,7 +110,7 @@ def test_scored_positions_are_the_first_one_and_all_later(case_id: str) -> None:
     if task.has_padding:
         is_padding = pairs.input_ids == task.pad_id
         assert is_padding.any() and not is_padding.all(axis=1).any()
-        # The two of a pair are of any length.
+        # The two inputs of a pair may have different lengths.
         lengths = [
             (ids != task.pad_id).sum(axis=1) for ids in (pairs.input_ids, pairs.corrupted_input_ids)
         ]

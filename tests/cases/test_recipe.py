@@ -1,4 +1,4 @@
-"""Which recipes are refused, and what release 1.0.0's were."""
+"""Invalid recipes are refused, and the recipes of release 1.0.0."""
 
 import dataclasses
 
@@ -49,7 +49,7 @@ def test_a_recipe_that_is_refused(changes: dict[str, object], message: str) -> N
 
 def test_either_needs_an_even_batch_and_one_step() -> None:
     assert Recipe(replaced="either", batch_size=32).replaced == "either"
-    # What is run twice may be of any size, with any update.
+    # If both are replaced, the batch may have any size and the update may be any.
     assert Recipe(replaced="both", batch_size=33, update="alternate").replaced == "both"
     assert Recipe().replaced == "either"
 
@@ -64,7 +64,7 @@ def test_what_released_the_models() -> None:
         epochs=2000,
         batch_size=256,
         n_validation=24_000,
-        strict_weight=100.0,  # 10, applied twice
+        strict_weight=100.0,  # a weight of 10, applied twice
         edge_weight=0.0,
         margin=None,
         update="alternate",

@@ -71,7 +71,7 @@ def test_draws(space: SequenceSpace, split: Split | None, is_variable: bool) -> 
     if not is_variable:
         assert not same.any()
     for row in rows[same]:
-        # Alone in its split, among inputs of its length.
+        # It is the only input of its length in its split.
         assert len(space.list_all(split, int((row != PAD).sum()))) == 1
 
 
@@ -115,5 +115,5 @@ def test_a_split_that_holds_nothing() -> None:
 
 
 def test_splits_stay_where_they_are() -> None:
-    """Published data depend on the hash; these counts may change with a new version only."""
+    """Published data depend on the hash, so these counts may only change in a new version."""
     assert [len(SMALL.list_all(split)) for split in SPLITS] == [198, 23, 22]

@@ -1,4 +1,4 @@
-"""What a declaration tells, and which declarations are refused."""
+"""Properties that follow from a task's declaration, and invalid declarations."""
 
 import dataclasses
 import pickle
@@ -79,7 +79,7 @@ def test_laws_of_every_task(case_id: str) -> None:
     assert used.isdisjoint(task.nodes_not_in_circuit)
     assert len(task.nodes_not_in_circuit) == len(every) - len(used)
     assert task.high_level.is_categorical == task.is_categorical
-    # What is scored is what the loss counts, and the last position counts.
+    # Every scored position has a loss weight, and so does the last position.
     weights = task.loss_weights
     assert len(weights) == task.max_seq_len and weights[-1] > 0
     assert all(weights[task.first_scored :]) and task.n_positions == task.max_seq_len - 1

@@ -1,4 +1,4 @@
-"""The three values of the truth: what a program uses, what it does not, and what nobody can see."""
+"""The three values of the truth: in, out and constant, which resampling cannot see."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from interpbench_jax.cases.truth import constant_edges
 from interpbench_jax.rasp import Aggregate, Comparison, Map, Select, indices, lookup, tokens
 from interpbench_jax.sites import parse_edge
 
-# What carries positions, which are the same in every input. 8 and 18 also look at the length.
+# Edges that carry positions, which are the same in every input. 8 and 18 also use the length.
 CONSTANT = {
     "3": {
         "hook_pos_embed -> blocks.1.hook_q_input[2]",
@@ -40,7 +40,7 @@ def test_constant_edges(case_id: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("case_id", ["8", "18"])
 def test_at_full_length_the_length_is_constant(case_id: str) -> None:
-    """So these tasks draw every length: what depends on it is seen then."""
+    """These tasks draw inputs of every length, so that edges that carry the length have effects."""
     task = CASES[case_id]
     pairs = task.sample(500, 0, variable_length=False)
     plain = np.asarray(task.high_level.targets(pairs.input_ids))
@@ -59,19 +59,19 @@ def test_at_full_length_the_length_is_constant(case_id: str) -> None:
 
 
 def test_the_two_embeddings_are_judged_apart() -> None:
-    """A head that reads positions alone: its edge from the tokens is out, not constant."""
+    """The edge from the tokens to a head that reads only positions is out, not constant."""
     circuit = CASES["3"].complete_circuit
     truths = circuit.edge_truths("qkv")
     assert truths[parse_edge("hook_pos_embed -> blocks.1.hook_q_input[2]")] == "constant"
     assert truths[parse_edge("hook_embed -> blocks.1.hook_q_input[2]")] == "out"
-    # Where the two are one writer, what is left of it is constant.
+    # Where the two embeddings are one writer, its edge is constant.
     merged = parse_edge("blocks.0.hook_resid_pre -> blocks.1.attn.hook_result[2]")
     assert circuit.edge_truths("head")[merged] == "constant"
     assert merged not in circuit.edge_truths("head-no-embed")
 
 
 def test_a_component_that_nobody_listens_to() -> None:
-    """What a program computes and then ignores is constant, whatever it is."""
+    """An edge is constant if its value is computed but never changes the output."""
     shout = Map(lookup({"a": "A", "b": "B"}), tokens, name="shout")
     everything = Select(shout, shout, Comparison.TRUE)
     first = Aggregate(Select(indices, indices, Comparison.EQ), tokens, name="same")

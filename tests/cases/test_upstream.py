@@ -1,4 +1,4 @@
-"""The tasks against what upstream's own code gives: facts, outputs, interchange, circuits.
+"""The tasks compared with upstream's own code: facts, outputs, interchange and circuits.
 
 The fixtures were made by running InterpBench `220791e` on the tasks of release 1.0.0.
 """
@@ -30,7 +30,7 @@ LACK_OUTPUT = ("8", "19", "20", "21", "24", "33", "34", "35", "36", "37")
 
 pytestmark = pytest.mark.skipif(not UPSTREAM.is_dir(), reason=f"{UPSTREAM} is absent")
 each_case = pytest.mark.parametrize("path", FACTS, ids=lambda path: path.stem)
-# Case 38 was released causal, so that its outputs are float noise; it has a test of its own.
+# Case 38 was released with causal attention, so its outputs are float noise; see its own test.
 COMPARABLE = [path for path in ARRAYS if path.stem not in RELEASED_CAUSAL]
 each_array = pytest.mark.parametrize("path", COMPARABLE, ids=lambda path: path.stem)
 
@@ -61,7 +61,7 @@ def test_facts(path: Path) -> None:
 def test_config_and_training(path: Path) -> None:
     facts, task = _load(path)
     released = facts["transformer_cfg"]
-    # Padding is our own.
+    # The padding token is our addition.
     keys = {field.name for field in dataclasses.fields(TransformerConfig)} - {"pad_token"}
     expected = TransformerConfig.from_dict({key: released[key] for key in keys})
     if not task.is_causal:
@@ -106,7 +106,7 @@ def test_circuit_is_the_scored_one(path: Path) -> None:
     assert task.upstream_circuit.in_universe("head") == scored
     released = Circuit(2, 4, tuple(_edge(names) for names in facts["edges_released"]))
     assert task.upstream_circuit.fine_edges == released.fine_edges
-    # `Circuit` completes a list that lacks the output; these are the lists that do.
+    # `Circuit` completes lists that lack the output; LACK_OUTPUT names them.
     has_output = any("resid_post" in names[1] for names in facts["edges_released"])
     assert has_output == (path.stem not in LACK_OUTPUT)
 
@@ -181,7 +181,7 @@ def _assert_close(found: Sequence[object], expected: Sequence[object]) -> None:
 
 
 def _compare(name: str, found: np.ndarray, expected: np.ndarray) -> None:
-    """Raw values within 1e-3, classes wherever there is a margin."""
+    """Compare raw values to within 1e-3, and classes wherever there is a margin."""
     differences = np.abs(found - expected)
     agree = float(np.mean(differences <= MARGIN))
     message = f"{name}: {agree:.2%} of {found.size} entries agree, worst {differences.max():.1e}"

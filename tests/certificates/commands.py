@@ -1,4 +1,4 @@
-"""The command line, run in this process so that compiled programs are used again."""
+"""The command line, run in this process so that compiled programs are reused."""
 
 import sys
 
@@ -8,7 +8,7 @@ from interpbench_jax.cli import main
 
 
 def run_command(*arguments: str, code: int) -> None:
-    """Run `interpbench` and expect an exit code."""
+    """Run `interpbench` and check its exit code."""
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as stopped:
         patch.setattr(sys, "argv", ["interpbench", *arguments])
         main()

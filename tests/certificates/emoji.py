@@ -1,4 +1,4 @@
-"""A model of case 36 made by hand, whose every answer and every effect is known."""
+"""A handmade model of case 36, whose every answer and every effect is known."""
 
 import math
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from interpbench_jax.weights import weight_shapes
 
 TASK = RASP_CASES["36"]
 SCALE = 4.0
-# Of the logits SCALE and -SCALE / 2 (twice), against the same with another class on top.
+# KL divergence of the logits SCALE and -SCALE / 2 (twice) from the same with another class on top.
 _RIGHT = math.exp(SCALE) / (math.exp(SCALE) + 2 * math.exp(-SCALE / 2))
 KL = 1.5 * SCALE * (_RIGHT - (1 - _RIGHT) / 2)
 
@@ -22,18 +22,18 @@ _ACTIVE = 3 * 0.5 * (1 + math.erf(3 / math.sqrt(2)))
 
 
 def detect_tokens(weights: Mapping[str, np.ndarray], layer: int) -> None:
-    """Let three hidden units of an MLP say which token there is; none at BOS."""
+    """Make three hidden units of an MLP detect the three tokens; none is active at BOS."""
     weights[f"blocks.{layer}.mlp.W_in"][:2, :3] = 10 * CIRCLE.T
     weights[f"blocks.{layer}.mlp.b_in"][:3] = -7
 
 
 def make_weights() -> dict[str, np.ndarray]:
-    """The first MLP computes the mood, in dimensions of its own; the rest writes nothing."""
+    """Make weights whose first MLP computes the mood in its own dimensions; the rest writes 0."""
     rng = np.random.default_rng(0)
     shapes = weight_shapes(TASK.config)
     weights = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
     for layer in range(TASK.n_layers):
-        for letter in "QKV":  # what a head that writes nothing attends to does not matter
+        for letter in "QKV":  # the heads write nothing, so their attention does not matter
             name = f"blocks.{layer}.attn.W_{letter}"
             weights[name][:] = rng.standard_normal(shapes[name])
     classes = TASK.classes
@@ -50,7 +50,7 @@ def make_weights() -> dict[str, np.ndarray]:
 
 
 def make_case(weights: Mapping[str, np.ndarray] | None = None) -> Case:
-    """The case with these weights, by default the right ones."""
+    """Return the case with these weights; the default is the correct ones."""
     return Case(
         case_id="36",
         config=TASK.config,
@@ -61,7 +61,7 @@ def make_case(weights: Mapping[str, np.ndarray] | None = None) -> Case:
 
 
 def make_leaking_case() -> Case:
-    """The second MLP, which is outside the circuit, tells of the first token in its own way."""
+    """Return a case whose second MLP, which is outside the circuit, responds to the first token."""
     weights = make_weights()
     detect_tokens(weights, 1)
     weights["blocks.1.mlp.W_out"][0, 2:] = [30.0, 10.0]

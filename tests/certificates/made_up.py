@@ -1,4 +1,4 @@
-"""A certificate of case 36 with numbers that nobody measured."""
+"""A certificate of case 36 with made-up numbers."""
 
 from interpbench_jax.certificates import (
     Certificate,

@@ -87,7 +87,7 @@ def test_what_it_says() -> None:
 
 
 def put(*path: str | int) -> Callable[[dict[str, Any], object], None]:
-    """Sets one place of the parsed certificate."""
+    """Return a change that sets one value of the parsed certificate."""
 
     def change(data: Any, value: object) -> None:
         for key in path[:-1]:

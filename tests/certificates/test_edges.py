@@ -1,4 +1,4 @@
-"""The edges of a certificate: in the case's own metric, as a sweep measures it."""
+"""The edges of a certificate: their effects are those of a sweep in the case's own metric."""
 
 import dataclasses
 
@@ -16,7 +16,7 @@ from tests.certificates.emoji import TASK
 
 
 def test_effects_are_in_the_cases_own_metric() -> None:
-    """Distractors and signs included."""
+    """Effects agree with a sweep's, including distractors and signs."""
     model, rng = random_model(TASK.config, seed=3), np.random.default_rng(0)
     drawn = TASK.sample(32, 0, split="test")
     n_classes = TASK.config.d_vocab_out

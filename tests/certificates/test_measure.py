@@ -1,4 +1,4 @@
-"""Certifying: known answers on a model made by hand, and what breaks when it is broken."""
+"""Certification: known answers for a handmade model, and failures for broken ones."""
 
 import dataclasses
 import json
@@ -45,7 +45,7 @@ def certificate() -> Certificate:
 
 
 def share_of_other_moods() -> float:
-    """How often a source has another mood than its base; the tokens' moods all differ."""
+    """Return how often a source's mood differs from its base's; all tokens' moods differ."""
     base, source = held_out_pairs(TASK, N, 1)
     return float((base != source)[:, 1:].mean())
 
@@ -59,14 +59,14 @@ def test_the_right_model_does_everything_right(certificate: Certificate) -> None
     assert certificate.iia == {"mood": 1}
     assert set(certificate.strict_accuracy) == {str(node) for node in TASK.nodes_not_in_circuit}
     assert set(certificate.strict_accuracy.values()) == {1}
-    assert certificate.joint_iia == {}  # there is one variable
+    assert certificate.joint_iia == {}  # there is only one variable
     assert set(certificate.edge_accuracy.values()) == {1} and len(certificate.edge_accuracy) == 2
     assert certificate.lowest == 1 and certificate.failures() == ()
     assert certificate.alignment == {"mood": (MLP,)}
     assert set(dataclasses.asdict(certificate.circuit_alone).values()) == {1}
 
 
-# Between the logits of two moods.
+# The distance between the logits of two moods.
 DISTANCE = SCALE * 3**0.5 * (3 / 2) ** 0.5
 
 
@@ -101,7 +101,7 @@ def test_effects_of_edges(certificate: Certificate) -> None:
             assert edges.silent(name, measure, 0.5) == edges.unexpected(name, measure, 0.0) == ()
     areas = {"qkv": 1.0, "qkv-merged": 1.0, "head": 1.0, "head-no-embed": 1.0}
     assert edges.auc == {"effect": areas, "centred": areas}
-    # A few roundings of the largest centred logit, SCALE.
+    # The floor is a few rounding errors of the largest centred logit, SCALE.
     assert edges.noise_floor == pytest.approx(16 * 2.0**-23 * SCALE, rel=0.1)
 
 
@@ -166,17 +166,17 @@ def test_a_dead_model_has_silent_edges() -> None:
         "blocks.0.hook_mlp_out -> blocks.1.hook_resid_post",
     }
     assert dead.edges.unexpected("head", "effect", 0.0) == ()
-    # There is nothing to order.
+    # No effect is above the floor, so there is no order.
     assert set(dead.edges.auc["effect"].values()) == {None}
     assert any("cutting it has no effect above the noise floor" in each for each in dead.failures())
 
 
 def test_a_leak_is_found() -> None:
-    """A variable also takes a way through an MLP that is outside the circuit."""
+    """A variable that also takes a path through an MLP outside the circuit is found."""
     leaking = certify(make_leaking_case(), n=N)
     outside = leaking.largest_outside
     assert outside is not None and outside.effect > 0.1
-    # Some resampling undoes the harm; nowhere is it undone for most.
+    # Some resampling undoes the damage, but never for most inputs.
     assert leaking.strict_accuracy["blocks.1.mlp.hook_post"] < 0.9
     assert leaking.lowest_strict < 0.9
     unexpected = leaking.edges.unexpected("head", "effect", 0.01)
@@ -186,7 +186,7 @@ def test_a_leak_is_found() -> None:
     }
     effects = [edge.effect for edge in unexpected]
     assert effects == sorted(effects, reverse=True)
-    # The mean of what leaks is written everywhere, and is larger than what the circuit writes.
+    # The mean of the leaking output is written everywhere and exceeds the circuit's output.
     assert leaking.circuit_alone.edges_mean < leaking.accuracy
     areas = leaking.edges.auc["effect"].values()
     assert all(area is not None and area < 1 for area in areas)
@@ -196,12 +196,12 @@ def test_a_leak_is_found() -> None:
 
 
 def test_what_makes_a_sure_answer_surer_is_found() -> None:
-    """An MLP outside the circuit scales the logits: no output changes, and KL sees nothing."""
+    """An MLP outside the circuit scales the logits: no answer changes and KL is near 0."""
     weights = make_weights()
     weights["unembed.W_U"] *= 10
     sure = certify(make_case(weights), n=N)
     assert sure.failures() == ()
-    # Units that are linear where they are far from 0 pass half of the stream on.
+    # Units in their linear range pass on half of the stream.
     weights["blocks.1.mlp.W_in"][2:4, :2] = np.eye(2)
     weights["blocks.1.mlp.b_in"][:2] = 30
     weights["blocks.1.mlp.W_out"][:2, 2:4] = 0.5 * np.eye(2)
@@ -216,11 +216,11 @@ def test_what_makes_a_sure_answer_surer_is_found() -> None:
 
 
 def test_a_copy_that_nobody_reads_is_found() -> None:
-    """Two MLPs are to compute the variable; the output is read from one."""
+    """Two MLPs should compute the variable, but the output reads only one of them."""
     task = dataclasses.replace(TASK, moved=((MLP_NODE, (MLP_NODE, Node(Kind.MLP_POST, 1))),))
     case = dataclasses.replace(make_case(), circuit=task.complete_circuit)
     ignored = certify(case, n=N, task=task)
-    assert ignored.lowest == 1  # by nodes all is well
+    assert ignored.lowest == 1  # node by node, nothing is wrong
     failures = ignored.failures()
     assert failures and all("is in the circuit, but cutting it has no" in f for f in failures)
     silent = {str(edge) for edge in ignored.edges.silent("head", "effect", 0.01)}
@@ -259,7 +259,7 @@ def test_a_regression_of_ones_own() -> None:
     assert (found.case_id, found.seed, found.metric) == ("own", 5, "l2")
     assert found.atol == OWN.recipe.atol
     base, source = held_out_pairs(OWN, 40, 5)
-    # It always says 0.5: right for b, and under interchange for sources that have b.
+    # It always answers 0.5: right for b, and under interchange for sources that have b.
     is_b = OWN.token_ids["b"]
     assert found.accuracy == round_share(float((base == is_b)[:, 1:].mean()))
     assert found.iia == {"worth": round_share(float((source == is_b)[:, 1:].mean()))}
@@ -302,7 +302,7 @@ def test_masks_by_hand() -> None:
     for dst, src in edge_indices([parse_edge(name) for name in kept], 2, 4):
         expected[dst, src] = 1
     np.testing.assert_array_equal(edges_mask(CASES["3"]), expected)
-    # Writers: two embeddings, then four heads and an MLP a layer.
+    # The writers are two embeddings, then four heads and an MLP per layer.
     inside = [0, 1, 6, 9]
     np.testing.assert_array_equal(np.flatnonzero(nodes_mask(CASES["3"])[0]), inside)
     assert (nodes_mask(CASES["3"]) == nodes_mask(CASES["3"])[:1]).all()

@@ -1,4 +1,4 @@
-"""A certificate's tables."""
+"""The tables that show a certificate."""
 
 import dataclasses
 
@@ -38,7 +38,7 @@ def test_shares_below_the_bar_stand_out() -> None:
 
 def test_edges_and_how_far_apart_they_are() -> None:
     table = certified_edges_table(CERTIFICATE, "nats")
-    # Those of the circuit first, then the strongest outside.
+    # The circuit's edges come first, then the strongest edges outside it.
     assert [str(cell) for cell in table.columns[2].cells] == ["in", "in", "constant", "out"]
     text = printed(separations_table(CERTIFICATE))
     assert "centred logits" in text and "kl" in text and "0.250%" in text

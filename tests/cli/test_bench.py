@@ -1,4 +1,4 @@
-"""`interpbench bench`, as a user meets it."""
+"""`interpbench bench` from a user's point of view."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The command `certify`, and what `show` says of a certificate; measuring has tests of its own."""
+"""The command `certify`, and how `show` prints a certificate; measuring is tested separately."""
 
 import dataclasses
 import json
@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever is certified, this is what was measured."""
+    """Replace the measurement, so that certifying any case returns this certificate."""
 
     def certify(*_: object, n: int, seed: int, progress: object) -> Certificate:
         return dataclasses.replace(CERTIFICATE, n=n, seed=seed)
@@ -57,7 +57,7 @@ def test_below_the_bar(folder: Path, capsys: pytest.CaptureFixture[str]) -> None
     head = "blocks.0.attn.hook_result[0]"
     assert f"FAILED: Strict accuracy with {head} resampled is 0.999400, below 0.9995." in out
     assert "Certificate FAILED in 2 points." in out
-    # What was measured is kept, good or bad.
+    # The certificate is saved whether it passes or fails.
     assert read_certificate(folder).n == 10_000
     run_command("certify", str(folder), "--outside", "0.001", "--json", code=1)
     shown = json.loads(capsys.readouterr().out)
@@ -75,7 +75,7 @@ def test_written_elsewhere(
     run_command("certify", str(folder), "--out", str(tmp_path / "out"), "--seed", "9", code=0)
     assert read_certificate(tmp_path / "out").seed == 9
     assert not (folder / "certificate.json").exists()
-    # A folder of cases is looked into, as it is when a case is loaded.
+    # In a folder of cases, the case's subfolder is used, as it is when a case is loaded.
     (tmp_path / "36" / "36").mkdir()
     make_case().save(tmp_path / "36" / "36")
     run_command("certify", str(folder), code=0)
@@ -111,7 +111,7 @@ def test_a_case_without_a_task(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 
 def shown(folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[str, dict[str, object] | None]:
-    """What `show` says of the certificate: in its table, and as JSON."""
+    """Return what `show` prints about the certificate: the row of its table, and the JSON."""
     run_command("show", str(folder), code=0)
     lines = capsys.readouterr().out.splitlines()
     first = next(i for i, line in enumerate(lines) if line.startswith("certificate "))

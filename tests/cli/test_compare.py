@@ -1,4 +1,4 @@
-"""`interpbench compare`, `validate`, `leaderboard` and `submit`, as a user meets them."""
+"""`interpbench compare`, `validate`, `leaderboard` and `submit` from a user's point of view."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[s
 
 @pytest.fixture(scope="module")
 def fake() -> Fake:
-    """A benchmark of every RASP case, with the digests of the packaged models."""
+    """Return a benchmark of every RASP case, with the digests of the packaged models."""
     made = fake_bench(methods=("exact", "noisy"), cases=tuple(RASP_CASES), truth="complete")
     digests = {case: digest_weights(load_case(case).weights) for case in RASP_CASES}
     results = [replace(row, model_digest=digests[row.case]) for row in made.results]
@@ -61,7 +61,7 @@ def test_compare(fake: Fake, bench: Path, tmp_path: Path) -> None:
     data = json.loads(run("compare", bench, tmp_path, "--universe", "qkv", "--json").stdout)
     assert data["universe"] == "qkv" and len(data["changes"]) == len(RASP_CASES) == 16
     (noisy,) = data["methods"]
-    # All of sixteen differences are below zero: the exact p is 2 / 2^16.
+    # All sixteen differences are below zero, so the exact p is 2 / 2^16.
     assert noisy["difference"] < 0 and noisy["p"] == pytest.approx(2 / 2**16)
 
 

@@ -1,4 +1,4 @@
-"""Compiled programs that outlive the process: whether they are kept, where, and what is deleted."""
+"""The cache of compiled programs: whether programs are stored, where, and which are deleted."""
 
 import json
 import os
@@ -18,7 +18,7 @@ SWEEP = ("sweep", "36", "--n", "8", "--json")
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """A command in a process of its own, where no setting of JAX's cache is inherited."""
+    """Run a command in a separate process that inherits no setting of JAX's cache."""
     inherited = {
         name: value
         for name, value in os.environ.items()
@@ -34,13 +34,13 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 
 def files(folder: Path) -> dict[str, int]:
-    """The programs in a folder, with the times when they were written."""
+    """Return the programs in a folder, with their modification times."""
     return {path.name: path.stat().st_mtime_ns for path in folder.glob("*-cache")}
 
 
 @pytest.fixture
 def own_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """As in a process of ours that has not imported JAX; gives the user's home, which is empty."""
+    """Imitate a process that has not imported JAX yet; return the user's home, which is empty."""
     monkeypatch.delitem(sys.modules, "jax")
     kept = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
     for name in ("INTERPBENCH_CACHE", "XDG_CACHE_HOME"):
@@ -54,7 +54,7 @@ def setting(name: str) -> str | None:
     return os.environ.get(f"JAX_{name}")
 
 
-# Whole commands
+# Complete commands
 
 
 @pytest.mark.slow
@@ -63,13 +63,13 @@ def test_the_second_process_compiles_nothing(tmp_path: Path) -> None:
     first = run(*SWEEP, INTERPBENCH_CACHE=str(folder))
     assert first.returncode == 0 and first.stderr == "", first.stderr
     kept = files(folder)
-    # Beside the sweep's, those that evaluate the task's program.
+    # The cache also contains the programs that evaluate the task's RASP program.
     assert {name.partition("-")[0] for name in kept} >= {"jit_patch_edits", "jit_run_clean"}
     second = run(*SWEEP, INTERPBENCH_CACHE=str(folder))
     assert second.returncode == 0, second.stderr
     assert files(folder) == kept
     assert json.loads(second.stdout)["effects"] == json.loads(first.stdout)["effects"]
-    # What is kept does not depend on where.
+    # The stored programs do not depend on the folder.
     folder.rename(tmp_path / "moved")
     assert run(*SWEEP, INTERPBENCH_CACHE=str(tmp_path / "moved")).returncode == 0
     assert files(tmp_path / "moved") == kept
@@ -149,7 +149,7 @@ def test_only_a_process_of_ours_is_set_up(
     assert "Expected a folder to keep" in capsys.readouterr().err
 
 
-# Where, and with what settings
+# The folder and its settings
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_only_a_process_of_ours_is_set_up(
         ("win32", {"LOCALAPPDATA": "/local"}, "/local/interpbench-jax/compiled"),
         ("win32", {}, "HOME/AppData/Local/interpbench-jax/compiled"),
         ("linux", {"XDG_CACHE_HOME": "/xdg"}, "/xdg/interpbench-jax/compiled"),
-        # A relative one is to be left alone, by the standard.
+        # The standard says that a relative path must be ignored.
         ("linux", {"XDG_CACHE_HOME": "xdg"}, "HOME/.cache/interpbench-jax/compiled"),
         ("linux", {"XDG_CACHE_HOME": "/xdg", "INTERPBENCH_CACHE": "/own"}, "/own"),
         ("linux", {"INTERPBENCH_CACHE": "~/own"}, "HOME/own"),
@@ -197,7 +197,7 @@ def test_the_users_settings_win(own_process: Path, tmp_path: Path) -> None:
     assert use_cache(False) == theirs
     assert setting("COMPILATION_CACHE_DIR") == str(theirs)
     assert setting("PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS") == "5"
-    # Nothing of theirs is thrown out to make room, and nothing of ours is made.
+    # None of the user's programs are deleted to make room, and we create no folder.
     assert setting("COMPILATION_CACHE_MAX_SIZE") is None
     assert not own_process.exists() and not theirs.exists()
     with pytest.raises(ValueError, match="may hold programs of others"):
@@ -226,7 +226,7 @@ def test_a_folder_that_cannot_be_written(
     assert "cannot be written" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such file modes")
 def test_programs_are_read_from_folders_of_our_own_alone(
     own_process: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -252,12 +252,12 @@ def test_programs_of_somebody_else_are_not_run(
 
 
 def use_cache_anew() -> Path | None:
-    """As another process would."""
+    """Use the cache as a new process would."""
     os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
     return use_cache(False)
 
 
-# What is deleted
+# Deleted programs
 
 
 def write_entry(folder: Path, name: str, age: float, is_whole: bool = True) -> Path:

@@ -1,4 +1,4 @@
-"""Where commands write, what they refuse to write over, and methods of the user's own."""
+"""Where commands write, what they refuse to overwrite, and custom methods."""
 
 import json
 import sys
@@ -114,7 +114,7 @@ def test_output_onto_the_wrong_kind_of_thing(
 def test_submit_names_the_cases_that_are_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fake = fake_bench()  # Of three cases.
+    fake = fake_bench()  # It has three cases.
     write_tables(tmp_path / "bench", fake.results, fake.scores)
     target = tmp_path / "new" / "folder" / "x.json"
     submit = ("submit", tmp_path / "bench", "--method", "noisy", "--author", "A", "-o", target)

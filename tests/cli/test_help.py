@@ -1,4 +1,4 @@
-"""What the command says of itself: every command's `--help`, and its version."""
+"""The help of every command, and the version."""
 
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
@@ -13,7 +13,7 @@ from tests.certificates.commands import run_command
 
 
 def names_below(commands: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[str]:
-    """Every command and group, with the groups that it is in."""
+    """Yield every command and group, preceded by the groups that contain it."""
     for name, command in commands.items():
         yield " ".join((*path, name))
         yield from names_below(getattr(command, "commands", {}), (*path, name))

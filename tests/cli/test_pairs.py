@@ -1,4 +1,4 @@
-"""Which inputs commands patch between."""
+"""The pairs of inputs that commands patch between."""
 
 import dataclasses
 

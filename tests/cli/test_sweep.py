@@ -1,4 +1,4 @@
-"""The command `sweep`; what the numbers are is tested with sweeps themselves."""
+"""The command `sweep`; the numbers themselves are tested in tests/sweeps."""
 
 import json
 import re
@@ -11,7 +11,7 @@ import pytest
 import interpbench_jax as ib
 from tests.certificates.commands import run_command
 
-# Two models of one shape, so that the tests share what they compile.
+# Two models of one shape, so that the tests share compiled programs.
 CASE, OTHER = "36", "35"
 N = ("--n", "8")
 
@@ -23,13 +23,13 @@ def plain_output(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Output:
-    """What a command printed."""
+    """The output of a command."""
 
     def __init__(self, captured: pytest.CaptureFixture[str]):
         self.captured = captured
 
     def text(self, *arguments: str) -> str:
-        """Standard output, of a command that succeeds and complains of nothing."""
+        """Run a command that must succeed without warnings; return its standard output."""
         run_command("sweep", *arguments, code=0)
         captured = self.captured.readouterr()
         assert captured.err == ""
@@ -45,7 +45,7 @@ def output(capsys: pytest.CaptureFixture[str]) -> Output:
 
 
 def swept(case_id: str, n: int = 8, **options: object) -> np.ndarray:
-    """The effects of a sweep of edges, from the library."""
+    """Return the effects of an edge sweep, computed by the library."""
     case = ib.load_case(case_id)
     return ib.sweep_edges(case.model, case.sample(n, 0), **options).effects  # pyright: ignore
 
@@ -110,7 +110,7 @@ def test_several_cases(output: Output) -> None:
     assert [each["case_id"] for each in values["sweeps"]] == [CASE, OTHER]
     for each, row in zip(values["sweeps"], rows, strict=True):
         own = swept(each["case_id"])
-        # Models that share a program are padded to one vocabulary, which reorders sums.
+        # Models that share a program are padded to one vocabulary, which changes summation order.
         np.testing.assert_allclose(effects(each), own, rtol=1e-4, atol=1e-5)
         assert row.split()[3] == f"{own.max():.3g}"
         assert row.split()[6] == f"{each['auc']['head']:.4f}"

@@ -1,4 +1,4 @@
-"""What commands print: in narrow terminals, in pipes, without colours, and with strangers' text."""
+"""The output of commands: in narrow terminals, in pipes, without colors, with untrusted text."""
 
 import os
 import pty
@@ -25,7 +25,7 @@ NUMBER = re.compile(r"\d\.\d{3,4}\b")
 
 
 def on_a_terminal(*arguments: object, columns: int, **environment: str) -> str:
-    """What a command writes to a terminal of that width."""
+    """Return what a command writes to a terminal of this width."""
     main, terminal = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "interpbench_jax.cli", *map(str, arguments)],
@@ -39,7 +39,7 @@ def on_a_terminal(*arguments: object, columns: int, **environment: str) -> str:
     while True:
         try:
             some = os.read(main, 65_536)
-        except OSError:  # How Linux says that nobody writes any more.
+        except OSError:  # On Linux, this means that no writer is left.
             break
         if not some:
             break
@@ -50,7 +50,7 @@ def on_a_terminal(*arguments: object, columns: int, **environment: str) -> str:
 
 
 def piped(*arguments: object, **environment: str) -> str:
-    """What a command writes to a pipe."""
+    """Return what a command writes to a pipe."""
     inherited = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
     return subprocess.run(
         [sys.executable, "-m", "interpbench_jax.cli", *map(str, arguments)],
@@ -86,7 +86,7 @@ def test_nothing_breaks_in_a_narrow_terminal(command: str, columns: int, bench: 
     text = on_a_terminal(*arguments, columns=columns, NO_COLOR="1")
     lines = text.replace("\r", "").splitlines()
     assert ESCAPE not in text and max(map(len, lines)) <= columns
-    # Every number of the wide output is there whole, and so is every word that fits.
+    # Every number of the wide output appears unbroken, and so does every word that fits.
     wide = on_a_terminal(*arguments, columns=2_000, NO_COLOR="1")
     assert sorted(NUMBER.findall(text)) == sorted(NUMBER.findall(wide))
     short = {word for word in wide.split() if len(word) <= columns - 8 and word[0].isalnum()}
@@ -133,7 +133,7 @@ def test_text_from_files_is_text(tmp_path: Path) -> None:
     assert ESCAPE not in swept and "137 edges (qkv)" in swept
 
 
-# Tables at a width
+# Tables of a given width
 
 
 def drawn(table: Table | Tree, width: int) -> str:

@@ -1,6 +1,6 @@
-"""Builders of pickles and torch archives, opcode by opcode, and ways of damaging them.
+"""Builders of pickles and torch archives, opcode by opcode, and ways to damage them.
 
-Independent of the readers under test: nothing here imports them.
+This module does not import the readers under test.
 """
 
 import pickle
@@ -59,7 +59,7 @@ def dict_of(items: Mapping[str, bytes]) -> bytes:
 
 
 def stored(kind: str, key: str, length: int) -> bytes:
-    """A reference to the storage `data/<key>`, as torch writes it."""
+    """Return a reference to the storage `data/<key>`, as torch writes it."""
     parts = text("storage"), named("torch", kind), text(key), text("cpu"), number(length)
     return tuple_of(*parts) + pickle.BINPERSID
 
@@ -67,14 +67,14 @@ def stored(kind: str, key: str, length: int) -> bytes:
 def tensor(
     storage: bytes, size: tuple[int, ...], stride: tuple[int, ...], offset: int = 0
 ) -> bytes:
-    """A tensor over a storage, as torch writes it."""
+    """Return a tensor over a storage, as torch writes it."""
     hooks = call(named("collections", "OrderedDict"))
     parts = storage, number(offset), naturals(size), naturals(stride), pickle.NEWFALSE, hooks
     return call(named("torch._utils", "_rebuild_tensor_v2"), *parts)
 
 
 def state_dict(tensors: Mapping[str, bytes]) -> bytes:
-    """The whole data.pkl, with the `_metadata` that torch hangs on a module's state."""
+    """Return the whole data.pkl, with the `_metadata` that torch attaches to a module's state."""
     pairs = b"".join(text(key) + value for key, value in tensors.items())
     items = call(named("collections", "OrderedDict")) + pickle.MARK + pairs + pickle.SETITEMS
     metadata = dict_of({"_metadata": call(named("collections", "OrderedDict"))})
@@ -89,7 +89,7 @@ def write_archive(
     extra: tuple[tuple[str, bytes], ...] = (("m/byteorder", b"little"),),
     compression: int = zipfile.ZIP_STORED,
 ) -> Path:
-    """Write a torch archive whose entries may also be repeated through `extra`."""
+    """Write a torch archive; `extra` can add or repeat entries."""
     with warnings.catch_warnings(), zipfile.ZipFile(path, "w", compression) as archive:
         warnings.simplefilter("ignore", UserWarning)
         archive.writestr("m/data.pkl", pickle_bytes)
@@ -102,14 +102,14 @@ def write_archive(
 
 
 class Payload(NamedTuple):
-    """A pickle that would run something; `bare` is it without its start and its STOP."""
+    """A pickle that would run a command; `bare` lacks its start and its STOP."""
 
     data: bytes
     bare: bytes
 
 
 def payloads(command: str) -> dict[str, Payload]:
-    """Pickles that run `command` through `os.system` when opened carelessly."""
+    """Return pickles that run `command` through `os.system` when loaded without protection."""
     put, get = pickle.BINPUT, pickle.BINGET
     shell, words = named("os", "system"), text(command)
     line = command.encode() + b"\n"
@@ -148,7 +148,7 @@ def payloads(command: str) -> dict[str, Payload]:
 
 
 def mutations(originals: list[bytes], count: int, seed: int) -> Iterator[bytes]:
-    """Yield `count` damaged versions of `originals`, one to three wounds each."""
+    """Yield `count` damaged versions of `originals`, each with one to three mutations."""
     rng = random.Random(seed)
     wounds: tuple[Callable[[bytearray], object], ...] = (
         lambda data: data.__setitem__(rng.randrange(len(data)), rng.randrange(256)),

@@ -1,4 +1,4 @@
-"""TransformerLens's configs: what is read, what does not matter, and what is refused."""
+"""TransformerLens's configs: fields that are read, ignored or refused."""
 
 import json
 import math
@@ -78,8 +78,8 @@ CASE_11 = TransformerConfig(
     n_ctx=10,
     act_fn="gelu",
 )
-# What `HookedTransformer.from_pretrained("gpt2").cfg` says otherwise, its layer norms folded, and
-# the four numbers that upstream's IOI trainer then changes.
+# Fields in which `HookedTransformer.from_pretrained("gpt2").cfg`, with its layer norms folded,
+# differs, and the four numbers that upstream's IOI trainer then changes.
 IOI: dict[str, object] = GIVEN | {
     "n_layers": 6,
     "n_heads": 4,
@@ -103,7 +103,7 @@ IOI: dict[str, object] = GIVEN | {
     "initializer_range": 0.02886751345948129,
     "n_params": 84934656,
 }
-# Fields that say how a model came about, where it runs, or which hooks it shows.
+# Fields that say how a model was made, where it runs, or which hooks it exposes.
 INERT = {
     "device": "cuda:0",
     "dtype": "torch.float64",
@@ -122,7 +122,7 @@ INERT = {
     "use_hook_mlp_in": False,
     "use_split_qkv_input": False,
 }
-# Fields of TransformerLens 1.19 or 2 that change the computation, each with another value.
+# Fields of TransformerLens 1.19 or 2 that change the computation, with unsupported values.
 NOT_IMPLEMENTED = [
     ("attn_only", True),
     ("attn_scores_soft_cap", 50.0),
@@ -147,7 +147,7 @@ NOT_IMPLEMENTED = [
     ("use_normalization_before_and_after", True),
     ("use_qk_norm", True),
     ("window_size", 256),
-    # A 0 or 1 for a truth value was not written by TransformerLens.
+    # TransformerLens never writes 0 or 1 for a Boolean.
     ("attn_only", 0),
     ("gated_mlp", None),
 ]
@@ -250,7 +250,7 @@ def test_a_missing_normalization_is_not_taken_for_none() -> None:
         convert_config(given, "cfg.pkl")
 
 
-# attn_scale, which TransformerLens 2 stores
+# attn_scale, a field of TransformerLens 2
 
 
 @pytest.mark.parametrize("scale", [None, -1.0, -1, math.sqrt(3), float(f"{math.sqrt(3):.8g}")])

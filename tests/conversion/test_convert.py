@@ -1,4 +1,4 @@
-"""Upstream's files to a case of ours, and what of them is refused."""
+"""Conversion of upstream's files to our cases, and files that are refused."""
 
 import hashlib
 import pickle
@@ -31,7 +31,7 @@ from tests.fixtures import (
 
 each_model = pytest.mark.parametrize("folder", MODEL_FOLDERS)
 
-# What upstream's trainer, or the script that made the random models, was told.
+# The configs given to upstream's trainer, or to the script that made the random models.
 CONFIGS = {
     "3": TransformerConfig(
         n_layers=2,
@@ -82,11 +82,11 @@ def convert(folder: str | Path) -> Case:
 
 @pytest.fixture
 def copied(tmp_path: Path) -> Path:
-    """A copy of one case's folder, to be broken."""
+    """Return a writable copy of one case's folder, for tests that damage it."""
     target = tmp_path / "11"
     target.mkdir()
     for path in (UPSTREAM / "release_v1" / "11").iterdir():
-        shutil.copyfile(path, target / path.name)  # not the read-only mode
+        shutil.copyfile(path, target / path.name)  # without its read-only mode
     return target
 
 
@@ -284,7 +284,7 @@ CONFIG = tiny_config()
 
 
 def state_of(config: TransformerConfig) -> dict[str, np.ndarray]:
-    """A state dict as TransformerLens 1.19 gives it: weights, and two buffers a layer."""
+    """Return a state dict like TransformerLens 1.19's: weights, and two buffers per layer."""
     state = random_weights(config)
     for layer in range(config.n_layers):
         state[f"blocks.{layer}.attn.mask"] = np.tri(config.n_ctx, dtype=bool)
@@ -294,7 +294,7 @@ def state_of(config: TransformerConfig) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("direction", ["causal", "bidirectional"])
 def test_buffers_are_left_out(direction: str) -> None:
-    # TransformerLens makes the same buffers for both directions, and uses them for one.
+    # TransformerLens makes the same buffers for both directions, but uses them only for one.
     config = tiny_config(attention_dir=direction)
     weights = convert_weights(config, state_of(config), "model.pth")
     assert set(weights) == set(weight_shapes(config))
@@ -337,7 +337,7 @@ def test_a_mask_of_another_context_is_named(size: int) -> None:
 @pytest.mark.parametrize("layer", [0, 1])
 @pytest.mark.parametrize("number", [-1e5, 0.0, np.inf, np.nan])
 def test_another_ignore_is_named(layer: int, number: float) -> None:
-    # TransformerLens before 1.14 masked with -1e5, which leaves something of every position.
+    # TransformerLens before 1.14 masked with -1e5, which does not fully mask a position.
     key = f"blocks.{layer}.attn.IGNORE"
     state = state_of(CONFIG) | {key: np.asarray(number, np.float32)}
     message = rf"model\.pth: expected {key} to be minus infinity"

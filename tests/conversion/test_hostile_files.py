@@ -1,4 +1,4 @@
-"""Files made to hurt: nothing runs, nothing crashes, nothing grows, one error says so."""
+"""Malicious files: nothing is executed, nothing crashes, memory stays bounded, one error type."""
 
 import os
 import pickle
@@ -74,7 +74,7 @@ NEW_CONFIG = (
 
 
 def _write(kind: str, path: Path, data: bytes) -> Path:
-    """Write `data` as a file of that kind; for weights it is the pickle inside."""
+    """Write `data` as a file of this kind; for weights, `data` is the pickle inside the archive."""
     if kind == "weights":
         return write_archive(path, data, STORAGES)
     path.write_bytes(data)
@@ -82,7 +82,7 @@ def _write(kind: str, path: Path, data: bytes) -> Path:
 
 
 def _valid(kind: str, path: Path) -> list[bytes]:
-    """Whole files of a kind, our own and upstream's."""
+    """Return valid files of a kind, our own and upstream's."""
     if kind == "weights":
         return [write_archive(path, STATE, STORAGES).read_bytes()]
     if kind == "config":
@@ -150,7 +150,7 @@ def test_pickle_bombs_take_neither_memory_nor_time(tmp_path: Path, kind: str, bo
 
 
 def _run_bounded(run: Callable[[], object]) -> None:
-    """Run, and also where that raises, assert that it took little memory; a bomb would not end."""
+    """Run, then assert that it used little memory, even if it raised."""
     tracemalloc.start()
     try:
         run()
@@ -232,7 +232,7 @@ def test_a_flood_of_entries_is_cut_short(tmp_path: Path) -> None:
 
 
 def _check_type(kind: str, value: object) -> None:
-    """Assert that `value` is what the reader of that kind documents."""
+    """Assert that `value` has the type that the reader of this kind documents."""
     if kind == "edges":
         assert type(value) is tuple
         assert all(type(edge) is tuple and len(edge) == 2 for edge in value)
@@ -249,10 +249,10 @@ def _check_type(kind: str, value: object) -> None:
 
 
 def _damaged(kind: str, path: Path, count: int, seed: int) -> Iterator[None]:
-    """Write damaged files, one after another, to `path`."""
+    """Write damaged files to `path`, one after another."""
     originals = _valid(kind, path)
     inside = count // 2 if kind == "weights" else 0
-    # Damage to an archive mostly ends at a checksum, so half of it is done to the pickle inside.
+    # A checksum detects most damage to an archive, so half of it is done to the pickle inside.
     for data in mutations([STATE], inside, seed):
         _write(kind, path, data)
         yield
@@ -262,9 +262,9 @@ def _damaged(kind: str, path: Path, count: int, seed: int) -> Iterator[None]:
 
 
 def survive_mutations(kind: str, path: Path, count: int, seed: int) -> None:
-    """Read damaged files in this process under a memory limit; print how it went.
+    """Read damaged files in this process under a memory limit, and print a summary.
 
-    Prints the files read, those refused, the peak of resident memory in KiB, and the seconds.
+    Prints the number of files read, the number refused, peak resident memory in KiB, and seconds.
     """
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
     started, refused = time.perf_counter(), 0
@@ -278,7 +278,7 @@ def survive_mutations(kind: str, path: Path, count: int, seed: int) -> None:
 
 
 def _peak_kib() -> int:
-    """The peak of this program's resident memory; `ru_maxrss` counts who started it, too."""
+    """Return this program's peak resident memory; `ru_maxrss` also counts its parent's."""
     status = Path("/proc/self/status")
     if not status.is_file():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

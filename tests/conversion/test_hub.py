@@ -1,4 +1,4 @@
-"""Fetching cases from a local server: what is downloaded, and when the cache is enough."""
+"""Fetching cases from a local server: which files are downloaded, and when the cache suffices."""
 
 import json
 import os
@@ -114,7 +114,7 @@ def test_another_case_in_the_snapshot_is_not_this_one(server: HubServer) -> None
 def test_a_download_killed_between_files_goes_on(
     server: HubServer, monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
-    fetch_case("3")  # so that the commit's list of files is known when 13 is cut off
+    fetch_case("3")  # so the commit's list of files is known when fetching 13 is interrupted
     download = hub._cached_or_downloaded
 
     def killed(source: Source, commit: str, name: str) -> Path:

@@ -1,4 +1,4 @@
-"""What fetching a case refuses, and what it says of each fault of a server or a network."""
+"""Errors of fetching a case: refused requests, and the message for each server or network fault."""
 
 import re
 import socket
@@ -40,7 +40,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServe
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waits of no length, for tests whose subject is not how long they are."""
+    """Set all waits to zero, for tests that are not about waiting."""
     monkeypatch.setattr(hub_errors, "RETRY_WAITS", (0.0, 0.0))
     monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda seconds: None)
 
@@ -54,7 +54,7 @@ def contents(case: FetchedCase) -> dict[str, bytes]:
 
 
 def cached_bytes() -> list[bytes]:
-    """Every blob that the cache holds, whatever its name."""
+    """Return every blob in the cache, whatever its name."""
     blobs = Path(constants.HF_HUB_CACHE).glob("*/blobs/*")
     return [path.read_bytes() for path in blobs if path.is_file()]
 
@@ -64,7 +64,7 @@ def head(server: HubServer) -> str:
 
 
 def hub_error(call: Callable[[], object]) -> str:
-    """The message of the HubError that the call raises."""
+    """Return the message of the HubError that the call raises."""
     with pytest.raises(HubError) as caught:
         call()
     return str(caught.value)

@@ -1,4 +1,4 @@
-"""IOI's files at their real size: 50,257 tokens, 42 MB, named as release 1.0.0 names them."""
+"""IOI's files at their real size: 50,257 tokens and 42 MB, with the names of release 1.0.0."""
 
 import hashlib
 import json
@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = "ll_model_100_100_40.pth"
 ARGUMENTS = {"lr": 0.001, "next_token": True}
 MEGABYTE = 10**6
-# The first and the last id, and some in no order.
+# The first and the last id, and some others, unordered.
 IDS = (50256, 6423, 11, 290, 1816, 284, 262, 13, 0, 40000)
 KEPT = KeptTokens(IDS, tuple(map(str, IDS)))
 KEPT_FEWER_POSITIONS = replace(KEPT, n_ctx=16)
@@ -44,7 +44,7 @@ def case() -> Case:
 
 @pytest.fixture(scope="module")
 def folder(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As upstream's IOI trainer leaves a folder: no config, no edges."""
+    """Write a folder like that of upstream's IOI trainer: no config, no edges."""
     folder = tmp_path_factory.mktemp("synthetic")
     state = transformer_lens_state(case)
     (folder / WEIGHTS).write_bytes(write_state_dict(state, WEIGHTS.removesuffix(".pth")))
@@ -119,7 +119,7 @@ def test_some_tokens_are_those_of_the_whole(case: Case, folder: Path, kept: Kept
 
 @pytest.mark.slow
 def test_some_tokens_compute_what_the_whole_computes(case: Case) -> None:
-    # One layer: what differs is the tables at both ends, and six take long to compile.
+    # One layer is enough, as only the tables at both ends differ, and six compile slowly.
     config = replace(IOI_CONFIG, n_layers=1)
     weights = {name: case.weights[name].astype(np.float64) for name in weight_shapes(config)}
     full = replace(case, config=config, weights=weights)
@@ -130,7 +130,7 @@ def test_some_tokens_compute_what_the_whole_computes(case: Case) -> None:
         expected, full_cache = run_with_cache(full.model, np.array(IDS)[inputs])
     for name, activation in full_cache.items():
         np.testing.assert_array_equal(cache[name], activation, err_msg=name)
-    # The products over d_model are the same; how their sum is blocked depends on the width.
+    # The products over d_model are the same, but the blocking of their sum depends on the width.
     np.testing.assert_allclose(logits, expected[..., IDS], rtol=0, atol=1e-12)
 
 
@@ -156,7 +156,7 @@ def test_upstreams_layout_both_ways(case: Case, tmp_path: Path, kept: KeptTokens
     assert_same_weights(read, given)
 
 
-# Files that are not whole, or change
+# Truncated or changing files
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ def lose_the_middle(data: bytearray) -> None:
 
 
 def flip_a_bit_of_a_logit(data: bytearray) -> None:
-    # W_U is the last large entry; its 6 MB before the end belong to tokens that are not kept.
+    # W_U is the last large entry; 6 MB before the end lies a token that is not kept.
     data[-6_000_001] ^= 1
 
 
@@ -255,11 +255,11 @@ run_worker(sys.argv[1], Path(sys.argv[2]))
 
 @pytest.mark.parametrize(("way", "kept_megabytes"), [("load", 36.1), ("keep", 10.2)])
 def test_memory_is_that_of_what_is_kept(folder: Path, way: str, kept_megabytes: float) -> None:
-    # Beside it come the six masks, 6.3 MB, and blocks; before, all of it was there three times.
+    # The six masks, 6.3 MB, and blocks come on top; formerly, everything was there three times.
     with PeakMemory() as memory:
         pass
     if memory.rise is None:
-        pytest.skip("only Linux tells a process's own peak")
+        pytest.skip("only Linux reports a process's own peak")
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, way, str(folder)],
         cwd=ROOT,

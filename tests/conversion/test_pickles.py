@@ -1,4 +1,4 @@
-"""The restricted unpickler on its own: what it takes, and what it refuses before building it."""
+"""The restricted unpickler: what it accepts, and what it refuses before building it."""
 
 import pickle
 import struct
@@ -14,7 +14,7 @@ from tests.conversion.hostile import call, dict_of, named, number, pickled, text
 
 
 class Box:
-    """A stand-in that keeps what it is given."""
+    """A stand-in that stores its argument."""
 
     def __init__(self, content: object = None) -> None:
         self.content = content

@@ -1,4 +1,4 @@
-"""Parts of tensors: the same whether they come whole or in blocks."""
+"""Parts of tensors are the same whether they are read at once or in blocks."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Cases of ours in upstream's files: read back by our reader, and by torch where there is one."""
+"""Our cases in upstream's files: read back by our reader, and by torch if it is installed."""
 
 import errno
 import json
@@ -50,7 +50,7 @@ each_layout = pytest.mark.parametrize("layout", get_args(FileLayout))
 
 
 def make_case(dtype: np.typing.DTypeLike = np.float32, **changes: object) -> Case:
-    """A model with random weights and every edge in its circuit."""
+    """Return a model with random weights and every edge in its circuit."""
     config = tiny_config(**changes)
     shape = config.n_layers, config.n_heads
     circuit = Circuit(*shape, universe("qkv", *shape).edges)
@@ -62,7 +62,7 @@ def write(case: Case, folder: Path, layout: FileLayout = "current") -> Path:
 
 
 def assert_same(read: Case, case: Case) -> None:
-    """All that upstream's files carry is the same, bit for bit."""
+    """Assert that everything upstream's files store is the same, bit for bit."""
     assert read.config == case.config
     assert read.circuit == case.circuit
     assert set(read.weights) == set(case.weights)
@@ -101,7 +101,7 @@ def test_upstreams_models_survive_both_ways(
     assert_same(read, case)
     assert (read.vocab, read.task_description) == (case.vocab, case.task_description)
     assert read.provenance["training_args"] == case.provenance["training_args"]
-    # Ours of the same layout differs from upstream's only in what is not kept of a config.
+    # Our files of the same layout differ from upstream's only in config fields we do not keep.
     ours, theirs = (
         find_upstream_files(path) for path in (tmp_path / case.case_id, UPSTREAM / folder)
     )
@@ -116,7 +116,7 @@ def test_upstreams_models_survive_both_ways(
     assert ours.config is not None and theirs.config is not None
     fields, expected = read_config(ours.config), read_config(theirs.config)
     unknown = {"seed", "initializer_range"}
-    # The random models are of TransformerLens 2, the others of 1.19, which refuses other fields.
+    # The random models are from TransformerLens 2, the others from 1.19, which refuses new fields.
     assert set(fields) <= set(expected) if "random" in folder else set(fields) == set(expected)
     assert {k: v for k, v in fields.items() if k not in unknown} == {
         k: expected[k] for k in fields if k not in unknown
@@ -158,7 +158,7 @@ def test_training_arguments_are_kept(tmp_path: Path) -> None:
     assert load_case("random", folder).provenance["training_args"] == {"lr": 0.1, "text": "é"}
 
 
-# Heads that a task moves: the current layout names the compiled program's
+# Heads that a task moves: the current layout uses the compiled program's names
 
 
 def moved_case(*names: tuple[str, str]) -> Case:
@@ -198,7 +198,7 @@ def test_another_vocabulary_does_not_hide_what_a_task_moves(tmp_path: Path) -> N
     assert read_edges(write(case, tmp_path) / "edges.pkl") == (HEAD_0,)
 
 
-# Folders with something in them
+# Folders that are not empty
 
 
 def listing(folder: Path) -> dict[str, bytes]:
@@ -305,7 +305,7 @@ def test_config_of_unknown_origin_has_transformer_lens_defaults(tmp_path: Path) 
     fields = read_config(write(case, tmp_path) / "ll_model_cfg.pkl")
     assert fields["dtype"] == "torch.float64"
     assert fields["initializer_range"] == 0.8 / math.sqrt(10)
-    # Two layers of 3 heads: 4 * 10 * 4 * 3 + 2 * 10 * 8 numbers each, as TransformerLens counts.
+    # Two layers of 3 heads with 4 * 10 * 4 * 3 + 2 * 10 * 8 numbers each, TransformerLens's count.
     assert fields["n_params"] == 2 * (480 + 160)
     assert convert_config(fields, "x") == case.config
 

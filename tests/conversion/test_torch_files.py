@@ -1,4 +1,4 @@
-"""State dicts out of torch archives, against archives built by hand and upstream's own."""
+"""State dicts read from torch archives, both handmade ones and upstream's."""
 
 import pickle
 import zipfile
@@ -28,7 +28,7 @@ from tests.conversion.hostile import (
 
 UPSTREAM = Path(__file__).resolve().parents[3] / "shared" / "upstream"
 WEIGHTS = sorted(UPSTREAM.glob("release*/*/*.pth"))
-needs_upstream = pytest.mark.skipif(not WEIGHTS, reason=f"no weights of upstream's at {UPSTREAM}")
+needs_upstream = pytest.mark.skipif(not WEIGHTS, reason=f"no upstream weights at {UPSTREAM}")
 
 FLOATS = stored("FloatStorage", "0", 6)
 SIX = np.arange(6, dtype="<f4").tobytes()
@@ -294,7 +294,7 @@ def test_more_than_the_limit_is_refused(archive: Callable[..., Path]) -> None:
 
 
 def _values_by_hand(path: Path) -> list[bytes]:
-    """The storages' bytes in the order of their numbers: what torch writes, tensor by tensor."""
+    """Return the storages' bytes in the order of their numbers, as torch writes its tensors."""
     with zipfile.ZipFile(path) as archive:
         names = [name for name in archive.namelist() if "/data/" in name and "/.data/" not in name]
         names.sort(key=lambda name: int(name.rsplit("/", 1)[1]))
@@ -306,7 +306,7 @@ def _values_by_hand(path: Path) -> list[bytes]:
 def test_upstreams_weights(path: Path) -> None:
     loaded = read_state_dict(path)
     assert {"embed.W_E", "pos_embed.W_pos", "blocks.0.attn.W_Q", "unembed.b_U"} <= set(loaded)
-    # Contiguous, unshared and in order, so that the storages alone say what the values are.
+    # Tensors are contiguous, unshared and in order, so the storages alone determine the values.
     assert [array.tobytes() for array in loaded.values()] == _values_by_hand(path)
     expected = np.float64 if path.parent.name.startswith("random") else np.float32
     assert loaded["embed.W_E"].dtype == expected

@@ -1,4 +1,4 @@
-"""Configs, edges and metadata of upstream's, and which files a folder holds."""
+"""Upstream's configs, edges and metadata, and the search for its files in a folder."""
 
 import json
 import pickle
@@ -21,7 +21,7 @@ from tests.conversion.hostile import call, dict_of, named, number, pickled, text
 
 UPSTREAM = Path(__file__).resolve().parents[3] / "shared" / "upstream"
 FOLDERS = sorted(path.parent for path in UPSTREAM.glob("release*/*/edges.pkl"))
-needs_upstream = pytest.mark.skipif(not FOLDERS, reason=f"no files of upstream's at {UPSTREAM}")
+needs_upstream = pytest.mark.skipif(not FOLDERS, reason=f"no upstream files at {UPSTREAM}")
 each_folder = pytest.mark.parametrize(
     "folder", FOLDERS, ids=lambda path: f"{path.parts[-2]}-{path.parts[-1]}"
 )
@@ -33,7 +33,7 @@ def write(path: Path, data: bytes) -> Path:
 
 
 class _Dtype:
-    """Pickles as `torch.float32` does: as a name in the module torch."""
+    """A class that pickles like `torch.float32`: as a name in the module torch."""
 
     __module__ = "torch"
 
@@ -42,7 +42,7 @@ class _Dtype:
 
 
 class _Device:
-    """Pickles as `torch.device` does: as a call of it."""
+    """A class that pickles like `torch.device`: as a call of its class."""
 
     __module__, __qualname__ = "torch", "device"
 
@@ -51,7 +51,7 @@ class _Device:
 
 
 class _Config:
-    """Pickles as TransformerLens's dataclass does."""
+    """A class that pickles like TransformerLens's dataclass."""
 
     __module__ = "transformer_lens.HookedTransformerConfig"
     __qualname__ = "HookedTransformerConfig"
@@ -99,7 +99,7 @@ def test_configs_become_plain_values(
     vars(config).update(fields)
     data = pickle.dumps(config if wrapped else fields, protocol)
     if protocol < 4:
-        # Later protocols prefix names with their length, so they stay as this numpy writes them.
+        # Later protocols prefix names with their length, so we leave the name that NumPy writes.
         data = data.replace(b"numpy._core.multiarray", numpy_module)
     loaded = read_config(write(tmp_path / "cfg.pkl", data))
     assert loaded == PLAIN | dict.fromkeys(ONES, 1)
@@ -258,7 +258,7 @@ def test_both_layouts_are_found(tmp_path: Path, run: str, complete: bool) -> Non
 
 
 def test_ioi_of_release_1_has_no_config(tmp_path: Path) -> None:
-    # As benchmark_metadata_v1.json lists them: `ioi`, and with the last file `ioi_next_token`.
+    # The files in benchmark_metadata_v1.json: `ioi`'s, and with the last one `ioi_next_token`'s.
     _touch(tmp_path, "ll_model_100_100_40.pth", "corr_100_100_40.json")
     weights, meta = tmp_path / "ll_model_100_100_40.pth", tmp_path / "training_args.json"
     assert find_upstream_files(tmp_path) == UpstreamFiles(weights, None, None, None, layout="v1")
@@ -319,7 +319,7 @@ def test_upstreams_files(folder: Path) -> None:
         assert read_meta(files.meta) == json.loads(files.meta.read_text())
 
 
-# The fixture of case 13 is trained on the current release's program, not on 1.0.0's.
+# The fixture of case 13 was trained on the current release's program, not on 1.0.0's.
 @needs_upstream
 @pytest.mark.parametrize("folder", [path for path in FOLDERS if path.name in ("3", "11")], ids=str)
 def test_upstreams_config_agrees_with_its_published_metadata(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Models that keep some tokens: the same numbers, and what is refused."""
+"""Models that keep only some tokens: they compute the same, and wrong arguments are refused."""
 
 import json
 from dataclasses import replace
@@ -39,7 +39,7 @@ def kept_of(token_ids: tuple[int, ...] = IDS, n_ctx: int | None = None) -> KeptT
 
 
 def assert_same_run(full: Case, cut: Case, token_ids: tuple[int, ...], inputs: np.ndarray) -> None:
-    """In float64, activations are equal to the bit; logits, of another width, to rounding."""
+    """Assert bitwise equal activations, and logits, whose width differs, equal to rounding."""
     logits, cache = run_with_cache(cut.model, inputs)
     expected, full_cache = run_with_cache(full.model, np.array(token_ids)[inputs])
     assert set(cache) == set(full_cache)
@@ -48,7 +48,7 @@ def assert_same_run(full: Case, cut: Case, token_ids: tuple[int, ...], inputs: n
     np.testing.assert_allclose(logits, expected[..., token_ids], rtol=0, atol=1e-12)
 
 
-# What is kept
+# The kept weights
 
 
 def test_the_kept_numbers_are_the_files() -> None:
@@ -76,7 +76,7 @@ def test_every_precision_stays(dtype: np.typing.DTypeLike) -> None:
     assert {array.dtype for array in cut.weights.values()} == {np.dtype(dtype)}
 
 
-# One size, and one layer: each other one would be compiled anew.
+# One size and one layer: any other would need another compilation.
 @pytest.mark.slow
 @settings(max_examples=20)
 @given(st.permutations(range(D_VOCAB)), st.integers(0, 2**32 - 1))
@@ -96,7 +96,7 @@ def test_a_cut_case_is_saved_and_exported(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read.weights[name], array, err_msg=name)
 
 
-# What is said of it
+# The provenance
 
 
 def test_the_provenance_says_what_was_kept() -> None:
@@ -124,7 +124,7 @@ def test_a_case_read_from_json_can_be_cut_again(tmp_path: Path) -> None:
     assert again.provenance["kept_token_ids"] == [0]
 
 
-# What is refused
+# Wrong arguments
 
 
 @pytest.mark.usefixtures("unchecked")

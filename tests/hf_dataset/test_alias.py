@@ -1,4 +1,4 @@
-"""The alias: what installing it costs and changes, that it can be undone, and what it refuses."""
+"""The alias: its import cost and effects, how to undo it, and what it refuses."""
 
 import json
 import os
@@ -32,7 +32,7 @@ print(sum("interpbench_dataset.alias" in type(finder).__module__ for finder in s
     assert installation.run(code).splitlines() == ["['interpbench_dataset']", "[]", "1"]
 
 
-# Undone, twice, and other names
+# Undoing it, installing it twice, and other names
 
 TOGGLED = """
 import sys
@@ -133,7 +133,7 @@ def test_a_version_of_datasets_that_works_otherwise(
     assert "use interpbench_jax.load_dataset" in printed
 
 
-# A folder of the same name, and what cannot be had
+# A folder of the same name, and unavailable data
 
 FOLDERS = """
 import os, warnings

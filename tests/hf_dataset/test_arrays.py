@@ -1,4 +1,4 @@
-"""`to_jax`: what a dataset's rows are as arrays, against what its own reading gives."""
+"""`to_jax`: a dataset's rows as arrays, compared with the rows that `datasets` returns."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -23,7 +23,7 @@ def fixed(values: np.ndarray) -> pa.Array:
 
 
 def pairs(chunks: int = 1) -> datasets.Dataset:
-    """Rows `[i, i, i]` in one column and `[-i, -i, -i]` in another, with scalars and booleans."""
+    """Return rows `[i, i, i]` and `[-i, -i, -i]` in two columns, with scalars and Booleans."""
     rows = np.repeat(np.arange(ROWS, dtype=np.int32)[:, None], WIDTH, axis=1)
     table = pa.table(
         {
@@ -85,7 +85,7 @@ REORDERED: dict[str, Callable[[datasets.Dataset], datasets.Dataset]] = {
 }
 
 
-# `datasets`' own, in how it sorts.
+# This warning comes from sorting in `datasets`.
 @pytest.mark.filterwarnings("ignore:Specifying null_placement:FutureWarning")
 @pytest.mark.parametrize("chunks", [1, 4])
 @pytest.mark.parametrize("how", REORDERED)
@@ -196,7 +196,7 @@ def test_an_unsigned_integer_that_does_not_fit() -> None:
         to_jax(of(x=pa.array([2**32], pa.uint64())))
 
 
-# What is refused
+# Columns that are refused
 
 
 @pytest.mark.parametrize(

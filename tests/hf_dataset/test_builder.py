@@ -1,4 +1,4 @@
-"""Building the published folder: whole or not at all, and the same bytes every time."""
+"""Building the published folder: complete or not at all, and the same bytes every time."""
 
 import os
 import shutil
@@ -55,7 +55,7 @@ def kinds(found: tuple[Problem, ...]) -> list[tuple[str, str]]:
     return [(problem.path, problem.kind) for problem in found]
 
 
-# What is committed
+# The committed folder
 
 
 @pytest.mark.slow
@@ -137,7 +137,7 @@ def test_models_are_left_alone_and_told_of(folder: Path, original: Path) -> None
     assert changed == {"croissant.json", "README.md"} and set(after) == set(before)
     assert errors(folder, case_ids=CHOICE, n=ROWS) == []
     assert small(folder).written == ()
-    # Another model of the same size under the same texts.
+    # Put another model of the same size under the same texts.
     certify(make_model("20", seed=1).save(folder / "models" / "20"))
     found = check(folder, case_ids=CHOICE, n=ROWS)
     assert kinds(found) == [("croissant.json", "digest"), ("models", "absent")]

@@ -1,4 +1,4 @@
-"""The card: YAML that `datasets` and the Hub understand, and a text whose code runs."""
+"""The dataset card: YAML that `datasets` and the Hub understand, and text whose code runs."""
 
 import hashlib
 import os

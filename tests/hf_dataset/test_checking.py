@@ -1,4 +1,4 @@
-"""Telling what in a folder is not what would be built."""
+"""Checking which parts of a folder differ from what would be built."""
 
 import shutil
 from pathlib import Path
@@ -29,7 +29,7 @@ def folder(original: Path, tmp_path: Path) -> Path:
 
 
 def problems(folder: Path) -> tuple[Problem, ...]:
-    """What is found, but for the remark that there are no models."""
+    """Return the problems found, except for the note that there are no models."""
     found = check(folder, case_ids=CHOICE, n=ROWS)
     return tuple(problem for problem in found if problem.kind != "absent")
 

@@ -1,4 +1,4 @@
-"""Croissant metadata: right by our own reading, and by mlcroissant's where it is installed."""
+"""Croissant metadata, checked by our own code, and by mlcroissant if it is installed."""
 
 import hashlib
 import json
@@ -52,7 +52,7 @@ def test_every_column_is_described(described: dict[str, list[dict[str, object]]]
 @pytest.mark.slow
 def test_mlcroissant_accepts_and_reads_it(caplog: pytest.LogCaptureFixture) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its own, about rdflib and pandas
+        warnings.simplefilter("ignore")  # mlcroissant's own, about rdflib and pandas
         mlcroissant = pytest.importorskip("mlcroissant", reason="mlcroissant is not installed")
         with caplog.at_level(logging.WARNING):
             dataset = mlcroissant.Dataset(jsonld=str(PUBLISHED / "croissant.json"))
@@ -84,7 +84,7 @@ def test_mlcroissant_accepts_models(tmp_path: Path, caplog: pytest.LogCaptureFix
         assert file["sha256"] == hashlib.sha256(data).hexdigest()
         assert file["contentSize"] == f"{len(data)} B"
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its own, about rdflib and pandas
+        warnings.simplefilter("ignore")  # mlcroissant's own, about rdflib and pandas
         mlcroissant = pytest.importorskip("mlcroissant", reason="mlcroissant is not installed")
         with caplog.at_level(logging.WARNING):
             dataset = mlcroissant.Dataset(jsonld=str(tmp_path / "croissant.json"))

@@ -1,4 +1,4 @@
-"""`load_dataset`: rows of the packaged folder, and what a user sees who asks for something else."""
+"""`load_dataset`: the rows of the packaged folder, and the errors for anything else."""
 
 import os
 import re
@@ -16,7 +16,7 @@ from tests.hf_dataset.tiny_release import NAMES, ROWS, Installation, write_relea
 
 @pytest.fixture
 def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A small release in place of the packaged one, in this process."""
+    """Replace the packaged release with a small one in this process."""
     folder = tmp_path / "interpbench"
     write_release(folder)
     monkeypatch.setattr(loading, "packaged_folder", lambda: folder)
@@ -31,7 +31,7 @@ def test_importing_the_module_imports_no_library() -> None:
     assert ran.stdout == "set()\n"
 
 
-# What is given
+# Rows that are loaded
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -76,7 +76,7 @@ def test_the_packaged_folder_is_in_the_package() -> None:
     assert packaged_folder() == folder
 
 
-# What was changed
+# Changed files
 
 
 def table(release: Path, name: str) -> Path:
@@ -156,7 +156,7 @@ def test_the_folder_alone_is_not_served_stale(release: Path, tmp_path: Path) -> 
     assert rows() != old
 
 
-# What cannot be had
+# Unavailable data
 
 
 @pytest.mark.parametrize(
@@ -300,7 +300,7 @@ def test_a_damaged_card_is_named(damage: str, release: Path) -> None:
 
 
 def test_a_folder_that_is_being_built(release: Path) -> None:
-    """A build takes the card away first, and puts the new one there last."""
+    """A build removes the card first and writes the new one last."""
     (release / "README.md").unlink()
     with pytest.raises(loading.StaleDataError, match="the folder is being built just now"):
         load_dataset("11")

@@ -1,4 +1,4 @@
-"""Telling which published models are not of their task, or not certified."""
+"""Checking which published models do not fit their task or are not certified."""
 
 import dataclasses
 import hashlib

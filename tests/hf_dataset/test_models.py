@@ -1,4 +1,4 @@
-"""What is told of the published models, and the certificates that say it."""
+"""The published models' descriptions, and the certificates behind them."""
 
 import hashlib
 import subprocess

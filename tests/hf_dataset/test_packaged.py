@@ -1,4 +1,4 @@
-"""Where the published folder lies, and which models it holds."""
+"""The location of the published folder, and the models in it."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""One declaration of columns, read alike from Parquet, the card's YAML and Croissant."""
+"""One declaration of columns, with the same content in Parquet, the card's YAML and Croissant."""
 
 import io
 import json
@@ -96,7 +96,7 @@ def test_columns_of_a_language_case(case_id: str) -> None:
         assert (columns[name].is_list, columns[name].length) == (False, None)
     for name in ("swapped_input_ids", "random_input_ids"):
         assert (columns[name].is_list, columns[name].length) == (True, 16)
-    # Each counterfactual that is real is described once, by what it is.
+    # Each real counterfactual has its own description.
     assert "three other names" in columns["corrupted_input_ids"].description
     assert "the answer flips" in columns["swapped_input_ids"].description
     assert "at random" in columns["random_input_ids"].description
@@ -130,7 +130,7 @@ def test_parquet_yaml_and_croissant_agree(content: tables.Content, tmp_path: Pat
 
 
 def _with_item_name(dtype: pa.DataType) -> pa.DataType:
-    """A list's type as `datasets` names its items."""
+    """Return a list type whose items have the name that `datasets` gives them."""
     if pa.types.is_fixed_size_list(dtype):
         return pa.list_(dtype.value_type, dtype.list_size)
     return pa.list_(dtype.value_type) if pa.types.is_list(dtype) else dtype
@@ -158,7 +158,7 @@ def test_encoding_round_trip_and_repeats(content: tables.Content) -> None:
         assert written_by(encoded) == f"parquet-cpp-arrow version {pa.__version__}"
         metadata = pq.read_metadata(io.BytesIO(encoded)).metadata
         assert metadata is not None
-        assert set(metadata) == {b"huggingface", b"ARROW:schema"}  # nothing of the machine
+        assert set(metadata) == {b"huggingface", b"ARROW:schema"}  # nothing about the machine
 
 
 @pytest.mark.parametrize("kept", [0, 3, 200, -20])

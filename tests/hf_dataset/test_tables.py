@@ -1,4 +1,4 @@
-"""The published rows, against the tasks that they come from."""
+"""The published rows, compared with the tasks that they come from."""
 
 import json
 from pathlib import Path
@@ -28,15 +28,15 @@ def test_pairs_are_of_the_test_split(task: Task) -> None:
     if isinstance(task, IoiTask):
         of_split = ["input_ids", "random_input_ids"]
     for name in of_split:
-        # No token of a prompt is -1: nothing is padded there.
+        # Prompts have no padding, and no token has the id -1.
         assert is_in_split(rows[name], -1 if task.pad_id is None else task.pad_id, "test").all()
     for name in (each for each in rows if each.endswith("input_ids")):
         assert rows[name].shape == (1000, task.max_seq_len)
         assert (rows[name][:, 0] == bos).all()
         assert not (rows[name][:, 1:] == bos).any()
         is_padding = rows[name] == (-1 if task.pad_id is None else task.pad_id)
-        assert is_padding.any() == (task.case_id in ("8", "18"))  # which look at the length
-        # It comes at the end alone.
+        assert is_padding.any() == (task.case_id in ("8", "18"))  # which use the length
+        # Padding comes only at the end.
         assert (np.diff(is_padding.astype(int), axis=1) >= 0).all()
         if name != "input_ids":
             assert (rows["input_ids"] != rows[name]).any(axis=1).all()
@@ -49,7 +49,7 @@ def test_pairs_are_of_the_test_split(task: Task) -> None:
 
 
 def test_targets_worked_by_hand() -> None:
-    """Case 3 is the share of x so far; case 20 looks each word up; case 37 copies a token's id."""
+    """Case 3 gives the share of x so far; case 20 looks up each word; case 37 reverses words."""
     cases = {row["case_id"]: row for row in pq.read_table(PUBLISHED / "cases.parquet").to_pylist()}
     vocab = cases["3"]["vocab"]
     for row in pq.read_table(PUBLISHED / "data/3/test-00000-of-00001.parquet").to_pylist():
@@ -187,7 +187,7 @@ def test_circuits_list_every_universe_in_its_order() -> None:
 
 def test_seeds_are_fixed() -> None:
     assert [seed_of(case_id) for case_id in ("3", "38")] == [3, 38]
-    # zlib's CRC-32 of the ids, less the highest bit.
+    # The seeds are zlib's CRC-32 of the ids, without the highest bit.
     assert [seed_of(case_id) for case_id in ("ioi", "ioi_next_token")] == [
         1_850_509_097,
         1_586_174_863,

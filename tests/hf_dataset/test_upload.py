@@ -1,4 +1,4 @@
-"""Uploading to a local server that speaks the Hub's protocol, and loading from there."""
+"""Uploading to a local server that implements the Hub's protocol, and loading from it."""
 
 import re
 import subprocess
@@ -14,16 +14,16 @@ from tests.hub_server import Fault, close_sessions
 from tests.hub_uploads import ATTRIBUTES, TOKEN, WritableHub
 from tests.tiny_models import write_model
 
-# The library's own, in how it sends a large file.
+# This warning comes from the library, when it sends a large file.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
 REPO = "someone/interpbench"
-LARGE = 3_000  # bytes; the table of case 11 is larger, and all else is smaller
+LARGE = 3_000  # bytes; only the table of case 11 is larger
 
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WritableHub]:
-    # The Hub's newer storage has a protocol of its own, which the server does not speak.
+    # The Hub's newer storage has its own protocol, which the server does not implement.
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
     with WritableHub(large=LARGE) as hub:
         hub.use(monkeypatch, tmp_path / "home")
@@ -104,7 +104,7 @@ def test_a_branch(hub: WritableHub, folder: Path) -> None:
     assert published(hub, commit) == ATTRIBUTES | contents(folder)
 
 
-# What is refused before anything is sent
+# Errors before anything is sent
 
 
 def test_a_check_that_fails_ends_the_upload(hub: WritableHub, folder: Path) -> None:
@@ -135,7 +135,7 @@ def test_an_empty_message(hub: WritableHub, folder: Path) -> None:
     assert not hub.requests
 
 
-# What the Hub refuses
+# Errors from the Hub
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_offline(hub: WritableHub, folder: Path, monkeypatch: pytest.MonkeyPatch
     assert not hub.requests
 
 
-# And back
+# Loading the uploaded data
 
 
 LOAD = f"""

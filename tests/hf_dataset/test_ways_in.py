@@ -1,4 +1,4 @@
-"""Every way to open the dataset, in clean processes that cannot reach the network."""
+"""Every way to open the dataset, in clean processes without network access."""
 
 import os
 import subprocess
@@ -95,7 +95,7 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 def test_processes_that_are_spawned(installation: Installation, tmp_path: Path) -> None:
-    # Those of the other tests are forked, and have all that their parent has.
+    # The other tests' processes are forked, so they inherit all of their parent's state.
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     code = f"import runpy, sys; sys.argv = [{str(script)!r}]; import subprocess; "
@@ -135,7 +135,7 @@ def test_the_folder_alone(installation: Installation, tmp_path: Path) -> None:
     guard = f"import sys; sys.path.insert(0, {str(installation.home / 'guard')!r})\n"
     guard += "import sitecustomize\n"
     site = [path for path in sys.path if path.endswith("site-packages")]
-    # -S and -I: without the path entry that an editable installation of ours adds.
+    # -S and -I leave out the path entry that an editable installation of ours adds.
     code = f"{guard}sys.path += {site}\n{code}"
     environment = {
         "PATH": os.environ["PATH"],

@@ -1,4 +1,4 @@
-"""A small folder in the published shape, and Python processes that find it in place of ours."""
+"""A small folder with the published layout, and Python processes that use it instead of ours."""
 
 import hashlib
 import os
@@ -16,7 +16,7 @@ NAMES = ("cases", "circuits", "3", "11")
 ROWS = {"cases": 2, "circuits": 2, "3": 7, "11": 200}
 WIDTH = 4
 
-# Run by every process before anything else: no socket leaves this machine.
+# Every process runs this first, so that no socket leaves this machine.
 _GUARD = """
 import socket
 
@@ -39,7 +39,7 @@ socket.getaddrinfo = resolve
 
 
 def write_release(folder: Path, *, seed: int = 0) -> None:
-    """Write tables of a few rows, `ROWS` each, and a card that has their digests."""
+    """Write small tables with `ROWS` rows each, and a card with their digests."""
     rng = np.random.default_rng(seed)
     paths = {
         name: f"data/{name}/test-00000-of-00001.parquet" if name.isdigit() else f"{name}.parquet"
@@ -104,7 +104,7 @@ def _features(name: str) -> list[str]:
 
 
 class Installation:
-    """Our packages as installed with a tiny release, and processes that import them."""
+    """Our packages, installed with a tiny release, and processes that import them."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -122,7 +122,7 @@ class Installation:
     def run(
         self, code: str, *, cwd: Path | None = None, with_ours: bool = True, **variables: str
     ) -> str:
-        """What a new process prints that runs this code; it finds our packages if it should."""
+        """Run code in a new process, by default with our packages, and return its output."""
         found = [self.home / "guard", *([self.packages] if with_ours else [])]
         environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("HF_")},
@@ -133,7 +133,7 @@ class Installation:
             "PYTHONPATH": os.pathsep.join(map(str, found)),
             **variables,
         }
-        # -P, so that what is imported does not depend on the working directory.
+        # With -P, imports do not depend on the working directory.
         ran = subprocess.run(
             [sys.executable, "-P", "-c", code],
             cwd=cwd or self.empty,

@@ -1,4 +1,4 @@
-"""Attention's sums against einsum, under every transformation that JAX has."""
+"""Attention's contractions compared with einsum, under all of JAX's transformations."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,7 +12,7 @@ from jax.sharding import Mesh, PartitionSpec
 from interpbench_jax.model import contractions
 from interpbench_jax.model.contractions import attention_mix, attention_scores, contract
 
-# No two are equal.
+# All sizes differ.
 QUERIES, KEYS, HEADS, WIDTH, BATCH = 4, 5, 2, 3, 6
 TOLERANCE = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-12}
 Sum = Callable[[jax.Array, jax.Array], jax.Array]
@@ -116,7 +116,7 @@ def test_derivatives_of_every_order(name: str, x64: None) -> None:
     found, expected = (jax.jit(partial(jax.jvp, each))((x, y), tangents) for each in (ours, plain))
     jax.tree.map(assert_same, found, expected)
 
-    # Reverse over forward over reverse, and forward over reverse: third and second derivatives.
+    # Third derivatives by reverse over forward over reverse, second ones by forward over reverse.
     def third(sums: Sum) -> jax.Array:
         def second(x: jax.Array) -> jax.Array:
             gradient = jax.grad(curved(sums))

@@ -1,4 +1,4 @@
-"""The layer norm model at the size of the IOI case, against a plain forward in NumPy."""
+"""The layer norm model at the size of the IOI case, compared with a plain NumPy forward run."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -35,7 +35,7 @@ Weights = Mapping[str, np.ndarray]
 
 
 class Plain(NamedTuple):
-    """A run in NumPy: logits, streams before each layer and at the end, patterns, divisors."""
+    """A NumPy run: logits, streams before each layer and at the end, patterns, norm scales."""
 
     logits: np.ndarray
     streams: np.ndarray
@@ -46,7 +46,7 @@ class Plain(NamedTuple):
 def run_numpy(
     weights: Weights, tokens: np.ndarray, embed: np.ndarray, scales: np.ndarray | None = None
 ) -> Plain:
-    """Written from the definition: `embed` is what the tokens' embedding is taken to be."""
+    """Run the model as defined, with `embed` in place of the tokens' embedding."""
     n_pos, kept, patterns, streams = tokens.shape[1], [], [], []
 
     def norm(x: np.ndarray) -> np.ndarray:
@@ -89,7 +89,7 @@ def model(weights: Weights, x64: None) -> Transformer:
 
 
 def assert_close(ours: object, theirs: np.ndarray) -> None:
-    """Relative to the largest entry."""
+    """Assert equality to 1e-12, relative to the largest entry where that exceeds 1."""
     atol = 1e-12 * max(1, abs(theirs).max())
     np.testing.assert_allclose(np.asarray(ours), theirs, rtol=0, atol=atol)
 

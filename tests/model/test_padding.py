@@ -1,4 +1,4 @@
-"""Padding that nobody attends to: a padded row gives what it gives alone, where it is real."""
+"""Padding is not attended to: on its real positions, a padded row gives what it gives alone."""
 
 import dataclasses
 
@@ -47,7 +47,7 @@ def test_a_row_gives_what_it_gives_alone(config: TransformerConfig, model: Trans
     for row, length in enumerate(LENGTHS):
         alone = np.asarray(model(jnp.asarray(tokens[row : row + 1, :length])))
         np.testing.assert_allclose(logits[row, :length], alone[0], atol=1e-12)
-    # A model that knows of no padding reads it.
+    # A model without a padding token attends to it.
     reads = build_model(dataclasses.replace(config, pad_token=None), random_weights(config))
     other = np.asarray(reads(jnp.asarray(tokens)))
     assert not np.allclose(other[1, :4], logits[1, :4], atol=1e-3)
@@ -56,7 +56,7 @@ def test_a_row_gives_what_it_gives_alone(config: TransformerConfig, model: Trans
 def test_sweeps_are_those_of_the_masked_forward(
     config: TransformerConfig, model: Transformer
 ) -> None:
-    """Every edge, between rows of different lengths, on the real positions alone."""
+    """Effects of every edge agree for rows of different lengths, on their real positions."""
     clean, other = make_tokens(config, 0, LENGTHS), make_tokens(config, 1, LENGTHS[::-1])
     is_real = clean != PAD
     targets = np.where(is_real & (np.arange(POS) > 0)[None], 2, -1).astype(np.int32)
@@ -79,7 +79,7 @@ def test_sweeps_are_those_of_the_masked_forward(
     np.testing.assert_allclose(by_masks.effects, swept.effects, atol=1e-12)
 
     def own(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
-        """A user's metric, which knows nothing of positions that do not count."""
+        """A user-defined metric that averages over all positions it is given."""
         return jnp.sqrt(((logits - clean_logits) ** 2).sum(axis=-1)).mean(axis=-1)
 
     found = sweep_edges(model, clean, other, metric=own, objective=Objective(targets=targets))
@@ -91,7 +91,7 @@ def test_sweeps_are_those_of_the_masked_forward(
 def test_what_stands_at_padding_changes_no_score(
     config: TransformerConfig, model: Transformer, method: str
 ) -> None:
-    """Scores are those of the same rows without their common padding."""
+    """Scores equal those of the same rows without their common padding."""
     lengths = np.full(N, 4)
     clean, other = make_tokens(config, 2, lengths), make_tokens(config, 3, lengths)
     targets = np.where(clean != PAD, 2, -1).astype(np.int32)

@@ -1,7 +1,7 @@
-"""Every activation and patched logit against TransformerLens in float64, for every fixture.
+"""Every activation and patched logit compared with TransformerLens in float64, on every fixture.
 
 Errors are those of `interpbench_conversion.verify`: `max|a - b| / max(1, max|b|)`, where b is
-TransformerLens's.
+TransformerLens's array.
 """
 
 import re
@@ -26,11 +26,11 @@ FIXTURES = (
     "release/random_lnpre",
     "release/random_bidirectional_relu",
 )
-# A softmax turns the absolute rounding of its scores into one of its pattern, and the released
-# models' scores reach 2e4: in float32 no implementation can be closer there. Half a unit in the
-# last place of the scores, plus the scores' own accumulated rounding, which we bound by as much.
+# A softmax turns the absolute rounding error of its scores into an error of its pattern, and the
+# released models' scores reach 2e4, so no float32 implementation can be closer. The limit is half a
+# unit in the last place of the scores, plus as much for their own accumulated rounding.
 ROUNDING = float(np.finfo(np.float32).eps)
-# With scores of order 1, only a run's own rounding is left, tens of units in the last place.
+# With scores of order 1, only a run's rounding error remains: tens of units in the last place.
 BEFORE_ATTENTION = re.compile(
     r"hook_(pos_)?embed|blocks\.0\.(hook_resid_pre|hook_[qkv]_input|ln1\..*|attn\.hook_([qkv]|attn_scores))"
 )
@@ -55,9 +55,9 @@ def test_every_fixture_is_listed() -> None:
 
 
 def float32_limit(name: str, largest_score: float) -> float:
-    """How far float32 may be from float64; how far it is depends on the CPU's vector instructions.
+    """Return the allowed error of float32; the actual error depends on the CPU's vector code.
 
-    A softmax turns the rounding of its scores into an absolute error, which all that follows has.
+    A softmax turns the rounding error of its scores into an absolute error of all that follows.
     """
     if any(part in name for part in ("pattern", "hook_z", "hook_result", "patches")):
         return max(1e-5, ROUNDING * largest_score)

@@ -1,4 +1,4 @@
-"""Token ids that a model lacks: refused where they are known, nan where they are not."""
+"""Token ids out of range: an error where they are concrete, NaN where they are traced."""
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ def model_of(d_vocab: int) -> Transformer:
     return build_model(config, random_weights(config, np.float32))
 
 
-@pytest.mark.parametrize("d_vocab", [5, 100])  # few tokens are read another way
+@pytest.mark.parametrize("d_vocab", [5, 100])  # small vocabularies use another lookup
 @pytest.mark.parametrize("wrong", [-1, 100, 2**31 - 1])
 def test_ids_that_the_model_lacks(d_vocab: int, wrong: int) -> None:
     model = model_of(d_vocab)
@@ -25,7 +25,7 @@ def test_ids_that_the_model_lacks(d_vocab: int, wrong: int) -> None:
     for run in (jax.jit(model), jax.vmap(lambda row: model(row[None])[0])):
         logits = run(jnp.asarray(tokens))
         np.testing.assert_allclose(logits[0], model(tokens[:1])[0], rtol=1e-5, atol=1e-6)
-        # All of the input, because attention multiplies what it does not look at by 0.
+        # The whole input is NaN, because attention multiplies masked positions by 0.
         assert jnp.isnan(logits[1]).all()
 
 

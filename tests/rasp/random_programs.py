@@ -1,4 +1,4 @@
-"""Distinct random programs over two tokens at three positions, and every input of theirs."""
+"""Distinct random programs over two tokens at three positions, and all their inputs."""
 
 import zlib
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ SEQUENCES = tuple(product(VOCAB, repeat=N_POSITIONS))
 
 @dataclass(frozen=True)
 class Scramble:
-    """A function of its arguments that looks random; `n` of `n + is_partial` results exist."""
+    """A pseudorandom function with `n` results; if partial, a further result is None."""
 
     salt: int
     n: int = 3
@@ -49,7 +49,7 @@ class Scramble:
 
 @dataclass(frozen=True)
 class Coin:
-    """A predicate that looks random."""
+    """A pseudorandom predicate."""
 
     salt: int
 
@@ -59,7 +59,7 @@ class Coin:
 
 @dataclass(frozen=True)
 class Bin:
-    """How many of two thresholds a number exceeds; no number here comes near them."""
+    """The number of thresholds, out of two, that a number exceeds; no number lies close to one."""
 
     low: float = 0.37
     high: float = 0.71
@@ -70,7 +70,7 @@ class Bin:
 
 @st.composite
 def programs(draw: st.DrawFn) -> Variable:
-    """A program of one to six operations; selectors do not count."""
+    """Draw a program of one to six operations, not counting selectors."""
     pool: list[Variable] = [tokens, indices]
     for _ in range(draw(st.sampled_from([1, 2, 3, 4, 5, 6, 6, 6, 6]))):
         pool.append(draw(_operations(pool)))
@@ -79,7 +79,7 @@ def programs(draw: st.DrawFn) -> Variable:
 
 @st.composite
 def _operations(draw: st.DrawFn, pool: list[Variable]) -> Variable:
-    # The latest variables only, so that programs grow deep.
+    # Only the latest variables are used, so that programs become deep.
     categorical = [variable for variable in pool if variable.is_categorical][-3:]
     numbers = [variable for variable in pool if not variable.is_categorical][-2:]
     kinds = ["map", "number", "pair", "aggregate", "width"]
@@ -127,7 +127,7 @@ def _selectors(draw: st.DrawFn, pool: list[Variable]) -> Selector:
 
 @lru_cache
 def distinct_programs() -> tuple[Variable, ...]:
-    """Distinct random programs, the same ones in every run."""
+    """Return distinct random programs, the same ones in every run."""
     found: dict[Variable, None] = {}
 
     @settings(

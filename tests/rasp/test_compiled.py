@@ -1,4 +1,4 @@
-"""The compiled reading: what it makes of BOS, PAD, masks and interchanged values."""
+"""The compiled evaluation: its treatment of BOS, PAD, masks and interchanged values."""
 
 import jax
 import jax.numpy as jnp
@@ -56,7 +56,7 @@ def test_bos_is_not_counted_and_has_no_width() -> None:
     compiled = compile_program(everything, TOKEN_IDS, 3, False)
     rows = np.asarray(evaluate(compiled, jnp.asarray([[BOS, A, B, A]])).output)[0]
     np.testing.assert_array_equal(rows, [[0, 0, 0, 0], *[[0, 0, 0, 1]] * 3])
-    # Nor is the width at BOS a key: it would be 0.
+    # Nor is the width at BOS, which would be 0, used as a key.
     nothing = width(tokens, tokens, Comparison.FALSE)
     zeros = numerical(width(nothing, nothing, Comparison.EQ))
     np.testing.assert_array_equal(run(zeros, A, B, A)[:, 0], [3, 3, 3])
@@ -98,7 +98,7 @@ def test_token_ids_must_cover_every_token_once() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("case_id", RASP_CASES)
 def test_interchange_laws(case_id: str) -> None:
-    """No component: the plain run. All components, or all that the output needs: the source's."""
+    """No component gives the plain run; all, or those the output needs, give the source's run."""
     task = RASP_CASES[case_id]
     program = task.high_level.program
     pairs = task.sample(16, seed=0)
@@ -108,7 +108,7 @@ def test_interchange_laws(case_id: str) -> None:
     none, every = jnp.zeros((16, n_nodes), bool), jnp.ones((16, n_nodes), bool)
     for mask, expected in ((none, plain), (every, source)):
         found = evaluate(program, inputs, Interchange(source.values, mask, None))
-        # What is embedded is not replaced, only computed variables are.
+        # Only computed variables are replaced, not the embedded ones.
         first = len(found.values) - len(program.lowering.steps)
         for value, wanted in zip(found.values[first:], expected.values[first:], strict=True):
             np.testing.assert_array_equal(value, wanted)
@@ -121,7 +121,7 @@ def test_interchange_laws(case_id: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("case_id", RASP_CASES)
 def test_edge_interchange_laws(case_id: str) -> None:
-    """All edges out of a component: the component. All edges: the source's run. None: the plain."""
+    """All edges of a node act like the node, all edges like the source's run, none do nothing."""
     task = RASP_CASES[case_id]
     model, lowering = task.high_level, task.lowering
     pairs = task.sample(64, seed=0)
@@ -133,12 +133,12 @@ def test_edge_interchange_laws(case_id: str) -> None:
         writer = Node(Kind.MLP_OUT, node.layer) if node.kind is Kind.MLP_POST else node
         out = [str(edge) for edge in model.edges if edge.src == writer]
         np.testing.assert_array_equal(model(*both, edge=out), model(*both, node=node))
-        # An edge of a component that is replaced as a whole changes nothing more.
+        # If a component is replaced, also replacing its edges changes nothing more.
         np.testing.assert_array_equal(model(*both, node=node, edge=out), model(*both, node=node))
 
 
 def test_an_edge_is_read_by_one_input_alone() -> None:
-    """The count of equal tokens, with the keys replaced, the queries, or both."""
+    """The count of equal tokens is right with the keys, the queries or both replaced."""
     program = numerical(width(tokens, tokens, Comparison.EQ))
     model = CompiledModel(compile_program(program, TOKEN_IDS, 2, False))
     inputs, sources = np.asarray([[BOS, A, A]]), np.asarray([[BOS, B, B]])

@@ -78,7 +78,7 @@ def test_frozen() -> None:
 
 def test_copies_are_equal_across_processes() -> None:
     program = build()
-    hash(program)  # caches it
+    hash(program)  # caches the hash
     stored = pickle.dumps(program)
     assert b"_hash" not in stored
     assert pickle.loads(stored) == copy.deepcopy(program) == program
@@ -86,7 +86,7 @@ def test_copies_are_equal_across_processes() -> None:
 
 @dataclasses.dataclass
 class Mutable:
-    """A function that can change, and has no hash."""
+    """A mutable function without a hash."""
 
     result: int = 1
 

@@ -1,4 +1,4 @@
-"""Functions and predicates that compare by what they compute."""
+"""Functions and predicates that are equal if they compute the same."""
 
 import operator
 

@@ -1,4 +1,4 @@
-"""The circuit that follows from a program's layout."""
+"""The circuit that follows from the placement of a program."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Heads and MLPs on rows, by hand."""
+"""The operations of heads and MLPs on rows, with results worked out by hand."""
 
 import jax.numpy as jnp
 import numpy as np

@@ -1,4 +1,4 @@
-"""Where a program's variables are computed."""
+"""The components that compute a program's variables."""
 
 import pytest
 

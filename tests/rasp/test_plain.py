@@ -1,4 +1,4 @@
-"""The plain reading, on answers worked out by hand."""
+"""The plain Python evaluation, compared with answers worked out by hand."""
 
 import pytest
 
@@ -44,10 +44,10 @@ IS_A = numerical(tokens.equals("a"))
         (Aggregate(SAME, IS_A), "aba", [1.0, 0.0, 1.0]),
         (Aggregate(EARLIER, IS_A), "aba", [0, 1.0, 0.5]),
         (LinearSequenceMap(IS_A, Aggregate(EARLIER, IS_A), 2, -1), "aba", [2, -1, 1.5]),
-        # A mean of different values is no value; of equal ones it is that value.
+        # A mean of different values is missing; a mean of equal values is that value.
         (Aggregate(Select(tokens, tokens, Comparison.TRUE), indices), "ab", [None, None]),
         (Aggregate(SAME, tokens), "aba", ["a", "b", "a"]),
-        # A missing key or query selects nothing, nor does its opposite.
+        # With a missing key or query, neither a selector nor its negation selects anything.
         (width(shift(tokens, 1), tokens, Comparison.EQ), "aab", [2, 2, 0]),
         (SelectorWidth(~Select(tokens, shift(tokens, 1), Comparison.EQ)), "ab", [0, 1]),
         (Aggregate(SAME, shift(tokens, 1)), "aba", [None, "a", None]),

@@ -1,4 +1,4 @@
-"""The derived edges hold every edge that matters, on at least 500 distinct random programs."""
+"""The derived edges include every edge that matters, on at least 500 distinct random programs."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from interpbench_jax.sites import Edge
 from tests.rasp.random_programs import SEQUENCES, distinct_programs
 from tests.rasp.wiring import Wiring
 
-# Every annotation's check would take most of the time.
+# Checking every annotation would take most of the time.
 pytestmark = pytest.mark.usefixtures("unchecked")
 
 
@@ -26,7 +26,7 @@ def test_derived_edges_contain_every_edge_that_matters() -> None:
         assert matter <= derived, f"{program}\nlacks {sorted(map(str, matter - derived))}"
         n_matter += len(matter)
         n_derived += len(derived)
-    # Most derived edges do matter; the others end in constants or in tables that ignore them.
+    # Most derived edges matter; the others end in constants or in tables that ignore them.
     assert n_matter > 0.5 * n_derived
 
 
@@ -39,9 +39,9 @@ def test_scored_circuit_lies_within_the_derived_heads() -> None:
 
 
 def _edges_that_matter(program: Variable, lowering: Lowering) -> Iterator[Edge]:
-    """Edges without which some output changes; who reads what is taken from the expressions.
+    """Yield edges whose removal changes some output; the wiring is taken from the expressions.
 
-    An edge is removed by making what it carries missing, or another input's.
+    To remove an edge, the value that it carries is made missing or replaced by another input's.
     """
     wiring = Wiring(program, {step.variable: step.node for step in lowering.steps})
     plain = [wiring.run(sequence) for sequence in SEQUENCES]

@@ -1,4 +1,4 @@
-"""The compiled reading equals the plain one, on at least 500 distinct random programs."""
+"""Compiled evaluation equals plain Python, on at least 500 distinct random programs."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -29,7 +29,7 @@ from tests.rasp.random_programs import (
 TOKEN_IDS = TokenIds(vocab=VOCAB, ids=(0, 1), bos=2, pad=3)
 INPUTS = jnp.asarray([(2, *sequence) for sequence in SEQUENCES], jnp.int32)
 
-# Every annotation's check would take most of the time.
+# Checking every annotation would take most of the time.
 pytestmark = pytest.mark.usefixtures("unchecked")
 
 
@@ -76,12 +76,12 @@ def _expected_rows(values: PlainValues, classes: tuple[Value, ...] | None) -> np
 def _is_mixed(
     part: Expression, values: dict[Expression, PlainValues], selections: dict[Expression, Selection]
 ) -> bool:
-    """Whether a part holds what has no row of its own: a mean of values, or no number."""
+    """Whether a part has a value without a row of its own: a mixture, or a missing number."""
     assert isinstance(part, Variable)
     if not part.is_categorical:
         return None in values[part]
     if not isinstance(part, Aggregate):
         return False
-    # Nothing selected is a row of zeros; None for any other reason is a mixture.
+    # If nothing is selected, the row is zero; any other None is a mixture.
     rows = zip(values[part], selections[part.selector], strict=True)
     return any(value is None and any(row) for value, row in rows)

@@ -1,4 +1,4 @@
-"""Programs as text."""
+"""Programs rendered as text."""
 
 from interpbench_jax.cases import RASP_CASES
 from interpbench_jax.rasp import (

@@ -1,4 +1,4 @@
-"""What components know, on tables worked out by hand."""
+"""The tables of components, compared with tables worked out by hand."""
 
 import numpy as np
 import pytest

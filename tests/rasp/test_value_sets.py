@@ -1,4 +1,4 @@
-"""Finite value sets, and what happens where they are not small."""
+"""Finite value sets, and programs whose value sets are too large."""
 
 import operator
 

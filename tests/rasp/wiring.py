@@ -1,4 +1,4 @@
-"""A program's plain reading in which single edges can be cut."""
+"""Plain evaluation of a program in which single edges can be cut."""
 
 from collections.abc import Callable
 from itertools import product
@@ -31,8 +31,8 @@ Operation = Callable[[tuple[int, ...], Seen], PlainValues]
 class Wiring:
     """A program as a list of operations on earlier ones, in which an edge can be cut.
 
-    Written without the package's own evaluation, and on indices: the suite checks the types of
-    every call into the package, which would make this many evaluations slow.
+    It uses indices and not the package's own evaluation: the test suite checks the types of every
+    call into the package, which would make this many evaluations slow.
     """
 
     def __init__(self, program: Variable, component: dict[Variable, Node]) -> None:
@@ -48,7 +48,7 @@ class Wiring:
         cut: Edge | None = None,
         replacement: list[PlainValues] | None = None,
     ) -> list[PlainValues]:
-        """The values of every variable; the edge `cut` carries the replacement's."""
+        """Return the values of every variable; the edge `cut` carries the replacement's value."""
         values: list[PlainValues] = []
 
         def seen(reader: int, read: int, slot: Kind) -> PlainValues:

@@ -1,4 +1,4 @@
-"""A benchmark's tables."""
+"""The tables of a benchmark."""
 
 from typing import get_args
 

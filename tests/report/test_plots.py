@@ -1,4 +1,4 @@
-"""A benchmark's plots: which files, the same bytes again, what the curves hold."""
+"""A benchmark's plots: file names, reproducible bytes and the data of the curves."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ from interpbench_jax.report.plots import (
 from interpbench_jax.scores import roc_auc
 from tests.bench.fake_results import Fake, fake_bench
 
-# 20 methods on 18 cases, the largest that must be legible.
+# 20 methods on 18 cases: the largest plot that must be legible.
 LARGE = Matrix(
     "head",
     tuple(f"a-long-name-of-method-{index}" for index in range(20)),
@@ -78,7 +78,7 @@ def test_another_process_writes_the_same_bytes(written: list[Path], tmp_path: Pa
         "from interpbench_jax.report.plots import write_plots\n"
         "from tests.bench.fake_results import fake_bench\n"
         "fake = fake_bench(cases=('3', '11'), ablations=('mean', 'resample'))\n"
-        # To read the backend is to choose one, and imports pyplot.
+        # Reading the backend would choose one and import pyplot.
         "names = set(matplotlib.rcParams) - {'backend'}\n"
         "read = lambda: {name: matplotlib.rcParams[name] for name in names}\n"
         "before = read()\n"
@@ -138,7 +138,7 @@ def test_labels_of_the_largest_plots_do_not_overlap() -> None:
         boxes = [text.get_window_extent() for text in texts if text.get_text()]
         assert len(boxes) >= 18
         for index, box in enumerate(boxes):
-            assert box.height >= 9  # Pixels at the default 100 a inch.
+            assert box.height >= 9  # Pixels at the default 100 per inch.
             for other in boxes[:index]:
                 across = min(box.x1, other.x1) - max(box.x0, other.x0)
                 along = min(box.y1, other.y1) - max(box.y0, other.y0)

@@ -1,4 +1,4 @@
-"""What is said of a sweep whose effects have both signs."""
+"""The report of a sweep whose effects have both signs."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ CASE = ib.load_case("34")
 
 @pytest.fixture(scope="module")
 def signed() -> SweepResult[Edge]:
-    """The larger an effect, the lower its sign: the circuit's edges improve the output."""
+    """Return a sweep whose largest effects are negative, as if cutting them improved the output."""
     pairs = CASE.task.sample(20, seed=0)
     found = ib.sweep_edges(CASE.model, pairs.input_ids, pairs.corrupted_input_ids)
     is_large = found.effects > np.quantile(found.effects, 0.9)
@@ -33,7 +33,7 @@ def test_areas_are_of_sizes(signed: SweepResult[Edge]) -> None:
     areas = areas_by_universe(signed, CASE.circuit)
     assert areas == areas_by_universe(sizes, CASE.circuit)
     assert areas["head"].value == 1.0
-    # Where each position is patched alone, the one of largest size counts.
+    # If each position is patched alone, the position with the largest absolute effect counts.
     twice = np.stack([signed.effects, signed.effects / 2 + 1e-9], axis=1)
     by_position = replace(signed, effects=twice, positions=(1, 2))
     assert areas_by_universe(by_position, CASE.circuit)["head"].value == 1.0

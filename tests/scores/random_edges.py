@@ -1,4 +1,4 @@
-"""What the tests of scores share: a circuit, and values drawn for its universes."""
+"""A circuit and random values for its universes, shared by the tests of scores."""
 
 import numpy as np
 
@@ -23,13 +23,13 @@ CIRCUIT = Circuit(
 
 
 def edge_values(name: UniverseName, seed: int, ties: bool = False) -> np.ndarray:
-    """Numbers of both signs, one for each edge of a universe of 2 layers of 3 heads."""
+    """Draw numbers of both signs, one for each edge of a universe of 2 layers of 3 heads."""
     generator = np.random.default_rng(seed)
     size = len(universe(name, 2, 3).edges)
     return generator.integers(-3, 4, size) / 2 if ties else generator.standard_normal(size)
 
 
 def node_values(name: UniverseName, seed: int) -> np.ndarray:
-    """The same, one for each source."""
+    """Draw numbers of both signs, one for each source of the universe."""
     size = len(universe(name, 2, 3).sources)
     return np.random.default_rng(seed).standard_normal(size)

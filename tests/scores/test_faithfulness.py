@@ -1,4 +1,4 @@
-"""Faithfulness of growing circuits, against the masked forward and sums by hand."""
+"""Faithfulness of growing circuits, compared with the masked forward and sums by hand."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -33,7 +33,7 @@ from tests.scores.random_edges import edge_values, node_values
 
 Pair = tuple[np.ndarray, np.ndarray]
 SHAPE = (2, 3)
-# Effects are near 1 and of float32, of which a run rounds a hundred times.
+# Effects are float32 numbers near 1, computed with about a hundred roundings.
 ATOL = 1e-5
 
 
@@ -49,7 +49,7 @@ def inputs() -> Pair:
 
 
 def run(model: Transformer, inputs: Pair, mask: np.ndarray, ablation: Ablation) -> jnp.ndarray:
-    """Logits of the scored positions under one mask."""
+    """Return the logits of the scored positions under one mask."""
     clean, corrupted = inputs
     replacement = replacement_outputs(model, corrupted, ablation)
     return masked_forward(model, clean, mask, replacement)[:, 1:]
@@ -88,7 +88,7 @@ def test_masks_are_those_of_the_fine_edges(name: UniverseName) -> None:
     every = edge_mask(universe("qkv", *SHAPE).edges, *SHAPE) > 0
     for found, row in zip(circuit_masks(kept, space), kept, strict=True):
         np.testing.assert_array_equal(found[every], mask_by_hand(row, name)[every])
-        # Where a writer has not written yet there is nothing to cut.
+        # A reader that precedes the writer has no edge to cut.
         assert (found[~every] == 1).all()
 
 
@@ -207,7 +207,7 @@ def test_a_circuit_of_nodes_has_the_edges_among_them(model: Transformer, inputs:
 def test_pruning_changes_no_effect_where_replacements_are_another_runs(
     model: Transformer, inputs: Pair, name: UniverseName, seed: int
 ) -> None:
-    # What nothing feeds computes the corrupted run's own value, which its replacement is.
+    # A component without inputs computes the corrupted run's value, which is its replacement.
     values, fractions = edge_values(name, seed), (0.0, 0.1, 0.2, 0.3, 1.0)
     pruned, left = (
         faithfulness_curve(model, *inputs, values, universe=name, prune=prune, fractions=fractions)
@@ -223,7 +223,7 @@ def test_pruning_changes_no_effect_where_replacements_are_another_runs(
 def test_pruning_what_nothing_feeds_changes_other_effects(
     model: Transformer, inputs: Pair, ablation: Ablation
 ) -> None:
-    # All edges but those from the embedding: no path begins, so that nothing is left.
+    # Without the edges from the embedding no path exists, so nothing is left after pruning.
     space = universe("head", *SHAPE)
     values = np.asarray([float("resid_pre" not in str(edge.src)) for edge in space.edges])
     pruned, left = (

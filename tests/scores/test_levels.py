@@ -1,4 +1,4 @@
-"""Scores moved between universes, and between edges and nodes."""
+"""Conversion of scores between universes, and between edges and nodes."""
 
 import itertools
 
@@ -130,7 +130,7 @@ def test_edge_scores_by_hand() -> None:
     scores = np.asarray([5.0, -1.0, 3.0])
     assert edges_from_nodes(scores, "head", 1, 1).tolist() == [1, 3, 1, 1, 3]
     assert edges_from_nodes(scores, "head", 1, 1, absolute=False).tolist() == [-1, 3, -1, -1, 3]
-    # Of fine edges, q, k and v of the head are it; the output takes the writer's own score.
+    # With fine edges, q, k and v count as the head; edges to the output get the writer's score.
     fine = edges_from_nodes(np.asarray([5.0, 4.0, -1.0, 3.0]), "qkv", 1, 1)
     for edge, score in zip(universe("qkv", 1, 1).edges, fine, strict=True):
         ends = {str(edge.src), str(component_of(edge.dst))}

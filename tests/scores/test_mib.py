@@ -19,7 +19,7 @@ SMALL = universe("qkv-merged", 1, 1)
 
 
 def test_the_truth_itself_scores_almost_one_and_its_reverse_not_zero() -> None:
-    # Five false edges are among the first 1.1 % of the edges, which are 12 beside 7 true ones.
+    # The first 1.1 % of the edges are 12, of which 7 are true and 5 false.
     assert 0.9998 < mib_edge_auc(TRUTH.astype(np.float64), IOI) < 1
     # The last trapezoid, from half of the edges to all, is counted whatever the scores.
     assert 0.24 < mib_edge_auc(1.0 - TRUTH, IOI) < 0.26
@@ -46,7 +46,7 @@ def test_circuits_grow_from_the_output_by_the_most_important_edge() -> None:
     values = np.asarray([by_edge[edge] for edge in SMALL.edges])
     kept = grow_from_output(values, list(range(9)), SMALL)
     added = [SMALL.edges[int(np.flatnonzero(b & ~a)[0])] for a, b in pairwise(kept)]
-    # 4 is the largest into the output; then 7 and 6 into the MLP; then into the head; the rest.
+    # 4 is the largest into the output; then 7 and 6 into the MLP; then those into the head, etc.
     assert [by_edge[edge] for edge in added] == [4.0, 7.0, 6.0, 9.0, 8.0, 3.0, 2.0, 1.0]
 
 

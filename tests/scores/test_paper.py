@@ -1,4 +1,4 @@
-"""Paper mode, against upstream's own runs."""
+"""The paper's mode, compared with upstream's own runs."""
 
 import json
 from functools import lru_cache
@@ -29,7 +29,7 @@ from tests.scores.random_edges import CIRCUIT, edge_values
 # Upstream's areas are sums of at most 20 products of float64.
 ATOL = 1e-9
 CASES = ("3", "11")
-# Of scores, which thresholds turn into circuits.
+# Methods that give scores, which thresholds turn into circuits.
 SCORED = ("eap", "eapig5", "eapig10")
 METHODS = (*SCORED, "acdc")
 SPACE = universe("qkv-merged", 2, 4)
@@ -37,7 +37,7 @@ SPACE = universe("qkv-merged", 2, 4)
 
 @lru_cache
 def discovery(case_id: str) -> dict:
-    """What upstream's methods found on one case."""
+    """Return the results of upstream's methods on one case."""
     path = UPSTREAM / "discovery" / f"{case_id}_discovery.json"
     return json.loads(path.read_text(encoding="utf-8"))
 
@@ -51,14 +51,14 @@ def edge(src: str, dst: str) -> Edge:
 
 
 def upstream_values(case_id: str, method: str) -> np.ndarray:
-    """Upstream's raw scores, in the order of our universe."""
+    """Return upstream's raw scores in the order of our universe."""
     raw = {edge(src, dst): score for src, dst, score in discovery(case_id)[method]}
     assert set(raw) == set(SPACE.edges)
     return np.asarray([raw[each] for each in SPACE.edges])
 
 
 def kept_edges(case_id: str) -> np.ndarray:
-    """Which edges upstream's ACDC keeps at each threshold."""
+    """Return which edges upstream's ACDC keeps at each threshold."""
     found = discovery(case_id)["acdc_kept_edges"]
     kept = [{edge(*pair) for pair in found[str(limit)]} for limit in PAPER_THRESHOLDS]
     assert all(each <= set(SPACE.edges) for each in kept)
@@ -70,12 +70,12 @@ def upstream_rows(case_id: str, method: str) -> np.ndarray:
 
 
 def rows(curve: Curve) -> np.ndarray:
-    """A curve in the columns of upstream's."""
+    """Return a curve in the columns of upstream's curves."""
     rates = (curve.node_tpr, curve.node_fpr, curve.edge_tpr, curve.edge_fpr)
     return np.stack([np.asarray(curve.thresholds), *rates], axis=1)
 
 
-# Against upstream
+# Comparison with upstream
 
 
 @requires_upstream
@@ -145,12 +145,12 @@ VALUES = np.asarray([0.1, -0.8, 0.0, 0.3, 0.4])
 
 def test_a_curve_by_hand() -> None:
     curve = paper_curve(VALUES, SMALL, "head", thresholds=(0.0, 0.3, 0.4, 0.8))
-    # 0: all but head -> MLP. 0.3: the circuit. 0.4: embedding -> MLP alone. 0.8: nothing; an
-    # edge whose importance is the threshold is not kept.
+    # 0: all but head -> MLP. 0.3: the circuit. 0.4: only embedding -> MLP. 0.8: nothing, as an
+    # edge whose importance equals the threshold is not kept.
     assert curve.thresholds == (0.0, 0.3, 0.4, 0.8)
     assert curve.edge_tpr.tolist() == [1, 1, 0.5, 0]
     assert curve.edge_fpr.tolist() == [2 / 3, 0, 0, 0]
-    # Nodes: the embedding, the MLP and the output are the circuit's; the head is the other one.
+    # The embedding, the MLP and the output are the circuit's nodes; the head is not in it.
     assert curve.node_tpr.tolist() == [1, 1, 2 / 3, 0]
     assert curve.node_fpr.tolist() == [1, 0, 0, 0]
     assert (paper_auc(curve), paper_auc(curve, "node")) == (1, 1)
@@ -164,7 +164,7 @@ def test_a_signed_curve_by_hand() -> None:
 
 
 def test_thresholds_are_of_the_values_own_type() -> None:
-    # The nearest float32 to 0.1 is larger than the float64; in torch it is no larger than 0.1.
+    # The float32 nearest to 0.1 exceeds the float64 0.1; torch rounds the threshold to float32.
     values = np.full(5, 0.1, np.float32)
     assert float(values[0]) > 0.1
     curve = paper_curve(values, SMALL, "head", thresholds=(0.1,))
@@ -227,9 +227,9 @@ def test_values_that_do_not_fit_are_refused() -> None:
         ([0, 1], [0, 1], 0),
         ([0, 1], [1, 1], 1),
         ([0.5], [1], 0.5),
-        # 1/4 of the height from 1/4 on, the rest from 1/2 on.
+        # The height is 1/4 from 1/4 on and 1/2 from 1/2 on.
         ([0, 0.25, 0.5, 1], [0, 0.25, 0.5, 1], 0.75 * 0.25 + 0.5 * 0.25),
-        # In another order, and with a point that lies below one to its left.
+        # The points are unordered, and one lies below a point to its left.
         ([0.5, 0.75, 0.25], [0.75, 0.1, 0.25], 0.75 * 0.25 + 0.5 * 0.5),
         ([0.25, 0.25, 0.25], [0.5, 0, 1], 0.75),
     ],

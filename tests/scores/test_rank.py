@@ -1,4 +1,4 @@
-"""Rank mode: known answers, scikit-learn, laws, and the null."""
+"""Scores by rank: known answers, scikit-learn's results, laws and the null distribution."""
 
 import math
 from collections.abc import Callable
@@ -31,7 +31,7 @@ from interpbench_jax.sites import parse_edge, parse_node
 from interpbench_jax.universes import UNIVERSES, UniverseName, universe
 from tests.scores.random_edges import CIRCUIT, edge_values, node_values
 
-# Sums of at most a few hundred exact halves, divided once: float64 rounding.
+# Rounding in float64 of sums of at most a few hundred exact halves, divided once.
 ATOL = 1e-12
 
 # Few different values, so that ties are common.
@@ -61,7 +61,7 @@ def split(pairs: list[tuple[int, bool]]) -> tuple[np.ndarray, np.ndarray]:
         ([1, 2, 3, 4], [0, 0, 1, 1], 1.0),
         ([4, 3, 2, 1], [0, 0, 1, 1], 0.0),
         ([1, 1, 1, 1], [0, 0, 1, 1], 0.5),
-        # Of the four pairs, (3, 1), (3, 2) and (2, 1) are right and (2, 2) is a tie.
+        # Of the four pairs, (3, 1), (3, 2) and (2, 1) are ordered right and (2, 2) is a tie.
         ([1, 2, 2, 3], [0, 0, 1, 1], 3.5 / 4),
         ([-math.inf, 0, math.inf], [0, 1, 0], 0.5),
     ],
@@ -134,9 +134,9 @@ def test_items_on_one_side_are_refused(truth: list[bool], counts: str) -> None:
     [
         ([1, 2, 3, 4], [0, 0, 1, 1], 1.0),
         ([4, 3, 2, 1], [0, 1, 0, 1], (1 / 2 + 2 / 4) / 2),
-        # All at once: the share of true items.
+        # All tie, which gives the share of true items.
         ([1, 1, 1, 1], [0, 1, 0, 0], 0.25),
-        # The first comes alone, then two together of which one is true: 1 and 2 of 3.
+        # The first comes alone, then two tie and one of them is true: precision 1, then 2 of 3.
         ([3, 2, 2, 1], [1, 1, 0, 0], (1 + 2 / 3) / 2),
         ([0, 0], [1, 1], 1.0),
         ([-math.inf, 0, math.inf], [0, 1, 0], 1 / 2),
@@ -170,10 +170,10 @@ def test_a_precision_without_true_items_is_refused() -> None:
 
 
 def test_a_null_by_hand() -> None:
-    # Three items, one of them true: each area is 0, 1/2 or 1, a third of the time each.
+    # One of three items is true, so the area is 0, 1/2 or 1 with probability 1/3 each.
     scores, truth = np.asarray([1.0, 2.0, 3.0]), np.asarray([False, False, True])
     null = null_interval(scores, truth, n_draws=20_000)
-    # Five standard errors of a mean of 20,000 draws of deviation 0.41, and of a share of 1/3.
+    # Tolerances are five standard errors: of 20,000 draws of deviation 0.41, and of a share of 1/3.
     assert null.mean == pytest.approx(0.5, abs=0.015)
     assert null.p_value == pytest.approx(1 / 3, abs=0.017)
     assert (null.low, null.high) == (0, 1)
@@ -217,7 +217,7 @@ def test_the_p_value_is_uniform_under_the_null() -> None:
     drawn = [
         null_interval(generator.standard_normal(50), truth, 99, seed).p_value for seed in range(400)
     ]
-    # The share of p-values of at most q is q; five standard errors of 400 draws.
+    # A share q of p-values is at most q; the tolerance is five standard errors of 400 draws.
     for q in (0.05, 0.25, 0.5):
         assert np.mean(np.asarray(drawn) <= q) == pytest.approx(q, abs=5 * (q / 400) ** 0.5)
 
@@ -243,8 +243,8 @@ def test_the_truth_scores_one(name: UniverseName) -> None:
 
 
 def test_an_edge_area_by_hand() -> None:
-    # One layer, one head, no embedding: three edges, of which the last is the circuit. It ties
-    # with one of the two others and beats the other: (1 + 1/2) / 2.
+    # One layer, one head, no embedding: three edges, the last of which is the circuit. It ties
+    # with one of the other two and beats the other one: (1 + 1/2) / 2.
     names = (
         "blocks.0.attn.hook_result[0] -> blocks.0.hook_mlp_out",
         "blocks.0.attn.hook_result[0] -> blocks.0.hook_resid_post",
@@ -256,7 +256,7 @@ def test_an_edge_area_by_hand() -> None:
 
 
 def test_a_node_area_by_hand() -> None:
-    # The sources of one layer and two heads; the circuit goes through head 1 alone.
+    # The sources of one layer and two heads; the circuit goes only through head 1.
     names = (
         "blocks.0.attn.hook_result[0]",
         "blocks.0.attn.hook_result[1]",
@@ -359,7 +359,7 @@ def test_the_truth_ranks_first_whatever_its_sign(universe_name: UniverseName) ->
     assert first.roc_auc == first.average_precision == 1
     # A draw may be the truth itself: one in 435 where two of 30 edges are true.
     assert first.p_value is not None and first.p_value <= 5 / 401
-    # In a coarser universe too, and for the nodes, whose edges are the truth's.
+    # The same holds in coarser universes, and for the nodes of the true edges.
     assert all(each.roc_auc == 1 for each in rest)
     signed = rank_scores(truth * signs, CIRCUIT, universe_name, absolute=False)[0]
     assert signed.roc_auc is not None and signed.roc_auc < 1

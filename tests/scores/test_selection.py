@@ -1,4 +1,4 @@
-"""The largest items, and edges on paths."""
+"""Selection of the largest items and of edges on paths."""
 
 import itertools
 
@@ -44,7 +44,7 @@ def test_larger_sets_hold_the_smaller_ones_and_what_matters_more(numbers: list[i
         (added,) = np.flatnonzero(larger & ~smaller)
         rest = np.flatnonzero(~larger)
         assert (np.abs(values[rest]) <= abs(values[added])).all()
-        # Of those that tie, the first.
+        # Among ties, the first is added.
         assert (added < rest[np.abs(values[rest]) == abs(values[added])]).all()
 
 
@@ -58,7 +58,7 @@ def test_a_size_out_of_range_is_refused(size: int) -> None:
 
 
 def edges_on_paths(name: UniverseName, kept: np.ndarray) -> list[bool]:
-    """By search in a graph: what an embedding leads to, and what leads to the output."""
+    """Find the kept edges on a path from an embedding to the output, by graph search."""
     space = universe(name, 2, 3)
     graph = networkx.DiGraph()
     output = Node(Kind.RESID_POST, 1)
@@ -85,7 +85,7 @@ def test_edges_on_paths_are_those_of_a_graph(name: UniverseName, seed: int, shar
     kept = np.random.default_rng(seed).uniform(size=(4, len(space.edges))) < share
     found = on_paths(kept, space)
     assert found.tolist() == [edges_on_paths(name, row) for row in kept]
-    # What is left stays, and all edges lie on a path.
+    # A second pass changes nothing, and with all edges kept every edge lies on a path.
     np.testing.assert_array_equal(on_paths(found, space), found)
     assert on_paths(np.ones((1, len(space.edges)), bool), space).all()
 

@@ -1,4 +1,4 @@
-"""Precision, recall, distance and paths of selected circuits."""
+"""Precision, recall, Hamming distance and paths of selected circuits."""
 
 import itertools
 
@@ -37,7 +37,7 @@ def test_a_set_by_hand() -> None:
     found = score_kept(kept, truth)
     assert (found.size, found.n_true, found.n_hits) == (3, 2, 1)
     assert (found.precision, found.recall, found.f1) == (1 / 3, 1 / 2, 2 / 5)
-    # Two of the set are not true and one true item is not in it.
+    # Two items of the set are not true, and one true item is not in the set.
     assert found.hamming == 3
 
 
@@ -68,7 +68,7 @@ def test_largest_without_ties_by_hand() -> None:
 
 
 def test_a_tie_at_the_boundary_by_hand() -> None:
-    # Two to take: the first, which is true, and one of three that tie, of which one is true.
+    # Two items are taken: the first, which is true, and one of three ties, of which one is true.
     scores, truth = np.asarray([9.0, 4, 4, 4, 1]), np.asarray([1, 1, 0, 0, 0], bool)
     found = score_largest(scores, truth)
     assert found.n_hits == pytest.approx(1 + 1 / 3)
@@ -153,9 +153,9 @@ SMALL = Circuit(
     [
         ([0, 1, 0, 0, 1], 2, True, True),
         ([1, 1, 1, 1, 1], 5, True, True),
-        # The head writes what nothing feeds.
+        # The head has no input.
         ([0, 1, 1, 0, 1], 2, True, False),
-        # Two halves that do not meet.
+        # The two edges do not meet.
         ([1, 0, 0, 0, 1], 0, False, False),
         ([0, 0, 0, 0, 0], 0, False, False),
     ],
@@ -172,7 +172,7 @@ def test_paths_by_hand(kept: list[int], n_on_path: int, has_path: bool, is_conne
 
 def test_of_edges_that_tie_the_first_are_looked_at_for_paths() -> None:
     found = structure_scores(np.zeros(5), SMALL, "head")
-    # The mean over all pairs of edges; the first two edges lead nowhere.
+    # Precision is the mean over all pairs of edges; the first two edges lead nowhere.
     assert found.edges.precision == 2 / 5
     assert (found.edges.size, found.n_on_path, found.has_path) == (2, 0, False)
 

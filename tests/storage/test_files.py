@@ -1,4 +1,4 @@
-"""Files that are not what they should be, full disks, and kills between two of them."""
+"""Files of the wrong kind or content, full disks, and kills between two writes."""
 
 import errno
 import os
@@ -23,7 +23,7 @@ from interpbench_jax.storage import (
 
 
 def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")  # Nobody writes to it: to open it plainly would hang.
+    os.mkfifo(tmp_path / "pipe")  # Nobody writes to it, so a plain open would hang.
     for path, kind in ((tmp_path / "pipe", "a pipe"), (tmp_path, "a folder")):
         with pytest.raises(ValueError, match=rf"Expected a regular file at {path}, got {kind}\."):
             read_bytes(path, 10)
@@ -64,7 +64,7 @@ def test_links_lead_to_files_and_loops_end(tmp_path: Path) -> None:
 
 def test_a_digest_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"abc")
-    # Source: the test vectors of FIPS 180-2.
+    # The digest is a test vector of FIPS 180-2.
     assert digest_file(tmp_path / "file").startswith("ba7816bf8f01cfea414140de5dae2223")
     with pytest.raises(ValueError, match="got a folder"):
         digest_file(tmp_path)
@@ -80,7 +80,7 @@ def test_a_file_that_is_replaced_while_it_is_read(tmp_path: Path) -> None:
     with open_regular(path, 10) as file:
         with path.open("ab") as other:
             other.write(b"more")
-        assert len(file.read(11)) == 11  # which `read_bytes` refuses
+        assert len(file.read(11)) == 11  # `read_bytes` refuses this
 
 
 # Writing

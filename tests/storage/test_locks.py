@@ -1,4 +1,4 @@
-"""A folder that one process has."""
+"""A lock that gives one process exclusive use of a folder."""
 
 import os
 import subprocess
@@ -70,7 +70,7 @@ def test_a_file_that_goes_in_the_end(tmp_path: Path) -> None:
             FileLock(path, "it", removes=True)
     lock.release()
     assert not path.exists()
-    # One that was opened before the file went is of no use: the new file is taken.
+    # A lock on a file that was deleted does not count: the new file is locked.
     with FileLock(path, "it", removes=True):
         os.unlink(path)
         with FileLock(path, "it", removes=True):

@@ -1,4 +1,4 @@
-"""Parquet tables that are not what they should be."""
+"""Parquet tables with wrong or damaged content."""
 
 import numpy as np
 import pyarrow as pa

@@ -1,4 +1,4 @@
-"""Which nodes are drawn, how often, and which inputs are trained on."""
+"""The distribution of the drawn nodes and edges, and the training inputs."""
 
 import dataclasses
 
@@ -33,7 +33,7 @@ BATCH = 20_000
 
 @pytest.fixture(scope="module")
 def padded() -> Interchanges:
-    """As stacked with a task that has more of everything."""
+    """Return interchanges padded as if stacked with a task that has more of everything."""
 
     def grow(rows: jax.Array, by: int) -> jax.Array:
         return jnp.pad(rows, [(0, by)] + [(0, 0)] * (rows.ndim - 1))
@@ -53,7 +53,7 @@ def draw(given: Interchanges, sampling: Sampling, batch: int = BATCH, seed: int 
 
 
 def chosen_outside(found: Draw) -> np.ndarray:
-    """Per example, which of the nodes outside the circuit are replaced."""
+    """Return, for each example, which of the nodes outside the circuit are replaced."""
     masks = np.stack([node_mask(TREND.config, (node,)) for node in TREND.nodes_not_in_circuit])
     return np.asarray((np.asarray(found.outside)[:, None] & masks[None]).any(axis=(2, 3)))
 
@@ -87,7 +87,7 @@ def test_padding_changes_no_draw(padded: Interchanges, sampling: Sampling) -> No
 
 
 def assert_shares(chosen: np.ndarray, share: float) -> None:
-    """Each column is drawn with this probability, to five standard deviations."""
+    """Assert that each column is drawn with this probability, to five standard deviations."""
     deviation = (share * (1 - share) / len(chosen)) ** 0.5
     np.testing.assert_allclose(chosen.mean(axis=0), share, rtol=0, atol=5 * deviation)
 
@@ -113,7 +113,7 @@ def test_one_per_batch(padded: Interchanges) -> None:
 
 
 def test_subsets(padded: Interchanges) -> None:
-    # One for certain, every other with probability 1/2.
+    # One is always chosen, every other with probability 1/2.
     found = draw(padded, "subsets")
     variables, outside = np.asarray(found.variables)[:, :N_ALIGNED], chosen_outside(found)
     assert_shares(variables, 1 / 2 + 1 / (2 * N_ALIGNED))
@@ -123,7 +123,7 @@ def test_subsets(padded: Interchanges) -> None:
 
 
 def test_mixed(padded: Interchanges) -> None:
-    """Half of the examples one alone, half of them a subset."""
+    """Half of the examples replace a single variable or node, half of them a subset."""
     found = draw(padded, "mixed")
     variables, outside = np.asarray(found.variables)[:, :N_ALIGNED], chosen_outside(found)
     for chosen, n in ((variables, N_ALIGNED), (outside, N_OUTSIDE)):
@@ -132,12 +132,12 @@ def test_mixed(padded: Interchanges) -> None:
 
 
 def test_edges(padded: Interchanges) -> None:
-    """Which edges are cut, and how often."""
+    """The right edges are cut, with the right probabilities."""
     drawn, cut = map(np.asarray, draw_edges(jax.random.key(0), padded, BATCH))
     n_edges = len(TREND.edge_alignment)
     assert not drawn[:, n_edges:].any()
-    # An edge of the program is interchanged in a quarter of the examples alone, and in a quarter
-    # with probability 1/2.
+    # A quarter of the examples interchange a single edge of the program; in another quarter each
+    # edge is interchanged with probability 1/2.
     assert_shares(drawn[:, :n_edges], 1 / 4 / n_edges + 1 / 8)
     assert_shares((drawn.sum(axis=1) == 0)[:, None], 1 / 2 + 1 / 4 / 2**n_edges)
     tables = np.asarray(padded.program_edges)
@@ -172,12 +172,12 @@ def test_nothing_to_draw(sampling: Sampling) -> None:
 @pytest.mark.parametrize(
     ("case_id", "n_samples", "size"),
     [
-        ("3", 120_000, 96_000),  # 256 inputs: repeated
-        ("13", 120_000, 15_759),  # 19,683 inputs: every one of the split
-        ("13", 10_000, 8_000),  # more inputs than are asked for
+        ("3", 120_000, 96_000),  # its 256 inputs are repeated
+        ("13", 120_000, 15_759),  # of its 19,683 inputs, all in the split
+        ("13", 10_000, 8_000),  # there are more inputs than requested
         ("11", 10_000, 8_000),
-        ("11", 100, 128),  # never less than a batch
-        ("18", 10_000, 8_000),  # of every length
+        ("11", 100, 128),  # at least one batch
+        ("18", 10_000, 8_000),  # inputs of every length
     ],
 )
 def test_training_inputs(case_id: str, n_samples: int, size: int) -> None:
@@ -192,7 +192,7 @@ def test_training_inputs(case_id: str, n_samples: int, size: int) -> None:
 def test_training_inputs_of_prompts() -> None:
     task = CASES["ioi"]
     every = {row.tobytes() for row in task.all_inputs("train")}
-    drawn = training_inputs(task, Recipe(n_samples=1_000), 0)  # there are more
+    drawn = training_inputs(task, Recipe(n_samples=1_000), 0)  # there are more inputs
     assert (drawn.shape, drawn.dtype) == ((800, 16), np.int32)
     assert {row.tobytes() for row in drawn} <= every
     listed = training_inputs(task, Recipe(n_samples=120_000), 0)
@@ -258,7 +258,7 @@ def test_variables_are_drawn_by_their_odds() -> None:
 
 
 def test_no_two_tasks_begin_alike() -> None:
-    """21 and 24 are one program: their models differ all the same."""
+    """Cases 21 and 24 have the same program, but their models differ."""
     first, second = (initial_weights(CASES[case_id], Recipe(), 0) for case_id in ("21", "24"))
     for name, array in first.items():
         is_bias = name.rsplit(".", 1)[1].startswith("b_")

@@ -1,4 +1,4 @@
-"""The logits that classes are given: one-hot where the model can write that, else spread out."""
+"""The target logits of classes: one-hot where the model has the rank, otherwise spread points."""
 
 import dataclasses
 import itertools
@@ -13,7 +13,7 @@ from interpbench_jax.training.codes import class_code, output_rank, spread_point
 
 @pytest.mark.parametrize(
     ("n", "dimensions", "degrees"),
-    # The largest smallest angles there are (Tammes's problem; the last one on a circle).
+    # The largest possible minimal angles (Tammes's problem; the last one on a circle).
     [(4, 3, 109.4712), (5, 3, 90.0), (6, 3, 90.0), (8, 3, 74.8585), (5, 2, 72.0)],
 )
 def test_points_are_far_apart(n: int, dimensions: int, degrees: float) -> None:
@@ -39,7 +39,7 @@ def test_codes(case_id: str) -> None:
     margins = np.diag(code)[:, None] - code
     assert margins[~np.eye(n_classes, dtype=bool)].min() == pytest.approx(1, abs=1e-5)
     if case_id in ("11", "35"):
-        # Up to the bias, no more dimensions than there are.
+        # Apart from the bias, the code has no more dimensions than the model can write.
         assert np.linalg.matrix_rank(code - code.mean(axis=0), tol=1e-4) == rank
     else:
         np.testing.assert_allclose(code, np.eye(n_classes) - 1 / n_classes, atol=1e-6)
@@ -48,13 +48,13 @@ def test_codes(case_id: str) -> None:
 def test_the_code_of_summed_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(codes, "_N_INPUTS", 64)
     monkeypatch.setattr(codes, "_DESCENT_STEPS", 50)
-    task = dataclasses.replace(CASES["ioi"], description="Another.")  # so that none is remembered
+    task = dataclasses.replace(CASES["ioi"], description="Another.")  # not a cached code
     assert isinstance(task, IoiTask)
     code = class_code(task)
     is_name = np.asarray(task.vocabulary.is_name)
     np.testing.assert_allclose(code.mean(axis=1), 0, atol=1e-6)
     assert np.linalg.matrix_rank(code - code.mean(axis=0), tol=1e-4) <= output_rank(task) == 16
-    # No score names another token: its points are 0, which is where logits are counted from.
+    # Only names have scores: other tokens have the point 0, the reference of the logits.
     assert not code[~is_name].any()
     own = np.diag(code) - code[:, ~is_name].mean(axis=1)
     seen = is_name & code.any(axis=1)
@@ -62,7 +62,7 @@ def test_the_code_of_summed_scores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_sums_of_both_signs_are_told_apart_better_than_by_far_apart_points() -> None:
-    """As in `ioi`: a name was said twice, another once, and a third one is inhibited."""
+    """As in `ioi`, one name scores for two mentions, one for a single one, a third is inhibited."""
     n, dimensions = 24, 8
     names = np.asarray([*itertools.permutations(range(n), 3)])
     rows = np.zeros((len(names), n))
@@ -72,7 +72,7 @@ def test_sums_of_both_signs_are_told_apart_better_than_by_far_apart_points() -> 
     def share_right(points: np.ndarray) -> float:
         return float(((rows @ points @ points.T).argmax(axis=1) == names[:, 0]).mean())
 
-    # What few rows teach holds for all.
+    # Points learned from few rows are better on all rows.
     few = rows[np.random.default_rng(0).permutation(len(rows))[:200]]
     assert (
         share_right(tell_apart(few, dimensions)) > share_right(spread_points(n, dimensions)) + 0.02

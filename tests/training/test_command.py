@@ -1,4 +1,4 @@
-"""`interpbench train`, as a user meets it."""
+"""`interpbench train` from a user's point of view."""
 
 import json
 import os
@@ -52,12 +52,12 @@ def test_train(tmp_path: Path) -> None:
     (model,) = described["models"]
     assert described["passed"] is model["has_reached_target"] is (done.returncode == 0)
     assert model["accuracy"] > 0.5 and not model["was_there"]
-    # Nothing but the model is left.
+    # Only the model is left.
     assert [path.name for path in out.iterdir()] == ["36"]
     names = {path.name for path in (out / "36").iterdir()}
     assert names == {"circuit.json", "config.json", "log.jsonl", "model.safetensors"}
     case = read_case(out / "36")
-    # Where it was written is nobody else's business.
+    # The recorded command does not reveal the output folder.
     assert case.provenance["command"] == f"interpbench train {' '.join(options[:-2])} --json"
     assert case.circuit == CASES["36"].complete_circuit
     lines = (out / "36" / "log.jsonl").read_text().splitlines()

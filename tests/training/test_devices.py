@@ -1,4 +1,4 @@
-"""Models spread over devices, and the two ways in which one device runs several."""
+"""Models distributed over devices, and the two ways in which one device runs several models."""
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +37,7 @@ def test_one_device_leaves_arrays_where_they_are() -> None:
 
 @pytest.mark.slow
 def test_an_epoch_of_stacked_models_is_that_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The way of accelerators, run on a CPU."""
+    """The code path for accelerators, run on a CPU, gives the same results."""
 
     def train_once() -> tuple[dict[str, Array], np.ndarray]:
         (stack,) = stack_tasks((MOODS, LETTERS), (0, 1), SHORT)

@@ -1,4 +1,4 @@
-"""The losses of one step, against each loss by itself."""
+"""The losses of one step, compared with each loss computed separately."""
 
 import dataclasses
 import itertools
@@ -31,7 +31,7 @@ def expected_losses(
     rows: tuple[slice, slice],
     has_class: jax.Array,
 ) -> Losses:
-    """Each loss from a run of its own; edges one example at a time."""
+    """Compute each loss from a separate run; edges one example at a time."""
     model = epoch._model(weights, has_class)
     tokens, (first, last) = batch.tokens, rows
     counts = tuple(float(pos >= task.first_scored) for pos in range(task.max_seq_len))
@@ -112,7 +112,7 @@ def test_one_step_is_on_the_sum_of_the_losses(
     np.testing.assert_allclose(found, expected, rtol=1e-4)
     weighted = expected.interchange + 0.5 * expected.strict + 3.0 * expected.behavior
     np.testing.assert_allclose(total, weighted + 2.0 * expected.edges, rtol=1e-4)
-    # They differ by more than rounding, so that none stands for another.
+    # The losses differ by more than rounding, so a mix-up would be noticed.
     several = sorted(map(float, expected))
     assert all(low * 1.0001 < high for low, high in itertools.pairwise(several))
 
@@ -134,7 +134,7 @@ def test_whether_the_source_is_trained(which: str) -> None:
     batch = constant.epoch._answer(data.inputs[:BATCH], key, data, task)
 
     def expect(weights: WeightArrays, source: WeightArrays) -> jax.Array:
-        """One loss, or the sum, where the source's run has weights of its own."""
+        """Compute one loss, or the sum, where the source's run has its own weights."""
         epoch = constant.epoch
         sources = epoch._model(source, data.has_class)
         values = run(sources, jnp.roll(batch.tokens, 1, axis=0)).values

@@ -1,4 +1,4 @@
-"""Accuracies against a plain reading: one hooked run per interchange, and NumPy."""
+"""Accuracies compared with a plain computation: one hooked run per interchange, and NumPy."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping
@@ -34,7 +34,7 @@ def share_by_hooks(
     targets: np.ndarray,
     atol: float,
 ) -> float:
-    """The share of right outputs where these nodes carry the source's activations."""
+    """Return the share of right outputs when these nodes carry the source's activations."""
     base, source = map(jnp.asarray, pairs)
     _, cached = run_with_cache(model, source, nodes)
     hooks = {node: lambda _, name=str(node): cached[name] for node in nodes}
@@ -56,7 +56,7 @@ def share_by_hooks(
 def test_every_share_is_that_of_a_plain_reading(
     task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluation, "CHUNK", 32)  # two chunks, the last of them filled up
+    monkeypatch.setattr(evaluation, "CHUNK", 32)  # two chunks, the last of them padded
     model = build_model(task.config, random_weights(task.config, np.float64))
     pairs, atol = held_out_pairs(task, 45, 0, "validation"), 0.3
     found = prepare_examination(task, *pairs, atol)(model)
@@ -114,7 +114,7 @@ def _values(shares: float | Mapping[object, float]) -> list[float]:
 
 @pytest.mark.slow
 def test_what_is_not_to_count_does_not() -> None:
-    """Padding, and outputs that are several classes at once."""
+    """Padding is not scored, nor are outputs that mix several classes."""
     base, source = held_out_pairs(VARIED, 40, 0, "test")
     questions = prepare_examination(VARIED, base, source).questions
     targets = np.asarray(questions.targets)
@@ -158,7 +158,7 @@ def test_rows_that_fill_up_a_chunk_do_not_count() -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_only_the_last_position_of_a_prompt_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model of random weights is hardly ever right, so that its own answers are asked for."""
+    """A random model is hardly ever right, so its own answers are used as targets."""
     monkeypatch.setattr(evaluation, "CHUNK", 16)
     task = PROMPTS
     model = build_model(task.config, random_weights(task.config, np.float64))
@@ -172,12 +172,12 @@ def test_only_the_last_position_of_a_prompt_counts(monkeypatch: pytest.MonkeyPat
     own[:, :-1] = UNSCORED
     rows = np.minimum(np.arange(32), 20).reshape(2, 16)
     asked = np.repeat(own[rows][:, None], n_runs, axis=1).astype(np.int32)
-    asked[1, :, 5:] = UNSCORED  # they fill up the chunk
+    asked[1, :, 5:] = UNSCORED  # the rest of the chunk is padding
     questions = examination.questions._replace(targets=jnp.asarray(asked))
     found = dataclasses.replace(examination, questions=questions)(model)
     shares = {**found.iia, **found.strict}
     assert found.accuracy == 1
-    # Hooked runs are compiled one by one: some components, and some nodes outside.
+    # Hooked runs are compiled one by one, so only some components and some outside nodes are run.
     some = [*task.alignment][::2] + [*task.nodes_not_in_circuit][::5]
     expected = {
         node: share_by_hooks(task, model, (base, source), (node,), own, 0.0) for node in some

@@ -1,4 +1,4 @@
-"""The example's task learns, and its sweep finds the circuit."""
+"""The example's model learns its task, and a sweep finds the circuit."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Runs under interchange against the same by TransformerLens's hooks."""
+"""Runs under interchange, compared with interchange by TransformerLens's hooks."""
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +35,7 @@ def make_tokens(model: Transformer, seed: int) -> jax.Array:
 def run_by_hooks(
     model: Transformer, tokens: jax.Array, source: jax.Array, mask: np.ndarray
 ) -> jax.Array:
-    """The interchange at `hook_result` and `hook_post`, with the source's activations."""
+    """Run an interchange with the source's activations at `hook_result` and `hook_post`."""
     _, cached = run_with_cache(model, source)
     hooks = {}
     for layer in range(model.config.n_layers):
@@ -119,7 +119,7 @@ def test_the_last_positions_alone(changes: dict[str, object], first_used: int) -
 @pytest.mark.parametrize("direction", ["causal", "bidirectional"])
 @pytest.mark.parametrize("n_queries", [1, 2, POS])
 def test_attention_of_the_last_positions(direction: str, n_queries: int) -> None:
-    """Fewer queries than keys: the last ones, each of which sees what it sees among all."""
+    """With only the last queries, each of them attends as it does among all queries."""
     model = make_model(attention_dir=direction, normalization_type="LNPre")
     attention = model.blocks[0].attn
     stream = run(model, make_tokens(model, 0)).streams[0][None]
@@ -127,7 +127,7 @@ def test_attention_of_the_last_positions(direction: str, n_queries: int) -> None
     found = attention.attend(stream[:, -n_queries:], stream, stream)
     assert found.shape == (n_queries, *whole.shape[1:])
     np.testing.assert_allclose(found, whole[-n_queries:], rtol=0, atol=1e-12)
-    # What comes after a query is seen only where attention looks ahead.
+    # Only bidirectional attention sees the positions after a query.
     changed = stream.at[:, -1].multiply(-2.0)
     ahead = attention.attend(stream[:, -n_queries:], changed, changed)
     is_same = np.isclose(ahead, found, rtol=0, atol=1e-12).all(axis=(1, 2, 3))
@@ -162,7 +162,7 @@ def test_a_node_that_the_model_lacks(node: Node) -> None:
     ids=str,
 )
 def test_cut_edges_are_those_of_the_masked_forward(changes: dict[str, object]) -> None:
-    """Every example under a mask of its own, against one masked run each."""
+    """Every example has its own mask and is compared with one masked run."""
     model = make_model(**changes)
     tokens, source = make_tokens(model, 0), make_tokens(model, 1)
     if model.config.pad_token is not None:

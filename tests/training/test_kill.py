@@ -1,4 +1,4 @@
-"""A training that is killed goes on where it stood, and ends in the same weights."""
+"""A training run that is killed resumes where it stopped and ends with the same weights."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The losses by hand, at a perfect model, and which outputs they have no gradient in."""
+"""The losses by hand and for a perfect model, and the outputs without a gradient."""
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,7 @@ def test_squared_error_by_hand() -> None:
 
 
 def entropies(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Cross-entropy at every position."""
+    """Return the cross-entropy at every position."""
     rows = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
     return -np.log(np.take_along_axis(rows, targets[..., None], axis=-1)[..., 0])
 
@@ -106,13 +106,13 @@ def test_padding_does_not_count(outputs: tuple[np.ndarray, np.ndarray]) -> None:
 def test_logits_by_hand() -> None:
     logits = jnp.asarray([[[3.0, 1.0, 2.0], [10.0, 0.0, 0.0], [110.0, 100.0, 100.0]]])
     wanted = jnp.asarray([[[10.0, 0.0, 0.0]] * 3])
-    # Centred: (1, -1, 0) less (20, -10, -10) / 3; a shift of all logits changes nothing.
+    # Centred: (1, -1, 0) minus (20, -10, -10) / 3; a shift of all logits changes nothing.
     first = ((1 - 20 / 3) ** 2 + (-1 + 10 / 3) ** 2 + (10 / 3) ** 2) / 3
     np.testing.assert_allclose(logits_loss(logits, wanted), [[first, 0, 0]], atol=1e-5)
-    # Surer than asked for is wrong too, as cross-entropy would not see.
+    # Too much confidence is an error too, which cross-entropy would not notice.
     surer = logits_loss(jnp.asarray([[[30.0, 0.0, 0.0]]]), wanted[:, :1])
     np.testing.assert_allclose(surer, [[(400 * 2 / 3) / 3 * 1.0]], rtol=1e-5)
-    # By default the first position is BOS's.
+    # By default the first position is BOS, which is not scored.
     assert float(output_loss(logits, wanted)) == pytest.approx(0, abs=1e-9)
 
 

@@ -1,4 +1,4 @@
-"""Learning rates and clipping, read off the steps that are taken."""
+"""Learning rates and clipping, measured from the steps taken."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ STEPS = 5
 
 
 def steps_taken(recipe: Recipe, losses: list[float]) -> np.ndarray:
-    """The rate of each step: as the gradient stays the same, Adam's step is the rate itself."""
+    """Return the rate of each step; as the gradient is constant, Adam's step equals the rate."""
     optimizer = make_optimizer(recipe, STEPS)
     weights, gradient = {"w": jnp.zeros(2)}, {"w": jnp.asarray([0.3, -0.4])}
     state, taken = optimizer.init(weights), []
@@ -43,7 +43,7 @@ def test_a_linear_rate_falls_to_zero() -> None:
 def test_a_plateau_halves_the_rate() -> None:
     recipe = Recipe(schedule="plateau", learning_rate=0.01)
     by_epoch = steps_taken(recipe, [1.0] * (STEPS * 9)).reshape(9, STEPS)
-    # The first epoch sets the best; after three more without a fall the rate is halved, and so on.
+    # The first epoch sets the best loss; every three epochs without a fall halve the rate.
     last = by_epoch[:, -2]
     np.testing.assert_allclose(last, [0.01] * 4 + [0.005] * 3 + [0.0025] * 2, rtol=1e-3)
 

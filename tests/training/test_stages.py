@@ -35,7 +35,7 @@ def test_a_wider_model_computes_the_same() -> None:
     assert {name: array.shape for name, array in grown.items()} == {
         name: array.shape for name, array in wide.items()
     }
-    # The new units read what the wide model's do, and can learn to write.
+    # The new units read like the wide model's and write nothing yet.
     new = np.s_[:, 3:]
     np.testing.assert_array_equal(grown["blocks.0.mlp.W_in"][new], wide["blocks.0.mlp.W_in"][new])
     assert not grown["blocks.0.mlp.W_out"][3:].any()
@@ -67,7 +67,7 @@ def test_epochs_are_counted_through(tmp_path: Path) -> None:
 
 
 class Stopped(Exception):
-    """As if the process were killed after an epoch."""
+    """An exception that ends training after an epoch, as if the process were killed."""
 
 
 @pytest.mark.slow
@@ -115,7 +115,7 @@ def test_a_stage_hands_on_its_last_weights() -> None:
     stack = Stack((MOODS,), (0, 1), FIRST)
     standing = _start(stack, stack.start())
     last = jax.tree.map(lambda array: array + 1, standing.best)
-    # The second model has left the numbers.
+    # The second model's weights have become NaN.
     name = "blocks.0.mlp.W_in"
     last[name] = last[name].at[1, 0, 0].set(jnp.nan)
     standing = standing._replace(state=standing.state._replace(average=last))
@@ -133,7 +133,7 @@ def test_an_earlier_stage_is_another_stack() -> None:
     assert first.before is None and (first.recipe, second.recipe) == (FIRST, SECOND)
     widths = [each.config.d_mlp for each in (first, second, stack)]
     assert widths == [3, 3, PROMPTS.config.d_mlp]
-    # Only the first is trained on every position.
+    # Only the first stage is trained on every position.
     assert [each.epoch.tasks for each in (second, stack)] == [(PROMPTS,)] * 2
     (dense,) = first.epoch.tasks
     assert dense.loss_weights == SENTENCES.loss_weights != PROMPTS.loss_weights

@@ -1,4 +1,4 @@
-"""Training as a whole: what it reaches, what it does not depend on, how it goes on and fails."""
+"""Training as a whole: its accuracy, its independence of stacking, resuming and failing."""
 
 import dataclasses
 import re
@@ -17,7 +17,7 @@ from tests.training.tiny_tasks import LETTERS, MOODS, PROMPTS, SENTENCES, SHORT
 
 
 def assert_same_weights(one: Trained, other: Trained) -> None:
-    """Bit for bit."""
+    """Assert that the weights are equal bit for bit."""
     assert one.case.provenance["weights_sha256"] == other.case.provenance["weights_sha256"]
 
 
@@ -32,7 +32,7 @@ def test_a_case_reaches_its_target(tmp_path: Path) -> None:
     recipe = Recipe(epochs=12, batch_size=64, n_samples=2_000, n_validation=300, target_loss=None)
     trained = train("36", recipe=recipe)
     assert trained.has_reached_target and trained.accuracies.lowest >= recipe.target
-    assert len(trained.log) == trained.epoch < 12  # it stops there
+    assert len(trained.log) == trained.epoch < 12  # it stops at its target
     assert [record.epoch for record in trained.log] == [*range(1, trained.epoch + 1)]
     case, task = trained.case, CASES["36"]
     assert case.circuit == task.complete_circuit and case.task is task
@@ -47,7 +47,7 @@ def test_a_case_reaches_its_target(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def pair() -> Trained:
-    """Two seeds of one task."""
+    """Train two seeds of one task."""
     return train(MOODS, seeds=2, recipe=SHORT)
 
 
@@ -59,7 +59,7 @@ def test_the_same_seed_gives_the_same_bits(pair: Trained) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.optimized  # Otherwise code for two models sums in another order.
+@pytest.mark.optimized  # Without optimizations, code for two models sums in another order.
 def test_a_seed_does_not_depend_on_the_others() -> None:
     pair = train(MOODS, seeds=2, recipe=SHORT)
     alone = train(MOODS, seeds=(pair.seed,), recipe=SHORT)
@@ -79,7 +79,7 @@ def test_stacked_tasks_become_what_they_become_alone(pair: Trained) -> None:
         assert (stacked.case.case_id, stacked.seed) == (alone.case.case_id, alone.seed)
         assert stacked.case.vocab == alone.case.vocab
         for name, weights in alone.case.weights.items():
-            # Adam divides by the gradient's size, and so enlarges the rounding of small ones.
+            # Adam divides by the gradient's size, which amplifies rounding errors of small ones.
             np.testing.assert_allclose(stacked.case.weights[name], weights, atol=1e-4, err_msg=name)
         losses = [[record.losses[name] for record in alone.log] for name in ("strict", "behavior")]
         found = [[record.losses[name] for record in stacked.log] for name in ("strict", "behavior")]
@@ -87,7 +87,7 @@ def test_stacked_tasks_become_what_they_become_alone(pair: Trained) -> None:
 
 
 def test_tasks_with_unlike_inputs_are_not_stacked() -> None:
-    # Both have 19,683 inputs, of which the split has 15,759 and 15,606.
+    # Both have 19,683 inputs, but their training splits have 15,759 and 15,606.
     assert len(stack_tasks((CASES["13"], CASES["38"]), (0,), Recipe())) == 2
     assert len(stack_tasks((CASES["21"], CASES["24"]), (0,), Recipe())) == 1
     assert len(stack_tasks((CASES["3"], CASES["11"]), (0,), SHORT)) == 2
@@ -103,7 +103,7 @@ def test_every_update_learns(update: Update, replaced: Replaced) -> None:
         update=update,
         replaced=replaced,
         learning_rate=1e-2,
-        # One loss at a time undoes what another has learned, with bounded logits above all.
+        # Updates on one loss at a time undo what another has learned, most with bounded logits.
         margin=None if update == "alternate" else 10.0,
         epochs=45,
         average_decay=0.5,
@@ -125,7 +125,7 @@ def test_both_is_another_training_that_repeats(pair: Trained) -> None:
     losses = [record.losses for record in one.log]
     assert len(losses) == 2 and np.isfinite([list(each.values()) for each in losses]).all()
     either = [record.losses for record in pair.log if record.seed == pair.seed]
-    # The same batches; but interchanged is only a half of each.
+    # The batches are the same, but only half of each is interchanged.
     assert losses[0]["interchange"] != either[0]["interchange"]
     assert losses[0]["behavior"] == pytest.approx(either[0]["behavior"], rel=0.1)
 
@@ -206,7 +206,7 @@ def test_a_stopped_training_goes_on(pair: Trained, tmp_path: Path) -> None:
     assert without_seconds(went_on.log) == without_seconds(pair.log)
     assert sorted(path.name for path in folder.iterdir()) == ["checkpoints", LOG_FILE]
     assert [path.name for path in (folder / "checkpoints").iterdir()] == ["epoch_3"]
-    # A finished training is read, not repeated.
+    # A finished training run is read, not repeated.
     assert_same_weights(train(MOODS, seeds=2, recipe=SHORT, directory=tmp_path), pair)
 
 

@@ -1,4 +1,4 @@
-"""Tasks and recipes so small that training takes longer to compile than to run."""
+"""Tasks and recipes so small that compiling takes longer than training."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ from interpbench_jax.cases import RASP_CASES, IoiTask, Recipe
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.rasp import Map, lookup, tokens
 
-# One MLP has to learn it.
+# A single MLP has to learn the task.
 MOODS = dataclasses.replace(RASP_CASES["36"], case_id="moods", n_layers=1, n_heads=2, max_seq_len=5)
-# The same shape and as many inputs, but more tokens and fewer classes.
+# The same shape and number of inputs, but more tokens and fewer classes.
 LETTERS = dataclasses.replace(
     MOODS,
     case_id="letters",
     program=Map(lookup({"x": "end", "y": "end", "z": "end", "a": "start"}), tokens, name="place"),
     vocab=("a", "x", "y", "z"),
 )
-# Heads and MLPs in two layers.
+# A task with heads and MLPs in two layers.
 TREND = dataclasses.replace(RASP_CASES["13"], max_seq_len=6)
 SHARES = RASP_CASES["3"]  # a regression
 # Inputs of every length, with padding.
@@ -26,7 +26,7 @@ VARIED = dataclasses.replace(RASP_CASES["8"], max_seq_len=6, vocab=("a", "b", "c
 
 @dataclass(frozen=True, kw_only=True)
 class SmallIoi(IoiTask):
-    """Indirect objects for a model of the fewest layers and heads that have its components."""
+    """The IOI task for a model with the fewest layers and heads that contain its components."""
 
     @cached_property
     def config(self) -> TransformerConfig:
@@ -44,11 +44,11 @@ class SmallIoi(IoiTask):
         )
 
 
-# Judged at the last position alone; and trained on the others too.
+# Both are scored at the last position alone; SENTENCES is trained on the other positions too.
 PROMPTS = SmallIoi(case_id="prompts", description="The other name.")
 SENTENCES = SmallIoi(case_id="sentences", description="The next token.", predicts_next_token=True)
 
-# Of so few steps that a model is far from done; constant, so that more epochs only add to it.
+# So few steps that training is far from done; the rate is constant, so more epochs only extend it.
 SHORT = Recipe(
     schedule="none",
     epochs=3,

@@ -1,4 +1,4 @@
-"""The circuit of the task, edge by edge."""
+"""The IOI circuit, edge by edge."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ def values(layer: int) -> str:
     return f"blocks.{layer}.hook_v_input[1]"
 
 
-# As the facts list it: input -> m0; m0 -> v of a1.h1, a2.h1, a4.h1; a1.h1 -> v of a2.h1;
+# The circuit in the facts: input -> m0; m0 -> v of a1.h1, a2.h1, a4.h1; a1.h1 -> v of a2.h1;
 # a2.h1 -> v of a4.h1; a4.h1 -> logits.
 BETWEEN_HEADS = {(DUPLICATE, values(2)), (S_INHIBITION, values(4)), (NAME_MOVER, OUTPUT)}
 HEADS = {(DUPLICATE, S_INHIBITION), (S_INHIBITION, NAME_MOVER), (NAME_MOVER, OUTPUT)}
@@ -71,7 +71,7 @@ def test_heads_read_the_same_in_both_circuits(task: IoiTask) -> None:
 
 
 def test_the_complete_circuit() -> None:
-    """What each query, key and value reads; positions are in the MLP as tokens are."""
+    """Each query, key and value has the right writers; the MLP reads positions and tokens."""
     q1, k1, v1 = (f"blocks.1.hook_{slot}_input[1]" for slot in "qkv")
     q2, k2, v2 = (f"blocks.2.hook_{slot}_input[1]" for slot in "qkv")
     v4 = values(4)

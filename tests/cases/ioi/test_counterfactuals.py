@@ -1,4 +1,4 @@
-"""What is patched from: how each counterfactual differs from its prompt."""
+"""The corrupted prompts: how each counterfactual differs from its prompt."""
 
 import warnings
 
@@ -16,12 +16,12 @@ REAL: tuple[Counterfactual, ...] = ("abc", "swapped", "random")
 
 
 def differences(prompts: np.ndarray, corrupted: np.ndarray) -> set[int]:
-    """The positions at which any row differs."""
+    """Return the positions at which any row differs."""
     return set(np.flatnonzero((prompts != corrupted).any(axis=0)).tolist())
 
 
 def is_of_three(task: IoiTask, corrupted: np.ndarray) -> np.ndarray:
-    """Per row, whether nobody is named twice."""
+    """Return whether each row names nobody twice."""
     names = np.sort(corrupted[:, OF_NAMES], axis=1)
     assert np.isin(names, task.vocabulary.names).all()
     return (names[:, 1:] != names[:, :-1]).all(axis=1)
@@ -56,7 +56,7 @@ def test_abc_draws_every_other_name_alike() -> None:
     for position in OF_NAMES:
         ids, counts = np.unique(corrupted[:, position], return_counts=True)
         assert ids.tolist() == sorted(others.tolist())
-        # 100 of each, to six standard deviations.
+        # About 100 of each, to six standard deviations.
         assert abs(counts - 100).max() < 60
 
 
@@ -78,7 +78,7 @@ def test_swapped_flips_the_answer(task: IoiTask) -> None:
 @pytest.mark.parametrize("split", SPLITS)
 def test_random_is_another_prompt_of_the_split(split: Split) -> None:
     prompts = TASK.draw(500, np.random.default_rng(0), split)
-    # The same generator would draw the same prompts, so that all have to be drawn again.
+    # The same generator would draw the same prompts, so all of them must be redrawn.
     corrupted = TASK.corrupt(prompts, np.random.default_rng(0), "random", split=split)
     assert (prompts != corrupted).any(axis=1).all()
     pool = {row.tobytes() for row in TASK.all_inputs(split)}
@@ -150,7 +150,7 @@ def test_pairs(task: IoiTask, kind: Counterfactual | None) -> None:
     np.testing.assert_array_equal(pairs.answer, answer)
     np.testing.assert_array_equal(pairs.distractor, giver)
     assert (answer != giver).all()
-    # The prompt from its first token on, and then the answer.
+    # The target is the prompt from its first token on, followed by the answer.
     for rows, target in (
         (prompts, pairs.target),
         (pairs.corrupted_input_ids, pairs.corrupted_target),
@@ -180,7 +180,7 @@ def test_what_metrics_compare_with() -> None:
 
 
 def test_by_hand() -> None:
-    """The first sentence's names, the giver, and what is right, as text."""
+    """The names of the first clause, the giver and the right answer, compared as text."""
     pairs = TASK.sample(15, 0)
     for row, target, wrong in zip(*_columns(pairs), strict=True):
         words = TASK.text(row).replace(",", "").replace(".", "").split(" ")

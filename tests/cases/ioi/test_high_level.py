@@ -1,4 +1,4 @@
-"""The rule of the task: its answers, and its answers under interchange."""
+"""The causal model of the IOI task: its answers, with and without interchange."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +29,7 @@ def prompt(first: str, second: str, giver: str, noun: str = "store", thing: str 
 
 
 def answer(model: IoiModel, text: str, source: str | None = None, node: str | None = None) -> str:
-    """The last position's answer, as a name."""
+    """Return the answer at the last position as a name."""
     base = TASK.encode(text)[None]
     sources = None if source is None else TASK.encode(source)[None]
     target = int(np.asarray(model.targets(base, sources, node))[0, -1])
@@ -46,7 +46,7 @@ def test_every_prompt_is_answered_with_the_name_said_once() -> None:
     first, second, giver = rows[:, 3], rows[:, 5], rows[:, 11]
     expected = np.where(giver == first, second, first)
     assert ((giver == first) ^ (giver == second)).all()
-    size = 9_702  # a twelfth, so that no array is large and one program does
+    size = 9_702  # a twelfth of the inputs: arrays stay small and one program serves all
     found = [MODEL.targets(rows[i : i + size])[:, -1] for i in range(0, len(rows), size)]
     assert len(found) == 12
     np.testing.assert_array_equal(np.concatenate(found), expected)
@@ -66,7 +66,7 @@ def test_what_it_tells() -> None:
 
 def test_values_by_hand() -> None:
     values = MODEL.values(TASK.encode(prompt("Mary", "John", "John"))[None])
-    # Then , Mary and John went to the store . John gave the milk to: the giver was said at 5,
+    # Then , Mary and John went to the store . John gave the milk to: the giver appeared at 5,
     # "the" at 8 and "to" at 7.
     duplicate = [-1] * 11 + [5, -1, 8, -1, 7]
     np.testing.assert_array_equal(values.duplicate, [duplicate])
@@ -77,7 +77,7 @@ def test_values_by_hand() -> None:
         for i, score in enumerate(np.asarray(values.name_mover)[0, -1].tolist())
         if score
     }
-    # John: twice 10, less 15.
+    # John: twice 10, minus 15.
     assert scores == {" Mary": 10, " John": 5, " the": -15, " to": -15}
     assert values.name_mover.dtype == values.duplicate.dtype == jnp.int32
 
@@ -91,25 +91,25 @@ SARA_TYLER_SARA = prompt("Sara", "Tyler", "Sara", "store", "eggs")  # Tyler
 KELLY_ERIN_ERIN = prompt("Kelly", "Erin", "Erin")  # Kelly
 
 # A base, a source, and the answers with the source's tokens, duplicate, s_inhibition, name_mover.
-# The giver has 20 for being said twice, the other 10, and 15 less whoever is inhibited.
+# The giver scores 20 because it appears twice, the other name 10; an inhibited name loses 15.
 TABLE: tuple[tuple[str, str, tuple[str, str, str, str]], ...] = (
-    # The duplicate is at 5 in both; Paul, inhibited, is not in the base: its giver wins.
+    # The duplicate is at 5 in both; the inhibited Paul is not in the base, so the giver wins.
     (MARY_JOHN_JOHN, prompt("Lisa", "Paul", "Paul"), ("Lisa", "Mary", "John", "Lisa")),
-    # The duplicate is at 3 in the source: the base's Mary is inhibited, 20 against -5.
+    # The duplicate is at 3 in the source, so the base's Mary is inhibited: 20 against -5.
     (MARY_JOHN_JOHN, prompt("Lisa", "Paul", "Lisa"), ("Paul", "John", "John", "Paul")),
     (MARY_JOHN_MARY, prompt("Lisa", "Paul", "Lisa"), ("Paul", "John", "Mary", "Paul")),
     (MARY_JOHN_MARY, prompt("Lisa", "Paul", "Paul"), ("Lisa", "Mary", "Mary", "Lisa")),
-    # The same giver, said first: as a position it is Mary's, as a token still John.
+    # The same giver, now named first: its position is Mary's in the base, its token is John.
     (MARY_JOHN_JOHN, prompt("John", "Mary", "John"), ("Mary", "John", "Mary", "Mary")),
-    # The other giver: position and token both inhibit Mary.
+    # The other name gives: position and token both inhibit Mary.
     (MARY_JOHN_JOHN, prompt("Mary", "John", "Mary"), ("John", "John", "John", "John")),
     (MARY_JOHN_MARY, prompt("John", "Mary", "Mary"), ("John", "Mary", "John", "John")),
-    # The same position, the other giver: as a position it is Tyler's, as a token Sara.
+    # The same position, the other giver: the position is Tyler's, the token is Sara.
     (SARA_TYLER_TYLER, prompt("Tyler", "Sara", "Sara"), ("Tyler", "Sara", "Tyler", "Tyler")),
-    # One name in common, which both inhibit.
+    # The two prompts share one name, which both inhibit.
     (SARA_TYLER_SARA, prompt("Sara", "Kelly", "Sara"), ("Kelly", "Tyler", "Tyler", "Kelly")),
-    # Nobody is said twice: three names score 10, of whom Mark's id is the smallest; in the base
-    # nobody is inhibited.
+    # Nobody is named twice: three names score 10, and Mark's id is the smallest of them; in the
+    # base nobody is inhibited.
     (KELLY_ERIN_ERIN, prompt("Amy", "Mark", "Eric"), ("Mark", "Erin", "Erin", "Mark")),
 )
 
@@ -138,7 +138,7 @@ def test_interchanges_by_hand_in_gpt2s_ids(
         assert FULL.tokens[target] == f" {wanted}"
 
 
-# Another reading: plain Python, one position after another
+# A second implementation in plain Python, one position after another
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def read_plainly(
     source: Plain | None = None,
     chosen: Collection[str] = (),
 ) -> Plain:
-    """The rule of upstream's facts, with components taken from a source before they are read."""
+    """Apply the rule of upstream's facts, taking the chosen components from a source."""
 
     def is_taken(name: str) -> bool:
         return name in chosen
@@ -191,7 +191,7 @@ def as_rows(name_mover: Sequence[Mapping[int, int]], ids: Sequence[int]) -> list
 def random_tokens(
     rng: np.random.Generator, ids: Sequence[int], batch: int, n_pos: int
 ) -> np.ndarray:
-    """Rows of few different tokens, names and others, so that many are said again."""
+    """Draw rows of few different tokens, names and others, so that many are repeated."""
     few = [rng.choice(ids, 5, replace=False) for _ in range(batch)]
     return np.stack([rng.choice(own, n_pos) for own in few]).astype(np.int32)
 
@@ -211,14 +211,14 @@ def test_values_are_those_of_plain_python(task: IoiTask, n_pos: int) -> None:
         found = np.asarray(values.name_mover)[i]
         assert np.issubdtype(found.dtype, np.integer)
         assert found.tolist() == as_rows(plain.name_mover, task.vocabulary.ids)
-    if n_pos >= 16:  # nothing that a prompt would hold
+    if n_pos >= 16:  # values that no prompt has
         assert len(np.unique(values.duplicate)) >= n_pos - 2
         assert (np.asarray(values.name_mover) < -15).any()
 
 
 @pytest.mark.parametrize("n_pos", [2, 9, 16])
 def test_interchanges_are_those_of_plain_python(n_pos: int) -> None:
-    """Any tokens, any components at once: positions that hold no name, and none at all."""
+    """Any tokens and any set of components agree, also at positions that hold no name."""
     rng = np.random.default_rng(n_pos)
     names = set(TASK.vocabulary.names.tolist())
     both = [random_tokens(rng, range(113), 48, n_pos) for _ in range(2)]
@@ -273,7 +273,7 @@ def test_no_component_and_every_component() -> None:
     for node in ("duplicate", "s_inhibition"):
         assert not np.array_equal(MODEL(INPUTS, SOURCES, node), of_sources)
         np.testing.assert_array_equal(MODEL(INPUTS, INPUTS, node), plain)
-    # What is read through another component has no effect once that is taken.
+    # A component has no effect once the component that reads it is replaced.
     both, one = (MODEL(INPUTS, SOURCES, each) for each in (NAMES[1:3], NAMES[2]))
     np.testing.assert_array_equal(both, one)
 
@@ -318,7 +318,7 @@ def test_full_vocabulary_targets_equal_compact_ones(node: str | tuple[str, ...] 
     expected = MODEL.targets(INPUTS, sources, node)
     found = FULL.high_level.targets(ids[INPUTS], None if sources is None else ids[sources], node)
     assert found.dtype == jnp.int32
-    # From the first name on; before it every token scores 0, and the first one is another.
+    # Compare from the first name on; before it every token scores 0, and token 0 differs.
     np.testing.assert_array_equal(np.asarray(found)[:, 3:], ids[np.asarray(expected)][:, 3:])
     assert not np.asarray(found)[:, :3].any() and not np.asarray(expected)[:, :3].any()
 
@@ -339,7 +339,7 @@ def test_under_jit_and_vmap() -> None:
     np.testing.assert_array_equal(full, FULL.high_level.targets(*args))
 
 
-# Without the tokens as a component
+# The model without the tokens as a component
 
 
 def test_without_tokens() -> None:
@@ -396,7 +396,7 @@ def test_wrong_inputs() -> None:
         MODEL.targets(INPUTS, SOURCES[:, ::-1].copy(), "duplicate")
 
 
-# What a trained model's logits follow
+# The targets of a trained model's logits
 
 
 @pytest.mark.parametrize("task", [TASK, FULL], ids=["prompts", "gpt2"])
@@ -405,11 +405,11 @@ def test_logits_follow_the_names_scores(task: IoiTask) -> None:
     assert pairs.distractor is not None
     shares = np.asarray(task.high_level.class_shares(pairs.input_ids))[:, -1]
     rows = np.arange(len(shares))
-    # Said once, and said twice but inhibited; repeated words that are no names do not count.
+    # One name appears once, the other twice but inhibited; repeated non-names do not count.
     np.testing.assert_array_equal(shares[rows, pairs.target[:, -1]], 1.0)
     np.testing.assert_array_equal(shares[rows, pairs.distractor], 0.5)
     assert (np.count_nonzero(shares, axis=1) == 2).all()
-    # Under interchange another name's repetition counts against it.
+    # Under interchange a name may be inhibited because another name was repeated.
     sources = task.sample(20, seed=6).input_ids
     swapped = task.high_level.class_shares(pairs.input_ids, sources, "s_inhibition")
     assert np.isin(np.asarray(swapped)[:, -1], (-1.5, -0.5, 0.0, 0.5, 1.0, 2.0)).all()

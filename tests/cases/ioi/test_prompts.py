@@ -1,4 +1,4 @@
-"""The prompts: their text, their ids, and what is none of them."""
+"""The IOI prompts: their text and ids, and texts that are not prompts."""
 
 import json
 import re
@@ -22,7 +22,7 @@ PROMPT = "Then, Mary and John went to the store. John gave the milk to"
 
 @dataclass(frozen=True)
 class Facts:
-    """What upstream and GPT-2 say of the prompts."""
+    """Facts about the prompts from upstream and GPT-2."""
 
     templates: tuple[str, ...]
     locations: tuple[str, ...]
@@ -47,7 +47,7 @@ def facts() -> Facts:
 
 
 def cut(text: str) -> list[str]:
-    """GPT-2's tokens of a text whose words are one token each."""
+    """Split a text whose words are one token each into GPT-2's tokens."""
     tokens: list[str] = []
     for place, word in enumerate(text.split(" ")):
         body = word.rstrip(",.")
@@ -56,7 +56,7 @@ def cut(text: str) -> list[str]:
 
 
 def fill(template: str, location: str, thing: str, a: str, b: str) -> str:
-    """A prompt of a template, with the answer at its end."""
+    """Fill a template; the prompt ends with the answer."""
     slots = {"[A]": a, "[B]": b, "[LOCATION]": location, "[OBJECT]": thing}
     for slot, word in slots.items():
         template = template.replace(slot, word)
@@ -64,7 +64,7 @@ def fill(template: str, location: str, thing: str, a: str, b: str) -> str:
 
 
 def filled(facts: Facts, a: str, b: str) -> Iterator[str]:
-    """Every prompt of two names, with its answer."""
+    """Yield every prompt of two names, followed by its answer."""
     for template, location, thing in product(facts.templates, facts.locations, facts.objects):
         yield fill(template, location, thing, a, b)
 
@@ -73,12 +73,12 @@ def known_ids(facts: Facts, text: str) -> list[int]:
     return [facts.bos, *(facts.token_ids[token] for token in cut(text))]
 
 
-# Against upstream
+# Comparison with upstream
 
 
 @requires_upstream
 def test_the_table_is_gpt2s(facts: Facts) -> None:
-    # Upstream has one token that is in no prompt.
+    # Upstream's list has one token that appears in no prompt.
     known = {token: i for token, i in facts.token_ids.items() if token != " a"} | {"BOS": 50256}
     assert len(known) == 113
     assert dict(zip(TASK.tokens, TASK.gpt2_ids, strict=True)) == known
@@ -104,7 +104,7 @@ def test_names_and_nouns_are_complete(facts: Facts) -> None:
 @requires_upstream
 @pytest.mark.parametrize("n_pairs", [40, pytest.param(1_000, marks=pytest.mark.slow)])
 def test_prompts_encode_to_gpt2s_ids(facts: Facts, n_pairs: int) -> None:
-    """Every template with every noun, for random pairs of names."""
+    """Check every template with every noun, for random pairs of names."""
     rng = np.random.default_rng(n_pairs)
     compact_of = {gpt2_id: i for i, gpt2_id in enumerate(TASK.gpt2_ids)}
     n_checked = 0
@@ -127,7 +127,7 @@ def test_prompts_encode_to_gpt2s_ids(facts: Facts, n_pairs: int) -> None:
 @pytest.mark.slow
 @requires_upstream
 def test_all_inputs_are_the_four_templates(facts: Facts) -> None:
-    """Each prompt is two templates', with the people named the other way round."""
+    """Each prompt comes from two templates, which name the people in opposite order."""
     n_names = len(facts.names)
     name_ids = np.asarray([facts.token_ids[f" {name}"] for name in facts.names], np.int32)
     a, b = (part.ravel() for part in np.meshgrid(range(n_names), range(n_names)))
@@ -187,7 +187,7 @@ def test_draws(split: Split | None) -> None:
     ):
         assert (rows.shape, rows.dtype) == ((3_000, 16), np.int32)
         assert {row.tobytes() for row in rows} <= pool
-        # Uniform: each of three objects, and either giver, to five standard deviations.
+        # Each of three objects and either giver is equally likely, to five standard deviations.
         shares = np.unique(rows[:, 14], return_counts=True)[1] / 3_000
         np.testing.assert_allclose(shares, 1 / 3, atol=5 * (2 / 9 / 3_000) ** 0.5)
         assert abs((rows[:, 3] == rows[:, 11]).mean() - 0.5) < 5 * (1 / 4 / 3_000) ** 0.5
@@ -224,7 +224,7 @@ def test_an_unknown_split() -> None:
             draw()
 
 
-# Text to ids and back
+# Conversion of text to ids and back
 
 
 @pytest.mark.parametrize(("task", "n"), [(TASK, 300), (FULL, 10)], ids=["prompts", "GPT-2"])
@@ -241,7 +241,7 @@ def test_known_ids() -> None:
     ids = FULL.encode(PROMPT)
     assert ids.tolist() == [int(i) for i in gpt2.split()]
     assert FULL.text(ids) == TASK.text(TASK.encode(PROMPT)) == PROMPT
-    # Ids of the prompts' own tokens count them in the order of GPT-2's ids.
+    # The compact ids number the prompts' tokens in the order of GPT-2's ids.
     assert TASK.encode(PROMPT)[[0, 2, 10]].tolist() == [112, 0, 1]
     assert (TASK.bos_id, FULL.bos_id) == (112, 50_256)
 

@@ -1,4 +1,4 @@
-"""The two cases as declarations."""
+"""The declarations of the two IOI cases."""
 
 import dataclasses
 import json
@@ -74,7 +74,7 @@ def test_what_is_scored() -> None:
 
 def test_loss_weights() -> None:
     assert TASK.loss_weights == (0.0,) * 15 + (1.0,)
-    # The last position counts ten times.
+    # The last position counts ten times as much.
     assert NEXT_TOKEN.loss_weights == (1.0,) * 15 + (10.0,)
 
 
