@@ -102,7 +102,7 @@ def measure(work: Work, kills: int, seed: int) -> Report:
         _finish(work, folder)
         return Report(
             identical=work.same(undisturbed, folder),
-            leftovers=sorted(_files(folder) - _files(undisturbed)),
+            leftovers=sorted(files(folder) - files(undisturbed)),
             pieces=pieces,
             seed=seed,
             kills=killed,
@@ -142,5 +142,6 @@ def _kill_once(work: Work, folder: Path, target: int, sleep: float) -> Kill:
     return Kill(round(seconds, 2), finished, finished - before)
 
 
-def _files(folder: Path) -> set[str]:
+def files(folder: Path) -> set[str]:
+    """The paths of all files and folders in a folder."""
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}

@@ -23,6 +23,7 @@ from interpbench_jax.axes import (
 )
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.habits import ActivationCache, Hook, Hooks, Names, read_hooks, read_names
+from interpbench_jax.layout import N_KINDS, Layout
 from interpbench_jax.model.inputs import as_tokens, check_tokens
 from interpbench_jax.model.layers import Edit, einsum, keep
 from interpbench_jax.model.transformer import Transformer, check_model
@@ -168,16 +169,15 @@ def _masked_forward(
 ) -> Logits:
     edit = keep if scales is None else divide_by(model.config, scales)
     reader, is_real = _Reader(model, tokens, mask, replacement), model.real_positions(tokens)
-    heads = model.config.n_heads
+    layout = Layout(model.config.n_layers, model.config.n_heads)
     for layer, block in enumerate(model.blocks):
-        first = layer * (3 * heads + 1)
-        inputs = reader.read(slice(first, first + 3 * heads))
-        q_input, k_input, v_input = jnp.split(inputs, 3)
+        first, mlp_reader = layout.first_reader(layer), layout.mlp_reader(layer)
+        q_input, k_input, v_input = jnp.split(reader.read(slice(first, mlp_reader)), N_KINDS)
         results = block.attn(q_input, k_input, v_input, is_real, edit)
         reader.write(results, block.attn.b_O[...])
-        mlp_in = reader.read(slice(first + 3 * heads, first + 3 * heads + 1))
+        mlp_in = reader.read(slice(mlp_reader, mlp_reader + 1))
         reader.write(block.mlp(mlp_in[0], edit)[None])
-    return model.read_output(reader.read(slice(mask.shape[0] - 1, None))[0], edit)
+    return model.read_output(reader.read(slice(layout.output_reader, None))[0], edit)
 
 
 def divide_by(config: TransformerConfig, scales: LayerNormScales) -> Edit:

@@ -1,8 +1,7 @@
-"""Every command that writes: how it is called, and what may be found where it wrote."""
+"""Every command that writes: how to call it, and how to read what it wrote."""
 
 import atexit
 import dataclasses
-import hashlib
 import os
 import shutil
 import subprocess
@@ -15,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import interpbench_jax as ib
+from benchmarks.fire.formats import make_bench, read_published
+from interpbench_jax.storage import digest_file
+from interpbench_jax.weights import digest_weights
 
-# As few pairs of inputs as say something.
+# The fewest pairs of inputs with a meaningful result.
 _FEW = 8
 
 
@@ -25,10 +27,10 @@ class Command:
     """One command that writes into a folder.
 
     Attributes:
-        arguments: of the command line, for a folder.
-        result: what there is, whole; raises where it is damaged, and gives None for nothing yet.
-        prepare: puts into the folder what an earlier call left there.
-        passes: exit codes of a call that did its work.
+        arguments: returns the command line's arguments for a folder.
+        result: reads the result in a folder: None if there is none yet; raises if it is damaged.
+        prepare: writes into the folder what an earlier call would have left there.
+        passes: the exit codes of a successful call.
     """
 
     arguments: Callable[[Path], tuple[object, ...]]
@@ -38,7 +40,7 @@ class Command:
 
 
 def start(command: Command, folder: Path, cache: Path) -> "subprocess.Popen[str]":
-    """A process of the command, which keeps its compiled programs in `cache`."""
+    """Start the command, with its compiled programs stored in `cache`."""
     return subprocess.Popen(
         [sys.executable, "-m", "interpbench_jax.cli", *map(str, command.arguments(folder))],
         env={**os.environ, "INTERPBENCH_CACHE": str(cache), "COLUMNS": "200"},
@@ -48,17 +50,12 @@ def start(command: Command, folder: Path, cache: Path) -> "subprocess.Popen[str]
     )
 
 
-def _digest(path: Path) -> str | None:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
-
-
 def _case_of(folder: Path) -> object:
-    """The weights' digest of a case that loads; None where there is no config, written last."""
+    """The config and the digest of a case; None if there is no config, which is written last."""
     if not any(folder.glob("*config.json")) and not any(folder.glob("*.pkl")):
         return None
     case = ib.load_case(folder)
-    weights = b"".join(case.weights[name].tobytes() for name in sorted(case.weights))
-    return case.config, hashlib.sha256(weights).hexdigest()
+    return case.config, digest_weights(case.weights)
 
 
 def _certificate_of(folder: Path) -> object:
@@ -93,31 +90,22 @@ def _trained(folder: Path) -> object:
 
 
 def _published(folder: Path) -> object:
-    from interpbench_dataset.loading import check_digests, import_datasets
-
     if not (folder / "README.md").is_file():
         return None
-    module = import_datasets().load.dataset_module_factory(str(folder))
-    check_digests(module, folder)
-    return {str(path.relative_to(folder)): _digest(path) for path in folder.rglob("*.parquet")}
+    read_published(folder)
+    return {str(path.relative_to(folder)): digest_file(path) for path in folder.rglob("*.parquet")}
 
 
 def _make_bench(folder: Path) -> None:
-    """The same results each time, the measured seconds too."""
+    """Copy one benchmark each time, so that the measured seconds are the same too."""
     shutil.copytree(_bench_once(), folder / "bench")
 
 
 @cache
 def _bench_once() -> Path:
-    from interpbench_jax.bench.plan import BenchSettings, choose_methods
-    from interpbench_jax.bench.run import run_bench
-    from interpbench_jax.bench.table import write_tables
-
-    settings = BenchSettings(choose_methods(["chance", "eap"]), n_inputs=_FEW)
     folder = Path(tempfile.mkdtemp(prefix="interpbench-fire-"))
     atexit.register(shutil.rmtree, folder)
-    done = run_bench([ib.load_case("36")], settings, folder)
-    write_tables(folder, done.results, done.scores)
+    make_bench(folder, _FEW)
     return folder
 
 
@@ -166,7 +154,7 @@ COMMANDS: Mapping[str, Command] = {
 
 
 def outcome(command: Command, folder: Path) -> Any:
-    """What lies in the folder: None, a result, or the error that says that it is damaged."""
+    """The state of the folder: None, a result, or the error that reports damage."""
     try:
         return command.result(folder)
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Every format that is read from outside: good files of it, and what reads them."""
+"""Every file format that is read from outside: how to write and how to read good files."""
 
 import hashlib
 import json
@@ -21,11 +21,11 @@ class Format:
     """One format.
 
     Attributes:
-        make: writes good files of it into an empty folder.
+        make: writes good files into an empty folder.
         read: reads the folder.
-        share: how many mutations it gets, beside the others' shares.
-        files: which of the files are damaged, as a pattern.
-        repair: puts right what would give the damage away at once.
+        share: its share of the mutations, relative to the other formats.
+        files: a pattern of the files to damage.
+        repair: repairs what would reveal the damage at once.
     """
 
     make: Callable[[Path], object]
@@ -40,7 +40,7 @@ def _make_ours(folder: Path) -> None:
 
 
 def _repair_digest(folder: Path) -> None:
-    """So that damaged weights are looked at."""
+    """Update the digest, so that damaged weights are read at all."""
     path = folder / "config.json"
     described = json.loads(path.read_text())
     data = (folder / "model.safetensors").read_bytes()
@@ -87,8 +87,8 @@ def _make_published(folder: Path) -> None:
     shutil.copytree(packaged_folder(), folder, dirs_exist_ok=True)
 
 
-def _read_published(folder: Path) -> object:
-    """As `load_dataset` does before it hands the folder to `datasets`."""
+def read_published(folder: Path) -> object:
+    """Check the folder as `load_dataset` does before `datasets` reads it."""
     from interpbench_dataset.loading import card_errors_explained, check_digests, import_datasets
 
     datasets = import_datasets()
@@ -97,18 +97,19 @@ def _read_published(folder: Path) -> object:
         return check_digests(module, folder)
 
 
-def _make_bench(folder: Path) -> None:
+def make_bench(folder: Path, n_inputs: int = _TINY) -> None:
+    """Run a small benchmark and write its results."""
     from interpbench_jax.bench.plan import BenchSettings, choose_methods
     from interpbench_jax.bench.run import run_bench
     from interpbench_jax.bench.table import write_tables
 
-    settings = BenchSettings(choose_methods(["chance", "eap"]), n_inputs=_TINY)
+    settings = BenchSettings(choose_methods(["chance", "eap"]), n_inputs=n_inputs)
     done = run_bench([ib.load_case(CASE_ID)], settings, folder)
     write_tables(folder, done.results, done.scores)
 
 
 def _read_bench(folder: Path) -> object:
-    """The parts too, in the way of a benchmark that goes on."""
+    """Read the results and the parts, as a resumed benchmark does."""
     from interpbench_jax.bench.parts import read_part
     from interpbench_jax.bench.plan import (
         BenchSettings,
@@ -130,7 +131,7 @@ def _make_submission(folder: Path) -> None:
     from interpbench_jax.bench.export import export_submission
     from interpbench_jax.bench.submission import CaseTruth
 
-    _make_bench(folder / "bench")
+    make_bench(folder / "bench")
     truths = {CASE_ID: CaseTruth.of(ib.load_case(CASE_ID))}
     text = export_submission(folder / "bench", "eap", truths, authors=["Somebody"])
     (folder / "submission.json").write_text(text)
@@ -158,6 +159,7 @@ def _make_sweep(folder: Path) -> None:
     with _open_sweep(folder) as store:
         for task in range(4):
             store.add(task, np.linspace(0, task, 40))
+        store.keep_constants(np.linspace(0, 1, 24).reshape(1, 2, 3, 4))
 
 
 def _make_finished_sweep(folder: Path) -> None:
@@ -175,7 +177,7 @@ def _read_finished_sweep(folder: Path) -> object:
 
 def _read_sweep(folder: Path) -> object:
     with _open_sweep(folder) as store:
-        return store.finished(), store.result()
+        return store.finished(), store.result(), store.constants()
 
 
 _STATE: Mapping[str, np.ndarray] = {"weights": np.arange(12.0), "step": np.asarray(3)}
@@ -224,10 +226,10 @@ FORMATS: Mapping[str, Format] = {
     "upstream, release 1.0.0": Format(_make_upstream("v1"), _load, 2),
     "certificate": Format(_make_certificate, ib.read_certificate, 2),
     "tables of the dataset": Format(_make_table, _read_tables),
-    "card of the dataset": Format(_make_published, _read_published, 0.02, "README.md"),
-    "results and parts of a benchmark": Format(_make_bench, _read_bench),
+    "card of the dataset": Format(_make_published, read_published, 0.02, "README.md"),
+    "results and parts of a benchmark": Format(make_bench, _read_bench),
     "submission": Format(_make_submission, _read_submission, 2),
-    "parts of a sweep": Format(_make_sweep, _read_sweep),
+    "parts and constants of a sweep": Format(_make_sweep, _read_sweep),
     "result of a sweep": Format(_make_finished_sweep, _read_finished_sweep),
     "log of a training": Format(_make_log, _read_log),
     "checkpoint": Format(_make_checkpoint, _read_checkpoint, 0.05),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.fire.commands import COMMANDS, Command, outcome, start
+from benchmarks.kills import files
 
 _PATIENCE = 600.0
 # Some processes are done before they are killed.
@@ -99,7 +100,7 @@ def disturb_one(
         elif found is not None and found not in allowed:
             fate.defects.append("after a kill there is neither the old nor the new result")
     _check_end(command, folder, cache, expected, fate)
-    fate.leftovers = sorted(_files(folder) - _files(calm))
+    fate.leftovers = sorted(files(folder) - files(calm))
     for number in range(pairs):
         folder = _folder(command, home / f"pair-{number}")
         _start_two(command, folder, cache, rng.uniform(0, 0.5) * fate.seconds, expected, fate)
@@ -163,7 +164,3 @@ def _start_two(
         fate.defects.append("of two, none did the work")
     elif outcome(command, folder) != expected:
         fate.defects.append("of two, the result is another than of one")
-
-
-def _files(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}

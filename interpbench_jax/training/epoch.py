@@ -1,7 +1,7 @@
 """One epoch for a stack of models, compiled as one program.
 
-The data of a task, its order and the nodes interchanged are the same for all of its seeds: seeds
-differ in their first weights. So what a seed gives does not depend on which others are trained.
+The data of a task, its order and the interchanges are the same for all of its seeds, which differ
+in their initial weights only. So the result of a seed does not depend on which others are trained.
 """
 
 import operator
@@ -37,12 +37,12 @@ Found = TypeVar("Found")
 
 
 class State(NamedTuple):
-    """What an epoch changes.
+    """The state of training, which an epoch changes.
 
     Attributes:
-        weights: of every model.
-        average: their running mean; the weights themselves where the recipe keeps none.
-        optimizer: optax's state.
+        weights: the weights of every model.
+        average: their running mean; the weights themselves if the recipe keeps none.
+        optimizer: the state of the optimizer.
     """
 
     weights: PyTree
@@ -51,11 +51,11 @@ class State(NamedTuple):
 
 
 class Models(NamedTuple):
-    """What each model of a stack is trained on, and whether it still is.
+    """The task of each model of a stack, and whether it is still trained.
 
     Attributes:
-        task: index of its task.
-        is_active: False once it has reached its target, or left the numbers.
+        task: the index of its task.
+        is_active: False once it has reached its target, or its loss is NaN or infinite.
     """
 
     task: Int[Array, "*models"]
@@ -66,10 +66,10 @@ class TaskData(NamedTuple):
     """The data of one task, or of several with an axis of tasks before the others.
 
     Attributes:
-        inputs: `[n, pos]`, to train on.
-        given: what may be interchanged.
-        has_class: which outputs the task has; False for those that only stacking adds.
-        code: for each class the logits that the model is to have (`codes.class_code`).
+        inputs: the inputs to train on, `[n, pos]`.
+        given: the interchanges that can be drawn.
+        has_class: whether the task has each output; False for padding classes of a stack.
+        code: the target logits of each class (`codes.class_code`).
     """
 
     inputs: Int[Array, "*tasks n pos"]
@@ -79,16 +79,16 @@ class TaskData(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """One task's batch.
+    """A batch of one task.
 
     Attributes:
-        tokens: `[batch, pos]`; each example's source is the one before it.
+        tokens: the inputs, `[batch, pos]`; each example's source is the one before it.
         targets: the program's outputs: classes or numbers; with a margin, logits.
-        labels: what plain outputs are trained on.
-        interchanged: the program's outputs under the interchange of variables that is drawn.
-        patched: its outputs under the interchange of edges that is drawn.
+        labels: the training targets of plain runs.
+        interchanged: the program's outputs under the drawn interchange of variables.
+        patched: the program's outputs under the drawn interchange of edges.
         is_real: False at padding.
-        draw: what is interchanged.
+        draw: the drawn interchanges.
     """
 
     tokens: Int[Array, "batch pos"]
@@ -101,7 +101,7 @@ class Batch(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """Of one step, in the order in which they are trained on."""
+    """The losses of one step, in the order in which an alternating recipe trains on them."""
 
     interchange: Float[Array, "..."]
     strict: Float[Array, "..."]
@@ -114,10 +114,10 @@ class Epoch:
     """One pass over the data, for a stack of models of one shape trained by one recipe.
 
     Attributes:
-        config: the models' shape, the vocabularies padded to the largest.
-        recipe: the settings.
-        tasks: the tasks, which score the same positions alike.
-        n_inputs: inputs per task.
+        config: the models' config, with vocabularies padded to the largest.
+        recipe: the training settings.
+        tasks: the tasks, which weigh positions alike.
+        n_inputs: the number of inputs per task.
     """
 
     config: TransformerConfig
@@ -127,23 +127,23 @@ class Epoch:
 
     @property
     def n_batches(self) -> int:
-        """Batches in an epoch; what is left over waits for another shuffle."""
+        """The number of batches in an epoch; inputs that are left over are skipped."""
         return self.n_inputs // self.recipe.batch_size
 
     @property
     def _first_used(self) -> int:
-        """The first position whose output a loss looks at, where that saves anything."""
+        """The first position whose output a loss uses, if skipping earlier ones saves time."""
         return first_position_used(int(np.flatnonzero(self.tasks[0].loss_weights)[0]))
 
     @cached_property
     def optimizer(self) -> optax.GradientTransformationExtraArgs:
-        """Of one model."""
+        """The optimizer of one model."""
         per_batch = len(self._used) if self.recipe.update == "alternate" else 1
         return make_optimizer(self.recipe, per_batch * self.n_batches)
 
     def start(self, weights: WeightArrays) -> State:
         """The state of a stack of models before the first epoch."""
-        # Copies, because an epoch takes over the memory of the state it is given.
+        # Copies, because an epoch reuses the memory of its state.
         copied = partial(jax.tree.map, jnp.copy)
         return State(copied(weights), copied(weights), jax.vmap(self.optimizer.init)(weights))
 
@@ -152,7 +152,7 @@ class Epoch:
         """The compiled epoch: `(state, models, data, key) -> (state, losses)`.
 
         `state` and `models` have an axis of models, `data` one of tasks; the losses are
-        `[models, batches]`, each before its step. The state's memory is taken over.
+        `[models, batches]`, each before its step. The memory of the state is reused.
         """
         return jax.jit(self._run, donate_argnums=0)
 
@@ -165,7 +165,7 @@ class Epoch:
     def _run_model(
         self, own: tuple[State, Models], shared: tuple[TaskData, Array]
     ) -> tuple[State, Losses]:
-        """One model's epoch; nothing changes where it is no longer trained."""
+        """The epoch of one model, which changes nothing if it is no longer trained."""
         (state, model), (all_data, key) = own, shared
         data = jax.tree.map(lambda array: array[model.task], all_data)
 
@@ -203,7 +203,7 @@ class Epoch:
         return Batch(tokens, *answers, is_real=is_real, draw=draw)
 
     def _answer_of(self, task: Task, tokens: Array, draw: Draw) -> tuple[Array, ...]:
-        """Targets, labels, answers under both interchanges, and where padding is not."""
+        """Targets, labels, answers under both interchanges, and the real positions."""
         model, source = task.high_level, jnp.roll(tokens, 1, axis=0)
         plain = model.targets(tokens)
         labels = task.labels(tokens, plain)
@@ -229,26 +229,25 @@ class Epoch:
         return self.recipe.margin is not None and not self.config.is_regression
 
     def _update(self, state: State, batch: Batch, has_class: Array) -> tuple[State, Losses]:
-        """One model's steps on one batch."""
-        if self.recipe.update == "sum":
-            objective = partial(self._sum, batch=batch, has_class=has_class)
+        """The steps of one model on one batch."""
+        steps = [self._used]
+        if self.recipe.update == "alternate":
+            steps = [(which,) for which in self._used]
+        found = dict.fromkeys(Losses._fields, jnp.zeros(()))
+        for wanted in steps:
+            objective = partial(self._objective, wanted, batch=batch, has_class=has_class)
             state, losses = self._descend(state, objective)
-        else:
-            found = dict.fromkeys(Losses._fields, jnp.zeros(()))
-            for which in self._used:
-                objective = partial(self._one, which, batch=batch, has_class=has_class)
-                state, found[which] = self._descend(state, objective)
-            losses = Losses(**found)
+            found |= losses
         decay = self.recipe.average_decay
         average = jax.tree.map(
             lambda mean, new: decay * mean + (1 - decay) * new, state.average, state.weights
         )
-        return state._replace(average=average), losses
+        return state._replace(average=average), Losses(**found)
 
     def _descend(
         self, state: State, objective: Callable[[WeightArrays], tuple[Array, Found]]
     ) -> tuple[State, Found]:
-        """One step on a loss, and what the loss was made of."""
+        """One step on a loss, and its parts."""
         (value, losses), gradient = jax.value_and_grad(objective, has_aux=True)(state.weights)
         change, optimizer = self.optimizer.update(
             gradient, state.optimizer, state.weights, value=value
@@ -257,59 +256,57 @@ class Epoch:
         return state._replace(weights=weights, optimizer=optimizer), losses
 
     def _model(self, weights: WeightArrays, has_class: Array) -> Transformer:
-        """The model, for whom the classes that only stacking adds are impossible."""
+        """The model, with padding classes impossible."""
         bias = hide_classes(weights["unembed.b_U"], has_class)
         return Transformer(self.config, {**weights, "unembed.b_U": bias})
 
-    def _sum(self, weights: WeightArrays, batch: Batch, has_class: Array) -> tuple[Array, Losses]:
-        """The weighted sum of the losses, from one plain run and those that start from it."""
+    def _objective(
+        self, wanted: tuple[str, ...], weights: WeightArrays, batch: Batch, has_class: Array
+    ) -> tuple[Array, dict[str, Array]]:
+        """The weighted sum of some losses, and each of them by name.
+
+        They share one plain run, which all other runs start from.
+        """
         model = self._model(weights, has_class)
         clean = self._run_plainly(model, batch)
-        values, stream = self._sources(clean.values), clean.streams[0]
-        is_real = clean.is_real
-        if self.recipe.replaced == "both":
+        losses = self._node_losses(wanted, model, clean, batch)
+        if "behavior" in wanted:
+            losses["behavior"] = self._behavior_loss(clean, batch)
+        if "edges" in wanted:
+            losses["edges"] = self._edge_loss(model, clean, batch)
+        weight = dict(zip(Losses._fields, self._weights(), strict=True))
+        return reduce(operator.add, [weight[name] * loss for name, loss in losses.items()]), losses
+
+    def _node_losses(
+        self, wanted: tuple[str, ...], model: Transformer, clean: TrainingRun, batch: Batch
+    ) -> dict[str, Array]:
+        """The losses of runs with nodes replaced; two of them are computed as one run."""
+        every = (
+            ("interchange", batch.draw.aligned, batch.interchanged),
+            ("strict", batch.draw.outside, batch.targets),
+        )
+        kinds = [kind for kind in every if kind[0] in wanted]
+        if not kinds:
+            return {}
+        values, stream, is_real = self._sources(clean.values), clean.streams[0], clean.is_real
+        if len(kinds) == 2 and self.recipe.replaced == "both":
             stream, values, is_real = jax.tree.map(
                 lambda each: jnp.concatenate([each, each], axis=-1), (stream, values, is_real)
             )
-        # What comes first has variables interchanged, what comes last other nodes replaced.
-        n_first = stream.shape[-1] // 2
-        first, last = slice(n_first), slice(-n_first, None)
-        replaced = jnp.concatenate([batch.draw.aligned[first], batch.draw.outside[last]])
+        rows = [slice(None)]
+        if len(kinds) == 2:
+            n_first = stream.shape[-1] // 2
+            rows = [slice(n_first), slice(-n_first, None)]
+        parts = list(zip(kinds, rows, strict=True))
+        replaced = jnp.concatenate([nodes[part] for (_, nodes, _), part in parts])
         logits = run_interchanged(model, stream, values, replaced, is_real=is_real)
-        losses = Losses(
-            self._loss(logits[first], batch.interchanged[first], batch.is_real[first]),
-            self._loss(logits[last], batch.targets[last], batch.is_real[last]),
-            self._behavior_loss(clean, batch),
-            self._edge_loss(model, clean, batch) if "edges" in self._used else jnp.zeros(()),
-        )
-        weighted = [weight * loss for weight, loss in zip(self._weights(), losses, strict=True)]
-        return reduce(operator.add, weighted), losses
-
-    def _one(
-        self, which: str, weights: WeightArrays, batch: Batch, has_class: Array
-    ) -> tuple[Array, Array]:
-        """One of the losses, weighted, and as it is."""
-        model = self._model(weights, has_class)
-        clean = self._run_plainly(model, batch)
-        values, stream = self._sources(clean.values), clean.streams[0]
-        match which:
-            case "interchange":
-                nodes = batch.draw.aligned
-                logits = run_interchanged(model, stream, values, nodes, is_real=clean.is_real)
-                loss = self._loss(logits, batch.interchanged, batch.is_real)
-            case "strict":
-                nodes = batch.draw.outside
-                logits = run_interchanged(model, stream, values, nodes, is_real=clean.is_real)
-                loss = self._loss(logits, batch.targets, batch.is_real)
-            case "behavior":
-                loss = self._behavior_loss(clean, batch)
-            case _:
-                loss = self._edge_loss(model, clean, batch)
-        weight = dict(zip(Losses._fields, self._weights(), strict=True))[which]
-        return weight * loss, loss
+        return {
+            name: self._loss(logits[part], answers[part], batch.is_real[part])
+            for (name, _, answers), part in parts
+        }
 
     def _run_plainly(self, model: Transformer, batch: Batch) -> TrainingRun:
-        # Edges are cut at every position, so that what all nodes wrote is needed there.
+        # Edges are cut at every position, so that all outputs are needed everywhere.
         first_used = 0 if "edges" in self._used else self._first_used
         return run(model, batch.tokens, first_used)
 
@@ -318,7 +315,7 @@ class Epoch:
         return self._loss(clean.logits, batch.labels, batch.is_real, counts)
 
     def _edge_loss(self, model: Transformer, clean: TrainingRun, batch: Batch) -> Loss:
-        """On the first half of the batch: such runs are dear."""
+        """The loss on the first half of the batch, because these runs are expensive."""
         half = slice(-(-batch.tokens.shape[0] // 2))
         others = self._sources(written(model, batch.tokens, clean.values))[..., half]
         logits = run_with_cut_edges(model, batch.tokens[half], others, batch.draw.cut[half])
@@ -335,12 +332,12 @@ class Epoch:
         return output_loss(logits, targets, weights, is_real=is_real)
 
     def _sources(self, values: Found) -> Found:
-        """For each example what the nodes computed on its source."""
+        """For each example, the nodes' values on its source."""
         values = jax.tree.map(partial(jnp.roll, shift=1, axis=-1), values)
         return values if self.recipe.source_gradient else jax.lax.stop_gradient(values)
 
     def _weights(self) -> tuple[float, ...]:
-        """Of the losses, in the order of `Losses`."""
+        """The weights of the losses, in the order of `Losses`."""
         recipe = self.recipe
         return (
             *(recipe.iit_weight, recipe.strict_weight),
@@ -349,12 +346,12 @@ class Epoch:
 
     @cached_property
     def _used(self) -> tuple[str, ...]:
-        """The losses that are trained on; that of edges only where it weighs anything."""
+        """The losses to train on; the loss of edges only if its weight is not 0."""
         return Losses._fields if self.recipe.edge_weight else Losses._fields[:-1]
 
 
 def hide_classes(
     bias: Float[Array, "*models vocab_out"], has_class: Bool[Array, " vocab_out"]
 ) -> Float[Array, "*models vocab_out"]:
-    """The output's bias, -inf for the classes that only stacking adds."""
+    """The output's bias, -inf for padding classes."""
     return jnp.where(has_class, bias, -jnp.inf)

@@ -1,8 +1,8 @@
-"""Interchange in the low-level model: a run in which some nodes carry values of another run.
+"""Interchange in the low-level model: runs in which some nodes have their values in another run.
 
-A node is a head or an MLP. A head is replaced at `hook_z` and an MLP at `hook_post`: what a node
-writes is a fixed linear map of these, so that replacing one is replacing the other.
-Edges are cut one reader at a time: what the reader gets of a writer is the other run's.
+A node is a head or an MLP. A head is replaced at `hook_z` and an MLP at `hook_post`: the node's
+output is a fixed linear map of these, so that this replaces its output too.
+Edges are cut one reader at a time: the reader gets the writer's output in the other run.
 Sources: interchange interventions (Geiger et al. 2021, arXiv:2106.02997); path patching
 (Goldowsky-Dill et al. 2023, arXiv:2304.05969).
 """
@@ -26,23 +26,24 @@ from interpbench_jax.axes import (
     Written,
 )
 from interpbench_jax.config import TransformerConfig
+from interpbench_jax.layout import N_EMBEDDINGS, N_KINDS, Layout
 from interpbench_jax.masks import edge_mask
 from interpbench_jax.model import Transformer
 from interpbench_jax.model.contractions import attention_mix
 from interpbench_jax.sites import Edge, Node
 
-# Per example, which nodes are replaced; the last node of a layer is its MLP.
+# For each example, the nodes that are replaced; the last node of a layer is its MLP.
 NodeMask = Bool[Array, "batch layers nodes"]
-# Per example, which edges carry what their writer wrote in the other run.
+# For each example, the edges that carry their writer's output in the other run.
 CutEdges = Bool[Array, "batch dst src"]
 
 
 class LayerValues(NamedTuple):
-    """What the nodes of one layer computed.
+    """The values of the nodes of one layer.
 
     Attributes:
-        heads: `[pos, heads, d_head, batch]`, at `hook_z`.
-        hidden: `[pos, d_mlp, batch]`, at `hook_post`.
+        heads: the heads' values at `hook_z`, `[pos, heads, d_head, batch]`.
+        hidden: the MLP's values at `hook_post`, `[pos, d_mlp, batch]`.
     """
 
     heads: HeadValues
@@ -53,10 +54,10 @@ class TrainingRun(NamedTuple):
     """A plain run.
 
     Attributes:
-        logits: `[batch, pos, vocab_out]`, at the positions that are used.
-        values: what every layer's nodes computed; the last layer's at those positions.
+        logits: the logits at the positions that are used, `[batch, pos, vocab_out]`.
+        values: the values of every layer's nodes; in the last layer, at those positions.
         streams: the residual stream before every layer.
-        is_real: where padding is not; None for a model that knows of none.
+        is_real: False at padding; None for a model without a padding token.
     """
 
     logits: Logits
@@ -66,21 +67,21 @@ class TrainingRun(NamedTuple):
 
 
 def first_position_used(first_scored: int) -> int:
-    """From where the last layer is worth cutting, where outputs are scored from a position on.
+    """The first position at which the last layer is computed, given the first scored position.
 
-    0 where only BOS is not scored: leaving out one position saves less than the cutting costs.
+    0 if only BOS is not scored: leaving out one position saves less than slicing costs.
     """
     return first_scored if first_scored > 1 else 0
 
 
 def run(model: Transformer, tokens: Tokens, first_used: int = 0) -> TrainingRun:
-    """Run a model and keep what an interchange needs of it.
+    """Run a model and keep everything that an interchange needs.
 
     Args:
         model: the model.
-        tokens: `[batch, pos]`.
-        first_used: the first position whose output is looked at; the last layer's nodes and the
-            logits are computed from there on.
+        tokens: the inputs, `[batch, pos]`.
+        first_used: the first position whose output is used; the last layer's nodes and the logits
+            are computed from there on.
     """
     embed, pos_embed = model.embed_tokens(tokens)
     stream, is_real = embed + pos_embed, model.real_positions(tokens)
@@ -109,11 +110,11 @@ def run_interchanged(
     Args:
         model: the model.
         stream: the residual stream of the base run before `first_layer`.
-        values: what the nodes of every layer computed in the other run; the last layer is
-            computed at the positions that it has there.
-        mask: per example, the nodes that take those values.
-        first_layer: layers before it are not run; nothing may be chosen in them.
-        is_real: where the base inputs are not padding, as `TrainingRun.is_real`.
+        values: the values of every layer's nodes in the other run; the last layer is computed at
+            the positions that it has there.
+        mask: for each example, the nodes that take those values.
+        first_layer: the first layer to run; no node before it may be chosen.
+        is_real: False at padding of the base inputs, as in `TrainingRun`.
     """
     chosen = mask.transpose(1, 2, 0)
     first_used = stream.shape[0] - values[-1].heads.shape[0]
@@ -130,12 +131,12 @@ def run_interchanged(
 
 
 def written(model: Transformer, tokens: Tokens, values: tuple[LayerValues, ...]) -> Written:
-    """What every writer wrote in a run, in the order of `sites.writers`.
+    """Every writer's output in a run, in the order of `sites.writers`.
 
     Args:
         model: the model.
         tokens: the run's inputs.
-        values: what its nodes computed, at every position.
+        values: the values of its nodes, at every position.
     """
     outputs = [*(each[None] for each in model.embed_tokens(tokens))]
     for block, given in zip(model.blocks, values, strict=True):
@@ -146,49 +147,49 @@ def written(model: Transformer, tokens: Tokens, values: tuple[LayerValues, ...])
 def run_with_cut_edges(
     model: Transformer, tokens: Tokens, others: Written, cut: CutEdges
 ) -> Logits:
-    """Logits of a run in which chosen edges carry what their writers wrote in another run.
+    """Logits of a run in which chosen edges carry their writers' outputs in another run.
 
-    The same as `interventions.masked_forward`, which takes one mask for all examples.
+    It computes what `interventions.masked_forward` does, but with a mask for each example.
 
     Args:
         model: the model.
-        tokens: `[batch, pos]`.
-        others: what every writer wrote in the other run.
-        cut: per example, the edges that are cut, in the orders of `sites.readers` and
+        tokens: the inputs, `[batch, pos]`.
+        others: every writer's output in the other run.
+        cut: for each example, the edges that are cut, in the orders of `sites.readers` and
             `sites.writers`.
     """
-    heads = model.config.n_heads
+    layout = Layout(model.config.n_layers, model.config.n_heads)
     chosen = cut.transpose(1, 2, 0).astype(others.dtype)
     embedded = jnp.stack(model.embed_tokens(tokens))
     stream, is_real = embedded.sum(axis=0), model.real_positions(tokens)
-    gaps = [others[:2] - embedded]
+    gaps = [others[:N_EMBEDDINGS] - embedded]
 
     def read(first: int, count: int) -> HeadStreams:
-        """What `count` readers get: the stream, and the gaps of the edges that are cut."""
+        """The inputs of `count` readers: the stream, and the gaps of the edges that are cut."""
         inputs, writer = stream[None], 0
         for gap in gaps:
             cuts = chosen[first : first + count, writer : writer + len(gap), None]
             shape = (*cuts.shape[:2], gap.shape[1], cuts.shape[-1])
-            # The sum over writers is what attention does over keys; positions stand for its heads.
+            # Attention's sum over keys, with writers as keys and positions as heads.
             inputs = inputs + attention_mix(jnp.broadcast_to(cuts, shape), gap)
             writer += len(gap)
-        # By itself XLA computes it anew for each use.
+        # Without the barrier XLA computes it anew for each use.
         return jax.lax.optimization_barrier(inputs)
 
     for layer, block in enumerate(model.blocks):
-        reader, writer = layer * (3 * heads + 1), 2 + layer * (heads + 1)
-        q_input, k_input, v_input = jnp.split(read(reader, 3 * heads), 3)
+        read_by_heads = read(layout.first_reader(layer), layout.head_inputs)
+        q_input, k_input, v_input = jnp.split(read_by_heads, N_KINDS)
         results = block.attn(q_input, k_input, v_input, is_real)
         stream = stream + results.sum(axis=0) + block.attn.b_O[...][None, :, None]
-        gaps.append(others[writer : writer + heads] - results)
-        output = block.mlp(read(reader + 3 * heads, 1)[0])
+        gaps.append(others[layout.heads(layer)] - results)
+        output = block.mlp(read(layout.mlp_reader(layer), 1)[0])
         stream = stream + output
-        gaps.append(others[writer + heads : writer + heads + 1] - output[None])
-    return model.read_output(read(cut.shape[1] - 1, 1)[0])
+        gaps.append(others[layout.mlp_writer(layer)][None] - output[None])
+    return model.read_output(read(layout.output_reader, 1)[0])
 
 
 def edge_table(config: TransformerConfig, edges: Iterable[Edge]) -> np.ndarray:
-    """Which fine edges of a model are meant: bool of shape `[dst, src]`.
+    """The mask of some fine edges of a model: bool of shape `[dst, src]`.
 
     Raises:
         ValueError: if the model has no such edge.
@@ -197,12 +198,13 @@ def edge_table(config: TransformerConfig, edges: Iterable[Edge]) -> np.ndarray:
 
 
 def node_mask(config: TransformerConfig, nodes: Iterable[Node]) -> np.ndarray:
-    """Which nodes of a model are meant: bool of shape `[layers, heads + 1]`.
+    """The mask of some nodes of a model: bool of shape `[layers, heads + 1]`.
 
     Raises:
         ValueError: if the model has no such head or MLP.
     """
-    mask = np.zeros((config.n_layers, config.n_heads + 1), bool)
+    layout = Layout(config.n_layers, config.n_heads)
+    mask = np.zeros((config.n_layers, layout.writers_of_layer), bool)
     for node in nodes:
         is_there = node.layer is not None and node.layer < config.n_layers
         if not is_there or (node.head is not None and node.head >= config.n_heads):

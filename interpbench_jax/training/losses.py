@@ -1,10 +1,10 @@
-"""What a run's outputs cost in strict interchange intervention training, as pure functions.
+"""The loss of a run's outputs in strict interchange intervention training, as pure functions.
 
-A loss is a mean over examples and a weighted one over positions; by default all but BOS, which
-comes first, count alike. For classes the unit is nats (cross-entropy) or logits squared (with a
-margin), for a regression the output's own, squared. Plain outputs, outputs under interchange, with
-nodes outside the circuit replaced and with edges cut all have the same loss; what differs is the
-run and what it is compared with (`epoch`).
+A loss is a mean over examples and a weighted mean over positions; by default all positions but the
+first, BOS, have the same weight. The unit is nats (cross-entropy) or squared logits (with a margin)
+for classes, and the square of the output's unit for a regression. Plain runs, runs with variables
+interchanged, with nodes outside the circuit replaced and with edges cut all have this loss; they
+differ in the run and in its targets (`epoch`).
 Source: Gupta et al. 2024 (arXiv:2407.14494); the interchange loss is Geiger et al. 2022
 (arXiv:2112.00826).
 """
@@ -26,20 +26,19 @@ def output_loss(
     *,
     is_real: Bool[Array, "batch pos"] | None = None,
 ) -> Loss:
-    """How far outputs are from their targets.
+    """The distance of outputs from their targets.
 
     Args:
-        logits: `[batch, pos, vocab_out]`; where there are fewer positions than targets have, they
-            are the last ones.
-        targets: `[batch, pos]`: classes or numbers; or `[batch, pos, vocab_out]`: the logits that
-            a model is to have, but for their mean over the classes.
-        weights: how much each position counts, relative to one another; by default all but the
-            first alike.
-        is_real: False at padding, which does not count; by default there is none.
+        logits: the logits, `[batch, pos, vocab_out]`, at all positions of the targets or at the
+            last ones.
+        targets: classes or numbers, `[batch, pos]`; or target logits, `[batch, pos, vocab_out]`,
+            whose mean over the classes does not matter.
+        weights: the relative weight of each position; by default all but the first have the same.
+        is_real: False at padding, which is not scored; by default there is none.
 
     Returns:
         The mean of squared errors for numbers, of cross-entropies for classes, of `logits_loss` for
-        logits.
+        target logits.
     """
     targets = jnp.asarray(targets)
     n_pos = targets.shape[1]
@@ -62,10 +61,10 @@ def output_loss(
 def logits_loss(
     logits: Float[Array, "batch pos vocab_out"], wanted: Float[Array, "batch pos vocab_out"]
 ) -> Float[Array, "batch pos"]:
-    """Mean square, over the classes, of the difference of two rows of centred logits.
+    """The mean square, over the classes, of the difference of two rows of centred logits.
 
-    Unlike cross-entropy it bounds the logits and sees a change of any of them, however sure the
-    answer: no node, and no edge, can make a right answer surer unseen.
+    Unlike cross-entropy, it bounds the logits and depends on each of them however confident the
+    model is: no node, and no edge, can make a right answer more confident at no cost.
     """
     # A class that the model lacks has a logit of -inf.
     exists = jnp.isfinite(logits)
