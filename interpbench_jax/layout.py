@@ -117,6 +117,11 @@ class Layout:
         """The place of a head's queries (kind 0), keys (1) or values (2) among the readers."""
         return self.first_reader(layer) + kind * self.n_heads + head
 
+    def readers_of_head(self, layer: Any, head: Any) -> tuple[Any, Any, Any]:
+        """The places of a head's queries, keys and values among the readers."""
+        queries, keys, values = (self.head_reader(layer, kind, head) for kind in range(N_KINDS))
+        return queries, keys, values
+
     def mlp_reader(self, layer: Any) -> Any:
         """The place of a layer's MLP among the readers."""
         return self.first_reader(layer) + self.head_inputs

@@ -4,6 +4,7 @@ Imports are read from the source, so those inside functions and under TYPE_CHECK
 """
 
 import ast
+import graphlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,9 +29,9 @@ ORDER: tuple[str, ...] = (
     "extras",
     "texts",
     "names",
+    "jsontext",
     "storage",
     "axes",
-    "jsontext",
     "jsonfields",
     "display",
     "travel",
@@ -247,7 +248,57 @@ def size_violations(root: Path) -> list[str]:
     return found
 
 
+def stride_violations(root: Path) -> list[str]:
+    """Return arithmetic outside of `layout.py` with the number of readers or writers of a layer."""
+    found = []
+    for path, tree in sources(root, *FOLDERS):
+        for node in ast.walk(tree):
+            match node:
+                case ast.BinOp(op=ast.Mult(), left=ast.Constant(value=2 | 3), right=heads):
+                    pass
+                case ast.BinOp(op=ast.Add(), left=heads, right=ast.Constant(value=1)):
+                    pass
+                case _:
+                    continue
+            if ast.unparse(heads).endswith("heads") and path.name != "layout.py":
+                found.append(f"{path}:{node.lineno} computes {ast.unparse(node)}; ask a Layout")
+    return found
+
+
+def type_violations(root: Path) -> list[str]:
+    """Return classes whose name another class has, except for those of the command line."""
+    homes: dict[str, str] = {}
+    found = []
+    for path, tree in sources(root, *FOLDERS):
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                where = f"{path}:{node.lineno}"
+                if node.name in homes:
+                    found.append(f"{where} defines {node.name} as {homes[node.name]} does")
+                homes.setdefault(node.name, where)
+    return found
+
+
+def circle_violations(root: Path) -> list[str]:
+    """Return a circle of imports within a subpackage, if there is one."""
+    graph: dict[str, set[str]] = {}
+    for path, tree in sources(root, *FOLDERS):
+        parts = path.relative_to(path.parents[-2]) if path.parts[0] != FRONT else path
+        module = ".".join(parts.with_suffix("").parts)
+        imported = {each.module for each in imports(tree)}
+        package = module.rpartition(".")[0]
+        graph[module] = {each for each in imported if each.startswith(f"{package}.")}
+    try:
+        tuple(graphlib.TopologicalSorter(graph).static_order())
+    except graphlib.CycleError as error:
+        return [f"{' imports '.join(reversed(error.args[1]))}"]
+    return []
+
+
 RULES = {
+    "strides": stride_violations,
+    "types": type_violations,
+    "circles": circle_violations,
     "imports": import_violations,
     "third party": third_party_violations,
     "names": name_violations,
@@ -277,6 +328,13 @@ def plant(root: Path, name: str, text: str) -> None:
 
 
 PLANTED = [
+    ("strides", "engine/a.py", "first = layer + 3 * n_heads", "computes 3 \\* n_heads"),
+    ("strides", "engine/a.py", "n = config.n_heads + 1", r"computes config.n_heads \+ 1"),
+    ("strides", "layout.py", "n = 3 * n_heads + 1", None),
+    ("types", "engine/a.py", "class Run: ...\nclass Run: ...", "py:2 defines Run as .*py:1"),
+    ("types", "engine/a.py", "class Run: ...\nclass _Run: ...", None),
+    ("circles", "rasp/a.py", "from interpbench_jax.rasp.a import x", "rasp.a imports .*rasp.a"),
+    ("circles", "rasp/a.py", "from interpbench_jax.rasp.b import x", None),
     ("imports", "sites.py", "import interpbench_jax.circuit", "to sites, imports .*circuit"),
     ("imports", "sites.py", "from interpbench_jax.circuit import Circuit", "of circuit"),
     ("imports", "sites.py", "from interpbench_jax import circuit", "of circuit"),

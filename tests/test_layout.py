@@ -36,8 +36,15 @@ def test_places_of_readers(shape: tuple[int, int]) -> None:
                 place = layout.head_reader(layer, kind, head)
                 assert every[place] == Node(KINDS[kind], layer, head)
                 assert layout.reader_place(place) == ReaderPlace(layer, kind, head)
+                assert layout.layer_of_reader(place) == layer
+                assert layout.readers_of_head(layer, head)[kind] == place
+            start = layout.first_reader(layer)
+            of_kind = every[start : layout.mlp_reader(layer)][layout.of_kind(kind)]
+            assert {node.kind for node in of_kind} == {KINDS[kind]}
+            assert [node.head for node in of_kind] == [*range(layout.n_heads)]
         assert layout.first_reader(layer) == layout.head_reader(layer, 0, 0)
     assert layout.reader_place(layout.output_reader).layer == layout.n_layers
+    assert layout.layer_of_reader(layout.output_reader) == layout.n_layers
 
 
 @pytest.mark.parametrize("shape", SHAPES)

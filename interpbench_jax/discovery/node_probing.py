@@ -9,7 +9,7 @@ from interpbench_jax.discovery.method import DiscoveryData, Scores
 from interpbench_jax.discovery.probing import ProbingSettings, describe, kept_share, probe
 from interpbench_jax.discovery.runs import Runs, start_runs
 from interpbench_jax.engine.gated import gated_run, replaced_values
-from interpbench_jax.layout import N_KINDS, Layout
+from interpbench_jax.layout import Layout
 from interpbench_jax.metrics import Metric
 from interpbench_jax.model import Transformer
 from interpbench_jax.sites import Kind, Node
@@ -60,6 +60,5 @@ def _slopes(runs: Runs, shape: tuple[int, int]) -> Slopes:
 
 def _score(node: Node, kept: Float[np.ndarray, "layers gates"], layout: Layout) -> float:
     if node.kind is Kind.HEAD:
-        gates = [layout.head_reader(0, kind, node.head) for kind in range(N_KINDS)]
-        return float(kept[node.layer, gates].max())
+        return float(kept[node.layer, list(layout.readers_of_head(0, node.head))].max())
     return float(kept[node.layer, -1]) if node.kind is Kind.MLP_OUT else 1.0

@@ -249,7 +249,7 @@ def _entry_of(
     is_mlp = first == layout.mlp_reader(layer)
     if len(cut) == 1:
         return Entry.MLP if is_mlp else Entry(kind), layer, head, sources
-    if cut == {first, first + n_heads, first + 2 * n_heads} and kind == 0:
+    if not is_mlp and cut == set(layout.readers_of_head(layer, head)):
         return Entry.QKV, layer, head, sources
     reads = np.flatnonzero(written[:, sources].any(axis=1))
     if cut != set(reads.tolist()) or not (is_mlp or first == layout.first_reader(layer)):

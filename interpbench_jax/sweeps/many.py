@@ -14,14 +14,14 @@ from interpbench_jax.objective import Objective
 from interpbench_jax.pairs import Pairs, as_pairs
 from interpbench_jax.sites import Edge
 from interpbench_jax.sweeps.check import Ablations, SweepRequest
-from interpbench_jax.sweeps.edits import edges_of
-from interpbench_jax.sweeps.execute import run_job
+from interpbench_jax.sweeps.edits import EditSet, edges_of
+from interpbench_jax.sweeps.execute import SweepSums, run_job
 from interpbench_jax.sweeps.inputs import SweepInputs
 from interpbench_jax.sweeps.job import SweepJob
 from interpbench_jax.sweeps.noise import ABSENT
 from interpbench_jax.sweeps.options import DEFAULT_OPTIONS, SweepOptions
 from interpbench_jax.sweeps.pipeline import make_whole_job, name_effects
-from interpbench_jax.sweeps.plan import plan_job
+from interpbench_jax.sweeps.plan import SweepPlan, plan_job
 from interpbench_jax.sweeps.result import SweepResult
 from interpbench_jax.universes import UniverseName
 
@@ -106,15 +106,23 @@ def sweep_many(
             if how.explain:
                 print(f"{len(part)} of {len(models)} models. {plan}")
             sums = run_job(job, plan, programs)
-            effects, sizes = sums.effects.reshape(len(part), -1), sums.largest.reshape(-1)
-            for member, own, size in zip(part, effects, sizes, strict=True):
-                metric_name = jobs[member].question.metric
-                floor = noise_floor(metric_name, float(size), job.weights.embed.dtype)
-                edits = requests[member].edits
-                found[member] = name_effects(edits, jobs[member], plan, own, floor)
+            results = _split(sums, plan, [(requests[m].edits, jobs[m]) for m in part])
+            found.update(zip(part, results, strict=True))
     if how.progress is not None:
         how.progress(len(models), len(models))
     return tuple(found[index] for index in range(len(models)))
+
+
+def _split(
+    sums: SweepSums, plan: SweepPlan, asked: Sequence[tuple[EditSet[Edge], SweepJob]]
+) -> list[SweepResult[Edge]]:
+    """The results of models that were computed together."""
+    effects, sizes = sums.effects.reshape(len(asked), -1), sums.largest.reshape(-1)
+    results = []
+    for (edits, job), own, size in zip(asked, effects, sizes, strict=True):
+        floor = noise_floor(job.question.metric, float(size), job.weights.embed.dtype)
+        results.append(name_effects(edits, job, plan, own, floor))
+    return results
 
 
 def _check_options(options: SweepOptions | None) -> SweepOptions:

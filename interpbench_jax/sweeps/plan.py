@@ -122,7 +122,8 @@ def _guess_bytes(job: SweepJob, chunks: Chunks, workers: int) -> int:
     d_mlp = job.weights.mlp_in.shape[-2]
     kept = (1 + 2 * len(job.question.ablations)) * job.weights.layout.n_writers * d_model
     kept += n_layers * (2 * d_model + 4 * heads * d_head + job.replaces_neurons * 3 * d_mlp)
-    per_row = 2 * d_mlp + 8 * d_model + 2 * heads * job.n_pos
+    # Hidden units, streams, and the scores and patterns of all heads.
+    per_row = 2 * d_mlp + 8 * d_model + heads * 2 * job.n_pos
     n_models = job.n_models or 1
     return n_models * job.n_pos * (kept * chunks.batch + workers * per_row * chunks.rows)
 
