@@ -302,5 +302,5 @@ def test_a_damaged_card_is_named(damage: str, release: Path) -> None:
 def test_a_folder_that_is_being_built(release: Path) -> None:
     """A build takes the card away first, and puts the new one there last."""
     (release / "README.md").unlink()
-    with pytest.raises(loading.StaleDataError, match="the folder is being built just now"):
+    with pytest.raises(loading.StaleDataError, match="the folder is being built at the moment"):
         load_dataset("11")
