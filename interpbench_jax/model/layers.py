@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from interpbench_jax.config import Activation
 from interpbench_jax.sites import Kind, Node
 
-# By default, GPUs and TPUs multiply float32 in fewer bits; parity needs all of them.
+# By default, GPUs and TPUs multiply float32 in reduced precision; parity needs full precision.
 einsum = partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
 

@@ -39,7 +39,7 @@ NamedItem = TypeVar("NamedItem")
 
 # Examples per chunk: on a CPU, chunks that fit the cache are fastest.
 CHUNK = 512
-# The largest number of sets of components that are interchanged jointly; others are left out.
+# At most this many sets of components are interchanged jointly; of more, as many are drawn.
 MOST_JOINT = 64
 
 
@@ -80,7 +80,7 @@ class Accuracies:
 
     @property
     def lowest_edge(self) -> float:
-        """The lowest accuracy of an edge of the program."""
+        """The lowest accuracy of an edge of the program; 1 if it has none."""
         return min(self.edges.values(), default=1.0)
 
     @property

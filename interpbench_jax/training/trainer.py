@@ -367,7 +367,7 @@ def _best_of(
 
 
 def _read_log(path: Path, last_epoch: int) -> list[EpochRecord]:
-    """Read the log up to the epoch of a checkpoint, before which the log is written."""
+    """Read the log up to a checkpoint's epoch; the log of an epoch is written first."""
     lines = read_text(path, _MOST_BYTES).splitlines()
     records = [EpochRecord.from_json(line) for line in lines]
     return [record for record in records if record.epoch <= last_epoch]
