@@ -50,7 +50,7 @@ def test_ids_come_in_any_form(make: Any) -> None:
     [
         ("John went", TypeError, r"got the text 'John went'; case.encode"),
         ([["a", "b"]], TypeError, "got tokens as text; case.encode"),
-        ([[1, 2], [1]], ValueError, "in rows of one length, got rows of several; pad them"),
+        ([[1, 2], [1]], ValueError, "in rows of one length, got rows of several lengths; pad them"),
         (5, TypeError, r"integers \[batch, pos\], got int"),
         ([1, 2, 3], ValueError, r"for one input, pass tokens\[None\]"),
         ([[0.5, 1.0]], ValueError, "Expected tokens as integers of shape"),

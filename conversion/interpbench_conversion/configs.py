@@ -1,4 +1,4 @@
-"""TransformerLens's configs, read strictly into ours."""
+"""Strict conversion of TransformerLens's configs into ours."""
 
 import math
 from collections.abc import Mapping
@@ -49,8 +49,8 @@ _FIXED: Mapping[str, tuple[object, ...]] = {
     "window_size": (None,),
 }
 
-# None of these changes a trained model's logits: they say how it was initialised, where it came
-# from, which optional hooks exist (ours all do), or tune a fixed feature above.
+# None of these changes a trained model's logits: they say how it was initialized, where it came
+# from, which optional hooks exist (ours all do), or tune a feature that is fixed above.
 _INERT = frozenset(
     {
         "checkpoint_index",
@@ -89,8 +89,8 @@ _INERT = frozenset(
 )
 
 
-# What upstream's IOI trainer makes of GPT-2's config. It stores no config that can be read back,
-# nor does release 1.0.0 of `ioi` and `ioi_next_token` have one: upstream makes it anew.
+# The config that upstream's IOI trainer derives from GPT-2's. The trainer stores no config that can
+# be read back, and release 1.0.0 has none for `ioi` and `ioi_next_token`: upstream rebuilds it.
 # Source: cybershiptrooper/iit ed44cbf, tasks/ioi and utils/train_scripts.py; TransformerLens 1.19.
 IOI_CONFIG = TransformerConfig(
     n_layers=6,
@@ -107,13 +107,13 @@ IOI_CONFIG = TransformerConfig(
 
 
 def convert_config(given: Mapping[str, object], name: str) -> TransformerConfig:
-    """Our config from the fields of a `HookedTransformerConfig`.
+    """Convert the fields of a `HookedTransformerConfig` into our config.
 
     Source: TransformerLens 1.19 and 2.x, `HookedTransformerConfig`.
 
     Args:
-        given: every field, as `upstream_files.read_config` gives it.
-        name: the file, for messages.
+        given: every field, as `upstream_files.read_config` returns it.
+        name: the file's name, for error messages.
 
     Raises:
         UpstreamFormatError: if a field is unknown, missing, or has a value that is not
@@ -123,7 +123,7 @@ def convert_config(given: Mapping[str, object], name: str) -> TransformerConfig:
     if unknown:
         raise UpstreamFormatError(
             f"{name}: expected the fields of TransformerLens's HookedTransformerConfig, got "
-            f"{unknown} too; they may change what the model computes, so it is not converted."
+            f"{unknown} too; they may change what the model computes, so it was not converted."
         )
     for key, accepted in _FIXED.items():
         if key in given and not any(_same(given[key], value) for value in accepted):
@@ -146,7 +146,7 @@ def convert_config(given: Mapping[str, object], name: str) -> TransformerConfig:
 
 
 def _check_attn_scale(given: Mapping[str, object], name: str) -> None:
-    """TransformerLens 2 stores the scale itself; -1 there stands for the default."""
+    """Check the attention scale, which TransformerLens 2 stores; -1 stands for the default."""
     scale, d_head = given.get("attn_scale"), given.get("d_head")
     if scale is None or _same(scale, -1.0) or given.get("use_attn_scale") is False:
         return
@@ -164,7 +164,7 @@ def _check_attn_scale(given: Mapping[str, object], name: str) -> None:
 
 
 def _same(value: object, accepted: object) -> bool:
-    """Equality that does not take 0 for False or 1 for True."""
+    """Equality that distinguishes 0 from False and 1 from True."""
     if isinstance(value, bool) or isinstance(accepted, bool):
         return value is accepted
     return value == accepted

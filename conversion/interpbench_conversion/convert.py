@@ -1,4 +1,4 @@
-"""One case from upstream's files to ours."""
+"""Convert one case from upstream's files."""
 
 import warnings
 from collections.abc import Mapping
@@ -36,24 +36,24 @@ def convert_case(
     keep_tokens: KeptTokens | None = None,
     circuit_instead: Circuit | None = None,
 ) -> Case:
-    """A case from upstream's files, in either of their layouts.
+    """Return a case from upstream's files, in either of their layouts.
 
-    What the case keeps is copied out of the files, once and alone: they may be replaced or removed
-    afterwards, and of a vocabulary that is cut only the kept part is ever in memory.
+    The case's data is copied out of the files: they may be replaced or removed afterwards, and if
+    the vocabulary is cut, only the kept part is ever in memory.
 
     Args:
-        files: what `upstream_files.find_upstream_files` found.
-        case_id: the case that they hold; upstream's files do not say.
-        vocab: the token of every id, where it is known: of the files' ids, also with `keep_tokens`.
+        files: the files that `upstream_files.find_upstream_files` found.
+        case_id: id of the case that they hold; upstream's files do not say.
+        vocab: the token of every id in the files, if known; also with `keep_tokens`.
         task_description: what the model computes.
-        provenance: where the files came from; their names and digests are added.
-        moved: where a head of the compiled program is aligned with another head of the model.
-            The current layout's edges name the program's heads and are renamed by it; release
-            1.0.0's name the model's.
-        circuit_instead: the circuit to take where the files' list has edges that no model of this
-            shape has; without it, the rest of the list is taken.
-        keep_tokens: if given, the tokens of the vocabulary that the case has, as
-            `vocabulary.keep_tokens` gives it; otherwise it has all.
+        provenance: where the files came from; their layout, names and digests are added.
+        moved: the model's head for each head of the compiled program that is aligned with another
+            one. The current layout's edges name the program's heads and are renamed by it;
+            release 1.0.0's name the model's.
+        circuit_instead: the circuit to use if the files' list has edges that no model of this
+            shape has; without it, the rest of the list is used.
+        keep_tokens: the tokens of the vocabulary to keep, as in `vocabulary.keep_tokens`; the
+            default is all of them.
 
     Raises:
         UpstreamFormatError: if a file is not understood, or the files do not fit one another, or
@@ -87,15 +87,15 @@ def convert_case(
         circuit = circuit_instead if has_own else circuit
         origin["impossible_edges"] = list(impossible)
         warnings.warn(
-            f"{files.edges}: {len(impossible)} edges are left out that no model of this shape has: "
+            f"{files.edges}: {len(impossible)} edges that no model of this shape has are left out: "
             f"{cut_off(impossible)}. "
-            + ("The task's own circuit is used." if has_own else "The others are the circuit."),
+            + ("The task's own circuit is used." if has_own else "The others form the circuit."),
             stacklevel=2,
         )
     changed = [name for name, digest in _digests(files).items() if digests[name] != digest]
     if changed:
         raise UpstreamFormatError(
-            f"{files.weights.parent}: expected files that stay as they are while they are read, "
+            f"{files.weights.parent}: expected the files to stay unchanged while they are read, "
             f"but {', '.join(changed)} changed; convert them again."
         )
     try:
@@ -113,10 +113,10 @@ def _read_config(files: UpstreamFiles) -> TransformerConfig:
 def _read_circuit(
     files: UpstreamFiles, config: TransformerConfig, moved: Mapping[Node, Node]
 ) -> tuple[Circuit | None, tuple[str, ...]]:
-    """The circuit of the files' list, and the edges of it that no model of this shape has.
+    """Return the circuit in the files' list, and the listed edges that no model of this shape has.
 
-    Upstream's current trainer lists some where a layer holds two heads of the circuit: from one
-    head's queries to another's. They say nothing about the weights, which are good.
+    Upstream's current trainer lists some where a layer has two heads of the circuit: from one
+    head's queries to another's. They say nothing about the weights, which are valid.
     """
     if files.edges is None:
         return None, ()
@@ -143,20 +143,20 @@ def convert_weights(
     *,
     n_ctx_of_file: int | None = None,
 ) -> dict[str, np.ndarray]:
-    """A model's weights from a TransformerLens state dict.
+    """Return a model's weights, given a TransformerLens state dict.
 
-    The buffers `mask` (which earlier positions a head sees) and `IGNORE` (the score of those it
-    does not) are checked against the config and left out.
+    The buffers `mask` (the earlier positions that a head sees) and `IGNORE` (the score of those
+    that it does not see) are checked against the config and left out.
 
     Args:
         config: the model's shape.
         state: every tensor of the state dict by name.
-        name: the file, for messages.
-        n_ctx_of_file: the size of the masks, where it is not the config's.
+        name: the file's name, for error messages.
+        n_ctx_of_file: the size of the masks, if it differs from the config's.
 
     Raises:
-        UpstreamFormatError: if a tensor is left over, missing, of another shape or dtype, or a
-            buffer says something else than the config.
+        UpstreamFormatError: if a tensor is left over, is missing or has another shape or dtype, or
+            a buffer contradicts the config.
     """
     n_ctx = config.n_ctx if n_ctx_of_file is None else n_ctx_of_file
     buffers = {
@@ -204,6 +204,6 @@ def _check_ignore(ignore: np.ndarray, n_ctx: int, expected: str) -> None:
 
 
 def _digests(files: UpstreamFiles) -> dict[str, str]:
-    """The SHA-256 of every file, by its name; of what is no file, nothing."""
+    """Return the SHA-256 of every file that exists, by its name."""
     paths = (files.weights, files.config, files.edges, files.meta)
     return {path.name: digest_file(path) for path in paths if path is not None and path.is_file()}

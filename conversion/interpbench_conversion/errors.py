@@ -1,4 +1,4 @@
-"""What goes wrong when one of upstream's files is not what it should be."""
+"""The error for an unexpected upstream file, and functions that open such files safely."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -9,21 +9,21 @@ from interpbench_jax.storage import open_regular
 
 
 class UpstreamFormatError(ValueError):
-    """A file of upstream's holds something that is not understood, so nothing of it is used."""
+    """An upstream file contains something that is not understood, so none of it is used."""
 
 
 @contextmanager
 def open_file(path: Path, *, max_bytes: int) -> Iterator[BufferedReader]:
-    """A file of upstream's, open to read.
+    """Open an upstream file for reading.
 
     Raises:
-        FileNotFoundError: if nothing is there.
+        FileNotFoundError: if there is no such file.
         UpstreamFormatError: if it is not a regular file or has more than `max_bytes` bytes.
     """
     if not path.exists():
         raise FileNotFoundError(
-            f"Expected a file of upstream's at {path}, but nothing is there; check the case's "
-            "folder and that the download finished."
+            f"Expected an upstream file at {path}, but nothing is there; check the case's folder "
+            "and that the download finished."
         )
     with ExitStack() as opened:
         try:
@@ -34,10 +34,10 @@ def open_file(path: Path, *, max_bytes: int) -> Iterator[BufferedReader]:
 
 
 def read_bounded(path: Path, *, max_bytes: int) -> bytes:
-    """The file's bytes, at most `max_bytes` of them.
+    """Return the file's bytes, at most `max_bytes` of them.
 
     Raises:
-        FileNotFoundError: if nothing is there.
+        FileNotFoundError: if there is no such file.
         UpstreamFormatError: if it is not a regular file or has more than `max_bytes` bytes.
     """
     with open_file(path, max_bytes=max_bytes) as file:

@@ -1,7 +1,7 @@
-"""One case's folder from a Hugging Face Hub repository, kept in the Hub library's own cache.
+"""Fetch one case's folder from a Hugging Face Hub repository into the Hub library's own cache.
 
-The cache comes first: a case that is whole there costs no request, so a branch such as `main` stays
-at the commit that it was first fetched at until `refresh=True` asks for its present one.
+The cache comes first: a case that is complete there needs no request, so a branch such as `main`
+stays at the commit at which it was first fetched until `refresh=True` asks for the current one.
 """
 
 import queue
@@ -58,19 +58,19 @@ def fetch_case(
     token: str | bool | None = None,
     refresh: bool = False,
 ) -> FetchedCase:
-    """The folder `<case_id>/` of a Hub repository, downloaded unless the cache has it whole.
+    """Return the folder `<case_id>/` of a Hub repository, downloaded unless all of it is cached.
 
     Only a case's weights, config, circuit and metadata are downloaded, in upstream's layouts or
     ours, and the repository's `benchmark_metadata.json` where there is one. `revision` is a branch,
-    a tag or a full commit hash; `refresh` asks the Hub where a branch stands now. The endpoint, the
-    cache folder and the token are the library's: HF_ENDPOINT, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE
-    and HF_TOKEN mean what they mean to it.
+    a tag or a full commit hash; `refresh` asks the Hub for a branch's current commit. The endpoint,
+    the cache folder and the token are the library's: HF_ENDPOINT, HF_HOME, HF_HUB_CACHE,
+    HF_HUB_OFFLINE and HF_TOKEN have their usual meaning.
 
     Raises:
-        InvalidNameError: before any request, if an id, a type or a revision cannot be one.
+        InvalidNameError: before any request, if an id, a type or a revision is not valid.
         CaseNotFoundError: if the repository has no such case.
-        HubError: if there is no connection, no answer in time, no access, a server error that
-            stays, or a body cut short each time. No part of a file is kept as if it were whole.
+        HubError: if there is no connection, no answer in time, no access, a lasting server error,
+            or a download that breaks each time. No partial file is kept as if it were complete.
         ImportError: if huggingface_hub is not installed; the message says how to install it.
     """
     with needs_extra("hub", "Fetching a case from the Hugging Face Hub"):
@@ -141,16 +141,16 @@ def _list_repository(source: Source) -> Listing:
 
 
 def _check_reachable(endpoint: str) -> None:
-    """Raise within `_REACH_SECONDS` where there is no way to the endpoint.
+    """Raise an error within `_REACH_SECONDS` if the endpoint cannot be reached.
 
-    A firewall may drop packets and name look-ups in silence, and the library's timeouts hold for
-    each address of a host and for look-ups not at all: together that is minutes.
+    A firewall may silently drop packets and name look-ups, and the library's timeouts apply to
+    each address of a host and not to look-ups at all: together that can take minutes.
     """
     from huggingface_hub import constants
 
     address = urlsplit(endpoint)
     if constants.HF_HUB_OFFLINE or urllib.request.getproxies().keys() & {address.scheme, "all"}:
-        return  # the library refuses by itself, or a proxy stands between
+        return  # the library itself raises the error, or a proxy is in between
     outcome: queue.Queue[OSError | None] = queue.Queue()
 
     def connect() -> None:
@@ -179,20 +179,20 @@ def _check_has_case(source: Source, listing: Listing) -> None:
     raise CaseNotFoundError(
         f"Cannot fetch {source}: '{source.case_id}/' with {weights} is not in commit "
         f"{listing.commit}.\n"
-        f"Pass a case that it has: {', '.join(in_order) or 'there is none, so check repo_id'}."
+        f"Pass one of its cases: {', '.join(in_order) or 'there is none, so check repo_id'}."
     )
 
 
 def _download(source: Source, listing: Listing, name: str) -> Path:
-    """Have one file in the cache, of the size that the Hub listed, and return the snapshot."""
+    """Get one file, of the size that the Hub lists, into the cache, and return the snapshot."""
     try:
         for _ in range(2):
             path = _cached_or_downloaded(source, listing.commit, name)
             if is_whole(path, listing.sizes[name]):
                 return path.parents[name.count("/")]
-            # The library keeps whole files only, but a cache that was copied may be damaged.
+            # The library stores only complete files, but a cache that was copied may be damaged.
             path.resolve().unlink()
-        raise OSError(f"not the {listing.sizes[name]} bytes that the Hub lists")
+        raise OSError(f"it does not have the {listing.sizes[name]} bytes that the Hub lists")
     except Exception as error:
         raise hub_errors.explained(source, name, error) from error
 
@@ -219,7 +219,7 @@ def _cached_or_downloaded(source: Source, commit: str, name: str) -> Path:
     url = hub.hf_hub_url(
         source.repo_id, name, repo_type=source.repo_type, revision=commit, endpoint=source.endpoint
     )
-    # The library asks this first too, but goes on for minutes where no answer comes.
+    # The library asks this first too, but retries for minutes if no answer comes.
     hub_errors.retried(
         lambda: hub.get_hf_file_metadata(
             url, token=source.token, timeout=hub_errors.ANSWER_SECONDS, endpoint=source.endpoint
@@ -227,7 +227,7 @@ def _cached_or_downloaded(source: Source, commit: str, name: str) -> Path:
         also=hub_errors.DROPPED,
     )
     try:
-        # It resumes a body that was cut, but gives up at once on a server error or a wrong size.
+        # It resumes an interrupted body, but gives up at once on a server error or a wrong size.
         return hub_errors.retried(
             lambda: ask(local_files_only=False), also=hub_errors.DROPPED | {"OSError"}
         )

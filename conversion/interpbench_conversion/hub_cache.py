@@ -1,9 +1,9 @@
-"""What the Hub library's cache holds of a case, and whether that is all of it.
+"""Look up a case in the Hub library's cache, and decide whether it is complete there.
 
-A snapshot folder in that cache may be partial (another case came before, or a download was killed),
-so a folder is believed only against a list of the commit's files: the one that we keep beside the
-snapshots once a fetch is done, or the one that `hf download` left. Where there is no list, nothing
-less than a full layout (weights, config, circuit and upstream's metadata) is taken as whole.
+A snapshot folder in that cache may be partial (only another case was fetched, or a download was
+killed), so a folder is compared with a list of the commit's files: the one that we store beside the
+snapshots after a fetch, or the one that `hf download` left. Where there is no list, nothing less
+than a full layout (weights, config, circuit and upstream's metadata) counts as complete.
 """
 
 import json
@@ -32,18 +32,18 @@ _LISTINGS_FOLDER = "interpbench-jax"
 
 @dataclass(frozen=True)
 class Listing:
-    """Every file of one commit, with its size in bytes where that is known."""
+    """Every file of one commit, with its size in bytes if that is known."""
 
     commit: str
     sizes: Mapping[str, int | None]
 
     def cases(self) -> set[str]:
-        """The cases that the commit has: the folders at its root that hold weights."""
+        """The cases in the commit: the folders at its root that hold weights."""
         paths = [name.split("/") for name in self.sizes]
         return {path[0] for path in paths if len(path) == 2 and _fits(path[1], WEIGHTS_PATTERNS)}
 
     def files_of(self, case_id: str) -> list[str]:
-        """The repository's metadata, then the case's files, the weights last."""
+        """Return the repository's metadata, then the case's files, the weights last."""
         names = [METADATA_FILE] if METADATA_FILE in self.sizes else []
         inside = sorted(name for name in self.sizes if name.rpartition("/")[0] == case_id)
         for patterns in (OTHER_PATTERNS, WEIGHTS_PATTERNS):
@@ -56,12 +56,12 @@ def _fits(file_name: str, patterns: tuple[str, ...]) -> bool:
 
 
 def is_whole(path: Path, size: int | None) -> bool:
-    """Whether the file is there, with as many bytes as it should have if that is known."""
+    """Whether the file is there and, if its size is known, has that size."""
     return path.is_file() and size in (None, path.stat().st_size)
 
 
 def find_snapshot(source: Source) -> Path | None:
-    """The cached folder of the commit that the revision stands for, if the whole case is in it."""
+    """Return the cached folder of the revision's commit; None if it lacks a file of the case."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -72,7 +72,7 @@ def find_snapshot(source: Source) -> Path | None:
             revision=source.revision,
             cache_dir=source.cache_dir,
             local_files_only=True,
-            allow_patterns=[],  # which files must be there is asked below
+            allow_patterns=[],  # the required files are checked below
         )
     except LocalEntryNotFoundError:
         return None
@@ -109,7 +109,7 @@ def _read_listing(source: Source, snapshot: Path) -> Listing | None:
 
 
 def _is_full_layout(folder: Path) -> bool:
-    """Whether one layout has all its files, so that an unknown list could hardly add to them."""
+    """Whether all files of one layout are there, to which a list could hardly add any."""
     present = {path.name for path in folder.glob("*") if path.is_file()}
     layouts = [{"model.safetensors", "config.json", "circuit.json"}]
     for weights in folder.glob("ll_model*.pth"):
@@ -124,7 +124,7 @@ def _listing_path(snapshot: Path) -> Path:
 
 
 def remember(source: Source, listing: Listing, snapshot: Path) -> None:
-    """Keep the list, and where the branch or tag stood: only now, when every file is there."""
+    """Store the list, and the commit of the branch or tag; call it once every file is there."""
     # A cache that someone else owns may be read-only; then the next call asks the Hub again.
     with suppress(OSError):
         paths = {_listing_path(snapshot): json.dumps(dict(listing.sizes), indent=0)}

@@ -1,6 +1,6 @@
-"""The errors of a fetch: which are worth another try, and each as a message that says what to do.
+"""Errors of a fetch: which of them are retried, and a message for each that says what to do.
 
-`huggingface_hub` and the client under it have some thirty of their own. A caller sees `HubError`.
+`huggingface_hub` and its HTTP client have some thirty error classes. A caller sees `HubError`.
 """
 
 import time
@@ -11,8 +11,8 @@ from interpbench_conversion.hub_source import DEFAULT_REVISION, METADATA_FILE, S
 
 ANSWER_SECONDS = 10.0
 RETRY_WAITS = (0.5, 1.0)
-# The client's errors are known by name, because huggingface_hub 0 has requests, 1 has httpx and 2
-# has httpx2. These are for a connection that ended early, and for an answer that did not come.
+# The client's errors are recognized by name, because huggingface_hub 0 uses requests, 1 httpx and 2
+# httpx2. The first set is for a connection that ended early, the second for a missing answer.
 DROPPED = frozenset({"RemoteProtocolError", "ReadError", "WriteError", "ChunkedEncodingError"})
 _LATE = frozenset({"TimeoutException", "Timeout"})
 
@@ -20,23 +20,23 @@ _T = TypeVar("_T")
 
 
 class HubError(OSError):
-    """A case could not be had from the Hub; the message says why and what to do."""
+    """A case could not be fetched from the Hub; the message says why and what to do."""
 
 
 class CaseNotFoundError(HubError):
-    """The repository answered, and holds no such case at this revision."""
+    """The repository is there, but has no such case at this revision."""
 
 
 class InvalidNameError(HubError, ValueError):
-    """A case id, repository id, repository type or revision that cannot be one."""
+    """A case id, repository id, repository type or revision is not valid."""
 
 
 class BodyStalledError(Exception):
-    """A file that the server had promised stopped coming, and trying to go on did not help."""
+    """A download that the server had started stalled, and resuming it did not help."""
 
 
 def retried(call: Callable[[], _T], *, also: frozenset[str]) -> _T:
-    """Call again after a server error, or after an error whose class has one of these names."""
+    """Make a call; repeat it after a server error or an error whose class is named in `also`."""
     for wait in RETRY_WAITS:
         try:
             return call()
@@ -59,14 +59,14 @@ def is_timeout(error: Exception) -> bool:
 
 
 def explained(source: Source, asked: str, error: Exception) -> HubError:
-    """The library's error as ours: what was wanted, what happened, what to do."""
+    """Convert the library's error into ours: what was wanted, what happened, what to do."""
     error = _unwrapped(error)
     happened, advice = _refusal(source, error) or _failure(source, error)
     return HubError(f"Cannot fetch {source}: {asked}: {happened}.\n{advice}")
 
 
 def _unwrapped(error: Exception) -> Exception:
-    """What lies behind the library's "not in the cache, and not to be had"."""
+    """Return the cause of a `LocalEntryNotFoundError` if it has one; any other error as it is."""
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     wrapped = isinstance(error, LocalEntryNotFoundError)
@@ -78,7 +78,7 @@ def _class_names(error: Exception) -> set[str]:
 
 
 def _refusal(source: Source, error: Exception) -> tuple[str, str] | None:
-    """What the Hub's error answer means and what to do; None if the Hub did not answer."""
+    """Say what the Hub's error answer means and what to do; None if the Hub did not answer."""
     from huggingface_hub import errors
 
     status = _status(error)
@@ -90,17 +90,17 @@ def _refusal(source: Source, error: Exception) -> tuple[str, str] | None:
         return f"the repository is gated ({status})", advice
     if isinstance(error, errors.RevisionNotFoundError):
         advice = f"Pass '{DEFAULT_REVISION}' or one listed at {page}/commits/main."
-        return "no such revision", advice
+        return "there is no such revision", advice
     if isinstance(error, errors.RepositoryNotFoundError):
         advice = f"Check repo_id and repo_type; if it is private, set {token}."
-        return f"no such {source.repo_type} repository, or a private one", advice
+        return f"there is no such {source.repo_type} repository, or it is private", advice
     if isinstance(error, errors.EntryNotFoundError) and status:
-        advice = f"Look at {page}: it may be changing just now, so try again."
-        return f"listed, but not there to download ({status})", advice
+        advice = f"The repository may be changing at the moment: look at {page}, then try again."
+        return f"it is listed, but cannot be downloaded ({status})", advice
     if status in (401, 403):
-        return f"access refused ({status})", f"Set {token} to a token that may read {page}."
+        return f"access was refused ({status})", f"Set {token} to a token that may read {page}."
     if status == 429:
-        return "too many requests (429)", f"Wait some minutes, or set {token} for a higher limit."
+        return "too many requests (429)", f"Wait a few minutes, or set {token} for a higher limit."
     if status >= 500:
         advice = f"The fault is the server's: try again later. {_without_network(source)}"
         return f"the server failed {len(RETRY_WAITS) + 1} times ({status})", advice
@@ -110,39 +110,39 @@ def _refusal(source: Source, error: Exception) -> tuple[str, str] | None:
 
 
 def _failure(source: Source, error: Exception) -> tuple[str, str]:
-    """What went wrong where no answer came, and what to do about it."""
+    """Say what went wrong where the Hub did not answer, and what to do."""
     from huggingface_hub.errors import LocalTokenNotFoundError, OfflineModeIsEnabled
 
     names = _class_names(error)
     offline = _without_network(source)
     if isinstance(error, OfflineModeIsEnabled):
-        return "HF_HUB_OFFLINE is set, so nothing is asked for", f"Unset it. {offline}"
+        return "HF_HUB_OFFLINE is set, so no request is made", f"Unset it. {offline}"
     if isinstance(error, LocalTokenNotFoundError):
-        return "token=True, and no token is stored", "Set HF_TOKEN, or run `hf auth login`."
+        return "token=True, but no token is stored", "Set HF_TOKEN, or run `hf auth login`."
     if isinstance(error, BodyStalledError):
         advice = f"Try again later, or set HF_HUB_DOWNLOAD_TIMEOUT to more seconds. {offline}"
-        return "it stopped coming, and trying to go on did not help", advice
+        return "the download stalled, and resuming it did not help", advice
     if is_timeout(error):
         return f"no answer within {ANSWER_SECONDS:g} s", f"Try again later. {offline}"
     if names & DROPPED:
-        advice = f"Nothing of it was kept: try again. {offline}"
-        return f"the connection broke each time before all of it came ({error})", advice
+        advice = f"No part of it was kept: try again. {offline}"
+        return f"the connection broke each time before it was complete ({error})", advice
     if names & {"ConnectionError", "NetworkError", "ProxyError"}:
-        return f"no connection ({error})", f"Check the network and proxies. {offline}"
+        return f"there is no connection ({error})", f"Check the network and proxies. {offline}"
     if isinstance(error, OSError) and error.errno is not None:
-        advice = f"Make room and write access in {source.cache_dir}, or set HF_HOME elsewhere."
-        return f"could not be kept in the cache ({error})", advice
+        advice = f"Make {source.cache_dir} writable, with room, or set HF_HOME to another folder."
+        return f"it could not be stored in the cache ({error})", advice
     if isinstance(error, ValueError | KeyError | TypeError):
         advice = "Check HF_ENDPOINT, and that no proxy or login page answers in its place."
-        return f"the answer is not a Hub's ({error})", advice
+        return f"the answer does not come from a Hub ({error})", advice
     return f"{type(error).__name__}: {error}", f"Try again. {offline}"
 
 
 def _without_network(source: Source) -> str:
     kind = "" if source.repo_type == "model" else f" --repo-type {source.repo_type}"
-    cached = "Without refresh a copy in the cache is used. " if source.refresh else ""
+    cached = "Without refresh, a copy in the cache is used. " if source.refresh else ""
     return (
-        f"{cached}To do without the network, run on a machine that has one\n"
+        f"{cached}To work without the network, run on a machine that has one\n"
         f"    hf download {source.repo_id}{kind} --revision {source.revision} "
         f"--include '{source.case_id}/*' --include {METADATA_FILE}\n"
         f"and copy its cache to {source.cache_dir} (HF_HOME sets where it is), "

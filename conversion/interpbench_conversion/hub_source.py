@@ -1,4 +1,4 @@
-"""What is asked of the Hub, and of which Hub: what every step needs and every message names."""
+"""The source of a fetch, which every step needs and every error message names."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ METADATA_FILE = "benchmark_metadata.json"
 
 @dataclass(frozen=True)
 class Source:
-    """One case at one revision of one repository, and where to get and to keep it."""
+    """One case at one revision of one repository, with the Hub and the cache to use."""
 
     case_id: str
     repo_id: str

@@ -1,4 +1,4 @@
-"""Upstream's `benchmark_metadata.json`: what its cases are about."""
+"""Upstream's `benchmark_metadata.json`, which describes its cases."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ METADATA_FILE = "benchmark_metadata.json"
 
 @dataclass(frozen=True)
 class CaseMetadata:
-    """What the metadata says of one case.
+    """The metadata of one case.
 
     Attributes:
-        vocab: the token of every id, BOS and PAD included; None where it does not say.
-        task_description: upstream's sentence.
+        vocab: the token of every id, BOS and PAD included; None if the metadata has none.
+        task_description: upstream's sentence; empty if the metadata has none.
     """
 
     vocab: tuple[str, ...] | None
@@ -24,10 +24,10 @@ class CaseMetadata:
 
 
 def find_metadata(directory: Path, case_id: str) -> CaseMetadata | None:
-    """What a metadata file in a case's folder, or in the one above it, says of a case.
+    """Read a case's metadata from a file in the case's folder, or in the one above it.
 
     Returns:
-        None where there is no such file, or the case is not in it.
+        The metadata; None if there is no such file, or the case is not in it.
 
     Raises:
         UpstreamFormatError: if the file is not understood.
@@ -50,12 +50,12 @@ def _read_metadata(path: Path, case_id: str) -> CaseMetadata | None:
                 return CaseMetadata(None, str(description))
             if not isinstance(tokens, list) or not all(isinstance(t, str | int) for t in tokens):
                 raise UpstreamFormatError(
-                    f"{path}: expected the vocabulary of case {case_id!r} as a list of tokens."
+                    f"{path}: expected the vocabulary of case {case_id!r} to be a list of tokens."
                 )
             return CaseMetadata(token_order(tokens), str(description))
     return None
 
 
 def token_order(tokens: Sequence[str | int]) -> tuple[str, ...]:
-    """The token of every id: upstream sorts the vocabulary with BOS and PAD among it."""
+    """Return the token of every id: upstream sorts the vocabulary together with BOS and PAD."""
     return tuple(sorted({*map(str, tokens), "BOS", "PAD"}))

@@ -1,10 +1,10 @@
 """A pickle reader that runs nothing from the pickle.
 
-Two gates. The first walks the opcodes without building anything: it knows only the opcodes that
-upstream's files use, keeps a stack of what *kind* of thing each opcode leaves, and so refuses
-calls on anything but a named global, state set on anything but a call's result, and dictionary
-keys other than strings. The second is Python's own unpickler, whose every name is looked up in
-the caller's table of harmless stand-ins.
+A pickle passes two gates. The first walks the opcodes without building anything: it knows only the
+opcodes that upstream's files use, tracks on a stack what *kind* of value each opcode leaves, and so
+refuses calls of anything but a named global, state set on anything but a call's result, and
+dictionary keys other than strings. The second is Python's own unpickler, in which every name is
+looked up in the caller's table of harmless stand-ins.
 """
 
 import io
@@ -37,8 +37,7 @@ class _Opcode(NamedTuple):
     """One permitted opcode: its argument, what it takes off the stack and what it leaves.
 
     `items` says what it takes above the topmost mark before `takes`: nothing, any items, or
-    pairs with string keys. Where `leaves` is empty but `takes` is not, the first thing taken
-    stays.
+    pairs with string keys. If `leaves` is empty but `takes` is not, the first value taken stays.
     """
 
     name: str
@@ -91,7 +90,7 @@ _OPCODES: Mapping[int, _Opcode] = {
 
 
 class _Scan:
-    """Walks a pickle's opcodes and raises ValueError at the first that is not in order."""
+    """Walks a pickle's opcodes and raises ValueError at the first that is not allowed."""
 
     def __init__(self, data: bytes, *, persistent: bool) -> None:
         self._data = data
@@ -124,7 +123,7 @@ class _Scan:
         return opcode
 
     def _argument(self, opcode: _Opcode, start: int) -> tuple[int, int]:
-        """Return the opcode's number (a length or a memo index) and where it ends."""
+        """Return the opcode's number (a length or a memo index) and the position where it ends."""
         if not opcode.argument:
             return 0, start
         if opcode.argument == "lines":
@@ -190,7 +189,7 @@ class _Scan:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Python's unpickler with every name and every outside reference given by the caller."""
+    """Python's unpickler, with every name and every outside reference resolved by the caller."""
 
     def __init__(
         self,
@@ -226,12 +225,12 @@ def load_restricted(
     value, never the real thing. Stand-ins are called with whatever the file says, so each checks
     its arguments' types first, hashes none of them before that, and never returns an argument
     unchecked. Strings are valid UTF-8, dictionary keys are strings and integers have at most 128
-    bits; lists and tuples may be nested, shared or cyclic. `name` is the file's, for messages.
+    bits; lists and tuples may be nested, shared or cyclic. Error messages name the file by `name`.
 
     Source: the pickle protocols 2 to 5 (PEP 307, 3154, 574), as far as upstream uses them.
 
     Raises:
-        UpstreamFormatError: for anything else in the file, whatever the unpickler made of it.
+        UpstreamFormatError: if there is anything else in the file, whatever the unpickler raises.
     """
     try:
         if len(data) > MAX_PICKLE_BYTES:
@@ -240,7 +239,7 @@ def load_restricted(
             raise ValueError(f"a start of {data[:2]!r}")
         _Scan(data, persistent=persistent_load is not None).run()
         return _Unpickler(data, allowed, persistent_load).load()
-    # Whatever a hostile file brings about is the file's fault; the cause is kept.
+    # Whatever error a hostile file causes is the file's fault; the cause is kept.
     except Exception as error:
         raise UpstreamFormatError(
             f"{name}: expected a pickle (protocol 2 to 5) of the kind that upstream writes, but "

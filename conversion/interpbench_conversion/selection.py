@@ -1,4 +1,4 @@
-"""Part of a large tensor: some indices along one axis."""
+"""A part of a large tensor: some indices along one axis."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from interpbench_jax.weights import is_finite
 
 @dataclass(frozen=True)
 class TensorSelection:
-    """What is kept of a tensor, in the order of `indices`.
+    """The part of a tensor that is kept, in the order of `indices`.
 
     Attributes:
-        shape: of the whole tensor.
-        axis: the one that is cut.
-        indices: along that axis, from 0.
+        shape: shape of the whole tensor.
+        axis: the axis that is cut.
+        indices: the indices to keep along that axis, from 0.
 
     Raises:
         ValueError: if the shape has no such axis, or an index is outside it.
@@ -34,16 +34,16 @@ class TensorSelection:
             )
 
     def take(self, array: np.ndarray) -> np.ndarray:
-        """The kept part of a whole tensor, as an array of its own."""
+        """Return the kept part of a whole tensor, as a new array."""
         return self.gather([array], array.dtype)
 
     def gather(self, blocks: Iterable[np.ndarray], dtype: np.dtype) -> np.ndarray:
-        """The kept part of a tensor that comes in blocks of rows of its first axis, in order.
+        """Return the kept part of a tensor that comes in blocks of rows (first axis), in order.
 
-        What is not kept is checked too: a file with damage in it is not to be trusted elsewhere.
+        What is not kept is checked too: a file that is damaged there cannot be trusted elsewhere.
 
         Raises:
-            ValueError: if a number anywhere is not finite.
+            ValueError: if any number of the tensor is not finite.
         """
         indices = np.array(self.indices, np.intp)
         shape = list(self.shape)

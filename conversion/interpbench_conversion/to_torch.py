@@ -1,4 +1,4 @@
-"""One case from ours to upstream's files, for use with PyTorch and TransformerLens."""
+"""Write one of our cases as upstream's files, for use with PyTorch and TransformerLens."""
 
 import json
 import math
@@ -21,9 +21,9 @@ FileLayout = Literal["v1", "current"]
 
 _EDGES_FILE = "edges.pkl"
 
-# The other fields that `HookedTransformerConfig` has both in 1.19 and in 2.x, as upstream's
-# trainer leaves them: its optional hooks on, the rest TransformerLens's defaults. `attn_scale` is
-# not among them: 1.19 lacks it, and 2.x then takes the square root of d_head, as we do.
+# The other fields that `HookedTransformerConfig` has both in 1.19 and in 2.x, with the values of
+# upstream's trainer: optional hooks on, the rest TransformerLens's defaults. `attn_scale` is not
+# among them: 1.19 lacks it, and 2.x then takes the square root of d_head, as we do.
 _CONSTANTS: Mapping[str, object] = {
     "model_name": "custom",
     "use_attn_result": True,
@@ -73,9 +73,9 @@ def write_upstream(
     `load_case` reads back the same weights, config and circuit. The vocabulary and the description
     are in none of these files: it takes them from the declared task, or from a
     `benchmark_metadata.json`. Of the provenance, only `training_args` are written. TransformerLens
-    knows no padding: a model with a `pad_token` is written without it, and gives the same on
-    inputs that are not padded. torch is not needed here. In PyTorch, with TransformerLens below
-    version 4:
+    has no padding: a model with a `pad_token` is written without it, and gives the same on inputs
+    without padding. Writing does not need torch. To read the files in PyTorch, with
+    TransformerLens below version 4:
 
         with open("ll_model_cfg.pkl", "rb") as file:
             config = HookedTransformerConfig.from_dict(pickle.load(file))
@@ -85,27 +85,27 @@ def write_upstream(
     Source: InterpBench's release 1.0.0 ("v1") and its current one.
 
     Args:
-        case: what to write. Without a circuit there is no `edges.pkl`.
+        case: the case to write. Without a circuit there is no `edges.pkl`.
         directory: a folder for this case alone; files of the same names are replaced. Each file
-            appears whole or not at all, and the weights last: a folder that has them is complete.
+            appears complete or not at all, the weights last: a folder that has them is complete.
         layout: "current": `ll_model.pth`, `ll_model_cfg.pkl`, `meta.json`, `edges.pkl`, where the
             edges name the heads of the compiled program; "v1": `ll_model_<run>.pth`,
             `ll_model_cfg_<run>.pkl`, `meta_<run>.json`, `edges.pkl`, where they name the model's.
-        run: the number in the names of "v1".
+        run: the number in the file names of "v1".
 
     Returns:
         The folder.
 
     Raises:
         FileExistsError: if the folder holds another model, in this layout or another.
-        ValueError: if the layout or the run is none, or the layout cannot say what the case has;
+        ValueError: if the layout or the run is not valid, or the layout cannot express the case;
             nothing is written.
         OSError: if the folder cannot be made or written.
     """
     if layout not in ("v1", "current") or run < 0 or (run and layout == "current"):
         raise ValueError(
-            "Expected layout 'v1' with a run from 0, or layout 'current', whose names have no run; "
-            f"got layout={layout!r} with run={run}."
+            "Expected layout 'v1' with a run from 0, or layout 'current', whose file names have no "
+            f"run; got layout={layout!r} with run={run}."
         )
     directory = Path(directory)
     suffix = f"_{run}" if layout == "v1" else ""
@@ -118,7 +118,7 @@ def write_upstream(
 
 
 def _contents(case: Case, layout: FileLayout, suffix: str) -> dict[str, bytes | str]:
-    """Every file by name, the weights last."""
+    """The content of every file by name, the weights last."""
     dtype = next(iter(case.weights.values())).dtype
     contents: dict[str, bytes | str] = {
         f"ll_model_cfg{suffix}.pkl": write_pickle(transformer_lens_config(case.config, dtype)),
@@ -135,8 +135,8 @@ def _contents(case: Case, layout: FileLayout, suffix: str) -> dict[str, bytes | 
 def transformer_lens_config(config: TransformerConfig, dtype: np.dtype) -> dict[str, object]:
     """The fields of a `HookedTransformerConfig`, for TransformerLens 1.19 and 2.x.
 
-    `dtype` is a `Global` that names torch's; `initializer_range` is what TransformerLens would
-    choose, as how the weights were initialised is not kept.
+    The field `dtype` is a `Global` that names torch's dtype; `initializer_range` is what
+    TransformerLens would choose, because the weights' own initialization is not recorded.
     """
     attention = 4 * config.d_model * config.d_head * config.n_heads
     return {
@@ -152,7 +152,7 @@ def transformer_lens_state(case: Case) -> dict[str, np.ndarray]:
     """The state dict of a `HookedTransformer`: the weights and the two buffers of each layer.
 
     `mask` is a lower triangle of true and `IGNORE` minus infinity, whether attention is causal or
-    not; TransformerLens 1.19 and 2.x make both and ask for them when they load strictly.
+    not; TransformerLens 1.19 and 2.x create both and require them for strict loading.
     """
     state: dict[str, np.ndarray] = {}
     for name in weight_shapes(case.config):
@@ -172,15 +172,15 @@ def _training_args(case: Case) -> str:
         return json.dumps(dict(arguments), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"Case {case.case_id!r}: expected training_args in the provenance as an object of "
+            f"Case {case.case_id!r}: expected training_args in the provenance to be an object of "
             f"strict JSON, got {error}; correct them or leave them out."
         ) from None
 
 
 def _program_circuit(case: Case, circuit: Circuit) -> Circuit:
-    """A circuit of a case with the compiled program's heads in place of the model's.
+    """Return a case's circuit with the compiled program's heads instead of the model's.
 
-    It undoes what a reader of the current layout does for a declared task.
+    This undoes the renaming that a reader of the current layout does for a declared task.
     """
     try:
         moved = replace(case, vocab=None).task.moved
@@ -205,7 +205,7 @@ def _program_circuit(case: Case, circuit: Circuit) -> Circuit:
 
 
 def _check_alone(directory: Path, names: set[str]) -> None:
-    """Refuse a folder in which a reader would find another model, or could not tell which."""
+    """Raise an error if a reader of the folder would find another model, or more than one."""
     found = sorted({path.name for path in directory.glob("ll_model*")} - names)
     if is_case_directory(directory):
         found.append("config.json of our own layout, which is read first")

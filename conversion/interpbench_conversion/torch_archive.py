@@ -1,8 +1,8 @@
-"""The zip archive that `torch.save` writes: entries checked, and read a piece at a time.
+"""Check the entries of a zip archive that `torch.save` wrote, and read them a block at a time.
 
-Entries are read rather than mapped into memory. A map dies with the whole process (SIGBUS) where
-somebody cuts the file short under it, and checksums and finiteness make us visit every page anyway,
-so that the map would be resident beside what is kept.
+Entries are read instead of mapped into memory. If a mapped file is truncated, the whole process
+dies (SIGBUS), and checking checksums and finiteness visits every page anyway, so that the map would
+be resident beside the arrays that are kept.
 """
 
 import struct
@@ -14,21 +14,21 @@ from typing import BinaryIO
 import numpy as np
 
 ZIP_START = b"PK\x03\x04"
-# Large enough for speed, and small beside any model that makes memory matter.
+# Large enough for speed, and small compared with any model for which memory matters.
 BLOCK_BYTES = 1 << 20
 
 # The central directory of a model with thousands of tensors is far smaller than one such read.
 _MAX_READ_BYTES = 4 << 20
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _ENCRYPTED = 0x1
-# No stream of deflate's expands more (zlib's own figure is 1032 to 1).
+# No deflate stream expands more than this (zlib's own figure is 1032 to 1).
 _LARGEST_EXPANSION = 1040
 
 
 class _BoundedReader:
-    """What zipfile needs of a file, a bounded number of bytes at a time.
+    """The part of a file's interface that zipfile needs, with a bounded number of bytes per read.
 
-    A central directory that claims more is cut short, which zipfile then refuses.
+    A central directory that claims more is cut short, and zipfile then refuses it.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -49,11 +49,11 @@ class _BoundedReader:
 
 @contextmanager
 def open_archive(file: BinaryIO, *, max_bytes: int) -> Iterator[zipfile.ZipFile]:
-    """The archive in `file`, whose entries neither share bytes nor expand beyond `max_bytes`.
+    """Open the archive in `file`, whose entries neither overlap nor expand beyond `max_bytes`.
 
     Raises:
-        ValueError: if they do, or two have one name.
-        zipfile.BadZipFile: if it is no zip archive.
+        ValueError: if they do, or two have the same name.
+        zipfile.BadZipFile: if it is not a zip archive.
     """
     with zipfile.ZipFile(_BoundedReader(file)) as archive:
         _check_entries(archive, file, max_bytes)
@@ -61,7 +61,7 @@ def open_archive(file: BinaryIO, *, max_bytes: int) -> Iterator[zipfile.ZipFile]
 
 
 def _check_entries(archive: zipfile.ZipFile, file: BinaryIO, max_bytes: int) -> None:
-    """Refuse an archive whose entries share a name or bytes, or expand beyond `max_bytes`."""
+    """Raise an error if entries share a name or bytes, or expand beyond `max_bytes`."""
     entries = archive.infolist()
     if len({entry.filename for entry in entries}) != len(entries):
         raise ValueError("two entries of one name")
@@ -87,14 +87,14 @@ def _check_entries(archive: zipfile.ZipFile, file: BinaryIO, max_bytes: int) -> 
 def open_entry(
     archive: zipfile.ZipFile, name: str, *, sizes: range
 ) -> Iterator[zipfile.ZipExtFile]:
-    """The stream of an entry whose declared size, one of `sizes`, its stored bytes can give.
+    """Open the stream of an entry of one of `sizes`, which its stored bytes can expand to.
 
-    The block reads all of it; its checksum is compared at the end.
+    The `with` block must read all of it; its checksum is compared at the end.
 
     Raises:
-        ValueError: if there is no such entry, or it is of another size, encrypted, or compressed
-            otherwise than by deflate.
-        zipfile.BadZipFile: if its checksum is another.
+        ValueError: if there is no such entry, or it has another size, is encrypted, or is
+            compressed by another method than deflate.
+        zipfile.BadZipFile: if its checksum is wrong.
     """
     entry = archive.NameToInfo.get(name)
     if entry is None:
@@ -112,7 +112,7 @@ def open_entry(
             f"entry {name[:120]!r} of {entry.file_size} bytes in {entry.compress_size}"
         )
     with archive.open(entry) as stream:
-        assert isinstance(stream, zipfile.ZipExtFile)  # what archives give that are read
+        assert isinstance(stream, zipfile.ZipExtFile)  # the type for an archive that is read
         yield stream
         # This last, empty read is what makes zipfile compare the checksum of an empty entry.
         rest = stream.read(1)
@@ -123,7 +123,7 @@ def fill(stream: zipfile.ZipExtFile, array: np.ndarray) -> None:
     """Read the bytes of a contiguous array from a stream, a block at a time.
 
     Raises:
-        ValueError: if the stream ends before.
+        ValueError: if the stream ends before the array is full.
     """
     raw, done = array.reshape(-1).view(np.uint8), 0
     while done < raw.size:
@@ -135,7 +135,7 @@ def fill(stream: zipfile.ZipExtFile, array: np.ndarray) -> None:
 
 
 def read_entry(archive: zipfile.ZipFile, name: str, *, sizes: range) -> bytes:
-    """The bytes of a small entry; raises what `open_entry` and `fill` do."""
+    """Return the bytes of a small entry; see `open_entry` and `fill` for the errors."""
     with open_entry(archive, name, sizes=sizes) as stream:
         content = np.empty(archive.NameToInfo[name].file_size, np.uint8)
         fill(stream, content)

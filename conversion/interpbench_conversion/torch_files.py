@@ -1,9 +1,9 @@
-"""Weights out of a file that `torch.save` wrote, without torch.
+"""Read weights from a file that `torch.save` wrote, without torch.
 
 The file is a zip archive: `<name>/data.pkl` pickles a dictionary of tensors, each a view
 (offset, size and stride) of a storage whose bytes are the entry `<name>/data/<key>`. The pickle
 is read into plain records first; all of them are checked before any storage is read. A storage
-that is one tensor's own, as nearly all are, goes from the file right into the array that is kept.
+that only one tensor uses, as is the rule, is read from the file directly into the returned array.
 """
 
 import math
@@ -61,14 +61,14 @@ class _Tensor(NamedTuple):
 
 
 class _StateDict(dict[str, object]):
-    """Stands in for `collections.OrderedDict`; torch hangs `_metadata` on it, which we ignore."""
+    """Stands in for `collections.OrderedDict`; we ignore the `_metadata` that torch attaches."""
 
     def __setstate__(self, state: object) -> None:
         if type(state) is not dict:
             raise ValueError("a state of an OrderedDict that is not a dict")
 
 
-# A function and not the class itself: dict's own constructor would hash what the file passes.
+# A function instead of the class: dict's own constructor would hash what the file passes.
 def _empty_state_dict() -> _StateDict:
     return _StateDict()
 
@@ -142,10 +142,10 @@ def _reference_storage(reference: object) -> _Storage:
 
 
 def _unwrap(state: object) -> dict[str, object]:
-    """The model's part of what was saved, under the model's own names.
+    """Return the model's part of what was saved, under the model's own names.
 
-    Trainers save the model beside their own state, and wrappers put a word before every name:
-    `DataParallel` does `module.`, `torch.compile` does `_orig_mod.`.
+    Trainers save the model beside their own state, and wrappers put a prefix before every name:
+    `DataParallel` puts `module.`, `torch.compile` puts `_orig_mod.`.
     """
     if isinstance(state, dict):
         wrappers = [key for key in _WRAPPERS if isinstance(state.get(key), dict)]
@@ -164,7 +164,7 @@ def _unwrap(state: object) -> dict[str, object]:
 
 
 def _check_state(saved: object, max_bytes: int) -> dict[str, _Tensor]:
-    """Return the tensors by name, all of them together within `max_bytes`."""
+    """Return the tensors by name, which together have at most `max_bytes` bytes."""
     state = _unwrap(saved)
     storages: dict[str, _Storage] = {}
     total = 0
@@ -182,7 +182,7 @@ def _check_state(saved: object, max_bytes: int) -> dict[str, _Tensor]:
 
 
 class _Storages:
-    """The storages of an open archive, read when a tensor asks for them."""
+    """The storages of an open archive, read when a tensor needs them."""
 
     def __init__(
         self, archive: zipfile.ZipFile, root: str, order: str, tensors: Iterable[_Tensor]
@@ -194,7 +194,7 @@ class _Storages:
         self._shared: dict[str, np.ndarray] = {}
 
     def read(self, tensor: _Tensor, selection: TensorSelection | None) -> np.ndarray:
-        """A tensor, or some of it, as an array that owns its memory."""
+        """Return a tensor, or a part of it, as an array that owns its memory."""
         if selection is not None and selection.shape != tensor.size:
             raise ValueError(f"a tensor of shape {tensor.size}, not {selection.shape}")
         if self._users[tensor.storage.key] > 1 or not _is_whole(tensor):
@@ -211,7 +211,7 @@ class _Storages:
         return open_entry(self._archive, name, sizes=range(size, size + 1))
 
     def _fill(self, stream: zipfile.ZipExtFile, array: np.ndarray) -> np.ndarray:
-        """The same array, with what comes next in the stream in it."""
+        """Fill an array with the next bytes of the stream, and return it."""
         fill(stream, array)
         raw = array.reshape(-1).view(f"u{array.itemsize}")
         if array.dtype == np.bool_ and raw.max(initial=0) > 1:
@@ -221,7 +221,7 @@ class _Storages:
         return array
 
     def _blocks(self, stream: zipfile.ZipExtFile, tensor: _Tensor) -> Iterator[np.ndarray]:
-        """A tensor as blocks of rows, each of which is gone when the next one comes."""
+        """Yield a tensor as blocks of rows, each of which is overwritten by the next one."""
         rows, *row = tensor.size
         row_bytes = math.prod(row) * tensor.storage.dtype.itemsize
         count = max(1, BLOCK_BYTES // row_bytes)
@@ -230,7 +230,7 @@ class _Storages:
             yield self._fill(stream, buffer[: rows - start])
 
     def _flat(self, storage: _Storage) -> np.ndarray:
-        """A whole storage; one that several tensors share is read once."""
+        """Return a whole storage; one that several tensors share is read once."""
         if storage.key in self._shared:
             return self._shared[storage.key]
         with self._open(storage) as stream:
@@ -241,7 +241,7 @@ class _Storages:
 
 
 def _is_whole(tensor: _Tensor) -> bool:
-    """Whether a tensor is its storage from end to end, in the order of its rows."""
+    """Whether a tensor covers its storage from end to end, in row-major order."""
     step = 1
     for extent, stride in zip(reversed(tensor.size), reversed(tensor.stride), strict=True):
         if extent > 1 and stride != step:
@@ -300,26 +300,26 @@ def read_state_dict(
 ) -> dict[str, np.ndarray]:
     """Return the tensors of a `torch.save`d state dict as arrays that own their memory.
 
-    A checkpoint that holds the state dict under `"state_dict"`, `"model_state_dict"` or `"model"`
-    is one too; a `module.` or `_orig_mod.` before every key is left out.
+    A checkpoint with the state dict under `"state_dict"`, `"model_state_dict"` or `"model"` is
+    accepted too; a `module.` or `_orig_mod.` prefix that every key has is removed.
 
     Keys and their order are the file's, dtypes are the storages' (bfloat16 is ml_dtypes's), in
-    this machine's byte order. Neither the file, nor all its entries expanded, nor all the arrays
-    may exceed `max_bytes` each; entries that no tensor refers to are not read. The memory taken is
-    that of the arrays and of a block; where tensors share a storage, that storage too.
+    this machine's byte order. The file, its expanded entries together, and the arrays together
+    have at most `max_bytes` bytes each; entries that no tensor refers to are not read. The memory
+    used is that of the arrays and one block, and of any storage that several tensors share.
 
     Source: torch's zip serialization, `docs/source/notes/serialization.rst` in pytorch.
 
     Args:
         path: the file.
-        max_bytes: the limit.
-        selections: by name, tensors of which only a part is kept. The rest is read too, a block
-            at a time: checksums are compared, and every number of these tensors must be finite.
+        max_bytes: the limit on each of these sizes.
+        selections: the part to keep of some tensors, by name. Their rest is read too, a block at
+            a time: checksums are compared, and every number of these tensors must be finite.
 
     Raises:
-        FileNotFoundError: if nothing is at `path`.
-        UpstreamFormatError: if the file is anything but such an archive, of dense tensors only, or
-            a selection is of a tensor of another shape.
+        FileNotFoundError: if there is no file at `path`.
+        UpstreamFormatError: if the file is not such an archive of dense tensors only, or a
+            selection is for a tensor of another shape.
     """
     with open_file(path, max_bytes=max_bytes) as file:
         start = file.read(len(ZIP_START))
@@ -333,7 +333,7 @@ def read_state_dict(
             return _read_archive(file, str(path), max_bytes, selections)
         except UpstreamFormatError:
             raise
-        # Whatever a hostile file brings about is the file's fault; the cause is kept.
+        # Whatever error a hostile file causes is the file's fault; the cause is kept.
         except Exception as error:
             raise UpstreamFormatError(
                 f"{path}: expected a state dict in torch's zip format, but found "

@@ -1,4 +1,4 @@
-"""Weights into a file that `torch.load` reads, without torch; `torch_files` is the way back.
+"""Write weights into a file that `torch.load` reads, without torch; see `torch_files` for reading.
 
 The pickles are written opcode by opcode, because Python's pickler refuses to name what it cannot
 import.
@@ -20,7 +20,7 @@ _STORAGES: Mapping[str, str] = {
     "float64": "DoubleStorage",
     "bool": "BoolStorage",
 }
-# torch starts every entry's bytes at such a multiple, so that a file can be mapped into memory.
+# torch aligns every entry to this many bytes, so that a file can be mapped into memory.
 _ALIGNMENT = 64
 _LOCAL_HEADER_BYTES = 30
 
@@ -35,7 +35,7 @@ class Global:
 
 @dataclass(frozen=True)
 class _Call:
-    """What the reader gets by calling a name."""
+    """A value that the reader of a pickle makes by calling a name."""
 
     function: Global
     arguments: tuple[object, ...] = ()
@@ -44,7 +44,7 @@ class _Call:
 
 @dataclass(frozen=True)
 class _Stored:
-    """What the reader finds outside the pickle, under a reference."""
+    """A value that the reader looks up outside the pickle, by a reference."""
 
     reference: tuple[object, ...]
 
@@ -53,28 +53,28 @@ _ORDERED_DICT = Global("collections", "OrderedDict")
 
 
 def write_pickle(value: object) -> bytes:
-    """A pickle (protocol 2) of plain values, dictionaries and `Global`s.
+    """Return a pickle (protocol 2) of plain values, dictionaries and `Global`s.
 
     Raises:
-        TypeError: if there is anything else in it.
+        TypeError: if the value contains anything else.
     """
     return pickle.PROTO + b"\2" + _emit(value) + pickle.STOP
 
 
 def write_state_dict(state: Mapping[str, np.ndarray], name: str) -> bytes:
-    """The bytes of a file as `torch.save` writes it for a state dict.
+    """Return the bytes of a file such as `torch.save` writes for a state dict.
 
-    The tensors are dense, on the CPU, each with a storage of its own, in the order of `state`.
+    The tensors are dense, on the CPU, each with its own storage, in the order of `state`.
     The same state and name give the same bytes. `torch.load(..., weights_only=True)` reads it.
 
     Source: torch's zip serialization, `docs/source/notes/serialization.rst` in pytorch.
 
     Args:
-        state: every tensor by name: floats, or truth values.
-        name: of the archive's one folder; torch takes the file's name without its suffix.
+        state: every tensor by name: floats or booleans.
+        name: name of the archive's one folder; torch takes the file's name without its suffix.
 
     Raises:
-        ValueError: if an array's dtype is another.
+        ValueError: if an array has another dtype.
     """
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
@@ -88,7 +88,7 @@ def write_state_dict(state: Mapping[str, np.ndarray], name: str) -> bytes:
 
 
 def _entries(state: Mapping[str, np.ndarray]) -> Iterator[tuple[str, bytes]]:
-    """The archive's entries by name, in order; the bytes of one array at a time."""
+    """Yield the archive's entries by name, in order, with the bytes of one array at a time."""
     tensors = {
         key: _tensor(key, number, array) for number, (key, array) in enumerate(state.items())
     }

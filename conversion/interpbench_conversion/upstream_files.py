@@ -1,4 +1,4 @@
-"""The files that upstream publishes for a case: which there are, and what they say.
+"""Find and read the files that upstream publishes for a case.
 
 Configs and edges are pickles, read with stand-ins for the few classes that they name; the
 metadata is JSON. Everything comes back as plain Python values.
@@ -25,7 +25,7 @@ _IOI_META = "training_args.json"
 _UPSTREAM_NAME = re.compile(r"(?:ll_model|meta|edges).*\.(?:pth|pkl|json)")
 _JSON_TOKEN = re.compile(r'\\.|["\[\]{}]', re.DOTALL)
 
-# numpy's type codes in a pickled dtype, and struct's for the same numbers.
+# numpy's type codes in a pickled dtype, and struct's codes for the same numbers.
 _NUMBER_FORMATS: Mapping[str, str] = {
     "b1": "?",
     "i1": "b",
@@ -42,7 +42,7 @@ _NUMBER_FORMATS: Mapping[str, str] = {
 }
 _BYTE_ORDERS: Mapping[str, str] = {"<": "<", ">": ">", "|": "<"}
 _TORCH_DTYPES = "bfloat16 bool float16 float32 float64 int16 int32 int64 int8 uint8".split()
-# What copyreg._reconstructor is told to start from; upstream's files ask nothing else of it.
+# The base that copyreg._reconstructor is given; upstream's files use no other.
 _OBJECT = object()
 
 
@@ -50,7 +50,7 @@ _OBJECT = object()
 class UpstreamFiles:
     """A case's files; `layout` is "v1" (numbered names) or "current".
 
-    Only release 1.0.0's IOI models have no config: it is `configs.IOI_CONFIG`.
+    Only release 1.0.0's IOI models have no config; theirs is `configs.IOI_CONFIG`.
     """
 
     weights: Path
@@ -89,7 +89,7 @@ class _Dtype:
 class _Config:
     """Stands in for TransformerLens's `HookedTransformerConfig`, a dataclass."""
 
-    # On the class, because a file may make one without ever giving it a state.
+    # On the class, because a file may create an object without ever giving it a state.
     state: dict[str, object] | None = None
 
     def __setstate__(self, state: object) -> None:
@@ -105,7 +105,7 @@ def _unpack_scalar(dtype: object, raw: object) -> bool | int | float:
 
 
 def _encode_latin1(text: object, encoding: object) -> bytes:
-    """Undo what pickle's protocol 2 does to bytes."""
+    """Undo the encoding of bytes in pickle's protocol 2."""
     if type(text) is not str or type(encoding) is not str or encoding != "latin1":
         raise ValueError("bytes in another encoding than latin1")
     return text.encode("latin-1")
@@ -143,17 +143,17 @@ def _is_plain(value: object) -> bool:
 
 
 def read_config(path: Path) -> dict[str, object]:
-    """Return a transformer config's keys and values as the file has them.
+    """Return a transformer config's keys and values as they are in the file.
 
     Values are None, bool, int, float, str or a list of these: numpy scalars become Python
     numbers, torch dtypes "torch.float32" and the like, devices "cpu" or "cuda:0". Whether a key
-    or value is one that we implement is for the caller to say.
+    or value is implemented is for the caller to decide.
 
     Source: a dict or a `HookedTransformerConfig` of TransformerLens 1.x, pickled by upstream's
     trainer.
 
     Raises:
-        FileNotFoundError: if nothing is at `path`.
+        FileNotFoundError: if there is no file at `path`.
         UpstreamFormatError: if the file holds anything else.
     """
     data = read_bounded(path, max_bytes=MAX_PICKLE_BYTES)
@@ -180,7 +180,7 @@ def read_edges(path: Path) -> tuple[tuple[str, str], ...]:
     Source: `edges.pkl`, a list of pairs of strings.
 
     Raises:
-        FileNotFoundError: if nothing is at `path`.
+        FileNotFoundError: if there is no file at `path`.
         UpstreamFormatError: if the file holds anything else.
     """
     data = read_bounded(path, max_bytes=MAX_PICKLE_BYTES)
@@ -197,7 +197,7 @@ def read_edges(path: Path) -> tuple[tuple[str, str], ...]:
                 edges.append((source, target))
             case _:
                 raise UpstreamFormatError(
-                    f"{path}: expected each edge as a pair of strings, but edge {number} is "
+                    f"{path}: expected each edge to be a pair of strings, but edge {number} is "
                     f"{type(edge).__name__} of another kind; fetch the file again."
                 )
     return tuple(edges)
@@ -224,7 +224,7 @@ def _object_of(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _check_depth(text: str) -> None:
-    """Refuse deep nesting before the parser, which recurses in C, meets it."""
+    """Refuse deep nesting before it reaches the parser, which recurses in C."""
     depth, in_string = 0, False
     for token in _JSON_TOKEN.findall(text):
         if token == '"':
@@ -239,9 +239,9 @@ def read_meta(path: Path) -> dict[str, object]:
     """Return the JSON object in upstream's `meta*.json`: how the case was trained.
 
     Raises:
-        FileNotFoundError: if nothing is at `path`.
-        UpstreamFormatError: if it is not one object of strict JSON in UTF-8: keys twice, NaN,
-            infinities, numbers of more than 40 digits and deep nesting are refused.
+        FileNotFoundError: if there is no file at `path`.
+        UpstreamFormatError: if it is not one object of strict JSON in UTF-8: duplicate keys, NaN,
+            infinities, integers of more than 40 characters and deep nesting are refused.
     """
     data = read_bounded(path, max_bytes=MAX_META_BYTES)
     try:
@@ -264,7 +264,7 @@ def read_meta(path: Path) -> dict[str, object]:
 
 
 def find_upstream_files(directory: Path) -> UpstreamFiles | None:
-    """Return the case's files in `directory`, or None if there are no weights of upstream's.
+    """Return the case's files in `directory`, or None if it has no upstream weights.
 
     Raises:
         FileNotFoundError: if there is no such directory.

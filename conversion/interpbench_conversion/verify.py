@@ -28,14 +28,15 @@ class OracleErrors:
     """Worst relative errors against an oracle, `max|a - b| / max(1, max|b|)`.
 
     Attributes:
-        float64: by activation, and for `edge patches` and `node patches` the patched logits.
-        float32: the same in single precision.
+        float64: errors in double precision, by activation; `edge patches` and `node patches` are
+            those of the patched logits.
+        float32: the same errors in single precision.
         largest_score: the largest attention score; a softmax turns the rounding of its scores
             into an absolute error, so that float32 patterns cannot be closer than about
             `6e-8 * largest_score`.
-        n_inputs: inputs of the oracle.
-        n_edges: edges that it patches.
-        n_nodes: nodes that it patches.
+        n_inputs: number of inputs in the oracle.
+        n_edges: number of edges that it patches.
+        n_nodes: number of nodes that it patches.
     """
 
     float64: Mapping[str, float]
@@ -57,10 +58,10 @@ class OracleErrors:
 
 
 def read_oracle(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an oracle file: TransformerLens's activations in float64.
+    """Return the arrays of an oracle file: TransformerLens's activations in float64.
 
-    `inputs`, `source_inputs`, `logits`, `act/<hook>`, `edges` with `edge_patched_logits`, and
-    `node/<hook>`: the logits when that node has its value on the source inputs.
+    They are `inputs`, `source_inputs`, `logits`, `act/<hook>`, `edges` with `edge_patched_logits`,
+    and `node/<hook>`: the logits when that node has its value on the source inputs.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -86,7 +87,7 @@ def certify_conversion(case: Case, oracle: Mapping[str, np.ndarray]) -> OracleEr
     """Compare every activation and every patched output with an oracle, in both precisions.
 
     Raises:
-        ValueError: if the oracle is of another model, or has activations that we do not.
+        ValueError: if the oracle is for another model, or has activations that ours lacks.
     """
     import jax
 
@@ -105,7 +106,7 @@ def certify_conversion(case: Case, oracle: Mapping[str, np.ndarray]) -> OracleEr
 
 
 def relative_error(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """`max|a - b| / max(1, max|b|)`; infinities must agree, or the error is infinite."""
+    """Return `max|a - b| / max(1, max|b|)`; infinite if the entries that are not finite differ."""
     if ours.shape != theirs.shape:
         raise ValueError(f"Expected an activation of shape {theirs.shape}, got {ours.shape}.")
     finite = np.isfinite(theirs)
@@ -132,7 +133,7 @@ def _errors(case: Case, oracle: Mapping[str, np.ndarray], dtype: np.dtype) -> di
     }
     unknown = sorted(set(activations) - set(cache))
     if unknown:
-        raise ValueError(f"Expected an oracle of this model, got activations at {unknown} too.")
+        raise ValueError(f"Expected an oracle for this model, got activations at {unknown} too.")
     errors = {
         name: relative_error(np.asarray(cache[name]), array) for name, array in activations.items()
     }
@@ -150,13 +151,13 @@ def _errors(case: Case, oracle: Mapping[str, np.ndarray], dtype: np.dtype) -> di
 
 
 def _edge_masks(config: TransformerConfig, edges: np.ndarray) -> np.ndarray:
-    """`[edges, dst, src]`: each mask cuts one edge."""
+    """Return masks `[edges, dst, src]`, each of which cuts one edge."""
     shape = (config.n_layers, config.n_heads)
     try:
         parsed = [Edge(parse_node(str(src)), parse_node(str(dst))) for src, dst in edges]
         return np.stack([1 - edge_mask([edge], *shape) for edge in parsed])
     except ValueError as error:
-        raise ValueError(f"Expected an oracle of this model: {error}") from None
+        raise ValueError(f"Expected an oracle for this model: {error}") from None
 
 
 def _edge_patched_logits(
@@ -173,7 +174,7 @@ def _edge_patched_logits(
 def _node_patched_logits(
     model: "Transformer", inputs: "Array", sources: "Array", nodes: tuple[Node, ...]
 ) -> "Array":
-    """One run a node, in which a hook puts the source's value in its place."""
+    """Return the logits of one run per node, in which a hook replaces its value by the source's."""
     import jax
     import jax.numpy as jnp
 

@@ -1,7 +1,7 @@
-"""A language model that keeps some tokens of its vocabulary, and some positions, alone.
+"""Cut a language model's vocabulary to some of its tokens, and its context to some positions.
 
-Nothing that a kept token meets is changed: an embedding is a row of `W_E`, a logit a column of
-`W_U` and a number of `b_U`, and no model of ours normalises over the vocabulary.
+Nothing changes for a kept token: its embedding is a row of `W_E`, its logit comes from a column of
+`W_U` and an entry of `b_U`, and none of our models normalizes over the vocabulary.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from interpbench_jax.case import Case
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.weights import weight_shapes
 
-# What each of these weights has an axis of tokens, or of positions, at.
+# The axis of tokens, or of positions, in each of these weights.
 _TOKEN_AXES: Mapping[str, int] = {"embed.W_E": 0, "unembed.W_U": 1, "unembed.b_U": 0}
 _POSITION_AXES: Mapping[str, int] = {"pos_embed.W_pos": 0}
 
@@ -27,13 +27,13 @@ class KeptTokens:
     """The tokens that a smaller vocabulary has; their order gives the new ids.
 
     Attributes:
-        token_ids: in the full vocabulary.
-        tokens: the string of each.
-        n_ctx: if given, only so many positions are kept, from the first one.
+        token_ids: the tokens' ids in the full vocabulary.
+        tokens: the string of each token.
+        n_ctx: the number of positions to keep, from the first; None keeps all.
 
     Raises:
-        ValueError: if the lengths differ, there is no token, an id or a token is there twice, or
-            a number is negative or no integer.
+        ValueError: if the lengths differ, there is no token, an id or a token occurs twice, an id
+            is not an integer from 0, or `n_ctx` is not an integer from 1.
     """
 
     token_ids: tuple[int, ...]
@@ -47,26 +47,26 @@ class KeptTokens:
                 f"tokens for {len(self.token_ids)} ids."
             )
         if not all(type(token_id) is int and token_id >= 0 for token_id in self.token_ids):
-            raise ValueError(f"Expected ids to keep as integers from 0, got {self.token_ids}.")
+            raise ValueError(f"Expected ids to keep to be integers from 0, got {self.token_ids}.")
         for what, values in (("id", self.token_ids), ("token", self.tokens)):
             if repeated := sorted({value for value in values if values.count(value) > 1}):
-                raise ValueError(f"Expected each {what} to keep once, got more of {repeated}.")
+                raise ValueError(f"Expected each {what} to keep only once, got {repeated} again.")
         if self.n_ctx is not None and (type(self.n_ctx) is not int or self.n_ctx < 1):
-            raise ValueError(f"Expected n_ctx to keep from 1, got {self.n_ctx!r}.")
+            raise ValueError(f"Expected n_ctx to be an integer from 1, got {self.n_ctx!r}.")
 
 
 def keep_tokens(case: Case, kept: KeptTokens) -> Case:
-    """The case with only some of its tokens: its ids are 0 to `len(kept.token_ids) - 1`.
+    """Return the case with only some of its tokens, with ids 0 to `len(kept.token_ids) - 1`.
 
-    On inputs of kept tokens every activation is the full model's, and so is each logit that is
-    left, to the rounding of a matrix product of another width. Data, circuit and description stay
+    On inputs of kept tokens every activation equals the full model's, and so does each logit that
+    is left, up to the rounding of a matrix product of another width. Circuit and description stay
     as they are; the provenance says what was kept, in ids of the original file.
 
-    `convert.convert_case(keep_tokens=...)` does the same and never holds the full tables.
+    `convert.convert_case(keep_tokens=...)` does the same without holding the full tables in memory.
 
     Raises:
         ValueError: if the outputs are not the vocabulary, an id or `n_ctx` is outside the model,
-            or a token is another one than the case's own.
+            or a token differs from the case's own.
     """
     try:
         config = kept_config(case.config, kept)
@@ -83,7 +83,7 @@ def keep_tokens(case: Case, kept: KeptTokens) -> Case:
 
 
 def kept_config(config: TransformerConfig, kept: KeptTokens) -> TransformerConfig:
-    """The smaller model's config.
+    """Return the smaller model's config.
 
     Raises:
         ValueError: if the outputs are not the vocabulary, or an id or `n_ctx` is outside it.
@@ -102,17 +102,15 @@ def kept_config(config: TransformerConfig, kept: KeptTokens) -> TransformerConfi
         )
     n_ctx = config.n_ctx if kept.n_ctx is None else kept.n_ctx
     if n_ctx > config.n_ctx:
-        raise ValueError(
-            f"Expected n_ctx to keep of at most the model's {config.n_ctx}, got {n_ctx}."
-        )
+        raise ValueError(f"Expected n_ctx to be at most the model's {config.n_ctx}, got {n_ctx}.")
     size = len(kept.token_ids)
     return replace(config, d_vocab=size, d_vocab_out=size, n_ctx=n_ctx)
 
 
 def kept_selections(config: TransformerConfig, kept: KeptTokens) -> dict[str, TensorSelection]:
-    """What is kept of the weights that have an axis of tokens or positions, by name.
+    """Return the kept part of each weight that has an axis of tokens or positions, by name.
 
-    `config` is the full model's.
+    `config` is that of the full model.
     """
     shapes = weight_shapes(config)
     selections = {
@@ -127,10 +125,10 @@ def kept_selections(config: TransformerConfig, kept: KeptTokens) -> dict[str, Te
 
 
 def kept_vocab(vocab: tuple[str, ...] | None, kept: KeptTokens) -> tuple[str, ...]:
-    """The smaller vocabulary, checked against the full one where that is known.
+    """Return the smaller vocabulary, checked against the full one if that is known.
 
     Raises:
-        ValueError: if a token of the full one is another, or it is too short.
+        ValueError: if a token differs from that of the full vocabulary, or this is too short.
     """
     if vocab is not None:
         for token_id, token in zip(kept.token_ids, kept.tokens, strict=True):
@@ -143,11 +141,11 @@ def kept_vocab(vocab: tuple[str, ...] | None, kept: KeptTokens) -> tuple[str, ..
 def kept_provenance(
     config: TransformerConfig, kept: KeptTokens, before: Mapping[str, object]
 ) -> dict[str, object]:
-    """What a provenance says of a cut, in plain JSON values.
+    """Return the provenance of a cut vocabulary, as plain JSON values.
 
     Args:
-        config: of the model that was cut.
-        kept: what was kept of it.
+        config: the config of the model that was cut.
+        kept: the tokens and positions that were kept.
         before: that model's provenance; if it was cut already, ids and sizes stay the file's.
     """
     ids_in_file = before.get("kept_token_ids", range(config.d_vocab))

@@ -1,6 +1,6 @@
 """`datasets.load_dataset("interpbench", ...)` without a network: the name stands for our folder.
 
-`datasets` is left alone until something imports it, and so is everything else that is heavy.
+Neither `datasets` nor anything else that is heavy is imported before something imports `datasets`.
 """
 
 import sys
@@ -23,12 +23,12 @@ _MARK = "resolves_interpbench"
 
 
 def install() -> None:
-    """Make the name mean the packaged folder, in whatever way `datasets` is asked for it.
+    """Make the name stand for the packaged folder in every entry point of `datasets`.
 
-    Where `datasets` is imported already, this takes effect at once; otherwise when it is, now or
-    never. A second call changes nothing. Every other name goes to `datasets` untouched.
+    If `datasets` is already imported, this takes effect at once, otherwise when it is imported.
+    A second call changes nothing. Every other name is passed to `datasets` unchanged.
 
-    The name wins over a folder called `interpbench` in the working directory, which is what
+    The name takes precedence over a folder called `interpbench` in the working directory, which
     `"./interpbench"` opens; `datasets.load_dataset` then warns that there are two.
     """
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
@@ -40,7 +40,7 @@ def install() -> None:
 
 
 def uninstall() -> None:
-    """Undo `install`: the name is again one of the Hub's; a second call changes nothing."""
+    """Undo `install`: the name refers to the Hub again; a second call changes nothing."""
     sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Finder)]
     for module in _holders():
         factory = getattr(module, _FACTORY)
@@ -49,7 +49,7 @@ def uninstall() -> None:
 
 
 def _holders() -> list[ModuleType]:
-    """The modules of `datasets` that have a name for the factory; some import it from its home."""
+    """The modules of `datasets` that have the factory: its home, and those that import it."""
     return [
         module
         for name, module in list(sys.modules.items())
@@ -58,7 +58,7 @@ def _holders() -> list[ModuleType]:
 
 
 class _Finder:
-    """Finds the factory's home where the other finders do, and has it changed once it has run."""
+    """Finds the factory's home through the other finders, and patches it once it has run."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -76,7 +76,7 @@ class _Finder:
 
 
 class _Loader:
-    """Runs a module with its own loader, which it then has again."""
+    """Runs a module with its own loader, which it restores, and then replaces the factory."""
 
     def __init__(self, loader: object) -> None:
         self.loader = loader
@@ -101,7 +101,7 @@ class _Loader:
 
 @cache
 def _resolving(original: "Factory") -> "Factory":
-    """The factory, for which `NAME` is the packaged folder; the same one for the same original."""
+    """Return the factory with `NAME` for the packaged folder; the same one for one original."""
 
     @wraps(original)
     def factory(path: str, *args: object, **options: object) -> "DatasetModule":
@@ -135,8 +135,8 @@ def _warn_of_another(folder: str) -> None:
 
     if os.path.isdir(NAME) and not os.path.samefile(NAME, folder):
         _warn(
-            f"{NAME!r} is the dataset that interpbench-jax carries, and not the folder "
-            f"{os.path.abspath(NAME)}; to open that, write './{NAME}'."
+            f"{NAME!r} is the dataset that interpbench-jax carries, not the folder "
+            f"{os.path.abspath(NAME)}; to open the folder, write './{NAME}'."
         )
 
 

@@ -1,4 +1,4 @@
-"""Rows of a `datasets.Dataset` as JAX arrays, column by column and never row by row."""
+"""Rows of a `datasets.Dataset` as JAX arrays, read by column and never by row."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -21,35 +21,38 @@ def to_jax(
     *,
     device: "Device | Sharding | None" = None,
 ) -> dict[str, jax.Array]:
-    """The columns of a dataset on the device, in the order of its rows.
+    """Return the columns of a dataset as arrays on the device, in the order of its rows.
 
     Shuffled, filtered and selected rows are as the dataset has them, so rows stay paired. Arrow's
-    buffers are read where they lie; a copy is made where a column is in several chunks or rows
-    were reordered, and by the transfer. On a CPU the array may be a view of the dataset's memory.
+    buffers are read in place; a copy is made if a column is in several chunks or rows were
+    reordered, and by the transfer. On a CPU an array may be a view of the dataset's memory.
 
     Args:
         dataset: one split; a streaming dataset has no columns to read.
-        columns: what to read; by default what the dataset's format gives, or else all.
-        device: where to put the arrays; by default where JAX puts them.
+        columns: the columns to read; the default is those of the dataset's format, or else all.
+        device: the device or sharding for the arrays; the default is JAX's.
 
     Returns:
-        One array `[row, ...]` a column: numbers and booleans `[row]`, lists `[row, item]`, lists
-        of lists with an axis more. Unless JAX's x64 mode is on, 64-bit columns become 32-bit.
+        One array `[row, ...]` per column: numbers and booleans are `[row]`, lists `[row, item]`,
+        and lists of lists have one more axis. Unless JAX's x64 mode is on, 64-bit columns become
+        32-bit.
 
     Raises:
-        TypeError: if the dataset is not a `datasets.Dataset`, or a column is no number, boolean
-            or list of these, such as a string.
+        TypeError: if the dataset is not a `datasets.Dataset`, or a column holds anything but
+            numbers, booleans or lists of these, such as strings.
         ValueError: if there is no such column, a value is missing, a column's lists differ in
             length, or an integer does not fit into 32 bits while x64 mode is off.
     """
     _check_dataset(dataset)
     if isinstance(columns, str):
-        raise TypeError(f"Expected columns to be a list of names, got {columns!r}; [{columns!r}]?")
+        raise TypeError(
+            f"Expected columns to be a list of names, got {columns!r}; pass [{columns!r}]."
+        )
     names = dataset.format["columns"] if columns is None else columns
     for name in names:
         if name not in dataset.column_names:
             there = ", ".join(dataset.column_names)
-            raise ValueError(f"Expected a column of the dataset, got {name!r}; there are: {there}.")
+            raise ValueError(f"Expected a column of the dataset, got {name!r}; it has {there}.")
     order = _order(dataset)
     return {name: jax.device_put(_column(dataset, name, order), device) for name in names}
 
@@ -69,8 +72,8 @@ def _check_dataset(dataset: object) -> None:
 
 
 def _order(dataset: "Dataset") -> np.ndarray | None:
-    """Which row of the table each row of the dataset is; None if they are the same."""
-    # `datasets` has no public name for it, and what reads through it goes row by row.
+    """The table's row for each row of the dataset; None if the two orders are the same."""
+    # `datasets` has no public name for it, and its own functions read through it row by row.
     indices = dataset._indices
     if indices is None:
         return None
@@ -85,7 +88,7 @@ def _column(dataset: "Dataset", name: str, order: np.ndarray | None) -> np.ndarr
         try:
             values = _join(column, what).take(order, axis=0)
         except ValueError:
-            # Rows that the dataset leaves out may be why; Arrow's own gathering is slower.
+            # Rows that the dataset leaves out may be the cause; gathering with Arrow is slower.
             values = _join(column.take(order), what)
     if values.dtype in (np.int64, np.uint64) and not jax.config.jax_enable_x64 and values.size:  # pyright: ignore[reportAttributeAccessIssue]
         narrow = np.iinfo(np.int32 if values.dtype == np.int64 else np.uint32)
@@ -118,7 +121,7 @@ def _values(array: "pa.Array", what: str) -> np.ndarray:
         return _values(array.storage, what)
     if array.null_count:
         raise ValueError(
-            f"Expected {what} to have every value, {array.null_count} are missing (null) in it; "
+            f"Expected {what} to have every value, but {array.null_count} are missing (null); "
             "drop these rows with dataset.filter, or leave the column out with `columns`."
         )
     kind = array.type

@@ -22,14 +22,14 @@ __all__ = ["BuildReport", "Problem", "build", "check"]
 
 @dataclass(frozen=True)
 class BuildReport:
-    """What `build` did.
+    """The result of `build`.
 
     Attributes:
         directory: the folder.
         files: every file that is built, in the order in which they were put in place.
-        written: paths of those that are new or changed.
-        removed: paths of case files that an earlier build had left and this one has not.
-        n_rows: rows of all tables.
+        written: paths of the files that are new or changed.
+        removed: paths of case files that an earlier build had left and this one does not have.
+        n_rows: number of rows in all tables.
     """
 
     directory: Path
@@ -40,7 +40,7 @@ class BuildReport:
 
     @property
     def n_bytes(self) -> int:
-        """Size of all these files."""
+        """The total size of these files."""
         return sum(file.n_bytes for file in self.files)
 
 
@@ -51,22 +51,22 @@ def build(
     n: int = DEFAULT_ROWS,
     progress: Announce | None = None,
 ) -> BuildReport:
-    """Write the data set into a folder, which may hold an earlier one.
+    """Write the dataset into a folder, which may hold an earlier one.
 
-    Everything is first written beside the folder and then moved into it, file by file. Where a
-    table changes, the old card goes first and the new one comes last: a folder with a card is
-    complete. Files that have not changed are left alone, and so are the models and whatever else
-    is not the builder's. The card and Croissant tell of the models of these cases that the
-    folder holds, as they are; whether they are right is for `check` to say.
+    Everything is first written beside the folder and then moved into it, file by file. If a
+    table changes, the old card is removed first and the new one is moved last: a folder with a
+    card is complete. Files that have not changed are left alone, and so are the models and all
+    files that are not the builder's. The card and Croissant describe the folder's models of these
+    cases as they are; `check` decides whether they are right.
 
     Args:
-        directory: where to; made if it does not exist.
-        case_ids: which cases; None for all.
-        n: rows per case.
-        progress: told each case before it is drawn, as a line for people.
+        directory: the folder to write into; created if it does not exist.
+        case_ids: the cases; None for all.
+        n: number of rows per case.
+        progress: called with a line of text about each case before it is drawn.
 
     Raises:
-        TypeError: if `n` or `case_ids` is of another type.
+        TypeError: if `n` or `case_ids` has another type.
         ValueError: if a case is unknown, `n` is below 1, or the folder has a README.md that is
             not a card of ours.
         OSError: if the folder cannot be made or written, or a model cannot be read.
@@ -85,8 +85,8 @@ def build(
             _install({path: files[path] for path in written}, removed, directory)
         except OSError as error:
             message = (
-                f"Expected to write the data set into {directory}, got an error: "
-                f"{error.strerror}. Make room there or name a folder that can be written, then "
+                f"Expected to write the dataset into {directory}, got an error: "
+                f"{error.strerror}. Make room there or name a writable folder, then "
                 "build again"
             )
             raise OSError(error.errno, message, error.filename) from error
@@ -105,13 +105,13 @@ def _check_target(directory: Path) -> None:
     card = _read(directory / CARD_FILE)
     if card is not None and TITLE.encode() not in card:
         raise ValueError(
-            f"Expected a new folder or one that holds this data set, got {directory}, whose "
+            f"Expected a new folder or one that holds this dataset, got {directory}, whose "
             f"{CARD_FILE} is another text and would be lost; name another folder."
         )
 
 
 def _install(files: Mapping[str, bytes], removed: Iterable[str], directory: Path) -> None:
-    """Move new files into the folder, so that a card never stands beside tables of another."""
+    """Move new files into the folder, so that a card is never beside tables of another build."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:

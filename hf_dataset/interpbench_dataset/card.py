@@ -1,4 +1,4 @@
-"""The data set's card: YAML for machines, then text for people."""
+"""The dataset's card: YAML for machines, then text for people."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -43,12 +43,12 @@ _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (10**6
 def render_card(
     content: Content, facts: Mapping[str, FileFacts], models: Sequence[ModelFacts]
 ) -> str:
-    """The card of a data set.
+    """Return the card of a dataset.
 
     Args:
-        content: its rows.
+        content: the dataset's rows.
         facts: size and digest of each table's file, by path.
-        models: the models beside the tables; the card says nothing of them where there are none.
+        models: the models beside the tables; without any, the card does not mention models.
     """
     front = yaml.safe_dump(
         front_matter(content, facts), sort_keys=False, allow_unicode=True, width=1_000_000
@@ -60,7 +60,7 @@ def render_card(
 
 
 def front_matter(content: Content, facts: Mapping[str, FileFacts]) -> Json:
-    """The card's YAML as plain values."""
+    """Return the card's YAML as plain values."""
     n_rows = sum(table.num_rows for table in content.tables.values())
     return {
         "pretty_name": TITLE,

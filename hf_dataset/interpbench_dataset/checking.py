@@ -13,10 +13,10 @@ from interpbench_dataset.schema import CROISSANT_FILE, DEFAULT_ROWS
 from interpbench_dataset.tables import Announce, Content, choose_tasks, make_content
 from interpbench_jax.storage import read_bytes
 
-# What the Hub's tools leave in the folder.
+# Files and folders that the Hub's tools leave in the published folder.
 _FOREIGN_FOLDERS = (".cache",)
 _FOREIGN_FILES = (".gitattributes",)
-_REBUILD = "build the data set again"
+_REBUILD = "build the dataset again"
 
 
 def check(
@@ -29,23 +29,23 @@ def check(
 ) -> tuple[Problem, ...]:
     """Compare a folder with what `build` would write, file by file; nothing is written.
 
-    Tables are compared as bytes, and where these differ by what they decode to. The card and
+    Tables are compared as bytes and, where these differ, by their decoded content. The card and
     Croissant are compared with the texts that describe the folder's own files. A model is not
-    built but compared with its task, and its certificate with its weights; a folder without
-    models, or with those of some cases only, is right but gets a remark.
+    built but compared with its task, and its certificate with its weights; unless `all_models`,
+    a folder without the models of some or all cases is right but gets a remark.
 
     Args:
         directory: the folder.
-        case_ids: which cases it should hold; None for all.
-        n: rows per case that it should hold.
+        case_ids: the cases that it should hold; None for all.
+        n: number of rows per case that it should hold.
         all_models: whether it should hold a model of each of these cases.
-        progress: told each case before it is drawn, as a line for people.
+        progress: called with a line of text about each case before it is drawn.
 
     Returns:
-        What differs, remarks (not `is_error`) included; empty where nothing does.
+        The differences, including remarks (not `is_error`); empty if there are none.
 
     Raises:
-        TypeError: if `n` or `case_ids` is of another type.
+        TypeError: if `n` or `case_ids` has another type.
         ValueError: if a case is unknown, or `n` is below 1.
         FileNotFoundError: if there is no such folder.
         OSError: if a file cannot be read.
@@ -53,7 +53,7 @@ def check(
     directory = Path(directory).expanduser()
     if not directory.is_dir():
         raise FileNotFoundError(
-            f"Expected a folder with the data set at {directory}, found none; build it first."
+            f"Expected a folder with the dataset at {directory}, found none; build it first."
         )
     tasks = choose_tasks(case_ids)
     ids = [task.case_id for task in tasks]
@@ -81,7 +81,7 @@ def check(
 
 
 def compare_data(path: str, expected: bytes, found: bytes | None) -> Problem | None:
-    """What is wrong with one Parquet file, if anything."""
+    """Return the problem with one Parquet file; None if there is none."""
     if found is None:
         return Problem(path, "missing", f"Expected this file, found none; {_REBUILD}.")
     if found == expected:
@@ -135,7 +135,7 @@ def _row_difference(expected: pa.Table, found: pa.Table) -> str:
 
 
 def _described_files(content: Content, data: Mapping[str, bytes]) -> dict[str, FileFacts]:
-    """The tables whose digest both texts have, by what they are."""
+    """The tables whose digests are in both texts, by a name for messages."""
     return {
         f"config {schema.config_name!r}": FileFacts.of(schema.path, data[schema.path])
         for schema in content.schemas
@@ -147,7 +147,7 @@ def _compare_text(
 ) -> Iterator[Problem]:
     if found is None:
         yield Problem(
-            path, "missing", f"Expected this file, found none: a build was cut short; {_REBUILD}."
+            path, "missing", f"Expected this file, found none: a build was interrupted; {_REBUILD}."
         )
         return
     if found == expected:

@@ -1,4 +1,4 @@
-"""Croissant metadata: the same tables for tools that know nothing of `datasets`.
+"""Croissant metadata, which describes the same tables to tools other than `datasets`.
 
 Source: the Croissant 1.0 specification, http://mlcommons.org/croissant/1.0.
 """
@@ -12,7 +12,7 @@ from interpbench_dataset.models import ModelFacts
 from interpbench_dataset.schema import DATASET_VERSION, Column, Dtype, Json, TableSchema
 from interpbench_dataset.tables import Content
 
-# A constant, so that the file does not change with the day on which it is built.
+# A constant, so that the file does not depend on the day on which it is built.
 DATE_PUBLISHED = "2026-11-22"
 
 _TYPES: Mapping[Dtype, str] = {
@@ -64,12 +64,12 @@ _CONTEXT: Json = {
 def render_croissant(
     content: Content, facts: Mapping[str, FileFacts], models: Sequence[ModelFacts]
 ) -> str:
-    """The metadata as JSON-LD text.
+    """Return the metadata as JSON-LD text.
 
     Args:
-        content: the data set's rows.
+        content: the dataset's rows.
         facts: size and digest of each table's file, by path.
-        models: the models beside the tables; files that no record set reads.
+        models: the models beside the tables, whose files no record set reads.
     """
     tables = [
         _file_object(

@@ -1,4 +1,4 @@
-"""What is known of a published file without opening it."""
+"""Size and digest of a published file."""
 
 import hashlib
 from dataclasses import dataclass
@@ -20,5 +20,5 @@ class FileFacts:
 
     @classmethod
     def of(cls, path: str, data: bytes) -> "FileFacts":
-        """The facts of a file with these bytes."""
+        """Return the facts of a file with these bytes."""
         return cls(path, len(data), hashlib.sha256(data).hexdigest())

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from datasets.load import DatasetModule
 
 TABLES = ("cases", "circuits")
-# The file a digest is of is the configuration's one file; the card has it in the description.
 _MOST_CARD_BYTES = 2**24
-_REINSTALL = "Reinstall interpbench-jax, or write the folder anew with `interpbench dataset build`."
+_REINSTALL = "Reinstall interpbench-jax, or rebuild the folder with `interpbench dataset build`."
+# The card has the digest of a configuration's one file in its description.
 _DIGEST = re.compile(r"\bsha256[:= ]\s*([0-9a-f]{64})\b")
 _UNWRITABLE = frozenset(
     {
@@ -67,13 +67,13 @@ def load_dataset(
     streaming: bool = False,
     cache_dir: str | Path | None = None,
 ) -> "Dataset | IterableDataset":
-    """Rows of the packaged dataset, without a network: a case's pairs, or a table of all cases.
+    """Load rows of the packaged dataset offline: a case's pairs, or a table of all cases.
 
     Args:
         name: a case's id such as `"11"`, or `"cases"` or `"circuits"`.
-        split: a split or a part of one as `datasets` writes it, such as `"test[:100]"`.
-        streaming: whether to read the rows as they are asked for, instead of a copy in the cache.
-        cache_dir: the cache to use in place of `datasets`' own; streaming needs one too.
+        split: a split or a part of one in the syntax of `datasets`, such as `"test[:100]"`.
+        streaming: whether to read the rows on demand, instead of a copy in the cache.
+        cache_dir: the cache to use instead of `datasets`' own; streaming needs one too.
 
     Returns:
         A `Dataset`, or an `IterableDataset` if streaming. A case's columns are `input_ids`,
@@ -81,7 +81,7 @@ def load_dataset(
 
     Raises:
         ImportError: if `datasets` is not installed.
-        TypeError: if the name or the split is no string.
+        TypeError: if the name or the split is not a string.
         ValueError: if there is no such name or split.
         StaleDataError: if a file was changed after the card was written; a ValueError.
         OSError: if the cache cannot be written.
@@ -105,7 +105,7 @@ def load_dataset(
 
 
 def import_datasets() -> ModuleType:
-    """The `datasets` library.
+    """Import and return the `datasets` library.
 
     Raises:
         ImportError: if it is not installed; the message says how to install it.
@@ -117,12 +117,12 @@ def import_datasets() -> ModuleType:
 
 @contextmanager
 def card_errors_explained(folder: Path) -> Iterator[None]:
-    """Say which file is at fault where `datasets` stumbles over a damaged card.
+    """Name the file at fault if `datasets` fails because of a damaged card.
 
     Raises:
         OSError: if the card cannot be read.
-        StaleDataError: if it is not there, or `datasets` makes nothing of it.
-        ValueError: if it is no regular file, no text, or too large for a card.
+        StaleDataError: if it is not there, or `datasets` does not understand it.
+        ValueError: if it is not a regular file, not text, or too large for a card.
     """
     card = folder / "README.md"
     try:
@@ -133,12 +133,12 @@ def card_errors_explained(folder: Path) -> Iterator[None]:
             raise
         raise StaleDataError(
             f"Expected the card of the published dataset at {card}, found none: the folder is "
-            "being built just now, or a build was stopped. Wait for it, or run `interpbench "
+            "being built at the moment, or a build was stopped. Wait for it, or run `interpbench "
             "dataset build` again."
         ) from error
     except (ImportError, OSError, ValueError):
         raise
-    # From YAML that is none, or that says something else, `datasets` raises anything.
+    # For invalid or unexpected YAML, `datasets` may raise any error.
     except Exception as error:
         raise StaleDataError(
             f"Expected the card of the published dataset at {card}, got one that is not "
@@ -149,11 +149,11 @@ def card_errors_explained(folder: Path) -> Iterator[None]:
 def check_digests(module: "DatasetModule", folder: Path) -> None:
     """Check every file that `datasets` found in the folder against the folder's card.
 
-    `datasets` keeps its cache by the card's text, so a table that was changed under an unchanged
+    `datasets` keys its cache by the card's text, so a table that was changed under an unchanged
     card would otherwise not be read again.
 
     Raises:
-        StaleDataError: if a file is not the one that its configuration's digest is of.
+        StaleDataError: if a file does not have its configuration's digest.
     """
     for config in module.builder_configs_parameters.builder_configs or []:
         _check_digest(config, folder)
@@ -208,8 +208,8 @@ def _check_split(builder: "DatasetBuilder", name: str, split: str) -> None:
 def _check_whole(builder: "DatasetBuilder", split: str) -> None:
     if split not in (builder.info.splits or ()):
         raise ValueError(
-            f"Expected a whole split to stream, got {split!r}; stream that and use skip and take, "
-            "or load without streaming."
+            f"Expected a whole split to stream, got {split!r}; stream all of it and use skip and "
+            "take, or load without streaming."
         )
 
 
@@ -234,6 +234,6 @@ def _cache_errors_explained(cache_dir: str | Path | None, folder: Path) -> Itera
         raise OSError(
             error.errno,
             f"Cannot write datasets' cache in {cache}: {error.strerror} ({error.filename}). Pass a "
-            "folder that can be written as cache_dir, or set HF_DATASETS_CACHE to one before "
+            "writable folder as cache_dir, or set HF_DATASETS_CACHE to one before "
             "Python starts",
         ) from error

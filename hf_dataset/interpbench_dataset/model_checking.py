@@ -1,4 +1,4 @@
-"""Compares the published models with the tasks that they are said to have learned."""
+"""Compares the published models with the tasks that they should have learned."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -11,22 +11,22 @@ from interpbench_jax.case import WEIGHTS_FILE, Case, read_case
 from interpbench_jax.cases import Task
 from interpbench_jax.storage import digest_file
 
-_TRAIN = "train the model again, or put its files there again"
-_CERTIFY = "certify these weights again, or put those there that the certificate is of"
+_TRAIN = "train the model again, or restore its files"
+_CERTIFY = "certify these weights again, or restore those that the certificate is for"
 
 
 def check_models(directory: Path, tasks: Sequence[Task], all_models: bool) -> Iterator[Problem]:
-    """What is wrong with the models of some cases in a published folder.
+    """Yield what is wrong with the models of some cases in a published folder.
 
-    A model is whole if its folder has every one of `MODEL_FILES`. It fits if `read_case` reads
-    it, it has the task's id, config, vocabulary and circuit, and the certificate is of its
-    weights. Files beyond these are not looked at.
+    A model is complete if its folder has all of `MODEL_FILES`. It fits if `read_case` reads it,
+    it has the task's id, config, vocabulary and circuit, and the certificate is for its weights.
+    Other files are not checked.
 
     Args:
         directory: the published folder.
-        tasks: of the cases.
-        all_models: whether a case without a model is an error rather than worth a remark, one
-            for all such cases.
+        tasks: the tasks of the cases.
+        all_models: whether a case without a model is an error; otherwise there is one remark for
+            all such cases.
 
     Raises:
         OSError: if a file cannot be read.
@@ -58,7 +58,7 @@ def _check_model(folder: Path, task: Task) -> Iterator[Problem]:
     try:
         case = read_case(folder)
     except ValueError as error:
-        yield Problem(path, "unreadable", f"{error} To do: {_TRAIN}.")
+        yield Problem(path, "unreadable", f"{error} To fix it, {_TRAIN}.")
     else:
         for difference in _differences(case, task):
             yield Problem(path, "model", f"{difference}; {_TRAIN}.")
@@ -80,7 +80,7 @@ def _differences(case: Case, task: Task) -> Iterator[str]:
         if right != given:
             lacking, more = (sorted(map(str, edges)) for edges in (right - given, given - right))
             yield (
-                f"Expected the task's complete circuit; of its {what}, lacking: {lacking}, more: "
+                f"Expected the task's complete circuit; missing {what}: {lacking}, left over: "
                 f"{more}"
             )
 
@@ -90,7 +90,7 @@ def _check_certificate(folder: Path, case_id: str) -> Iterator[Problem]:
     try:
         certificate = read_certificate(folder / CERTIFICATE_FILE)
     except ValueError as error:
-        yield Problem(path, "certificate", f"{error} To do: {_CERTIFY}.")
+        yield Problem(path, "certificate", f"{error} To fix it, {_CERTIFY}.")
         return
     digest = digest_file(folder / WEIGHTS_FILE)
     if certificate.weights_sha256 != digest:

@@ -1,4 +1,4 @@
-"""The published models: their files, what is told of them, and the certificates that say it."""
+"""The published models: their files, and the facts about them from their certificates."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -14,7 +14,7 @@ from interpbench_jax.storage import read_bytes, read_text
 CERTIFICATE_FILE = "certificate.json"
 MODEL_FILES = (WEIGHTS_FILE, CONFIG_FILE, CIRCUIT_FILE, CERTIFICATE_FILE)
 
-# No file that is published has more.
+# No published file is larger.
 MOST_BYTES = 2**30
 
 _FORMAT = "interpbench-certificate"
@@ -22,13 +22,13 @@ _FORMAT = "interpbench-certificate"
 
 @dataclass(frozen=True)
 class CertificateFacts:
-    """What was measured of a model; a certificate holds more, which nothing here needs.
+    """Measurements of a model; a certificate has more, which nothing here needs.
 
     Attributes:
         weights_sha256: the digest of the weights that were measured.
-        accuracy: how often the output is right, from 0 to 1.
-        iia: the same where a variable of the program is interchanged, by variable.
-        strict_accuracy: the same where a node outside of the circuit is replaced, by node.
+        accuracy: share of right outputs, from 0 to 1.
+        iia: the same share when a variable of the program is interchanged, by variable.
+        strict_accuracy: the same share when a node outside the circuit is replaced, by node.
     """
 
     weights_sha256: str
@@ -39,12 +39,12 @@ class CertificateFacts:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What the card and Croissant tell of one model.
+    """The facts about one model that the card and Croissant state.
 
     Attributes:
-        case_id: its case.
-        weights: its safetensors file.
-        certificate: None where there is none that can be read.
+        case_id: id of its case.
+        weights: size and digest of its safetensors file.
+        certificate: its measurements; None if it has no certificate that can be read.
     """
 
     case_id: str
@@ -53,16 +53,16 @@ class ModelFacts:
 
 
 def model_path(case_id: str, name: str = "") -> str:
-    """A model's folder or a file in it, relative to the published folder."""
+    """Return the path of a model's folder or of a file in it, relative to the published folder."""
     return "/".join(part for part in (MODELS_FOLDER, case_id, name) if part)
 
 
 def read_models(directory: Path, case_ids: Iterable[str]) -> tuple[ModelFacts, ...]:
-    """What there is to tell of a published folder's models, right or not: `check` judges them.
+    """Read the facts about a published folder's models; `check` decides whether they are right.
 
     Args:
         directory: the published folder, which need not exist.
-        case_ids: which cases, in this order; one whose folder has no weights is left out.
+        case_ids: the cases, in this order; one whose folder has no weights is left out.
 
     Raises:
         OSError: if a file cannot be read.
@@ -85,7 +85,7 @@ def read_certificate(path: Path) -> CertificateFacts:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no certificate, or lacks something that is told of a model.
+        ValueError: if it is not a certificate, or lacks one of these facts.
     """
     data = parse_json_object(read_text(path, MOST_BYTES), "a certificate")
     check_format(data, _FORMAT)
@@ -114,7 +114,7 @@ def _share(value: object, name: str) -> float:
 
 
 def show_share(values: Iterable[float]) -> str:
-    """The smallest of some shares with four decimals, never more than it is; a dash for none."""
+    """Format the smallest of some shares with four decimals, rounded down; a dash for none."""
     smallest = min(values, default=None)
     if smallest is None:
         return "-"

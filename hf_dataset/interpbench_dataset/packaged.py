@@ -1,4 +1,4 @@
-"""Where the published folder lies in this installation, and which models such a folder holds.
+"""The published folder in this installation, and the models that such a folder holds.
 
 Importing this module imports nothing beyond the standard library.
 """
@@ -6,13 +6,13 @@ Importing this module imports nothing beyond the standard library.
 from pathlib import Path
 
 MODELS_FOLDER = "models"
-# Written last: a model's folder that has it is complete.
+# This file is written last: a model's folder that has it is complete.
 _CONFIG_FILE = "config.json"
 _FOLDER = Path(__file__).parent / "interpbench"
 
 
 def packaged_folder() -> Path:
-    """The folder that is published, as this installation carries it.
+    """Return the published folder that this installation carries.
 
     Raises:
         FileNotFoundError: if it is not there, or has no card.
@@ -26,12 +26,12 @@ def packaged_folder() -> Path:
 
 
 def packaged_models() -> Path:
-    """The folder with one folder a packaged model; it need not be there."""
+    """Return the folder with one folder per packaged model; it need not exist."""
     return _FOLDER / MODELS_FOLDER
 
 
 def model_ids(models: Path) -> tuple[str, ...]:
-    """The cases whose models a folder holds, numbers in their order and before words."""
+    """The cases whose models a folder holds: numbers in numerical order, then words."""
     if not models.is_dir():
         return ()
     found = (path.name for path in models.iterdir() if (path / _CONFIG_FILE).is_file())

@@ -1,4 +1,4 @@
-"""Tables of ours as Parquet, the same bytes wherever the same pyarrow writes them."""
+"""Our tables as Parquet files, whose bytes depend only on the release of pyarrow."""
 
 import io
 import json
@@ -20,7 +20,7 @@ _TYPES = {
 
 
 def arrow_schema(schema: TableSchema) -> pa.Schema:
-    """The Arrow schema of a table, with the features that `datasets` looks for."""
+    """Return the Arrow schema of a table, with the features that `datasets` looks for."""
     features = {"info": {"features": hub_features(schema.columns)}}
     return pa.schema(
         [pa.field(column.name, arrow_type(column)) for column in schema.columns],
@@ -29,22 +29,22 @@ def arrow_schema(schema: TableSchema) -> pa.Schema:
 
 
 def arrow_type(column: Column) -> pa.DataType:
-    """The Arrow type of a column's values."""
+    """Return the Arrow type of a column's values."""
     value = _TYPES[column.dtype]
     if not column.is_list:
         return value
-    # Items are called what Parquet calls them, so that a table is read back as it was.
+    # Items have the name that Parquet gives them, so that a table is read back unchanged.
     item = pa.field("element", value)
     return pa.list_(item) if column.length is None else pa.list_(item, column.length)
 
 
 def encode_table(table: pa.Table) -> bytes:
-    """A table as a Parquet file.
+    """Encode a table as a Parquet file.
 
-    Every option that could change the bytes is set. What still varies is the text `created_by`
-    and the encodings that another release of pyarrow may choose. Nothing is compressed: the
-    small integers are packed into a few bits each as it is, and a compression library is one
-    more thing whose releases differ.
+    Every option that could change the bytes is set. Only the text `created_by` and the encodings
+    still depend on the release of pyarrow. Nothing is compressed: the small integers are packed
+    into a few bits each anyway, and a compression library would be another dependency whose
+    releases differ.
     """
     buffer = io.BytesIO()
     pq.write_table(
@@ -63,14 +63,14 @@ def encode_table(table: pa.Table) -> bytes:
 
 
 def decode_table(data: bytes) -> pa.Table:
-    """The table in a Parquet file.
+    """Decode the table in a Parquet file.
 
     Raises:
-        ValueError: if it is not one, was cut short, or has very many rows.
+        ValueError: if it is not a Parquet file, was cut short, or has very many rows.
     """
     return decode_parquet(data)
 
 
 def written_by(data: bytes) -> str:
-    """Which release of which library wrote a Parquet file, as the file says itself."""
+    """Return the library and release that wrote a Parquet file, according to the file."""
     return str(pq.read_metadata(io.BytesIO(data)).created_by)

@@ -1,4 +1,4 @@
-"""What `check` finds."""
+"""The problems that `check` finds."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -22,17 +22,17 @@ _REMARKS = ("writer", "absent")
 
 @dataclass(frozen=True)
 class Problem:
-    """One way in which a folder is not what would be built, or holds a model that does not fit.
+    """One difference between a folder and what would be built, or a model that does not fit.
 
     Attributes:
-        path: the file or the folder, relative to the published folder.
-        kind: `"missing"`, `"unexpected"`: the file. `"unreadable"`: a table's or a model's.
-            `"schema"`, `"rows"`: a table's. `"encoding"`: the right rows as other bytes, though
-            the same release of pyarrow wrote them. `"digest"`: the card or Croissant does not
-            describe a file. `"text"`: another difference in those two. `"model"`: a model is not
-            one of the declared task. `"certificate"`: it cannot be read, or is of other weights.
-            `"writer"`: the right rows, written by another release of pyarrow; no error.
-            `"absent"`: some cases have no model; no error.
+        path: path of the file or folder, relative to the published folder.
+        kind: `"missing"`, `"unexpected"`: a file is. `"unreadable"`: a table or a model is.
+            `"schema"`, `"rows"`: those of a table differ. `"encoding"`: the right rows as other
+            bytes, although the same release of pyarrow wrote them. `"digest"`: the card or
+            Croissant does not describe a file. `"text"`: another difference in those two.
+            `"model"`: a model does not fit the declared task. `"certificate"`: a certificate
+            cannot be read, or is for other weights. `"writer"`: the right rows, written by another
+            release of pyarrow; no error. `"absent"`: some cases have no model; no error.
         message: what was expected, what was found, what to do.
     """
 
@@ -42,7 +42,7 @@ class Problem:
 
     @property
     def is_error(self) -> bool:
-        """Whether something is wrong, rather than worth a remark."""
+        """Whether this is an error, and not only a remark."""
         return self.kind not in _REMARKS
 
     def __str__(self) -> str:

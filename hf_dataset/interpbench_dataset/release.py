@@ -1,4 +1,4 @@
-"""Every file that is built, as bytes, from the rows; models are trained, not built."""
+"""The bytes of every file that is built from the rows; models are trained, not built."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,7 +12,7 @@ from interpbench_dataset.tables import Content
 
 
 def render_data(content: Content) -> dict[str, bytes]:
-    """The Parquet files, by path relative to the folder."""
+    """Return the Parquet files, by path relative to the folder."""
     return {
         schema.path: encode_table(content.tables[schema.config_name]) for schema in content.schemas
     }
@@ -21,7 +21,7 @@ def render_data(content: Content) -> dict[str, bytes]:
 def render_texts(
     content: Content, data: Mapping[str, bytes], models: Sequence[ModelFacts]
 ) -> dict[str, bytes]:
-    """The files that describe the Parquet files `data` and the models; the card comes last."""
+    """Return the files that describe the Parquet files `data` and the models, the card last."""
     facts = {path: FileFacts.of(path, encoded) for path, encoded in data.items()}
     return {
         CROISSANT_FILE: render_croissant(content, facts, models).encode(),

@@ -1,4 +1,4 @@
-"""What the published tables hold: every column of every table, declared once.
+"""The schemas of the published tables: every column of every table, declared once.
 
 Parquet schemas, the card's YAML and Croissant's fields are all derived from these. Nothing here
 needs pyarrow.
@@ -24,7 +24,7 @@ DATASET_VERSION = "1.0.0"
 
 _OTHER = "another input of the same length"
 _CORRUPTED = {"abc": "the prompt with three other names, all different"}
-# Of a language task, beside the one that `corrupted_input_ids` are.
+# The counterfactuals of a language task, beside the one in `corrupted_input_ids`.
 OTHER_COUNTERFACTUALS = {
     "swapped": "the prompt with the second sentence's names swapped, so that the answer flips",
     "random": "another prompt, drawn at random",
@@ -36,11 +36,11 @@ class Column:
     """One column of a table.
 
     Attributes:
-        name: as in the file.
-        dtype: of a value, or of a list's items.
-        description: what it holds, as a phrase for the card and for Croissant.
+        name: the column's name in the file.
+        dtype: dtype of a value, or of a list's items.
+        description: a phrase about its content, for the card and for Croissant.
         is_list: whether each value is a list.
-        length: items of every list; None where lists differ in length.
+        length: number of items in every list; None if there are no lists or they differ in length.
     """
 
     name: str
@@ -52,13 +52,13 @@ class Column:
 
 @dataclass(frozen=True)
 class TableSchema:
-    """One table: a config of the data set, with the one split `test` in one file.
+    """One table: a config of the dataset, with the one split `test` in one file.
 
     Attributes:
-        config_name: what `load_dataset` is given: `"cases"`, `"circuits"` or a case's id.
-        path: the file, relative to the published folder.
-        description: what a row is.
-        columns: in order.
+        config_name: the name for `load_dataset`: `"cases"`, `"circuits"` or a case's id.
+        path: the file's path, relative to the published folder.
+        description: a sentence about its rows, for the card and for Croissant.
+        columns: the columns, in order.
     """
 
     config_name: str
@@ -163,7 +163,7 @@ CIRCUITS = TableSchema(
 
 
 def pairs_schema(task: Task) -> TableSchema:
-    """The table of one case's pairs."""
+    """Return the schema of one case's pairs."""
     target: Dtype = "int32" if task.is_categorical else "float32"
     of_output = "class id" if task.is_categorical else "number"
 
@@ -199,14 +199,14 @@ def pairs_schema(task: Task) -> TableSchema:
 
 
 def table_schemas(tasks: Sequence[Task]) -> tuple[TableSchema, ...]:
-    """Every table of a data set of these tasks, in the order of its configs."""
+    """Return every schema of a dataset of these tasks, in the order of its configs."""
     return (CASES, CIRCUITS, *(pairs_schema(task) for task in tasks))
 
 
 def hub_features(columns: Sequence[Column]) -> Json:
-    """The `features` that `datasets` reads from a Parquet file's own metadata.
+    """Return the `features` that `datasets` reads from a Parquet file's own metadata.
 
-    A list is a `Sequence`: `datasets` 3 knows no other name, and 4 and 5 read it as their `List`.
+    A list is a `Sequence`: `datasets` 3 has no other name, and 4 and 5 read it as their `List`.
     """
     features: Json = {}
     for column in columns:
@@ -220,7 +220,7 @@ def hub_features(columns: Sequence[Column]) -> Json:
 
 
 def yaml_features(columns: Sequence[Column]) -> list[Json]:
-    """The `features` of `dataset_info` in a card; the same in every release of `datasets`."""
+    """The `features` of `dataset_info` in a card, the same for every release of `datasets`."""
     features: list[Json] = []
     for column in columns:
         feature: Json = {"name": column.name}

@@ -1,4 +1,4 @@
-"""The published tables' rows, from the tasks."""
+"""The rows of the published tables, computed from the tasks."""
 
 import dataclasses
 import json
@@ -28,11 +28,11 @@ Announce = Callable[[str], None]
 
 @dataclass(frozen=True, eq=False)
 class Content:
-    """All rows of a data set, before they become files.
+    """All rows of a dataset, before they become files.
 
     Attributes:
         schemas: the tables, in the order of the configs.
-        tables: each one's rows, by its config's name.
+        tables: the rows of each table, by the name of its config.
     """
 
     schemas: tuple[TableSchema, ...]
@@ -40,19 +40,19 @@ class Content:
 
 
 def seed_of(case_id: str) -> int:
-    """The seed of a case's rows: its number, or for an id in words the CRC-32's lower 31 bits."""
+    """Return a case's seed: its number, or the lower 31 bits of the CRC-32 of an id in words."""
     return int(case_id) if case_id.isdecimal() else zlib.crc32(case_id.encode()) & 0x7FFFFFFF
 
 
 def make_content(
     case_ids: Iterable[str] | None, n: int, progress: Announce | None = None
 ) -> Content:
-    """Draw and evaluate every row of a data set.
+    """Draw and evaluate every row of a dataset.
 
     Args:
-        case_ids: which cases; None for all. Their order is that of `CASES`.
-        n: rows per case.
-        progress: told each case before it is drawn, as a line for people.
+        case_ids: the cases; None for all. Their order is that of `CASES`.
+        n: number of rows per case.
+        progress: called with a line of text about each case before it is drawn.
 
     Raises:
         TypeError: if `n` is not an int, or `case_ids` is one string.
@@ -60,7 +60,7 @@ def make_content(
     """
     tasks = choose_tasks(case_ids)
     if type(n) is not int:
-        raise TypeError(f"Expected a number of rows per case as an int, got {n!r}.")
+        raise TypeError(f"Expected the number of rows per case to be an int, got {n!r}.")
     if n < 1:
         raise ValueError(f"Expected at least 1 row per case, got n={n}.")
     pairs: dict[str, TaskPairs] = {}
@@ -81,7 +81,7 @@ def make_content(
 
 
 def choose_tasks(case_ids: Iterable[str] | None) -> tuple[Task, ...]:
-    """The tasks of some cases, in the order of `CASES`.
+    """Return the tasks of some cases, in the order of `CASES`.
 
     Raises:
         TypeError: if `case_ids` is one string.
@@ -92,14 +92,14 @@ def choose_tasks(case_ids: Iterable[str] | None) -> tuple[Task, ...]:
     wanted = list(TASKS) if case_ids is None else list(case_ids)
     unknown = [case_id for case_id in wanted if case_id not in TASKS]
     if unknown:
-        raise ValueError(f"Expected case ids out of {', '.join(TASKS)}; got {unknown}.")
+        raise ValueError(f"Expected case ids to be among {', '.join(TASKS)}; got {unknown}.")
     if not wanted or len(set(wanted)) != len(wanted):
         raise ValueError(f"Expected one or more different case ids, got {wanted}.")
     return tuple(task for case_id, task in TASKS.items() if case_id in wanted)
 
 
 def describe_task(task: Task, pairs: TaskPairs) -> dict[str, object]:
-    """The row of a case in `cases`."""
+    """Return the row of a case in `cases`."""
     config = task.config
     edges = universe("head", config.n_layers, config.n_heads).edges
     alignment = {
@@ -144,7 +144,7 @@ def describe_task(task: Task, pairs: TaskPairs) -> dict[str, object]:
 
 
 def list_edges(task: Task) -> list[dict[str, object]]:
-    """The rows of a case in `circuits`: every edge of every universe, in the universe's order."""
+    """Return a case's rows in `circuits`: every edge of every universe, in the universe's order."""
     rows: list[dict[str, object]] = []
     for name in UNIVERSES:
         listed = task.upstream_circuit.in_universe(name)
@@ -157,10 +157,10 @@ def list_edges(task: Task) -> list[dict[str, object]]:
 
 
 def pairs_table(task: Task, pairs: TaskPairs) -> pa.Table:
-    """The table of a case's pairs.
+    """Return the table of a case's pairs.
 
     Raises:
-        ValueError: if an array has not the shape and the dtype that the schema says.
+        ValueError: if an array does not have the shape and dtype of the schema.
     """
     schema = pairs_schema(task)
     others = _other_counterfactuals(task, pairs)
@@ -172,7 +172,7 @@ def pairs_table(task: Task, pairs: TaskPairs) -> pa.Table:
 
 
 def _other_counterfactuals(task: Task, pairs: TaskPairs) -> dict[str, np.ndarray]:
-    """By column, the counterfactuals of a language task that are not `corrupted_input_ids`."""
+    """A language task's counterfactuals other than `corrupted_input_ids`, by column."""
     if not isinstance(task, IoiTask):
         return {}
     rng = np.random.default_rng(seed_of(task.case_id))
@@ -188,8 +188,8 @@ def _arrow_column(column: Column, array: np.ndarray | None) -> pa.Array:
         return _fixed_lists(column, array)
     if array.ndim != 1 or array.dtype.name != column.dtype:
         raise ValueError(
-            f"Expected {column.name} as {column.dtype} of shape [rows], got {array.dtype} of "
-            f"{array.shape}."
+            f"Expected {column.name} to be {column.dtype} of shape [rows], got {array.dtype} of "
+            f"shape {array.shape}."
         )
     return pa.array(array, type=arrow_type(column))
 
@@ -197,8 +197,8 @@ def _arrow_column(column: Column, array: np.ndarray | None) -> pa.Array:
 def _fixed_lists(column: Column, array: np.ndarray) -> pa.Array:
     if array.ndim != 2 or array.shape[1] != column.length or array.dtype.name != column.dtype:
         raise ValueError(
-            f"Expected {column.name} as {column.dtype} of shape [rows, {column.length}], got "
-            f"{array.dtype} of {array.shape}."
+            f"Expected {column.name} to be {column.dtype} of shape [rows, {column.length}], got "
+            f"{array.dtype} of shape {array.shape}."
         )
     return pa.FixedSizeListArray.from_arrays(pa.array(array.reshape(-1)), type=arrow_type(column))
 

@@ -1,4 +1,4 @@
-"""A published folder into a dataset repository on the Hub, as one commit.
+"""Upload a published folder to a dataset repository on the Hub, as one commit.
 
 Importing this module does not import `huggingface_hub`.
 """
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 MESSAGE = "Upload InterpBench's dataset"
-# What must never be published: what an editor, an operating system or Python leaves behind.
+# Files that must never be published, which editors, operating systems and Python leave behind.
 _LEFTOVERS = (".*", "*/.*", "*__pycache__*", "*.pyc", "*~")
 
 
@@ -35,26 +35,27 @@ def upload(
 ) -> str:
     """Make a dataset repository equal to a published folder, in one commit.
 
-    Files of the repository that the folder does not have are deleted, `.gitattributes` apart.
-    Where nothing has changed there is no commit.
+    Files of the repository that are not in the folder are deleted, except `.gitattributes`.
+    If nothing has changed, no commit is made.
 
     Args:
-        repo_id: such as `"someone/interpbench"`.
-        folder: what to upload; by default the packaged folder.
-        token: one that may write; by default `HF_TOKEN`, or that of `hf auth login`.
+        repo_id: the repository's id, such as `"someone/interpbench"`.
+        folder: the folder to upload; the default is the packaged folder.
+        token: a token with write access; the default is `HF_TOKEN`, or that of `hf auth login`.
         revision: a branch that exists.
-        create: whether to create the repository if there is none.
-        private: whether only its owner sees a repository that is created here.
-        message: the commit's first line.
-        check: called with the folder before anything is sent; what it raises ends the upload.
+        create: whether to create the repository if it does not exist.
+        private: whether a repository that is created here is visible only to its owner.
+        message: the first line of the commit message.
+        check: called with the folder before anything is sent; an error that it raises ends the
+            upload.
 
     Returns:
         The id of the commit, 40 hex digits, at which the repository equals the folder.
 
     Raises:
         FileNotFoundError: if the folder has no card.
-        ValueError: if the repository's id cannot be one, the message is empty, or the card's
-            metadata are refused.
+        ValueError: if the repository's id is not valid, the message is empty, or the card's
+            metadata is refused.
         UploadError: if the Hub cannot be reached, refuses, or has no such repository or branch;
             an OSError.
         ImportError: if huggingface_hub is not installed; the message says how to install it.
@@ -107,11 +108,11 @@ def _commit(
 
 
 def _explained(error: Exception, endpoint: str, repo_id: str, revision: str) -> str | None:
-    """What was wanted, what happened and what to do; None for an error that is not the Hub's."""
+    """Say what was wanted, what happened and what to do; None if the error is not the Hub's."""
     from huggingface_hub import errors
 
     if type(error) is RuntimeError and isinstance(error.__cause__, Exception):
-        error = error.__cause__  # It says only which large file was being sent.
+        error = error.__cause__  # The outer error says only which large file was being sent.
     start = f"Cannot upload to the dataset {repo_id} (branch {revision}) at {endpoint}: "
     token = "a token that may write to it (token=..., HF_TOKEN, or `hf auth login`)"
     status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
@@ -122,12 +123,12 @@ def _explained(error: Exception, endpoint: str, repo_id: str, revision: str) -> 
     if isinstance(error, errors.RevisionNotFoundError):
         return f"{start}there is no such branch. Create it on the Hub, or use revision='main'."
     if status == 401:
-        return f"{start}the Hub does not know who you are (401). Give {token}."
+        return f"{start}the Hub does not know who you are (401). Pass {token}."
     if status == 403:
-        return f"{start}the token in use may not do this (403). Give {token}."
+        return f"{start}the token in use has no permission (403). Pass {token}."
     if isinstance(error, errors.RepositoryNotFoundError) or status == 404:
         missing = f"{start}there is no such repository (404), or it is private."
-        return f"{missing} Pass create=True, or give {token}."
+        return f"{missing} Pass create=True, or {token}."
     if status is not None:
         return (
             f"{start}the Hub answered {status}. Nothing was committed; try again later. ({error})"

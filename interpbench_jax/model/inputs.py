@@ -1,4 +1,4 @@
-"""What a model is given to read: refused where it cannot, taken where the meaning is plain."""
+"""Conversion and checks of the token ids that a model is given."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,10 +10,10 @@ from interpbench_jax.config import TransformerConfig
 
 
 def as_tokens(given: object) -> Int[Array | np.ndarray, "..."]:
-    """Token ids as an array, from anything that holds them: lists, a column of a dataset.
+    """Return token ids as an array, from anything that holds them: lists, a dataset's column.
 
     Raises:
-        TypeError: if it is text, or no sequence.
+        TypeError: if it is text, or not a sequence.
         ValueError: if rows differ in length.
     """
     if isinstance(given, (np.ndarray, Array)):
@@ -32,8 +32,8 @@ def as_tokens(given: object) -> Int[Array | np.ndarray, "..."]:
         ) from None
     except ValueError:
         raise ValueError(
-            "Expected token ids [batch, pos] in rows of one length, got rows of several; pad them, "
-            "as case.sample does, or pass one length at a time."
+            "Expected token ids [batch, pos] in rows of one length, got rows of several lengths; "
+            "pad them, as case.sample does, or pass one length at a time."
         ) from None
     if array.dtype.kind in "US":
         raise TypeError(
@@ -44,9 +44,9 @@ def as_tokens(given: object) -> Int[Array | np.ndarray, "..."]:
 
 
 def check_tokens(config: TransformerConfig, tokens: Tokens) -> None:
-    """Refuse tokens that a model of this config cannot read.
+    """Raise an error if a model of this config cannot read these tokens.
 
-    Their values are looked at only outside of a trace, where they are known.
+    Their values are checked only outside a trace, where they are known.
 
     Raises:
         ValueError: if they are not integers of shape `[batch, pos]` with at most `n_ctx`
@@ -59,7 +59,7 @@ def check_tokens(config: TransformerConfig, tokens: Tokens) -> None:
         )
     if not 0 < tokens.shape[1] <= config.n_ctx:
         raise ValueError(
-            f"Expected 1 to {config.n_ctx} positions, got {tokens.shape[1]}; cut the inputs."
+            f"Expected 1 to {config.n_ctx} positions, got {tokens.shape[1]}; shorten the inputs."
         )
     if isinstance(tokens, Tracer) or tokens.size == 0:
         return

@@ -11,16 +11,16 @@ from jaxtyping import Array, Float
 from interpbench_jax.config import Activation
 from interpbench_jax.sites import Kind, Node
 
-# GPUs and TPUs multiply float32 in fewer bits unless told otherwise, and parity needs them all.
+# By default, GPUs and TPUs multiply float32 in reduced precision; parity needs full precision.
 einsum = partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
 
-# Entries of a weight from which on a matrix product costs more than arranging its arguments.
+# From this many weight entries on, a matrix product costs more than rearranging its arguments.
 _LARGE = 1 << 14
 
 
 def _gelu(x: Array) -> Array:
-    # As PyTorch has it. `jax.nn.gelu` goes through erfc, exact in far tails and 2.5 times slower.
+    # PyTorch's formula. `jax.nn.gelu` uses erfc, which is exact in far tails but 2.5 times slower.
     return 0.5 * x * (1 + jax.lax.erf(x * jnp.asarray(math.sqrt(0.5), x.dtype)))
 
 
@@ -31,9 +31,9 @@ ACTIVATIONS: Mapping[Activation, Callable[[Array], Array]] = {
 }
 
 
-# What a model does with each activation as it is computed: keep, record or replace it. It is given
-# the hook and the activation in TransformerLens's shape, batch first, and gives the activation to
-# go on with, of the same shape and dtype.
+# A function that keeps, records or replaces each activation as it is computed. It is given the hook
+# and the activation in TransformerLens's shape, batch first, and returns the activation to continue
+# with, of the same shape and dtype.
 Edit = Callable[[Node, Array], Array]
 
 
@@ -43,7 +43,7 @@ def keep(node: Node, activation: Array) -> Array:
 
 
 def emit(edit: Edit, node: Node, activation: Array) -> Array:
-    """Show an activation, held with the batch innermost, to an edit in TransformerLens's shape."""
+    """Apply an edit, in TransformerLens's shape, to an activation with the batch innermost."""
     if edit is keep:
         return activation
     if node.kind in (Kind.ATTN_SCORES, Kind.PATTERN):  # q_pos k_pos heads batch
@@ -63,15 +63,15 @@ def linear(
     weight: Float[Array, "d_in d_out"],
     bias: Float[Array, " d_out"] | None = None,
 ) -> Float[Array, "pos d_out batch"]:
-    """An affine map at every position."""
+    """Apply an affine map at every position."""
     if weight.size >= _LARGE:
-        # One product for all positions: what is moved for it is small beside the multiplication.
+        # One product for all positions: rearranging costs little compared with the multiplication.
         columns = x.transpose(1, 0, 2).reshape(x.shape[1], -1)
         product = einsum("mf,mn->fn", weight, columns)
         product = product.reshape(-1, x.shape[0], x.shape[2]).transpose(1, 0, 2)
     elif weight.shape[1] <= x.shape[2]:
-        # One product a position: neither it nor its gradients move anything in memory. What is
-        # repeated is no larger than the input then.
+        # One product per position: neither it nor its gradients move anything in memory. The
+        # repeated weights are no larger than the input here.
         weights = jnp.broadcast_to(weight, (x.shape[0], *weight.shape))
         product = einsum("pmb,pmf->pfb", x, weights)
     else:
@@ -82,9 +82,9 @@ def linear(
 def linear_by_head(
     x: Float[Array, "pos heads d_in batch"], weight: Float[Array, "heads d_in d_out"]
 ) -> Float[Array, "pos heads d_out batch"]:
-    """A linear map of each head's own, at every position.
+    """Apply each head's own linear map at every position.
 
-    One product for each position and head, as in `linear`.
+    There is one product for each position and head, as in `linear`.
     """
     weights = jnp.broadcast_to(weight, (x.shape[0], *weight.shape))
     return einsum("phmb,phmf->phfb", x, weights)
@@ -100,7 +100,7 @@ def center_and_scale(
     """TransformerLens's `LNPre`: subtract the mean, divide by the standard deviation.
 
     Source: TransformerLens 1.19, `components.LayerNormPre`; hooks `hook_scale` (the divisor,
-    `d_model` of 1) and `hook_normalized`.
+    with 1 for `d_model`) and `hook_normalized`.
     """
     centered = x - x.mean(axis=-2, keepdims=True)
     scale = jnp.sqrt((centered**2).mean(axis=-2, keepdims=True) + eps)

@@ -12,7 +12,7 @@ from interpbench_jax.sites import Kind, Node
 
 
 class MLP(nnx.Module):
-    """One hidden layer.
+    """An MLP with one hidden layer.
 
     Attributes:
         W_in: `[d_model, d_mlp]`.
@@ -31,12 +31,12 @@ class MLP(nnx.Module):
         self.W_out, self.b_out = param("W_out"), param("b_out")
 
     def __call__(self, x: Stream, edit: Edit = keep) -> Stream:
-        """What the MLP writes to the residual stream, given that stream before layer norm."""
+        """Return what the MLP writes to the residual stream, given the stream before layer norm."""
         out = self.write(self.hidden(x, edit))
         return emit(edit, Node(Kind.MLP_OUT, self.layer), out)
 
     def hidden(self, x: Stream, edit: Edit = keep) -> HiddenStream:
-        """The hidden units, after the activation function."""
+        """Return the hidden units, after the activation function."""
         if self.config.normalization_type == "LNPre":
             scale = Node(Kind.LN2_SCALE, self.layer)
             normalized = Node(Kind.LN2_NORMALIZED, self.layer)
@@ -46,5 +46,5 @@ class MLP(nnx.Module):
         return emit(edit, Node(Kind.MLP_POST, self.layer), ACTIVATIONS[self.config.act_fn](pre))
 
     def write(self, post: HiddenStream) -> Stream:
-        """What the hidden units and `b_out` write to the residual stream."""
+        """Return what the hidden units and `b_out` write to the residual stream."""
         return linear(post, self.W_out[...], self.b_out[...])

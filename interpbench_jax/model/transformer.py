@@ -1,4 +1,4 @@
-"""The transformer that every case is: TransformerLens 1.19's `HookedTransformer`, in JAX."""
+"""The transformer of every case: TransformerLens 1.19's `HookedTransformer` in JAX."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -30,7 +30,7 @@ class Embed(nnx.Module):
 
 
 class PosEmbed(nnx.Module):
-    """Learned positions; `W_pos` is `[n_ctx, d_model]`."""
+    """Learned positional embedding; `W_pos` is `[n_ctx, d_model]`."""
 
     def __init__(self, weights: Mapping[str, Array]):
         self.W_pos = nnx.Param(weights["pos_embed.W_pos"])
@@ -55,7 +55,7 @@ class Block(nnx.Module):
     def __call__(
         self, resid: Stream, is_real: RealPositions | None = None, edit: Edit = keep
     ) -> Stream:
-        """The residual stream after the layer, given that before it."""
+        """Return the residual stream after the layer, given the stream before it."""
         resid = emit(edit, Node(Kind.RESID_PRE, self.layer), resid)
         copies = jnp.broadcast_to(resid[None], (self.attn.config.n_heads, *resid.shape))
         q_input = emit(edit, Node(Kind.Q_INPUT, self.layer), copies)
@@ -70,13 +70,13 @@ class Block(nnx.Module):
 
 
 class Transformer(nnx.Module):
-    """A decoder with named activations.
+    """A transformer with named activations.
 
-    A pytree: `jax.jit`, `jax.vmap` and `jax.grad` take it as an argument, and casting its leaves
-    changes the precision of everything it computes.
+    It is a pytree: `jax.jit`, `jax.vmap` and `jax.grad` take it as an argument, and casting its
+    leaves changes the precision of everything it computes.
 
     Attributes:
-        config: its shape; static.
+        config: the model's shape; a static field.
     """
 
     def __init__(self, config: TransformerConfig, weights: Mapping[str, Array]):
@@ -87,15 +87,15 @@ class Transformer(nnx.Module):
         self.unembed = Unembed(weights)
 
     def __call__(self, tokens: Tokens, edit: Edit = keep) -> Logits:
-        """Logits at every position.
+        """Return the logits at every position.
 
         Args:
             tokens: ids from 0 to `config.d_vocab - 1`, at most `config.n_ctx` positions.
-            edit: called with every hook and its activation, in TransformerLens's order; what it
-                returns takes the activation's place.
+            edit: called with every hook and its activation, in TransformerLens's order; its
+                return value replaces the activation.
 
         Raises:
-            ValueError: if the tokens are not of that shape, type or range.
+            ValueError: if the tokens do not have that shape, type or range.
         """
         tokens = as_tokens(tokens)
         check_tokens(self.config, tokens)
@@ -108,19 +108,19 @@ class Transformer(nnx.Module):
         return self.read_output(resid, edit)
 
     def real_positions(self, tokens: Tokens) -> RealPositions | None:
-        """Where padding is not; None for a model that knows of none."""
+        """Which positions are not padding; None for a model without a padding token."""
         pad = self.config.pad_token
         return None if pad is None else jnp.asarray(tokens != pad).T
 
     def embed_tokens(self, tokens: Tokens) -> tuple[Stream, Stream]:
-        """What the token embedding and the positional embedding write.
+        """Return what the token embedding and the positional embedding write.
 
-        Ids that the model lacks are refused where their values are known (`check_tokens`). Under
-        `jit` and `vmap` they are not: there such an id makes the logits of its input nan.
+        Ids outside the vocabulary are an error where their values are known (`check_tokens`).
+        Under `jit` and `vmap` they are not: there such an id makes the logits of its input NaN.
         """
         table = self.embed.W_E[...]
         if self.config.d_vocab <= _FEW_TOKENS:
-            # A product with rows of 0 and 1 picks the same numbers; its gradient is far cheaper.
+            # A product with one-hot rows selects the same numbers, and its gradient is far cheaper.
             is_token = jax.nn.one_hot(tokens.T, self.config.d_vocab, axis=1, dtype=table.dtype)
             embed = linear(is_token, table)
         else:
@@ -132,7 +132,7 @@ class Transformer(nnx.Module):
         return embed, jnp.broadcast_to(positions, embed.shape)
 
     def read_output(self, resid: Stream, edit: Edit = keep) -> Logits:
-        """Logits from the final residual stream."""
+        """Return the logits, given the final residual stream."""
         if self.config.normalization_type == "LNPre":
             scale, normalized = Node(Kind.FINAL_SCALE), Node(Kind.FINAL_NORMALIZED)
             resid = center_and_scale(resid, self.config.eps, scale, normalized, edit)
@@ -146,9 +146,9 @@ class Transformer(nnx.Module):
 
 
 def build_model(config: TransformerConfig, weights: Mapping[str, np.ndarray]) -> Transformer:
-    """A model from a flat table of weights, as `weights.load_weights` gives it.
+    """Build a model from a flat table of weights, such as `weights.load_weights` returns.
 
-    float64 weights stay float64 only where `jax_enable_x64` is on; JAX rounds them otherwise.
+    float64 weights stay float64 only if `jax_enable_x64` is on; otherwise JAX rounds them.
 
     Raises:
         ValueError: if the weights do not fit the config exactly.
@@ -160,12 +160,12 @@ def build_model(config: TransformerConfig, weights: Mapping[str, np.ndarray]) ->
 
 
 def random_model(config: TransformerConfig, seed: int = 0, std: float | None = None) -> Transformer:
-    """A model before training, as `weights.random_weights` draws it."""
+    """Build an untrained model, with the weights that `weights.random_weights` draws."""
     return build_model(config, random_weights(config, seed, std))
 
 
 def flat_weights(model: Transformer) -> dict[str, np.ndarray]:
-    """A model's weights as a flat table; `build_model` reads it back unchanged."""
+    """Return a model's weights as a flat table, from which `build_model` builds the same model."""
     state = nnx.to_pure_dict(nnx.state(model, nnx.Param))
     leaves = jax.tree_util.tree_flatten_with_path(state)[0]
     named = {".".join(str(key.key) for key in path): np.asarray(leaf) for path, leaf in leaves}
@@ -174,7 +174,7 @@ def flat_weights(model: Transformer) -> dict[str, np.ndarray]:
 
 @lru_cache(maxsize=64)
 def hook_nodes(config: TransformerConfig) -> tuple[Node, ...]:
-    """Every hook of a model of this config, in the order in which it fires first."""
+    """Every hook of a model of this config, in the order in which the hooks first fire."""
     fired: dict[Node, None] = {}
 
     def note(node: Node, activation: Array) -> Array:
@@ -198,10 +198,10 @@ def hook_names(config: TransformerConfig) -> tuple[str, ...]:
 
 
 def check_model(model: object) -> None:
-    """Refuse what is no model, and say what to pass.
+    """Raise an error that says what to pass if this is not a model.
 
     Raises:
-        TypeError: if it is anything else.
+        TypeError: if it is not a `Transformer`.
     """
     if isinstance(model, Transformer):
         return

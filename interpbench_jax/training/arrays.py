@@ -1,4 +1,4 @@
-"""What training needs of a task, as arrays: its inputs, and which nodes may be interchanged."""
+"""The arrays that training needs: inputs, nodes and edges to interchange, initial weights."""
 
 import zlib
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from interpbench_jax.universes import universe
 from interpbench_jax.weights import weight_shapes
 
 _TRAIN_SHARE = 0.8
-# A task with fewer inputs than this has them repeated, so that an epoch is worth its overhead.
+# The inputs of a task with fewer than this are repeated, so that an epoch is worth its overhead.
 _FEWEST = 16_000
 
 HighLevelMask = Bool[Array, "batch variables"]
@@ -25,18 +25,18 @@ HighLevelEdges = Bool[Array, "batch edges"]
 
 
 class Interchanges(NamedTuple):
-    """What of a task's model training may take from another run.
+    """The nodes and edges whose values training may take from another run, as masks.
 
-    Rows that stacked tasks add to one another are padding.
+    Stacked tasks are padded to one another with rows of False.
 
     Attributes:
         aligned: for each component of the program, the low-level nodes that stand for it.
-        outside: for each node outside the circuit, itself.
+        outside: for each node outside the circuit, a mask of that node alone.
         program_edges: for each edge of the program, the fine edges that stand for it.
         outside_edges: the fine edges that are outside the circuit.
-        n_aligned: how many components there are.
-        n_outside: how many nodes outside there are.
-        n_program_edges: how many edges the program has.
+        n_aligned: number of components.
+        n_outside: number of nodes outside the circuit.
+        n_program_edges: number of edges of the program.
     """
 
     aligned: Bool[Array, "*tasks variables layers nodes"]
@@ -49,14 +49,15 @@ class Interchanges(NamedTuple):
 
 
 class Draw(NamedTuple):
-    """What one batch interchanges, per example.
+    """The values that each example of a batch takes from another run.
 
     Attributes:
         variables: the components whose values are interchanged.
         aligned: the low-level nodes that stand for them.
         outside: the nodes outside the circuit that are replaced.
-        program_edges: in another run, the edges of the program that are interchanged.
-        cut: the fine edges that stand for these, and those outside the circuit that are cut too.
+        program_edges: the edges of the program that are interchanged, in a run of their own.
+        cut: the fine edges that are cut in that run: those that stand for the program's edges,
+            and some outside the circuit.
     """
 
     variables: HighLevelMask
@@ -67,11 +68,11 @@ class Draw(NamedTuple):
 
 
 def task_interchanges(task: Task, like: Sequence[Task] = ()) -> Interchanges:
-    """What of a task's model training may interchange.
+    """The nodes and edges of a task's model that training may interchange.
 
     Args:
         task: the task.
-        like: the tasks that it is stacked with, to whose sizes it is padded.
+        like: the tasks that it is stacked with; its masks are padded to the sizes of these.
 
     Raises:
         ValueError: if the task's model is too small for its program.
@@ -100,18 +101,18 @@ def task_interchanges(task: Task, like: Sequence[Task] = ()) -> Interchanges:
 
 
 def draw_interchanges(key: Array, given: Interchanges, batch: int, recipe: Recipe) -> Draw:
-    """Choose what to interchange in a batch, as a recipe says.
+    """Choose what to interchange in a batch, following a recipe.
 
-    Nodes as `Recipe.sampling` and `Recipe.variable_odds` say; edges as `draw_edges` does.
+    Nodes are drawn as `Recipe.sampling` and `Recipe.variable_odds` say, edges by `draw_edges`.
 
     Raises:
-        ValueError: if there are odds, but not one for each variable.
+        ValueError: if the recipe has odds, but not one for each variable.
     """
     odds, sampling = recipe.variable_odds, recipe.sampling
     if odds and len(odds) != given.aligned.shape[0]:
         raise ValueError(
-            f"Expected one of variable_odds for each of {given.aligned.shape[0]} variables, got "
-            f"{odds}."
+            f"Expected one entry of variable_odds for each of {given.aligned.shape[0]} variables, "
+            f"got {odds}."
         )
     key_aligned, key_outside, key_edges = jax.random.split(key, 3)
     n_variables = given.aligned.shape[0]
@@ -128,9 +129,9 @@ def draw_interchanges(key: Array, given: Interchanges, batch: int, recipe: Recip
 def draw_edges(key: Array, given: Interchanges, batch: int) -> tuple[HighLevelEdges, CutEdges]:
     """Choose edges to cut in a batch.
 
-    Of those outside the circuit, one in every example; in a quarter of them each other one too
-    with probability 1/10, and in another quarter with probability 1/2. Of those of the program, in
-    half of the examples none, in a quarter one, and in a quarter each with probability 1/2.
+    Outside the circuit, every example cuts one edge; a quarter of the examples also cut each
+    other edge with probability 1/10, and another quarter with probability 1/2. Of the program's
+    edges, half of the examples cut none, a quarter one, and a quarter each with probability 1/2.
     """
     keys = jax.random.split(key, 6)
     n_edges, dst, src = given.program_edges.shape
@@ -146,7 +147,7 @@ def draw_edges(key: Array, given: Interchanges, batch: int) -> tuple[HighLevelEd
     one = jax.random.randint(keys[4], (batch, 1), 0, given.n_program_edges)
     chosen = ((rows == one) & (kind == 2)) | (_halves(keys[5], n_edges, batch) & (kind == 3))
     chosen &= rows < given.n_program_edges
-    # As a product: one that is written out with booleans is far slower.
+    # A matrix product of floats is far faster than the same reduction over booleans.
     inside = chosen.astype(jnp.float32) @ given.program_edges.reshape(n_edges, -1).astype(
         jnp.float32
     )
@@ -154,9 +155,9 @@ def draw_edges(key: Array, given: Interchanges, batch: int) -> tuple[HighLevelEd
 
 
 def _halves(key: Array, n_rows: int, batch: int) -> Bool[Array, "batch rows"]:
-    """Each row with probability 1/2.
+    """Choose each row with probability 1/2.
 
-    A key for each row: what a task draws does not depend on the rows that stacking adds.
+    Each row has its own key, so that a task's draws do not depend on the rows that stacking adds.
     """
     keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(n_rows))
     return jax.vmap(partial(jax.random.bernoulli, p=0.5, shape=(batch,)))(keys).T
@@ -196,10 +197,11 @@ def _nodes_of(
 
 
 def training_inputs(task: Task, recipe: Recipe, seed: int) -> np.ndarray:
-    """Inputs to train on, from the training split: int32 `[inputs, pos]`.
+    """Return inputs from the training split: int32 `[inputs, pos]`.
 
-    Every one that there is, where a task has at most `recipe.n_samples` inputs and at least
-    16,000; else four fifths of `n_samples`, drawn uniformly.
+    All inputs of the split are used if the task has no padding and at least 16,000 (or
+    `recipe.n_samples`, if that is less) and at most `recipe.n_samples` inputs. Otherwise four
+    fifths of `n_samples` are drawn uniformly. There are at least `recipe.batch_size` inputs.
     """
     if _has_all_used(task, recipe):
         inputs = task.all_inputs("train")
@@ -212,7 +214,7 @@ def training_inputs(task: Task, recipe: Recipe, seed: int) -> np.ndarray:
 
 
 def n_training_inputs(task: Task, recipe: Recipe) -> int:
-    """How many inputs `training_inputs` gives, without drawing them."""
+    """The number of inputs that `training_inputs` returns, computed without drawing them."""
     if _has_all_used(task, recipe):
         return max(recipe.batch_size, len(task.all_inputs("train")))
     return max(recipe.batch_size, int(_TRAIN_SHARE * recipe.n_samples))
@@ -228,18 +230,18 @@ def _has_all_used(task: Task, recipe: Recipe) -> bool:
 def initial_weights(
     task: Task, recipe: Recipe, seed: int, d_mlp: int | None = None
 ) -> dict[str, Float[Array, "..."]]:
-    """Normal weights and zero biases. Source: TransformerLens 1.19, `init_mode="gpt2"`.
+    """Draw normal weights, with zero biases. Source: TransformerLens 1.19, `init_mode="gpt2"`.
 
-    What the nodes outside the circuit write is scaled by `recipe.outside_scale`.
+    The output weights of nodes outside the circuit are scaled by `recipe.outside_scale`.
 
     Args:
         task: the task.
-        recipe: how it is trained.
-        seed: of the numbers.
-        d_mlp: hidden units of an MLP; by default the task's.
+        recipe: the recipe that it is trained with.
+        seed: random seed for the weights.
+        d_mlp: number of hidden units of an MLP; the default is the task's.
     """
     config = replace(task.config, d_mlp=d_mlp or task.config.d_mlp)
-    # Two tasks never begin, and so never end, with the same weights.
+    # With the case id in the key, different tasks start, and so end, with different weights.
     key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(task.case_id.encode()))
     weights = _normal_weights(weight_shapes(config), recipe.initializer_range, key)
     if recipe.outside_scale == 1:
@@ -256,11 +258,13 @@ def initial_weights(
 def widen_mlps(
     narrow: Mapping[str, Float[Array, "..."]], wide: Mapping[str, Float[Array, "..."]]
 ) -> dict[str, Float[Array, "..."]]:
-    """Models with further hidden units, which write nothing yet: they compute the same.
+    """Return the weights of wider MLPs, whose new hidden units write nothing yet.
+
+    The models compute the same as before.
 
     Args:
-        narrow: their weights; each may have axes of models in front.
-        wide: weights of that shape, from which the new units take what they read.
+        narrow: the models' weights; each array may have leading axes of models.
+        wide: weights of the wider shape, from which the new units take input weights and biases.
     """
     grown = {}
     for name, array in wide.items():

@@ -1,4 +1,4 @@
-"""Checkpoints of a stack of models, by orbax: each appears whole or not at all."""
+"""Checkpoints of a stack of models, written by orbax: each appears complete or not at all."""
 
 import os
 import shutil
@@ -18,11 +18,11 @@ _PREFIX = "epoch_"
 
 
 class Checkpoint(NamedTuple):
-    """Where training stands after an epoch.
+    """The state of training after an epoch.
 
     Attributes:
-        epoch: epochs done.
-        state: what training goes on from; arrays.
+        epoch: number of finished epochs.
+        state: the arrays from which training resumes.
     """
 
     epoch: int
@@ -33,18 +33,18 @@ class Checkpoints:
     """The checkpoints of one stack, in a folder of their own; only the last is kept.
 
     A new one is written beside the old one under another name and renamed when it is complete, and
-    only then is the old one removed: whenever the process is killed, one whole checkpoint is left.
+    only then is the old one removed: whenever the process is killed, a complete one remains.
     """
 
     def __init__(self, directory: Path) -> None:
-        with needs_extra("train", "Keeping checkpoints"):
+        with needs_extra("train", "Saving checkpoints"):
             import orbax.checkpoint
 
         self.directory = Path(os.path.realpath(directory))
         self._orbax = orbax.checkpoint.StandardCheckpointer()
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint and remove those before it.
+        """Write a checkpoint and remove the earlier ones.
 
         Raises:
             OSError: if the folder cannot be written.
@@ -52,20 +52,20 @@ class Checkpoints:
         make_folder(self.directory)
         path = self.directory / f"{_PREFIX}{checkpoint.epoch}"
         packed = _pack(checkpoint.state)
-        # Orbax on a full disk prints pages out of threads of its own.
+        # On a full disk, orbax prints pages of output from its own threads.
         self._check_room(sum(array.nbytes for array in packed.values()))
         self._orbax.save(path, packed, force=True)
         self._orbax.wait_until_finished()
         for other in self.directory.iterdir():
-            # An older one, or what a killed process left half-written; nothing else is ours.
+            # An older checkpoint, or an unfinished one of a killed process; nothing else is ours.
             if other != path and other.name.startswith(_PREFIX) and other.is_dir():
                 shutil.rmtree(other)
 
     def _check_room(self, n_bytes: int) -> None:
-        """Refuse to begin what the disk does not hold.
+        """Raise an error before writing more than the disk has room for.
 
         Raises:
-            OSError: if there is no room for so much.
+            OSError: if there is no room for `n_bytes` bytes.
         """
         if not hasattr(os, "posix_fallocate"):
             return
@@ -78,18 +78,18 @@ class Checkpoints:
             raise OSError(
                 error.errno,
                 f"Expected room for {n_bytes:,} bytes to write a checkpoint into {self.directory}, "
-                "but the disk is full or a quota is used up; free some and train again: the "
-                "checkpoint before is still there",
+                "but the disk is full or a quota is used up; free some space and train again: the "
+                "previous checkpoint is still there",
             ) from None
 
     def restore(self, like: PyTree) -> Checkpoint | None:
-        """The last checkpoint; None where there is none.
+        """Read the last checkpoint; None if there is none.
 
         Args:
-            like: a state of the same structure, shapes and types.
+            like: a state of the same structure, shapes and dtypes.
 
         Raises:
-            ValueError: if the checkpoint is damaged or of other models.
+            ValueError: if the checkpoint is damaged or belongs to other models.
         """
         folders = self._folders()
         if not folders:
@@ -99,18 +99,18 @@ class Checkpoints:
             packed = self._orbax.restore(path, _pack(like))
         except Exception as error:
             raise ValueError(
-                f"Expected a checkpoint of this training in {path}, got one that is damaged or of "
-                f"other models ({type(error).__name__}); delete {self.directory.parent} to train "
-                "anew."
+                f"Expected a checkpoint of this training in {path}, got one that is damaged or "
+                f"belongs to other models ({type(error).__name__}); delete "
+                f"{self.directory.parent} to train from the start."
             ) from error
         return Checkpoint(_epoch_of(path), _unpack(packed, like))
 
     def clear(self) -> None:
-        """Remove every checkpoint, and what a killed process left half-written."""
+        """Remove every checkpoint, including unfinished ones of a killed process."""
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def close(self) -> None:
-        """Give back what orbax holds."""
+        """Release the resources that orbax holds."""
         self._orbax.close()
 
     def _folders(self) -> list[Path]:
@@ -128,7 +128,7 @@ def _epoch_of(path: Path) -> int:
 
 
 def _pack(state: PyTree) -> dict[str, Any]:
-    """All arrays of one type as one, because orbax writes files per array and ours are tiny."""
+    """Join all arrays of one dtype, because orbax writes files per array and ours are tiny."""
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
     types = sorted({leaf.dtype.name for leaf in leaves})
     return {

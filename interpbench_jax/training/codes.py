@@ -1,9 +1,9 @@
-"""What logits a class is to have: one-hot rows, or the nearest thing that the model can write.
+"""Target logits of each class: one-hot rows, or the closest that the model can write.
 
-Logits have no more dimensions than what is written for them. Five classes read off a head of three
-dimensions cannot all be equally far from one another, nor can eight read from a residual stream
-of four, in which the tokens need room too. Asking for that all the same would make nodes outside
-the circuit help, and let the embedding show.
+Logits span at most as many dimensions as what is written for them. Five classes read from a head of
+three dimensions cannot all be equally far apart, nor can eight classes read from a residual stream
+of four, in which the tokens need room too. Training for that anyway would make nodes outside the
+circuit contribute, and let the embedding show in the output.
 """
 
 from functools import lru_cache
@@ -16,7 +16,7 @@ from interpbench_jax.sites import Kind
 
 _STEPS = 4000
 _STARTS = 8
-# Of `tell_apart`.
+# Settings of the descent in `tell_apart`.
 _N_INPUTS = 2048
 _DESCENT_STEPS = 6000
 _BATCH = 1024
@@ -27,12 +27,12 @@ Points = Float[np.ndarray, "classes dimensions"]
 
 @lru_cache(maxsize=4)
 def class_code(task: Task) -> Float[np.ndarray, "classes classes"]:
-    """For each class the logits of a model that gives it, centred.
+    """The target logits of each class, one row per class, centered.
 
-    What a model is to give for a row of shares (`HighLevelModel.class_shares`) is their product
-    with this, times the recipe's margin. Where shares name one class, its own logit is 1 above
-    every other if the model can write that, and else at least 1 above. Where they are sums of
-    scores, a class's own logit is 1 on average.
+    The target logits for a row of shares (`HighLevelModel.class_shares`) are its product with
+    this matrix, times the recipe's margin. If shares name one class, its own logit is 1 above
+    every other where the model can write that, and otherwise at least 1 above. If they are sums
+    of scores, a class's own logit is 1 on average.
     """
     n_classes, rank = task.config.d_vocab_out, output_rank(task)
     if rank >= n_classes - 1:
@@ -51,9 +51,10 @@ def class_code(task: Task) -> Float[np.ndarray, "classes classes"]:
 
 
 def output_rank(task: Task) -> int:
-    """How many dimensions the output has: at most those of the heads that write it.
+    """The number of dimensions of the output.
 
-    And half of the residual stream, so that there is room for what the output is not to show.
+    It is at most half of the residual stream, so that there is room for what the output must not
+    show, and if only heads write the output, at most the dimensions of those heads together.
     """
     config = task.config
     *_, fine_edges = task.edge_alignment.values()
@@ -65,9 +66,9 @@ def output_rank(task: Task) -> int:
 
 
 def spread_points(n: int, dimensions: int) -> Float[np.ndarray, "n dimensions"]:
-    """Points of a unit sphere, far from one another: the best of a few descents, always the same.
+    """Points on the unit sphere that are far apart: the best of a few descents with fixed seeds.
 
-    They repel one another more and more steeply, so that in the end the nearest two count.
+    The points repel one another more and more steeply, so that in the end the closest two count.
     """
     best, best_closest = None, np.inf
     for seed in range(_STARTS):
@@ -88,16 +89,16 @@ def spread_points(n: int, dimensions: int) -> Float[np.ndarray, "n dimensions"]:
 
 
 def tell_apart(rows: Float[np.ndarray, "rows classes"], dimensions: int) -> Points:
-    """Points whose sums, in the proportions of each row, lie nearest the row's largest class.
+    """Points whose sums, weighted by each row's scores, point to the row's largest class.
 
-    Far-apart points are the best for one class at a time; for sums of several, with weights of
-    both signs, there are better ones. They are found by a descent on the cross-entropy, always
-    the same. A class that no row has gets the point 0; the others are taken for interchangeable,
-    and change names at every step, so that a few thousand rows suffice.
+    Points that are far apart are best for one class at a time; for sums of several, with weights
+    of both signs, there are better ones. They are computed by a descent on the cross-entropy, with
+    a fixed seed. A class that no row has gets the point 0; the others are treated as
+    interchangeable and are renamed at every step, so that a few thousand rows suffice.
 
     Args:
-        rows: scores of the classes, whose largest is the answer; of two largest, none is.
-        dimensions: of the points.
+        rows: scores of the classes; the largest is the answer, and rows with a tie are left out.
+        dimensions: number of dimensions of the points.
     """
     ordered = np.sort(rows, axis=1)
     rows = rows[ordered[:, -1] > ordered[:, -2]]
@@ -111,7 +112,7 @@ def tell_apart(rows: Float[np.ndarray, "rows classes"], dimensions: int) -> Poin
         shuffled = np.zeros_like(rows, shape=(_BATCH, rows.shape[1]))
         shuffled[:, renamed] = rows[batch]
         gradient = _slope(points, shuffled, renamed[answers[batch]]) * used[:, None]
-        # Adam; the rate falls to 0.
+        # Adam, with a learning rate that falls to 0.
         mean = 0.9 * mean + 0.1 * gradient
         square = 0.999 * square + 0.001 * gradient**2
         rate = _RATE * (1 - step / _DESCENT_STEPS)
@@ -123,7 +124,7 @@ def tell_apart(rows: Float[np.ndarray, "rows classes"], dimensions: int) -> Poin
 def _slope(
     points: Points, rows: Float[np.ndarray, "batch classes"], answers: Int[np.ndarray, " batch"]
 ) -> Points:
-    """The gradient, by the points, of the cross-entropy of the answers."""
+    """The gradient of the answers' cross-entropy with respect to the points."""
     sums = rows @ points
     logits = sums @ points.T
     logits -= logits.max(axis=1, keepdims=True)
@@ -134,9 +135,9 @@ def _slope(
 
 
 def _score_rows(task: Task) -> Float[np.ndarray, "rows classes"]:
-    """The different rows of scores that a program gives: plainly, and with one thing interchanged.
+    """The distinct rows of scores of a program: clean, and with one node or edge interchanged.
 
-    Of inputs to train on, at the positions that are scored.
+    They are computed on training inputs, at the scored positions.
     """
     pairs = task.sample(_N_INPUTS, 0, split="train", counterfactual="random")
     base, source = pairs.input_ids, pairs.corrupted_input_ids

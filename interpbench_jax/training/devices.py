@@ -1,4 +1,4 @@
-"""Stacked models over the devices of this process."""
+"""Stacked models, spread over the devices of this process."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -17,7 +17,7 @@ _OWN = PartitionSpec(_AXIS)
 
 
 def n_devices_for(n_models: int) -> int:
-    """How many devices a stack uses: the most that can take equal shares."""
+    """The number of devices that a stack uses: the most that can take equal shares."""
     available = jax.local_device_count()
     return max(n for n in range(1, min(available, n_models) + 1) if n_models % n == 0)
 
@@ -25,15 +25,16 @@ def n_devices_for(n_models: int) -> int:
 def over_models(
     function: Callable[[Spread, Shared], Given], n_models: int
 ) -> Callable[[Spread, Shared], Given]:
-    """A function of one model as a function of a stack, its models spread over the devices.
+    """Turn a function of one model into one of a stack, whose models are spread over the devices.
 
-    On a CPU each device takes its share of the models one after another: a model of this size
-    fills a core, and stacking its arrays would only push them out of the cache. Elsewhere a
-    device runs its share at once, by `jax.vmap`. There is no communication.
+    On a CPU, each device runs its share of the models one after another: a model of this size
+    keeps a core busy, and stacking the arrays would only push them out of the cache. Elsewhere a
+    device runs its share at once, with `jax.vmap`. The devices do not communicate.
 
     Args:
-        function: from one model's arrays, and what all models share, to one model's arrays.
-        n_models: models of the stack; the first axis of the first argument and of the result.
+        function: maps one model's arrays, and those that all models share, to one model's result.
+        n_models: number of models in the stack, which is the length of the first axis of the
+            first argument and of the result.
     """
 
     def run_share(spread: Spread, shared: Shared) -> Given:
@@ -47,26 +48,26 @@ def over_models(
     mesh = _mesh(n_models)
     if mesh is None:
         return run_share
-    # What is checked is whether results differ between devices, which is what we want of them.
+    # The check would reject results that differ between devices, which is what ours must do.
     return jax.shard_map(
         run_share, mesh=mesh, in_specs=(_OWN, PartitionSpec()), out_specs=_OWN, check_vma=False
     )
 
 
 def place_models(arrays: Placed, n_models: int) -> Placed:
-    """A stack's arrays where `over_models` leaves its results.
+    """Place a stack's arrays on the devices where `over_models` leaves its results.
 
-    A program is compiled again for arguments that lie elsewhere.
+    A program would be compiled again for arguments that are placed elsewhere.
 
     Args:
         arrays: a pytree; the first axis of each array is that of the models.
-        n_models: models of the stack.
+        n_models: number of models in the stack.
     """
     mesh = _mesh(n_models)
     return arrays if mesh is None else jax.device_put(arrays, NamedSharding(mesh, _OWN))
 
 
 def _mesh(n_models: int) -> Mesh | None:
-    """The devices that a stack uses; None where it is one."""
+    """The mesh of the devices that a stack uses; None if it uses only one."""
     n = n_devices_for(n_models)
     return None if n == 1 else Mesh(np.asarray(jax.local_devices()[:n]), (_AXIS,))

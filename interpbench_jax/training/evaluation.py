@@ -1,9 +1,9 @@
-"""How well a model does what its program says: accuracy, IIA, strict accuracy.
+"""How well a model does what its program says: accuracy, IIA and strict accuracy.
 
-Each is a share of scored positions over pairs of a base and a source input. An
-output is right where its class is the program's, or its number within `atol` of it. Where the
-program's own output is several classes at once (under an interchange, attention may take the mean
-of several values), no answer counts.
+Each is the share of scored positions with the right output, over pairs of a base and a source
+input. An output is right if its class is the program's, or its number is within `atol` of the
+program's. Where the program's own output is several classes at once (under an interchange,
+attention may take the mean of several values), the position is not scored.
 
 Sources: interchange intervention accuracy, Geiger et al. 2022 (arXiv:2112.00826);
 strict accuracy, Gupta et al. 2024 (arXiv:2407.14494).
@@ -37,9 +37,9 @@ from interpbench_jax.training.interchange import (
 
 NamedItem = TypeVar("NamedItem")
 
-# Examples at a time: what fits a processor's cache is fastest there.
+# Examples per chunk: on a CPU, chunks that fit the cache are fastest.
 CHUNK = 512
-# Up to so many sets of components, all are interchanged jointly; of more, so many.
+# At most this many sets of components are interchanged jointly; of more, as many are drawn.
 MOST_JOINT = 64
 
 
@@ -48,17 +48,17 @@ class Accuracies:
     """Shares of right outputs, from 0 to 1.
 
     Attributes:
-        accuracy: of plain runs.
-        iia: by component of the program, of runs in which its aligned nodes carry the source's
-            values, against the program under the same interchange.
-        joint: by set of two or more components, the same of runs in which all of them are
-            interchanged: every set where there are at most `MOST_JOINT`, else as many at random.
-        edges: by edge of the program, of runs in which it alone carries what its writer wrote on
-            the source, against the program under the same interchange.
-        strict: by node outside the circuit, of runs in which it carries the source's value,
-            against the program's unchanged output.
-        outside_edges: of runs in which every edge outside the circuit carries the source's value
-            at once, against the program's unchanged output.
+        accuracy: share in clean runs.
+        iia: share, by component of the program, in runs in which its aligned nodes carry the
+            source's values, compared with the program under the same interchange.
+        joint: the same share, by set of two or more components, in runs in which all of them are
+            interchanged: every set if there are at most `MOST_JOINT`, else as many at random.
+        edges: share, by edge of the program, in runs in which it alone carries what its writer
+            wrote on the source, compared with the program under the same interchange.
+        strict: share, by node outside the circuit, in runs in which it carries the source's
+            value, compared with the program's unchanged output.
+        outside_edges: share in runs in which all edges outside the circuit carry the source's
+            values at once, compared with the program's unchanged output.
     """
 
     accuracy: float
@@ -70,27 +70,27 @@ class Accuracies:
 
     @property
     def lowest_iia(self) -> float:
-        """The lowest over the components; 1 where the program has none."""
+        """The lowest IIA of a component; 1 if the program has none."""
         return min(self.iia.values(), default=1.0)
 
     @property
     def lowest_joint(self) -> float:
-        """The lowest over the sets of components; 1 where the program has no two."""
+        """The lowest accuracy of a set of components; 1 if the program has fewer than two."""
         return min(self.joint.values(), default=1.0)
 
     @property
     def lowest_edge(self) -> float:
-        """The lowest over the edges of the program."""
+        """The lowest accuracy of an edge of the program; 1 if it has none."""
         return min(self.edges.values(), default=1.0)
 
     @property
     def lowest_strict(self) -> float:
-        """The lowest over the nodes outside the circuit; 1 where there are none."""
+        """The lowest accuracy of a node outside the circuit; 1 if there are none."""
         return min(self.strict.values(), default=1.0)
 
     @property
     def lowest(self) -> float:
-        """The lowest of all."""
+        """The lowest of all these accuracies."""
         return min(
             self.accuracy,
             self.lowest_iia,
@@ -104,13 +104,13 @@ class Accuracies:
 class Questions(NamedTuple):
     """Pairs of inputs and the right answers, in chunks.
 
-    Runs are: the plain one; those with nodes interchanged, `len(nodes)` of them; those with edges
-    cut, `len(cuts)`.
+    The runs are the clean one, then `len(nodes)` runs with nodes interchanged, then `len(cuts)`
+    runs with edges cut.
 
     Attributes:
-        base: `[chunks, batch, pos]`.
-        source: `[chunks, batch, pos]`.
-        targets: the right answers; `metrics.UNSCORED` where none counts.
+        base: token ids of the base inputs, `[chunks, batch, pos]`.
+        source: token ids of the source inputs, `[chunks, batch, pos]`.
+        targets: the right answers; `targets.unscored` at positions that are not scored.
         nodes: the nodes that each run replaces.
         cuts: the edges that each run cuts.
     """
@@ -124,16 +124,16 @@ class Questions(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Examination:
-    """Pairs of one task with all that a model is to answer on them, for any number of models.
+    """Pairs of one task with the right answers on them, for any number of models.
 
     Attributes:
-        components: of the program, in the order of `Task.alignment`.
+        components: the program's components, in the order of `Task.alignment`.
         joint: the sets of components that are interchanged together.
         outside: the nodes outside the circuit.
-        edges: of the program, in the order of `Task.edge_alignment`.
-        questions: as arrays.
-        atol: a regression output this close to its target counts as right.
-        first_scored: the first position that counts.
+        edges: the program's edges, in the order of `Task.edge_alignment`.
+        questions: the pairs and the right answers as arrays.
+        atol: largest error with which a regression output still counts as right.
+        first_scored: the first scored position.
     """
 
     components: tuple[Node, ...]
@@ -146,14 +146,14 @@ class Examination:
 
     @cached_property
     def layers(self) -> tuple[int, ...]:
-        """For each run with nodes interchanged the first layer that it changes."""
+        """For each run with nodes interchanged, the first layer that it changes."""
         touched = np.asarray(self.questions.nodes).any(axis=2)
         return tuple(int(layer) for layer in touched.argmax(axis=1))
 
     def read(self, shares: np.ndarray) -> Accuracies:
-        """Shares by name."""
+        """Return the shares of all runs by name."""
         values = iter([float(share) for share in shares])
-        # In the order of the questions' runs.
+        # The arguments are in the order of the questions' runs.
         return Accuracies(
             accuracy=next(values),
             iia=_named(self.components, values),
@@ -172,14 +172,14 @@ class Examination:
 def prepare_examination(
     task: Task, base: np.ndarray, source: np.ndarray, atol: float | None = None
 ) -> Examination:
-    """Work out what a model is to answer on these pairs.
+    """Compute the right answers on these pairs.
 
     Args:
         task: the task.
-        base: int32 `[n, pos]`.
-        source: as many others.
-        atol: a regression output this close to its target counts as right; by default the
-            recipe's.
+        base: the base inputs, int32 `[n, pos]`.
+        source: the source inputs, of the same shape.
+        atol: largest error with which a regression output still counts as right; the default is
+            the recipe's.
 
     Raises:
         ValueError: if there are no pairs, their shapes differ, or the task's model is too small
@@ -223,8 +223,8 @@ def prepare_examination(
 def joint_sets(components: Sequence[Node]) -> tuple[tuple[Node, ...], ...]:
     """The sets of two or more components to interchange together.
 
-    All of them where there are at most `MOST_JOINT`; else as many different ones, drawn uniformly
-    and always the same.
+    All of them are returned if there are at most `MOST_JOINT`; otherwise as many different ones,
+    drawn uniformly with a fixed seed.
     """
     n = len(components)
     if 2**n - 1 - n <= MOST_JOINT:
@@ -250,7 +250,7 @@ def _answers(
     node: Node | tuple[Node, ...] | None = None,
     edge: Edge | None = None,
 ) -> np.ndarray:
-    """The program's answers, where it gives one: several classes at once are none."""
+    """The program's answers; positions that are unscored or mix several classes have none."""
     model = task.high_level
     answers = np.array(model.targets(base, source, node, edge))
     if model.is_categorical:
@@ -262,16 +262,16 @@ def _answers(
 def held_out_pairs(
     task: Task, n: int, seed: int, split: Split = "test"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Bases and sources that no model was trained on, int32 `[n, pos]`, drawn uniformly."""
+    """Draw base and source inputs that no model was trained on, uniformly: int32 `[n, pos]`."""
     pairs = task.sample(n, seed, split=split, counterfactual="random")
     return pairs.input_ids, pairs.corrupted_input_ids
 
 
 def is_right(logits: Logits, targets: Targets, atol: float) -> Bool[Array, "batch pos"]:
-    """Whether each output is the program's: its class, or its number within `atol`."""
+    """Whether each output is right: the program's class, or a number within `atol` of its own."""
     if logits.shape[-1] == 1:
         return jnp.abs(logits[..., 0] - targets.astype(logits.dtype)) <= atol
-    # The largest of logits with a nan among them is that nan, which is no answer.
+    # argmax would choose a NaN among the logits, and a NaN is no answer.
     chosen = logits.argmax(axis=-1).astype(targets.dtype)
     return (chosen == targets) & ~jnp.isnan(logits).any(axis=-1)
 
@@ -283,15 +283,15 @@ def shares_right(
     atol: float,
     first_scored: int = 1,
 ) -> Float[Array, " runs"]:
-    """Shares of right outputs, run by run. May be traced.
+    """Return the share of right outputs in each run. The function can be traced.
 
     Args:
         model: the model.
-        questions: what it is asked.
-        layers: for each run with nodes interchanged the first layer that it changes
+        questions: the pairs and the right answers.
+        layers: for each run with nodes interchanged, the first layer that it changes
             (`Examination.layers`).
-        atol: a regression output this close to its target counts as right.
-        first_scored: the first position that counts.
+        atol: largest error with which a regression output still counts as right.
+        first_scored: the first scored position.
     """
     batch = questions.base.shape[1]
     # Edges are cut at every position.
@@ -333,7 +333,7 @@ def shares_right(
     parts = (questions.base, questions.source, questions.targets)
     counts, scored = jax.lax.map(count_chunk, parts)
     shares = counts.sum(axis=0).astype(jnp.float32) / scored.sum(axis=0).astype(jnp.float32)
-    # Where no answer counts, none is wrong.
+    # If no position is scored, no output is wrong.
     return jnp.where(scored.sum(axis=0) > 0, shares, 1.0)
 
 

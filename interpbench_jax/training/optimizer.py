@@ -1,4 +1,4 @@
-"""The optimiser of a recipe, as one optax transformation."""
+"""The optimizer of a recipe, as one optax transformation."""
 
 import jax
 import optax
@@ -11,11 +11,11 @@ _PLATEAU_EPOCHS = 3
 
 
 def make_optimizer(recipe: Recipe, steps_per_epoch: int) -> optax.GradientTransformationExtraArgs:
-    """Clipping, then Adam, then the schedule; `update` wants the loss as `value`.
+    """Chain clipping, Adam and the schedule; `update` must be given the loss as `value`.
 
     Args:
-        recipe: the settings.
-        steps_per_epoch: how often `update` is called in one epoch.
+        recipe: the training settings.
+        steps_per_epoch: number of calls of `update` in one epoch.
     """
     rate: optax.ScalarOrSchedule = recipe.learning_rate
     if recipe.schedule == "linear":
@@ -35,7 +35,7 @@ def make_optimizer(recipe: Recipe, steps_per_epoch: int) -> optax.GradientTransf
     def update(
         updates: PyTree, state: PyTree, params: PyTree | None = None, **extra: PyTree
     ) -> tuple[PyTree, PyTree]:
-        # Optax mixes types, which a user who has made JAX strict forbids.
+        # Optax mixes dtypes and ranks, which a user may have made JAX forbid.
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
             return chained.update(updates, state, params, **extra)
 

@@ -1,4 +1,4 @@
-"""What training gives."""
+"""The results of training."""
 
 import json
 import math
@@ -20,27 +20,27 @@ from interpbench_jax.training.evaluation import Accuracies
 
 
 class TrainingError(ValueError):
-    """Training cannot go on; the message says what to change."""
+    """Training cannot continue; the message says what to change."""
 
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What one epoch did to one model.
+    """The losses and accuracies of one model in one epoch.
 
     Attributes:
-        case_id: the task.
-        seed: the model's.
-        epoch: counted from 1.
-        losses: mean over the epoch's steps, each before its step: `interchange`, `strict`,
-            `behavior`, `edges`.
+        case_id: id of the task.
+        seed: the model's seed.
+        epoch: number of the epoch, from 1.
+        losses: means over the epoch's steps of the losses before each step: `interchange`,
+            `strict`, `behavior`, `edges`.
         accuracy: share of right outputs on held-out inputs.
         iia: the lowest interchange intervention accuracy of a component.
-        joint: the lowest of a set of components that are interchanged together.
+        joint: the lowest accuracy with a set of components interchanged together.
         strict: the lowest strict accuracy of a node outside the circuit.
         edges: the lowest accuracy with an edge of the program, or all edges outside the circuit,
             taken from the source.
-        training_seconds: of the epoch, for all models that were trained together.
-        validation_seconds: of judging them.
+        training_seconds: duration of the epoch, for all models that were trained together.
+        validation_seconds: duration of evaluating them.
     """
 
     case_id: str
@@ -61,7 +61,7 @@ class EpochRecord:
         return min(self.accuracy, self.iia, self.joint, self.strict, self.edges)
 
     def to_json(self) -> str:
-        """One line of JSON; a loss that left the numbers is null."""
+        """Return one line of JSON, in which a NaN or infinite loss is null."""
         described = asdict(self)
         described["losses"] = {
             name: loss if math.isfinite(loss) else None for name, loss in self.losses.items()
@@ -104,15 +104,15 @@ _READERS: Mapping[str, Callable[[object, str], Any]] = {
 
 @dataclass(frozen=True)
 class Trained:
-    """The best model of a task's seeds.
+    """The best model among a task's seeds.
 
     Attributes:
         case: the model with its circuit, vocabulary and provenance.
-        seed: which of the seeds it is.
-        epoch: after which epoch it was taken.
+        seed: the model's seed.
+        epoch: the epoch after which its weights were taken.
         has_reached_target: whether it met the recipe's target on the validation pairs.
-        accuracies: on the validation pairs.
-        log: every epoch of every seed of the task.
+        accuracies: its accuracies on the validation pairs.
+        log: the record of every epoch of every seed of the task.
     """
 
     case: Case

@@ -49,7 +49,7 @@ class TrainingJob:
 
     Attributes:
         task: index of its task in the stack.
-        seed: of its first weights.
+        seed: random seed for its initial weights.
     """
 
     task: int
@@ -58,12 +58,12 @@ class TrainingJob:
 
 @dataclass(frozen=True, eq=False)
 class Stack:
-    """Tasks whose models have one shape, vocabularies apart, and one recipe.
+    """Tasks whose models have one recipe and, except for the vocabularies, one shape.
 
     Attributes:
         tasks: the tasks.
-        seeds: of the models of each task.
-        recipe: how they are trained.
+        seeds: random seeds for the models of each task.
+        recipe: the recipe that they are trained with.
     """
 
     tasks: tuple[Task, ...]
@@ -72,18 +72,18 @@ class Stack:
 
     @property
     def jobs(self) -> tuple[TrainingJob, ...]:
-        """Every model, in the order of a stack's arrays."""
+        """Every model, in the order of the stack's arrays."""
         return tuple(
             TrainingJob(task, seed) for task in range(len(self.tasks)) for seed in self.seeds
         )
 
     def rows_of(self, task: int) -> slice:
-        """The places of a task's models in a stack's arrays."""
+        """The rows of a task's models in the stack's arrays."""
         return slice(task * len(self.seeds), (task + 1) * len(self.seeds))
 
     @cached_property
     def fingerprint(self) -> str:
-        """Tells trainings apart that must not go on from each other's checkpoints."""
+        """A digest that differs between trainings that must not share checkpoints."""
         described = {
             "tasks": [
                 (
@@ -102,19 +102,19 @@ class Stack:
         return hashlib.sha256(json.dumps(described, default=str).encode()).hexdigest()[:12]
 
     def folder_in(self, directory: Path) -> Path:
-        """Where its checkpoints and its log are kept while it is trained."""
+        """The folder of its checkpoints and its log while it is trained."""
         return directory / f"training-{self.fingerprint}"
 
     def folders_in(self, directory: Path) -> tuple[Path, ...]:
-        """The same for each stage of its recipe, first to last."""
+        """The same folder for each stage of its recipe, from first to last."""
         earlier = () if self.before is None else self.before.folders_in(directory)
         return (*earlier, self.folder_in(directory))
 
     def lock_in(self, directory: Path, name: str = "lock") -> FileLock:
-        """The right to train these models there, for one process at a time.
+        """The lock with which one process at a time trains these models there.
 
         Raises:
-            InUse: if another process has it.
+            InUse: if another process holds it.
             OSError: if the folder cannot be written.
         """
         cases = ", ".join(task.case_id for task in self.tasks)
@@ -122,18 +122,18 @@ class Stack:
         return FileLock(path, f"{directory} to train case {cases}", removes=True)
 
     def is_begun_in(self, directory: Path) -> bool:
-        """Whether a training of it, or of an earlier stage, was begun there."""
+        """Whether its training, or that of an earlier stage, was started there."""
         return any(folder.is_dir() for folder in self.folders_in(directory))
 
     def remove_from(self, directory: Path) -> None:
-        """Remove what was kept there for going on."""
+        """Remove what was stored there for resuming."""
         for folder in self.folders_in(directory):
             if folder.is_dir():
                 shutil.rmtree(folder)
 
     @cached_property
     def config(self) -> TransformerConfig:
-        """The models' shape, the vocabularies those of the largest task."""
+        """The models' shape, with the largest vocabularies among the tasks."""
         configs = [task.config for task in self.tasks]
         return dataclasses.replace(
             configs[0],
@@ -144,13 +144,13 @@ class Stack:
 
     @cached_property
     def before(self) -> "Stack | None":
-        """The same models as they are trained first; None where they are not."""
+        """The stack of the recipe's earlier stage; None if it has none."""
         first = self.recipe.before
         return None if first is None else Stack(self.tasks, self.seeds, first)
 
     @cached_property
     def inputs(self) -> np.ndarray:
-        """What every task is trained on: int32 `[tasks, n, pos]`."""
+        """The training inputs of every task: int32 `[tasks, n, pos]`."""
         return np.stack([training_inputs(task, self.recipe, _DATA_SEED) for task in self.tasks])
 
     @cached_property
@@ -177,7 +177,7 @@ class Stack:
         """The state before the first epoch.
 
         Args:
-            before: what the models of `before` have become, if there are such.
+            before: the trained weights of the earlier stage, if there is one.
         """
         weights = [
             self._pad(
@@ -189,12 +189,12 @@ class Stack:
         return self.epoch.start(stacked if before is None else widen_mlps(before, stacked))
 
     def models(self, is_active: np.ndarray) -> Models:
-        """Which models an epoch trains."""
+        """Each model's task, and whether the next epoch trains the model."""
         task = np.asarray([job.task for job in self.jobs], np.int32)
         return Models(jnp.asarray(task), jnp.asarray(is_active))
 
     def examine(self, weights: Mapping[str, Float[Array, "..."]]) -> tuple[Accuracies, ...]:
-        """How well every model does on held-out pairs of its task, in the order of `jobs`."""
+        """The accuracies of every model on held-out pairs of its task, in the order of `jobs`."""
         found: list[Accuracies] = []
         n_seeds = len(self.seeds)
         for index, examination in enumerate(self._examinations):
@@ -208,7 +208,7 @@ class Stack:
     def weights_of(
         self, weights: Mapping[str, Float[Array, "..."]], model: int
     ) -> dict[str, np.ndarray]:
-        """One model's weights, without what only stacking added."""
+        """One model's weights, without the padding that stacking added."""
         own = {name: array[model][None] for name, array in weights.items()}
         cut = self._cut(own, self.tasks[self.jobs[model].task])
         return {name: np.asarray(array[0]) for name, array in cut.items()}
@@ -267,21 +267,21 @@ class Stack:
 def stack_tasks(
     tasks: Iterable[Task], seeds: Sequence[int], recipe: Recipe | None = None
 ) -> tuple[Stack, ...]:
-    """The stacks in which these tasks are trained.
+    """Group tasks into the stacks in which they are trained.
 
-    What a task's models become does not depend, but for rounding, on the tasks beside it.
+    Except for rounding, a task's trained models do not depend on the tasks stacked with it.
 
     Args:
         tasks: the tasks.
-        seeds: of the models of each.
-        recipe: how to train them; by default each task's own.
+        seeds: random seeds for the models of each task.
+        recipe: the recipe to train them with; the default is each task's own.
 
     Raises:
-        ValueError: if a recipe would end with other MLPs than the tasks'.
+        ValueError: if a recipe would end with MLPs of another size than the tasks'.
     """
     groups: dict[object, list[Task]] = {}
     for task in tasks:
-        # A regression has one output and another loss, so it never shares a stack with classes.
+        # A regression has one output and another loss, so it shares no stack with a classification.
         classes = 1 if task.config.is_regression else 2
         shape = dataclasses.replace(task.config, d_vocab=1, d_vocab_out=classes, pad_token=None)
         padding = (task.has_padding, task.config.pad_token)
@@ -289,9 +289,9 @@ def stack_tasks(
         if chosen.d_mlp is not None:
             raise ValueError(
                 f"Expected d_mlp=None in the recipe that training ends with, got {chosen.d_mlp}: "
-                "the model has the task's MLPs then; give it to the recipe's `before`."
+                "the trained model has the task's MLPs; set d_mlp in the recipe's `before`."
             )
-        # Stacked tasks are trained on equally many inputs: an epoch is as long as it is alone.
+        # Stacked tasks have equally many inputs, so that an epoch is as long as for one task alone.
         n_inputs = tuple(n_training_inputs(task, stage) for stage in chosen.stages)
         scored = (task.first_scored, task.loss_weights)
         groups.setdefault((shape, padding, chosen, n_inputs, scored), []).append(task)

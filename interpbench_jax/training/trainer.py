@@ -33,15 +33,15 @@ _MOST_BYTES = 2**30
 
 
 class Standing(NamedTuple):
-    """Where a stack stands; all that a checkpoint holds.
+    """The state of a stack's training, which is all that a checkpoint stores.
 
     Attributes:
-        state: what the next epoch goes on from.
+        state: the state from which the next epoch starts.
         best: the best weights of each model so far.
-        score: the lowest of their accuracies; -1 before the first epoch.
-        loss: the sum of the losses of that epoch.
-        epoch: after which epoch they were taken.
-        is_active: whether the model is still trained.
+        score: the lowest accuracy of these weights; -1 before the first epoch.
+        loss: the sum of the losses in the epoch that gave them; infinite before the first epoch.
+        epoch: the epoch after which they were taken; 0 before the first epoch.
+        is_active: whether the model is still being trained.
     """
 
     state: State
@@ -64,22 +64,23 @@ def train(
 
     Args:
         task: a task, or the id of a declared one.
-        seeds: how many models to train, from seed 0 up, or their seeds; the best is kept. What a
-            seed gives does not depend on the others.
-        recipe: how; by default as the task declares.
-        directory: where to keep checkpoints and the log. Called again with it after being
-            killed, training goes on where it stood and ends in the same weights.
-        progress: called after every epoch with the epoch of every model, and how many epochs
-            there are at most.
+        seeds: number of models to train, with seeds from 0, or a sequence of seeds; the best
+            model is kept. Seeds train independently, but all stop once one reaches the target.
+        recipe: the recipe to train with; the default is the task's own.
+        directory: folder for checkpoints and the log. If training was killed, a call with the
+            same folder resumes it from the last checkpoint and ends with the same weights.
+        progress: called after every epoch with the records of the models that it trained, and
+            with the largest number of epochs that there can be.
 
     Returns:
-        The best model as a case, with what training measured. Whether it reached the recipe's
-        target is for the caller to check: `Trained.has_reached_target`.
+        The best model as a case, with its accuracies and log. The caller must check whether it
+        reached the recipe's target: `Trained.has_reached_target`.
 
     Raises:
-        TrainingError: if the loss of every seed left the numbers; a ValueError.
-        ValueError: if there is no such task, no seed, or the directory holds another training; if
-            another process trains the same there (`storage.InUse`).
+        TrainingError: if a loss became NaN or infinite for every seed; a ValueError.
+        ValueError: if there is no such task, the seeds are not one or more distinct integers from
+            0, the directory's checkpoint is damaged or belongs to another training, or another
+            process is training the same models there (`storage.InUse`).
         OSError: if the directory cannot be written.
     """
     (trained,) = train_many(
@@ -96,14 +97,15 @@ def train_many(
     directory: Path | str | None = None,
     progress: TrainingProgress | None = None,
 ) -> tuple[Trained, ...]:
-    """Train a model of each of several tasks; those of one shape and recipe as one program.
+    """Train a model for each of several tasks; those of one shape and recipe as one program.
 
-    Arguments, result and errors as for `train`; the results are in the order of the tasks.
+    The results are in the order of the tasks, whose case ids must differ. See `train` for the
+    arguments and errors.
     """
     found = [_find_task(task) for task in tasks]
     chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     if not chosen or len(set(chosen)) < len(chosen) or min(chosen) < 0:
-        raise ValueError(f"Expected at least one seed from 0, all different, got {seeds!r}.")
+        raise ValueError(f"Expected one or more distinct seeds from 0, got {seeds!r}.")
     if len({task.case_id for task in found}) < len(found):
         raise ValueError("Expected tasks with different case ids.")
     trained: dict[str, Trained] = {}
@@ -117,7 +119,7 @@ def _find_task(task: Task | str) -> Task:
     if isinstance(task, Task):
         return task
     if task not in CASES:
-        raise ValueError(f"Expected a task or the id of one of {', '.join(CASES)}; got {task!r}.")
+        raise ValueError(f"Expected a task or one of the ids {', '.join(CASES)}; got {task!r}.")
     return CASES[task]
 
 
@@ -135,10 +137,10 @@ def _train_stack(
 def _run_stages(
     stack: Stack, directory: Path | None, progress: TrainingProgress | None
 ) -> tuple[Standing, list[EpochRecord]]:
-    """Where a stack stands at the end of its recipe and of those before it; all records.
+    """Train all stages of a stack's recipe; return its final state and all records.
 
-    Each stage has a folder of its own, so that where only a later one is changed, what the
-    earlier ones have learned is not trained again.
+    Each stage has a folder of its own, so that the earlier stages are not trained again if only a
+    later one is changed.
     """
     state, log = stack.start(), list[EpochRecord]()
     if stack.before is not None:
@@ -149,11 +151,10 @@ def _run_stages(
 
 
 def _handed_on(standing: Standing) -> PyTree:
-    """The weights that a later stage starts from: the last, or where these left the numbers, the
-    best.
+    """The weights that a later stage starts from: the last, or the best where those are not finite.
 
-    What the later stage is for, the earlier one is not trained on: its best epoch by all accuracies
-    together is one by chance.
+    The earlier stage is not trained on what the later stage is for, so which of its epochs is best
+    by all accuracies together is a matter of chance.
     """
     last = standing.state.average
     finite = [
@@ -175,7 +176,7 @@ def _run_epochs(
     progress: TrainingProgress | None,
     before: list[EpochRecord],
 ) -> tuple[Standing, list[EpochRecord]]:
-    """Where a stack stands at the end, and the records of all epochs, those before among them."""
+    """Train one stage; return its final state and all records, earlier stages included."""
     standing = _start(stack, state)
     log = list(before)
     done = 0
@@ -249,7 +250,7 @@ def _judge(
     is_finite: np.ndarray,
     epoch: int,
 ) -> Standing:
-    """Keep what is better than before, and decide which models go on."""
+    """Keep the weights that are better than before, and decide which models continue."""
     score = np.asarray([found.lowest for found in accuracies], np.float32)
     loss = np.sum([each.mean(axis=1) for each in losses], axis=0).astype(np.float32)
     is_better = (score > standing.score) | ((score == standing.score) & (loss < standing.loss))
@@ -280,7 +281,7 @@ def _judge(
 def _refuse_if_lost(
     stack: Stack, standing: Standing, is_finite: np.ndarray, losses: Losses, epoch: int
 ) -> None:
-    """Stop where a task has no model left; a lost one among others is only left behind."""
+    """Raise an error if a task has no model left; one lost model among others is only dropped."""
     is_left = standing.is_active & is_finite
     for index, task in enumerate(stack.tasks):
         own = np.arange(len(stack.jobs))[stack.rows_of(index)]
@@ -294,7 +295,7 @@ def _refuse_if_lost(
             if not np.isfinite(loss[model]).all()
         )
         raise TrainingError(
-            f"Case {task.case_id!r}: expected finite losses, but the {name} loss became nan or "
+            f"Case {task.case_id!r}: expected finite losses, but the {name} loss became NaN or "
             f"infinite in epoch {epoch}, step {step + 1} of {stack.epoch.n_batches}, and no seed "
             f"is left; lower the recipe's learning_rate ({stack.recipe.learning_rate}) or its "
             f"clip_grad_norm ({stack.recipe.clip_grad_norm})."
@@ -366,7 +367,7 @@ def _best_of(
 
 
 def _read_log(path: Path, last_epoch: int) -> list[EpochRecord]:
-    """The log as it stood at a checkpoint, which is written after it."""
+    """Read the log up to a checkpoint's epoch; the log of an epoch is written first."""
     lines = read_text(path, _MOST_BYTES).splitlines()
     records = [EpochRecord.from_json(line) for line in lines]
     return [record for record in records if record.epoch <= last_epoch]

@@ -1,4 +1,4 @@
-"""Which versions trained a model."""
+"""The versions of Python and of the libraries that a model was trained with."""
 
 import platform
 from importlib.metadata import version

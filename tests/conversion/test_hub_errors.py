@@ -99,13 +99,13 @@ def test_an_unknown_case_lists_those_there_are(server: HubServer) -> None:
     message = str(caught.value)
     assert f"case 'notes' of {REPO} (revision main) from {server.endpoint}" in message
     assert head(server) in message
-    assert message.endswith("Pass a case that it has: 3, 13, ours.")
+    assert message.endswith("Pass one of its cases: 3, 13, ours.")
 
 
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"repo_id": "no/where"}, "no such model repository, or a private one"),
+        ({"repo_id": "no/where"}, "no such model repository, or it is private"),
         ({"revision": "v9"}, "no such revision"),
         ({"revision": "0" * 40}, "no such revision"),
     ],
@@ -124,11 +124,11 @@ def test_unknown_repositories_and_revisions(
         ("GET /api/", 403, "GatedRepo", "the repository is gated (403)"),
         (r"HEAD .*/resolve/", 403, "GatedRepo", "the repository is gated (403)"),
         (r"HEAD .*/resolve/", 401, "GatedRepo", "the repository is gated (401)"),
-        ("GET /api/", 401, "RepoNotFound", "or a private one"),
-        ("GET /api/", 401, None, "access refused (401)"),
-        (r"HEAD .*/resolve/", 403, None, "access refused (403)"),
+        ("GET /api/", 401, "RepoNotFound", "or it is private"),
+        ("GET /api/", 401, None, "access was refused (401)"),
+        (r"HEAD .*/resolve/", 403, None, "access was refused (403)"),
         ("GET /api/", 429, None, "too many requests (429)"),
-        (r"HEAD .*edges", 404, "EntryNotFound", "13/edges.pkl: listed, but not there"),
+        (r"HEAD .*edges", 404, "EntryNotFound", "13/edges.pkl: it is listed, but cannot"),
         ("GET /api/", 418, None, "the server answered 418"),
     ],
 )
@@ -195,7 +195,7 @@ def test_a_body_of_another_size_than_listed(
     whole[METADATA_FILE] = b"x" * 5000
     message = hub_error(lambda: fetch_case("13"))
     assert "13/ll_model_510.pth" in message
-    assert "not the 5000 bytes that the Hub lists" in message
+    assert "not have the 5000 bytes that the Hub lists" in message
     assert b"w" * 4000 not in cached_bytes()
 
 
@@ -206,7 +206,7 @@ def test_an_answer_that_is_not_a_hubs(
     answer = replace(server.answer("/"), status=200, body=body)
     monkeypatch.setattr(server, "answer", lambda path: answer)
     message = hub_error(lambda: fetch_case("13"))
-    assert "the answer is not a Hub's" in message
+    assert "the answer does not come from a Hub" in message
     assert "HF_ENDPOINT" in message
 
 
@@ -233,7 +233,7 @@ def test_a_server_that_stops_in_the_middle_of_a_file(
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.2)
     server.faults.append(Fault(WEIGHTS, keep_bytes=1234, hang=True))
     message = hub_error(lambda: fetch_case("13"))
-    assert "13/ll_model_510.pth: it stopped coming" in message
+    assert "13/ll_model_510.pth: the download stalled" in message
     assert "HF_HUB_DOWNLOAD_TIMEOUT" in message
     assert " within " not in message
     server.faults.clear()
@@ -243,7 +243,7 @@ def test_a_server_that_stops_in_the_middle_of_a_file(
 def test_a_cache_that_cannot_be_written(server: HubServer, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     message = hub_error(lambda: fetch_case("13", cache_dir=tmp_path / "file"))
-    assert "could not be kept in the cache" in message
+    assert "could not be stored in the cache" in message
     assert str(tmp_path / "file") in message
 
 

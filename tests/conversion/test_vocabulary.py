@@ -136,9 +136,9 @@ def test_a_case_read_from_json_can_be_cut_again(tmp_path: Path) -> None:
         ((1, -2), ("a", "b"), None, r"integers from 0, got \(1, -2\)"),
         ((1, True), ("a", "b"), None, "integers from 0"),
         ((1, 2.0), ("a", "b"), None, "integers from 0"),
-        ((3, 1, 3), ("a", "b", "c"), None, r"each id to keep once, got more of \[3\]"),
-        ((1, 2), ("a", "a"), None, r"each token to keep once, got more of \['a'\]"),
-        ((1,), ("a",), 0, "n_ctx to keep from 1, got 0"),
+        ((3, 1, 3), ("a", "b", "c"), None, r"each id to keep only once, got \[3\] again"),
+        ((1, 2), ("a", "a"), None, r"each token to keep only once, got \['a'\] again"),
+        ((1,), ("a",), 0, "n_ctx to be an integer from 1, got 0"),
     ],
 )
 def test_what_cannot_be_kept_is_named(

@@ -165,8 +165,8 @@ def test_the_name_wins_over_a_folder_here(installation: Installation, tmp_path: 
     write_release(tmp_path / "interpbench", seed=1)
     code = FOLDERS.replace("here = Path.cwd()", f"here = Path({str(tmp_path)!r})")
     printed = installation.run(code)
-    assert printed.startswith("'interpbench' is the dataset that interpbench-jax carries, and not")
-    assert f"{tmp_path / 'interpbench'}; to open that, write './interpbench'." in printed
+    assert printed.startswith("'interpbench' is the dataset that interpbench-jax carries, not")
+    assert f"{tmp_path / 'interpbench'}; to open the folder, write './interpbench'." in printed
 
 
 ERRORS = """

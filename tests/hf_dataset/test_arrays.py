@@ -210,7 +210,7 @@ def test_an_unsigned_integer_that_does_not_fit() -> None:
     ],
 )
 def test_a_missing_value(column: pa.Array, missing: int) -> None:
-    with pytest.raises(ValueError, match=f"column 'x' to have every value, {missing} are missing"):
+    with pytest.raises(ValueError, match=f"'x' to have every value, but {missing} are missing"):
         to_jax(of(fine=[1] * len(column), x=column))
 
 
@@ -218,7 +218,7 @@ def test_rows_that_were_left_out_do_not_matter() -> None:
     dataset = of(x=pa.array([1, None, 3]), y=pa.array([[1, 2], [3], [4, 5]]))
     arrays = to_jax(dataset.select([2, 0]))
     assert arrays["x"].tolist() == [3, 1] and arrays["y"].tolist() == [[4, 5], [1, 2]]
-    with pytest.raises(ValueError, match="column 'x' to have every value, 1 are missing"):
+    with pytest.raises(ValueError, match="column 'x' to have every value, but 1 are missing"):
         to_jax(dataset.select([1, 0]))
     with pytest.raises(ValueError, match="column 'y' to be equally long, got lengths 1, 2"):
         to_jax(dataset.select([1, 0]), ["y"])
@@ -258,7 +258,7 @@ def test_what_is_no_number(column: pa.Array, kind: str) -> None:
 
 
 def test_no_such_column() -> None:
-    with pytest.raises(ValueError, match="got 'targets'; there are: input_ids, target, length"):
+    with pytest.raises(ValueError, match="got 'targets'; it has input_ids, target, length"):
         to_jax(pairs(), ["targets"])
     with pytest.raises(TypeError, match=r"list of names, got 'target'"):
         to_jax(pairs(), "target")

@@ -193,7 +193,7 @@ def test_a_failure_while_moving_leaves_no_card(
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", fail_at_case_20)
-        with pytest.raises(PermissionError, match="name a folder that can be written"):
+        with pytest.raises(PermissionError, match="name a writable folder"):
             build(folder, case_ids=CHOICE, n=ROWS + 1)
     assert not (folder / "README.md").exists()
     assert [path.name for path in folder.parent.iterdir()] == ["built"]
@@ -206,12 +206,12 @@ def test_a_failure_while_moving_leaves_no_card(
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"case_ids": ["3", "99"]}, ValueError, r"Expected case ids out of 3, 4, .* got \['99'\]"),
+        ({"case_ids": ["3", "99"]}, ValueError, r"case ids to be among 3, 4, .* got \['99'\]"),
         ({"case_ids": ["3", "3"]}, ValueError, "one or more different case ids"),
         ({"case_ids": []}, ValueError, r"one or more different case ids, got \[\]"),
         ({"case_ids": "3"}, TypeError, r"a list of case ids, got '3'; write \['3'\]"),
         ({"n": 0}, ValueError, "at least 1 row per case, got n=0"),
-        ({"n": 10.0}, TypeError, "a number of rows per case as an int, got 10.0"),
+        ({"n": 10.0}, TypeError, "the number of rows per case to be an int, got 10.0"),
     ],
 )
 def test_wrong_arguments(

@@ -302,5 +302,5 @@ def test_a_damaged_card_is_named(damage: str, release: Path) -> None:
 def test_a_folder_that_is_being_built(release: Path) -> None:
     """A build removes the card first and writes the new one last."""
     (release / "README.md").unlink()
-    with pytest.raises(loading.StaleDataError, match="the folder is being built just now"):
+    with pytest.raises(loading.StaleDataError, match="the folder is being built at the moment"):
         load_dataset("11")

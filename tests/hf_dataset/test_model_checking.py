@@ -104,7 +104,7 @@ def _one_edge_less(case: Case) -> Case:
         (lambda case: dataclasses.replace(case, vocab=None), ["Expected the task's tokens.*None"]),
         (
             _one_edge_less,
-            [r"the task's complete circuit; of its edges, lacking: \['[^,]*'\], more: \[\]"],
+            [r"the task's complete circuit; missing edges: \['[^,]*'\], left over: \[\]"],
         ),
         (
             lambda case: dataclasses.replace(case, case_id="33"),

@@ -141,8 +141,8 @@ def test_an_empty_message(hub: WritableHub, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("token", "message"),
     [
-        (None, r"does not know who you are \(401\)\. Give a token that may write"),
-        ("hf_reader", r"may not do this \(403\)\. Give a token that may write"),
+        (None, r"does not know who you are \(401\)\. Pass a token that may write"),
+        ("hf_reader", r"has no permission \(403\)\. Pass a token that may write"),
     ],
 )
 @pytest.mark.parametrize("exists", [True, False])
@@ -176,7 +176,7 @@ def test_a_server_that_fails(hub: WritableHub, folder: Path) -> None:
 
 def test_storage_that_fails(hub: WritableHub, folder: Path) -> None:
     hub.faults.append(Fault("PUT /storage/", status=403))
-    with pytest.raises(UploadError, match=r"may not do this \(403\)"):
+    with pytest.raises(UploadError, match=r"has no permission \(403\)"):
         upload(REPO, folder=folder, token=TOKEN)
     assert not hub.summaries
 

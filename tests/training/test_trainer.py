@@ -162,7 +162,7 @@ def test_losses_that_leave_the_numbers() -> None:
     recipe = dataclasses.replace(SHORT, learning_rate=1e30, clip_grad_norm=1e30)
     message = (
         r"Case 'moods': expected finite losses, but the (interchange|strict|behavior|edges) loss "
-        r"became nan or infinite in epoch 1, step 2 of 4, and no seed is left; lower the recipe's "
+        r"became NaN or infinite in epoch 1, step 2 of 4, and no seed is left; lower the recipe's "
         r"learning_rate"
     )
     with pytest.raises(TrainingError, match=message):
@@ -231,10 +231,10 @@ def test_what_is_another_training_has_another_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("tasks", "seeds", "message"),
     [
-        (("36",), 0, "Expected at least one seed from 0, all different, got 0"),
-        (("36",), (1, 1), r"all different, got \(1, 1\)"),
-        (("36",), (-1,), r"seed from 0, all different, got \(-1,\)"),
-        (("99",), 1, "Expected a task or the id of one of 3, 4, .*; got '99'"),
+        (("36",), 0, "Expected one or more distinct seeds from 0, got 0"),
+        (("36",), (1, 1), r"distinct seeds from 0, got \(1, 1\)"),
+        (("36",), (-1,), r"distinct seeds from 0, got \(-1,\)"),
+        (("99",), 1, "Expected a task or one of the ids 3, 4, .*; got '99'"),
         (("36", "36"), 1, "Expected tasks with different case ids"),
     ],
 )
