@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 CASE ?= 11
 N ?= 1000
-# More arguments for pytest, such as TEST="tests/sweeps -k edges".
+# Extra arguments for pytest, such as TEST="tests/sweeps -k edges".
 TEST ?=
 
 BIN = $(VENV)/bin
@@ -12,7 +12,7 @@ FAST = $(PYTEST) -m "not slow" --no-typecheck
 
 .PHONY: demo test test-fast test-lowest test-newest bench lint types clean
 
-# Stamps, so that the second call installs nothing.
+# Stamp files, so that a second call installs nothing.
 $(VENV)/.venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try make PYTHON=python3.11")'
 	@echo "Creating $(VENV)"
@@ -20,7 +20,7 @@ $(VENV)/.venv:
 	@touch $@
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/.venv
-	@echo "Installing interpbench-jax and what it needs into $(VENV): about 600 MB, a minute or so"
+	@echo "Installing interpbench-jax and its dependencies into $(VENV): about 600 MB, a minute or so"
 	$(PIP) install --constraint constraints.txt --editable .
 	@touch $@
 
@@ -36,16 +36,17 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(PYTEST) $(TEST)
 
-# A developer's loop.
+# The quick tests alone, without those checks: for the development loop.
 test-fast: $(VENV)/.installed-dev
 	$(FAST) $(TEST)
 
-# The quick tests with the oldest versions that pyproject.toml allows; uv can find them, pip cannot.
+# The quick tests with the oldest versions that pyproject.toml allows; uv can resolve to them, pip
+# cannot.
 test-lowest: VENV = .venv-lowest
 test-lowest: .venv-lowest/.resolved-lowest-direct
 	$(FAST) $(TEST)
 
-# The same with the newest versions that it allows.
+# The quick tests with the newest versions that it allows.
 test-newest: VENV = .venv-newest
 test-newest: .venv-newest/.resolved-highest
 	$(FAST) $(TEST)

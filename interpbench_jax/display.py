@@ -1,4 +1,4 @@
-"""How results show themselves: a line for a prompt, a table for a notebook."""
+"""Helpers that display results: a line at a prompt, a table in a notebook."""
 
 import html
 from collections.abc import Iterable, Sequence
@@ -8,26 +8,26 @@ import numpy as np
 from jaxtyping import Float
 
 Name = TypeVar("Name")
-# Rows of a table in a notebook.
+# The number of rows of a table in a notebook.
 SHOWN = 10
 
 
 def largest(
     names: Sequence[Name], values: Float[np.ndarray, " items"], k: int
 ) -> list[tuple[Name, float]]:
-    """The `k` values furthest from 0 with what they are of; of equal ones, those that come first.
+    """Return the `k` values furthest from 0, with their names; ties keep their order.
 
     Raises:
         ValueError: if `k` is negative.
     """
     if k < 0:
-        raise ValueError(f"Expected how many to show, from 0, got {k}.")
+        raise ValueError(f"Expected to show at least 0 values, got {k}.")
     order = np.argsort(-np.abs(values), kind="stable")[:k]
     return [(names[index], float(values[index])) for index in order]
 
 
 def html_table(title: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table for a notebook; all text is escaped."""
+    """Return an HTML table for a notebook; all text is escaped."""
 
     def line(cells: Sequence[object], tag: str) -> str:
         return "<tr>" + "".join(f"<{tag}>{_text(cell)}</{tag}>" for cell in cells) + "</tr>"

@@ -1,4 +1,4 @@
-"""Optional dependencies: importing one that is missing says which extra installs it.
+"""Optional dependencies: a failed import names the extra that installs the package.
 
 Importing this module imports nothing beyond the standard library.
 """
@@ -16,7 +16,7 @@ def needs_extra(extra: str, purpose: str) -> Iterator[None]:
         purpose: what needs the package, as the start of a sentence, such as `"Saving a sweep"`.
 
     Raises:
-        ImportError: if an import in the block fails; `name` is that of the missing module.
+        ImportError: if an import in the block fails; `name` is the missing module's name.
     """
     try:
         yield

@@ -101,7 +101,7 @@ def test_verify(tmp_path: Path) -> None:
         (("show", "99"), 2, "Give source='hub' (on the command line --repo hub)"),
         (("show", "11", "--revision", "main"), 2, "got revision='main': they are for the Hub"),
         (("nonsense",), 2, "No such command"),
-        (("sample", "99"), 2, "Expected a case out of 3, 4, 8"),
+        (("sample", "99"), 2, "Expected the case to be one of 3, 4, 8"),
     ],
 )
 def test_wrong_input_ends_in_a_message(

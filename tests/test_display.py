@@ -68,7 +68,7 @@ def test_the_largest() -> None:
     values = np.asarray([1.0, -3.0, 3.0, 0.5])
     assert largest("abcd", values, 3) == [("b", -3.0), ("c", 3.0), ("a", 1.0)]
     assert largest("abcd", values, 0) == []
-    with pytest.raises(ValueError, match="from 0, got -1"):
+    with pytest.raises(ValueError, match="at least 0 values, got -1"):
         largest("abcd", values, -1)
     assert (count(1, "pair"), count(1_000, "pair")) == ("1 pair", "1,000 pairs")
     assert cut_off(["a", "b"]) == "a, b"

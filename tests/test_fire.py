@@ -225,7 +225,7 @@ def test_a_second_benchmark_keeps_the_rows_of_the_first(tmp_path: Path) -> None:
         done = command("bench", *options, "-o", tmp_path)
         _, error = done.communicate(timeout=300)
         assert done.returncode == 0, error
-    assert "Rows of 1 run of earlier calls are kept." in error
+    assert "The rows of 1 run from earlier calls are kept." in error
     assert {row.case for row in read_results(tmp_path)} == {"36", "37"}
 
 
@@ -234,7 +234,7 @@ def test_damaged_results_of_earlier_calls_are_not_lost_in_silence(tmp_path: Path
     done = command("bench", "--cases", "36", "--methods", "chance", "--n", "4", "-o", tmp_path)
     _, error = done.communicate(timeout=120)
     assert done.returncode == 2
-    assert "Delete results.parquet and scores.parquet to go on" in " ".join(error.split())
+    assert "Delete results.parquet and scores.parquet to continue" in " ".join(error.split())
     assert (tmp_path / "results.parquet").read_bytes() == b"PAR1"
 
 
@@ -268,7 +268,7 @@ def test_a_stopped_sweep_says_what_is_kept(saves: bool, tmp_path: Path) -> None:
             process.kill()
     assert process.returncode == 130, error
     assert "Traceback" not in error and "Stopped." in error
-    assert ("calls are saved in" if saves else "Nothing was saved; with --save-to") in error
+    assert ("calls are saved in" if saves else "Nothing was saved; a sweep with --save-to") in error
 
 
 # Edges in upstream's lists that no model has

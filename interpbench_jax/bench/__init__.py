@@ -1,4 +1,4 @@
-"""Methods on cases: the tables of a benchmark, comparisons of two, and submissions."""
+"""Benchmarks of methods on cases: result tables, comparisons, submissions and leaderboards."""
 
 from interpbench_jax.bench.compare import BenchComparison as BenchComparison
 from interpbench_jax.bench.compare import compare_results as compare_results

@@ -1,4 +1,4 @@
-"""How long JAX has traced, lowered and compiled, or loaded from its cache."""
+"""The time that JAX spends on tracing, lowering, compiling, and loading from its cache."""
 
 import threading
 import time
@@ -10,14 +10,14 @@ _EVENTS = "/jax/core/compile/"
 
 
 class CompileClock:
-    """Collects when programs were made; in several threads at once counts once."""
+    """Records when programs were compiled; times that overlap in several threads count once."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._spans: list[tuple[float, float]] = []
 
     def seconds_since(self, start: float) -> float:
-        """The time since a moment of `time.perf_counter` in which a program was being made."""
+        """Return the seconds spent compiling since `start`, a time of `time.perf_counter`."""
         with self._lock:
             spans = sorted(span for span in self._spans if span[1] > start)
             self._spans = spans
@@ -28,7 +28,7 @@ class CompileClock:
         return total
 
     def hear(self, event: str, duration_secs: float, **kwargs: str | int) -> None:
-        """JAX's listener: called when something is done."""
+        """Listen to JAX, which calls this at the end of each event."""
         if event.startswith(_EVENTS):
             now = time.perf_counter()
             with self._lock:
@@ -37,7 +37,7 @@ class CompileClock:
 
 @lru_cache(maxsize=1)
 def compile_clock() -> CompileClock:
-    """The one clock of this process, which listens from the first call on."""
+    """Return the one clock of this process, which listens from the first call on."""
     clock = CompileClock()
     jax.monitoring.register_event_duration_secs_listener(clock.hear)
     return clock

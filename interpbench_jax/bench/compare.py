@@ -1,4 +1,4 @@
-"""Two benchmarks compared: what changed, and whether by more than chance."""
+"""Comparisons of two benchmarks: what changed, and whether by more than chance."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from interpbench_jax.report.rows import ResultRow, case_order
 from interpbench_jax.statistics import MethodComparison, adjust, compare
 from interpbench_jax.universes import UniverseName
 
-# What should be the same where only the code under test changed.
+# The facts that should be the same if only the code under test changed.
 _FACTS = (
     "package_version",
     "jax_version",
@@ -27,7 +27,7 @@ _FACTS = (
 )
 _OF_THE_CASE = ("model_digest", "circuit_digest", "data_digest")
 _SHOWN = 12
-# Areas that are equal as fractions differ by less.
+# Areas that are equal as fractions differ by less than this.
 _NOISE = 1e-12
 
 RunKey = tuple[str, str, str]
@@ -40,9 +40,9 @@ class Change:
     Attributes:
         case: the case.
         method: the method.
-        ablation: its ablation.
-        first: ROC-AUC in the first benchmark, mean over seeds.
-        second: in the second.
+        ablation: the method's ablation.
+        first: ROC-AUC in the first benchmark, mean over runs.
+        second: ROC-AUC in the second benchmark, likewise.
     """
 
     case: str
@@ -53,23 +53,24 @@ class Change:
 
     @property
     def difference(self) -> float:
-        """Second minus first: positive is better."""
+        """Second minus first: positive if the second is better."""
         return self.second - self.first
 
 
 @dataclass(frozen=True)
 class BenchComparison:
-    """A second benchmark against a first.
+    """The comparison of a second benchmark with a first.
 
     Attributes:
-        universe: in which ROC-AUC was compared.
-        level: of what.
-        methods: by method and ablation over cases, second minus first; Holm over all of them.
-        cases: by case over methods and ablations, likewise.
-        changes: every run that both have, by case, method and ablation.
-        only_first: runs (case, method, ablation) of the first alone.
-        only_second: runs of the second alone.
-        mismatches: which facts differ between the runs of both, in words.
+        universe: the universe in which ROC-AUC was compared.
+        level: whether edges or nodes were compared.
+        methods: comparisons over cases by method and ablation, second minus first, with Holm's
+            correction over all of them.
+        cases: comparisons over methods and ablations by case, likewise.
+        changes: every run that has an area in both, by case, method and ablation.
+        only_first: runs (case, method, ablation) that only the first has.
+        only_second: runs that only the second has.
+        mismatches: the facts that differ between the runs of both, in words.
     """
 
     universe: UniverseName
@@ -127,7 +128,7 @@ def compare_results(
 
 
 def comparison_grids(comparison: BenchComparison) -> tuple[Grid, ...]:
-    """The comparison as tables: by method, by case, and the largest changes."""
+    """Return the comparison as tables: by method, by case, and the largest changes."""
     title = f"ROC-AUC of {comparison.level}s in {comparison.universe}, second minus first"
     largest = sorted(comparison.changes, key=lambda change: -abs(change.difference))
     rows = [
@@ -152,7 +153,7 @@ def comparison_grids(comparison: BenchComparison) -> tuple[Grid, ...]:
 
 
 def comparison_as_json(comparison: BenchComparison) -> dict[str, object]:
-    """The comparison as plain JSON values."""
+    """Return the comparison as plain JSON values."""
     return {
         "universe": comparison.universe,
         "level": comparison.level,
@@ -215,7 +216,7 @@ def _mismatches(
     before: Mapping[RunKey, Sequence[ResultRow]],
     after: Mapping[RunKey, Sequence[ResultRow]],
 ) -> list[str]:
-    """One text for each fact that differs: in which cases, or from what to what."""
+    """Describe each fact that differs: in which cases, and for example from what to what."""
     texts = []
     for fact in _FACTS:
         differing = []
@@ -229,10 +230,10 @@ def _mismatches(
         where = f"in {len(differing)} of {len(shared)} runs (cases {list_some(list(cases))})"
         if fact in _OF_THE_CASE:
             what = {"model_digest": "models", "circuit_digest": "circuits", "data_digest": "inputs"}
-            texts.append(f"{fact} differs {where}: they are of other {what[fact]}")
+            texts.append(f"{fact} differs {where}: the {what[fact]} are not the same")
         else:
             old, new = (", ".join(sorted(map(str, side))) for side in differing[0][1])
-            texts.append(f"{fact} differs {where}: such as {old or '-'} and {new or '-'}")
+            texts.append(f"{fact} differs {where}: for example, {old or '-'} and {new or '-'}")
     seeds = [{row.seed for run in shared for row in rows[run]} for rows in (before, after)]
     if seeds[0] != seeds[1]:
         texts.append(f"seeds differ: {sorted(seeds[0])} and {sorted(seeds[1])}")
@@ -240,13 +241,13 @@ def _mismatches(
 
 
 def _overall_grid(title: str, what: str, comparisons: Sequence[MethodComparison]) -> Grid:
-    """`comparisons_grid`, whose two names are one here."""
+    """Return `comparisons_grid` with one column of names, because both names are the same."""
     grid = comparisons_grid(title, comparisons)
     rows = tuple((first, *rest) for first, _, *rest in grid.rows)
     counted = "cases" if what == "method" else "runs"
     note = (
-        f"Wilcoxon signed-rank over {counted}, two-sided; A12: how often one of the second "
-        "exceeds one of the first."
+        f"Two-sided Wilcoxon signed-rank test over {counted}; A12: how often a value of the "
+        "second exceeds a value of the first."
     )
     return Grid(title, (what, counted, *grid.headers[3:]), rows, note)
 

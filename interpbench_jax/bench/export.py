@@ -1,4 +1,4 @@
-"""From a benchmark's files to a submission."""
+"""The export of a benchmark's results as a submission."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from interpbench_jax.report.rows import ResultRow, ScoreRow
 from interpbench_jax.texts import cut_off
 from interpbench_jax.universes import UniverseName
 
-# What `scores.parquet` has the items of.
+# The universe of the items in `scores.parquet`.
 _UNIVERSE: UniverseName = "qkv"
 
 
@@ -28,25 +28,25 @@ def export_submission(
     seed: int | None = None,
     level: Level = "edge",
 ) -> str:
-    """One run of a method on every case of a benchmark, as the JSON text of a submission.
+    """Return one run of a method on every case of a benchmark as a submission's JSON text.
 
     Args:
-        folder: with `results.parquet` and `scores.parquet`.
-        method: which method.
-        truths: by case, every case that a submission must have.
-        authors: who submits it.
+        folder: the benchmark's folder, with `results.parquet` and `scores.parquet`.
+        method: the name of the method.
+        truths: the truths of all cases that a submission must have, by case.
+        authors: the authors of the submission.
         description: what the method does.
-        url: of a paper or a repository.
-        ablation: which run; may be left out where there is one ablation.
-        seed: which run; by default the lowest seed.
-        level: whose scores.
+        url: the URL of a paper or a repository.
+        ablation: the ablation of the run; optional if the method ran with only one.
+        seed: the seed of the run; the default is the lowest.
+        level: whether to export the scores of edges or of nodes.
 
     Raises:
         FileNotFoundError: if a file is missing.
         ImportError: if pyarrow is not installed.
-        ValueError: if a file is not understood, the run is not there or not the only one, a case
-            lacks its scores, a score is not finite, or the submission would be refused: the
-            message says why, and which cases are missing.
+        ValueError: if a file is invalid, the run does not exist or is ambiguous, a case lacks
+            its scores, a score is not finite, or the submission would be refused: the message
+            says why, and which cases are missing.
     """
     results = [row for row in read_results(folder) if row.level == level]
     chosen = _choose(results, method, ablation, seed)
@@ -88,31 +88,31 @@ def export_submission(
 
 
 def _check(submission: dict[str, object], truths: Mapping[str, CaseTruth]) -> None:
-    """Refuse to write what would not be accepted."""
+    """Refuse a submission that would not be accepted."""
     errors = check_submission(submission, truths).errors
     if errors:
         told = cut_off([f"{problem}" for problem in errors])
-        raise ValueError(f"Expected a submission that is valid, got one that is not: {told}")
+        raise ValueError(f"Expected a valid submission, got an invalid one: {told}")
 
 
 def _choose(
     results: Sequence[ResultRow], method: str, ablation: str | None, seed: int | None
 ) -> list[ResultRow]:
-    """One result a case of the run that is meant."""
-    # Of a method that ran in several orders, the one that its settings say.
+    """Return the chosen run's result for each case."""
+    # If a method ran in several edge orders, take the order of its settings.
     own = [row for row in results if row.method == method and row.order == 0]
     if not own:
         there = ", ".join(sorted({row.method for row in results})) or "none"
-        raise ValueError(f"Expected a method of the benchmark ({there}), got {method!r}.")
+        raise ValueError(f"Expected one of the benchmark's methods ({there}), got {method!r}.")
     ablations = sorted({row.ablation for row in own})
     if ablation is None and len(ablations) > 1:
-        raise ValueError(f"Expected one ablation, found {', '.join(ablations)}; say which.")
+        raise ValueError(f"Expected one ablation, found {', '.join(ablations)}; choose one.")
     wanted = ablations[0] if ablation is None else ablation
     seeds = sorted({row.seed for row in own if row.ablation == wanted})
     if not seeds or (seed is not None and seed not in seeds):
         raise ValueError(
-            f"Expected a run of {method!r} with an ablation out of {', '.join(ablations)} and a "
-            f"seed out of {seeds}, got {wanted!r} and {seed}."
+            f"Expected a run of {method!r} with one of the ablations {', '.join(ablations)} and "
+            f"one of the seeds {seeds}, got {wanted!r} and {seed}."
         )
     number = seeds[0] if seed is None else seed
     by_case = {row.case: row for row in own if (row.ablation, row.seed) == (wanted, number)}

@@ -1,4 +1,4 @@
-"""Submissions and benchmarks of one folder, scored against the truth and ranked."""
+"""The leaderboard: a folder's submissions and benchmarks, scored against the truth and ranked."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -29,7 +29,7 @@ from interpbench_jax.universes import UNIVERSES
 
 _SHOWN = 3
 
-# What a file gave: its scores, its problems, and the submission if it is a valid one.
+# The content of a file: its scores, its problems, and the submission if it is a valid one.
 FileContent = tuple[Sequence[ResultRow], Sequence[SubmissionProblem], Submission | None]
 
 
@@ -38,9 +38,9 @@ class BoardFile:
     """One file of a leaderboard's folder.
 
     Attributes:
-        name: of the file, relative to the folder.
-        problems: what was found wrong with it; warnings too.
-        submission: what it says of itself; None for a benchmark or an invalid file.
+        name: the file's path, relative to the folder.
+        problems: the problems found in it, including warnings.
+        submission: the submission in it; None for a benchmark or an invalid file.
     """
 
     name: str
@@ -49,7 +49,7 @@ class BoardFile:
 
     @property
     def is_valid(self) -> bool:
-        """Whether it is ranked."""
+        """Whether the file is ranked."""
         return not any(problem.is_error for problem in self.problems)
 
 
@@ -58,8 +58,8 @@ class Board:
     """A folder's methods, ranked.
 
     Attributes:
-        rows: every score; a name that two sources share has its source added.
-        sources: every file that was read, valid or not, by name.
+        rows: every result; a method name that an earlier file uses is followed by the file's name.
+        sources: every file that was read, valid or not: submissions, then benchmarks.
     """
 
     rows: tuple[ResultRow, ...]
@@ -71,7 +71,7 @@ class Board:
         return tuple(source for source in self.sources if not source.is_valid)
 
     def entries(self, level: Level = "edge") -> tuple[MethodSummary, ...]:
-        """The methods, best first (`interpbench_jax.report.bench.leaderboard`)."""
+        """Return the methods, best first (`interpbench_jax.report.bench.leaderboard`)."""
         return leaderboard(self.rows, level)
 
 
@@ -79,11 +79,11 @@ def read_board(folder: Path | str, truths: Mapping[str, CaseTruth]) -> Board:
     """Score every submission (`*.json`) and every benchmark in a folder.
 
     A benchmark is a folder with `results.parquet`: the given one, or one directly in it. Its
-    areas are as it measured them. Files that are not understood are kept as invalid sources.
+    areas are taken as it measured them. Unreadable files are listed as invalid sources.
 
     Args:
         folder: the folder.
-        truths: by case, what submissions are scored against.
+        truths: the truths that submissions are scored against, by case.
 
     Raises:
         FileNotFoundError: if there is no such folder, or neither submission nor benchmark in it.
@@ -114,10 +114,10 @@ def read_board(folder: Path | str, truths: Mapping[str, CaseTruth]) -> Board:
 def score_submission(
     submission: Submission, truths: Mapping[str, CaseTruth]
 ) -> tuple[ResultRow, ...]:
-    """A submission's areas in its universe and in every coarser one.
+    """Score a submission in its universe and in every coarser one.
 
-    With the average precision, and, for edges, InterpBench's own area, which both follow from the
-    scores alone.
+    Each row has the ROC-AUC, the average precision and, for edges, InterpBench's own area, all of
+    which follow from the scores alone.
 
     Raises:
         KeyError: if the truth of a case is not given.
@@ -128,7 +128,7 @@ def score_submission(
 
 
 def board_grids(board: Board) -> tuple[Grid, ...]:
-    """The leaderboard by level, edges by tier and by case, and what was wrong with files."""
+    """Return the leaderboard by level, edges by tier and by case, and the files' problems."""
     grids = []
     for level in LEVELS:
         entries = board.entries(level)
@@ -157,12 +157,12 @@ def board_grids(board: Board) -> tuple[Grid, ...]:
 
 
 def board_markdown(board: Board) -> str:
-    """The leaderboard as Markdown, `results.md`."""
+    """Return the leaderboard as Markdown."""
     return "\n".join(["# Leaderboard\n", *map(as_markdown, board_grids(board))])
 
 
 def board_as_json(board: Board) -> dict[str, object]:
-    """The leaderboard as plain JSON values."""
+    """Return the leaderboard as plain JSON values."""
     return {
         **{f"{level}s": [asdict(entry) for entry in board.entries(level)] for level in LEVELS},
         "files": [
@@ -204,14 +204,14 @@ def _read_benchmark(path: Path, truths: Mapping[str, CaseTruth]) -> FileContent:
     if not others:
         return rows, (), None
     cases = ", ".join(dict.fromkeys(others))
-    told = f"Expected the packaged models, got others in cases {cases}: areas may not compare."
+    told = f"Expected the packaged models, got others in cases {cases}: areas may be incomparable."
     return rows, [SubmissionProblem("model_digest", told, is_error=False)], None
 
 
 def _renamed(
     rows: Sequence[ResultRow], before: Sequence[ResultRow], source: str
 ) -> list[ResultRow]:
-    """Rows whose methods no earlier source has: a name that is taken gets its source."""
+    """Append the source to the names of methods that an earlier source uses."""
     taken = {row.method for row in before}
     return [
         replace(row, method=f"{row.method} [{source}]") if row.method in taken else row
@@ -241,7 +241,7 @@ def _score(method: str, case: CaseScores, truths: Mapping[str, CaseTruth]) -> li
 
 
 def _paper_area(case: CaseScores, truth: CaseTruth) -> float | None:
-    """InterpBench's own area; None for scores of nodes, or of a universe that is too coarse."""
+    """Return InterpBench's own area; None for nodes, and for universes that are too coarse."""
     is_fine = UNIVERSES.index(case.universe) <= UNIVERSES.index(PAPER_UNIVERSE)
     if case.level != "edge" or not is_fine:
         return None
@@ -249,7 +249,7 @@ def _paper_area(case: CaseScores, truth: CaseTruth) -> float | None:
 
 
 def _first_problems(source: BoardFile) -> list[tuple[str, str]]:
-    """The first errors of a file, or its first warnings where it has none."""
+    """Return the first errors of a file, or its first warnings if it has no errors."""
     errors = [problem for problem in source.problems if problem.is_error]
     chosen = errors or list(source.problems)
     cells = [(problem.path or "the file", problem.message) for problem in chosen[:_SHOWN]]

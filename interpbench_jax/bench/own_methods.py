@@ -1,4 +1,4 @@
-"""Methods that are not ours, named as `package.module:function`."""
+"""User-defined methods, named as `package.module:function`."""
 
 import inspect
 import sys
@@ -12,22 +12,22 @@ from interpbench_jax.storage import digest_file
 
 
 def find_method(name: str) -> Method:
-    """A method of the table by its name, or one of a module of the user's.
+    """Return a method of the table by its name, or a user-defined one from a module.
 
-    A module is looked for where Python looks, and in the working folder. Importing it runs it.
+    The module is looked up in the working directory, then on Python's path. Importing it runs it.
 
     Args:
-        name: out of `METHODS`; or `package.module:function`, where the function is
+        name: one of `METHODS`; or `package.module:function`, where the function is
             `(model, data, metric, settings, key) -> Scores`, or a `Method` that holds one with
             its settings.
 
     Raises:
-        ValueError: if there is no such method, or what is there is none.
+        ValueError: if there is no such method, or the name is that of something else.
     """
     if ":" not in name:
         if name not in METHODS:
             raise ValueError(
-                f"Expected a method out of {', '.join(METHODS)}, or one of your own as "
+                f"Expected the method to be one of {', '.join(METHODS)}, or a custom one as "
                 f"package.module:function; got {name!r}."
             )
         return METHODS[name]
@@ -39,7 +39,7 @@ def find_method(name: str) -> Method:
     except (ImportError, ValueError) as error:
         raise ValueError(
             f"Expected a module that can be imported for the method {name!r}, got {error}; name it "
-            "as package.module:function, from the working folder or installed."
+            "as package.module:function, in the working directory or installed."
         ) from error
     finally:
         sys.path.remove(folder)
@@ -54,9 +54,9 @@ def find_method(name: str) -> Method:
 
 
 def digest_code(method: Method) -> str | None:
-    """SHA-256 of the file that a method of the user's is in; None for ours, or where there is none.
+    """Return the SHA-256 of a user-defined method's file; None for ours, or if there is no file.
 
-    So results of changed code are not taken for those of today's.
+    It keeps results of older code from being reused after the code has changed.
     """
     run = inspect.unwrap(method.run)
     if getattr(run, "__module__", "").split(".")[0] == "interpbench_jax":

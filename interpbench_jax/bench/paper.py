@@ -1,4 +1,4 @@
-"""The five methods of InterpBench's paper, as it configured them, on cases of ours.
+"""The five methods of InterpBench's paper, as it configured them, on our cases.
 
 Sources: Gupta et al. 2024 (arXiv:2407.14494); the commands in FlyingPumba/InterpBench,
 branch `cybershiptrooper/new_experiments`, a93a3b4 (`experiments/commands/templates.py` and
@@ -55,19 +55,19 @@ _KEPT_FROM = 0.5
 
 @dataclass(frozen=True)
 class PaperSettings:
-    """What is not the same for every method of the paper.
+    """The settings of the paper's methods that can be varied.
 
     Attributes:
-        n_inputs: pairs of inputs; the paper's 1,000.
-        seed: of the inputs, and of what methods draw.
-        epochs: of subnetwork probing; the paper's 5,000 are out of reach for a table.
-        regularisations: of subnetwork probing: one run and one point of the curve each, as in
-            the paper, which took its 19 thresholds. None: one run of strength 1 whose gates are
-            a curve, with a point at every value that occurs.
-        probing_inputs: pairs of inputs of subnetwork probing; all by default.
-        probing_loss: what probing minimises for classes. `"clean"`: the divergence from the
-            clean run. `"softened"`: upstream's, see `softened_divergence`. The mean squared
-            error for numbers.
+        n_inputs: the number of input pairs; the default is the paper's 1,000.
+        seed: the random seed of the inputs and of the methods.
+        epochs: the epochs of subnetwork probing; the paper's 5,000 are out of reach for a table.
+        regularisations: the regularization strengths of subnetwork probing. Each gives one run
+            and one point of the curve, as in the paper, whose strengths are its 19 thresholds.
+            None: one run of strength 1, whose curve has a point at every value of the gates.
+        probing_inputs: the number of input pairs for subnetwork probing; all by default.
+        probing_loss: the loss of probing for classification. `"clean"`: the divergence from the
+            clean run. `"softened"`: upstream's, see `softened_divergence`. For regression it is
+            always the mean squared error.
     """
 
     n_inputs: int = 1000
@@ -80,14 +80,14 @@ class PaperSettings:
 
 @dataclass(frozen=True)
 class PaperCell:
-    """What a method of the paper found in a case of ours, and what explains it.
+    """The area of a method of the paper on one of our cases, and numbers that explain it.
 
     Attributes:
         case: the case.
         method: the method, as the paper's table calls it.
-        area: edge area in paper mode; None where it is not defined.
-        published: the paper's, of its own model; None where it has none.
-        largest: the largest absolute score; where it is below the smallest positive threshold
+        area: the edge area in paper mode; None if it is not defined.
+        published: the paper's area, for its own model; None if the paper has none.
+        largest: the largest absolute score; if it is below the smallest positive threshold
             of 1e-5, the area is 0.
         rank_head: ROC-AUC of the ranking in the head universe.
         rank_own: ROC-AUC of the ranking in the universe that the methods score.
@@ -103,24 +103,24 @@ class PaperCell:
 
     @property
     def difference(self) -> float | None:
-        """Ours less the paper's."""
+        """Our area minus the paper's."""
         if self.area is None or self.published is None:
             return None
         return self.area - self.published
 
 
 def published_areas() -> Mapping[str, Mapping[str, float]]:
-    """The paper's edge areas, by case and method."""
+    """Return the paper's edge areas, by case and method."""
     return json.loads(_TABLE.read_text(encoding="utf-8"))["edge_auc"]
 
 
 def softened_divergence(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
-    """Divergence of the output from the softmax of one-hot targets, in nats, mean over positions.
+    """Return the divergence of the output from the softmax of one-hot targets, in nats.
 
-    What upstream's subnetwork probing minimises (`commands/algorithms/sp.py`): the targets, which
-    are one-hot, go through a softmax of their own, so that even of two classes the right one has
-    a probability of 0.73 only, and a model that is sure and right is far from it. Not 0 at the
-    clean run.
+    It is the mean over positions. Upstream's subnetwork probing minimizes it
+    (`commands/algorithms/sp.py`): the one-hot targets go through a softmax themselves, so that
+    even with two classes the correct one has a probability of only 0.73, and a confident, correct
+    model is far from the targets. It is not 0 at the clean run.
     """
     wanted = jax.nn.log_softmax(jax.nn.one_hot(jnp.asarray(targets), logits.shape[-1]), axis=-1)
     given = jax.nn.log_softmax(logits, axis=-1)
@@ -130,9 +130,9 @@ def softened_divergence(logits: Logits, clean_logits: Logits, targets: Targets) 
 def run_paper_method(
     name: PaperMethod, case: Case, pairs: TaskPairs, settings: PaperSettings
 ) -> tuple[Scores, Curve]:
-    """Scores of a method, and the curve that its area is under.
+    """Run a method, and return its scores and the curve that its area is computed from.
 
-    Edges are of `"qkv-merged"`, replacements are resampled, and position 0 is not scored.
+    Edges are those of `"qkv-merged"`, replacements are resampled, and position 0 is not scored.
 
     Raises:
         ValueError: if the case's circuit is not known.
@@ -151,13 +151,13 @@ def run_paper_method(
 def paper_cell(
     name: PaperMethod, case: Case, pairs: TaskPairs, settings: PaperSettings
 ) -> PaperCell:
-    """One cell of the paper's table, on our model; raises as `run_paper_method`."""
+    """Compute a cell of the paper's table for our model; see `run_paper_method` for the errors."""
     scores, curve = run_paper_method(name, case, pairs, settings)
     return _cell(name, case, scores, paper_auc(curve))
 
 
 def exact_patching(case: Case, pairs: TaskPairs) -> tuple[float | None, float | None]:
-    """What patching every edge alone gives: the area in paper mode, and of the ranking in head.
+    """Patch every edge alone; return the area in paper mode, and that of the ranking in head.
 
     Raises:
         ValueError: if the case's circuit is not known.
@@ -190,7 +190,7 @@ def _distance(config: TransformerConfig) -> MetricName:
 
 
 def _loss(config: TransformerConfig) -> Metric:
-    """For classes what upstream's `kl_div` against one-hot targets comes to, but for a constant."""
+    """Return the loss: for classes, upstream's `kl_div` with one-hot targets, up to a constant."""
     return absolute_error_increase if config.is_regression else summed_cross_entropy
 
 
@@ -215,7 +215,7 @@ def _discover(
 def _probe(
     name: str, case: Case, pairs: TaskPairs, settings: PaperSettings, circuit: Circuit
 ) -> tuple[Scores, Curve]:
-    """Subnetwork probing, once or for each regularisation; scores are those of the last run."""
+    """Run subnetwork probing once, or for each strength; the scores are those of the last run."""
     run = METHODS["node-probing" if name == "node_sp" else "edge-probing"].run
     metric: Metric | MetricName = _distance(case.config)
     if settings.probing_loss == "softened" and not case.config.is_regression:
@@ -260,11 +260,11 @@ def _cell(name: PaperMethod, case: Case, scores: Scores, area: float | None) -> 
 
 
 def _ranks(scores: Scores, circuit: Circuit) -> dict[str, float | None]:
-    """ROC-AUC of edges by universe."""
+    """Return the ROC-AUC of edges by universe."""
     found = rank_scores(scores.values, circuit, scores.universe, scores.level, n_draws=1)
     return {rank.universe: rank.roc_auc for rank in found if rank.level == "edge"}
 
 
 def _circuit(case: Case) -> Circuit:
-    """What the paper scores against: InterpBench's list, constant edges among it."""
+    """Return the paper's truth: InterpBench's list of edges, including constant ones."""
     return case.truth("upstream")

@@ -1,7 +1,7 @@
-"""The finished runs of a benchmark, one file each, so that a benchmark that was killed goes on.
+"""The finished runs of a benchmark, one file each, so that a killed benchmark can be resumed.
 
-A file's name and its content carry a digest of everything that the run depends on; what does not
-fit is as if it were not there.
+A file's name and its content carry a digest of everything that the run depends on; a file that
+does not match is ignored.
 """
 
 import dataclasses
@@ -28,14 +28,14 @@ _MOST_BYTES = 2**28
 
 @dataclass(frozen=True)
 class RunPart:
-    """What came of one run.
+    """The results of one run.
 
     Attributes:
         results: its rows, with seconds.
         values: the importance of every edge and of every node of the finest universe.
-        seconds: that the method took, without what JAX compiled for it.
-        compile_seconds: what that took, or its loading from a cache.
-        scoring_seconds: all that was done with what the method found, compilation included.
+        seconds: the method's time, without compilation.
+        compile_seconds: the time for compiling its programs, or for loading them from a cache.
+        scoring_seconds: the time for scoring the method's result, compilation included.
     """
 
     results: tuple[ResultRow, ...]
@@ -46,7 +46,7 @@ class RunPart:
 
 
 def part_path(folder: Path, facts: Facts) -> Path:
-    """Where a run's part lies."""
+    """Return the path of a run's part."""
     run = facts.run
     words = "_".join(map(str, (run.case, run.method, run.ablation, run.seed, run.order)))
     name = re.sub(r"[^A-Za-z0-9_.-]", "-", words)
@@ -54,7 +54,7 @@ def part_path(folder: Path, facts: Facts) -> Path:
 
 
 def write_part(folder: Path, facts: Facts, part: RunPart) -> Path:
-    """Write a part, whole or not at all.
+    """Write a part atomically, and return its path.
 
     Raises:
         OSError: if the folder cannot be made or written.
@@ -77,19 +77,19 @@ def write_part(folder: Path, facts: Facts, part: RunPart) -> Path:
 
 
 def read_part(folder: Path, facts: Facts) -> RunPart | None:
-    """The part of a run; None where there is none that can be used.
+    """Read the part of a run; None if there is none that can be used.
 
-    A part that is damaged, or in which a number was changed, is as if it were not there.
+    A part that is damaged, or in which a number was changed, counts as missing.
     """
     try:
         head, _, body = read_text(part_path(folder, facts), _MOST_BYTES).partition("\n")
         expected = {"format": _FORMAT, "version": _VERSION, "sha256": _sha256(body.strip())}
         if json.loads(head) != expected:
-            raise ValueError(f"Expected the part of {facts.run}, got another, or a damaged one.")
+            raise ValueError(f"Expected the part of {facts.run}, got another or a damaged one.")
         return _read(json.loads(body), facts)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError):
         return None
-    except RecursionError:  # JSON of many levels.
+    except RecursionError:  # Deeply nested JSON.
         return None
 
 
@@ -107,7 +107,7 @@ def _read(content: dict[str, Any], facts: Facts) -> RunPart:
         level: np.asarray(content["values"][level], np.float64) for level in ("edge", "node")
     }
     if not all(each.ndim == 1 and np.isfinite(each).all() for each in values.values()):
-        raise ValueError(f"Expected a number for each item of {facts.run}, got others.")
+        raise ValueError(f"Expected a finite number for each item of {facts.run}, got others.")
     return RunPart(rows, values, *map(float, seconds))
 
 

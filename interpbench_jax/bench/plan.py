@@ -1,4 +1,4 @@
-"""Which runs a benchmark has, in what order, and what each depends on."""
+"""The plan of a benchmark: its runs, their order, and what each depends on."""
 
 import dataclasses
 import hashlib
@@ -29,20 +29,20 @@ UNIVERSE: FineUniverse = "qkv"
 
 @dataclass(frozen=True)
 class BenchSettings:
-    """What is run on every case.
+    """The settings of a benchmark, which apply to every case.
 
     Attributes:
-        methods: by name, with their settings.
-        ablations: what takes the place of what is cut.
-        seeds: each gives the inputs, `case.sample(n_inputs, seed, split="test")`, on which no
-            model was trained, and, with the case, the seed of whatever a method draws at random.
-        n_inputs: pairs of inputs; None for `Task.bench_inputs`.
-        orders: in how many orders of the edges a method is run whose result depends on it
-            (`Method.shuffled`): first in that of its settings, then in random ones.
+        methods: the methods by name, with their settings.
+        ablations: the ablations, which determine what cut edges carry.
+        seeds: the random seeds. Each gives the inputs, `case.sample(n_inputs, seed,
+            split="test")`, on which no model was trained, and, with the case, a method's seed.
+        n_inputs: the number of input pairs; None for `Task.bench_inputs`.
+        orders: the number of edge orders in which to run a method whose result depends on it
+            (`Method.shuffled`): first the order of its settings, then random ones.
         truth: the circuit that scores are compared with (`Case.truth`).
 
     Raises:
-        ValueError: if there is nothing to run, or something is asked for twice or not known.
+        ValueError: if there is nothing to run, or a value is given twice or unknown.
     """
 
     methods: Mapping[str, Method] = dataclasses.field(default_factory=lambda: dict(METHODS))
@@ -54,35 +54,38 @@ class BenchSettings:
 
     def __post_init__(self) -> None:
         if self.truth not in TRUTHS:
-            raise ValueError(f"Expected a truth out of {', '.join(TRUTHS)}, got {self.truth!r}.")
+            raise ValueError(
+                f"Expected truth to be one of {', '.join(TRUTHS)}, got {self.truth!r}."
+            )
         unknown = [name for name in self.ablations if name not in ABLATION_NAMES]
         if unknown:
             raise ValueError(
-                f"Expected ablations out of {', '.join(ABLATION_NAMES)}, got {', '.join(unknown)}."
+                f"Expected each ablation to be one of {', '.join(ABLATION_NAMES)}, got "
+                f"{', '.join(unknown)}."
             )
         for what, values in (("ablations", self.ablations), ("seeds", self.seeds)):
             if not values or len(set(values)) != len(values):
-                raise ValueError(f"Expected different {what}, at least one, got {values}.")
+                raise ValueError(f"Expected distinct {what}, at least one, got {values}.")
         is_empty = self.n_inputs is not None and self.n_inputs < 1
         if not self.methods or min(self.seeds) < 0 or is_empty or self.orders < 1:
             raise ValueError(
-                "Expected at least one method, seeds from 0, at least 1 input and 1 order, got "
+                "Expected non-negative seeds and at least 1 method, 1 input and 1 order, got "
                 f"{len(self.methods)} methods, seeds {self.seeds}, {self.n_inputs} inputs and "
                 f"{self.orders} orders."
             )
 
     def orders_of(self, method: str) -> range:
-        """The numbers of the orders of the edges in which a method is run."""
+        """Return the numbers of the edge orders in which a method is run."""
         return range(1 if self.methods[method].shuffled is None else self.orders)
 
     def method_of(self, run: "Run") -> Method:
-        """A run's method, with the settings that the order of its edges asks for."""
+        """Return a run's method, with the settings for the run's edge order."""
         method = self.methods[run.method]
         return dataclasses.replace(method, settings=method.shuffled) if run.order else method
 
 
 def choose_methods(names: Sequence[str]) -> dict[str, Method]:
-    """Methods by name, as `own_methods.find_method` finds them.
+    """Return methods by name, as `own_methods.find_method` finds them.
 
     Raises:
         ValueError: if there is no such method.
@@ -92,15 +95,15 @@ def choose_methods(names: Sequence[str]) -> dict[str, Method]:
 
 @dataclass(frozen=True)
 class Run:
-    """One method on one case.
+    """One run of a method on a case.
 
     Attributes:
         case: the case's id.
         method: the method's name.
-        ablation: what takes the place of what is cut.
-        seed: of the inputs and of the method.
-        order: in which the method goes through the edges: 0 for that of its settings, from 1 on
-            a random one.
+        ablation: the ablation, which determines what cut edges carry.
+        seed: the seed of the inputs and of the method.
+        order: the order in which the method goes through the edges: 0 for that of its settings,
+            from 1 on a random one.
     """
 
     case: str
@@ -111,7 +114,7 @@ class Run:
 
     @property
     def method_seed(self) -> int:
-        """The seed of what the method draws: not the same for all cases, or chance would agree."""
+        """The method's random seed; it differs by case, or random draws would agree."""
         order = f"/{self.order}" if self.order else ""
         return zlib.crc32(f"{self.case}/{self.seed}{order}".encode()) >> 1
 
@@ -122,22 +125,22 @@ class Run:
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything that the results of a run depend on, but for the code of one version.
+    """Everything that the results of a run depend on, except for code changes within a version.
 
     Attributes:
-        run: which case, method, ablation and seed.
-        tier: how much the case's model has to do; empty where the task is not declared.
-        universe: of the scores that the method gives.
-        metric: that the method measures effects with.
-        n_inputs: that it sees.
-        settings: the method's, as a JSON object.
-        package_version: of interpbench-jax.
-        jax_version: of JAX.
-        device: that it runs on.
-        precision: of the model's numbers.
-        model_digest: of the weights.
-        circuit_digest: of the truth.
-        data_digest: of the inputs and targets.
+        run: the case, method, ablation, seed and edge order.
+        tier: the task's tier of difficulty; empty if the task is not declared.
+        universe: the universe of the method's scores.
+        metric: the metric that measures the method's effects.
+        n_inputs: the number of input pairs.
+        settings: the method's settings, as a JSON object.
+        package_version: the version of interpbench-jax.
+        jax_version: the version of JAX.
+        device: the kind of device that it runs on.
+        precision: the dtype of the model.
+        model_digest: the digest of the weights.
+        circuit_digest: the digest of the truth.
+        data_digest: the digest of the inputs and targets.
     """
 
     run: Run
@@ -155,26 +158,26 @@ class Facts:
     data_digest: str
 
     def as_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
+        """Return the facts as plain JSON values."""
         return dataclasses.asdict(self)
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all of it."""
+        """The SHA-256 of all facts."""
         return _digest(json.dumps(self.as_json(), sort_keys=True).encode())
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A case, and what is computed of it once.
+    """A case, and the values that are computed for it once.
 
     Attributes:
         case: the case.
         truth: the name of the truth that it is scored against.
-        circuit: that truth.
-        tier: how much its model has to do; empty where its task is not declared.
-        model_digest: of the weights.
-        circuit_digest: of the truth.
+        circuit: the circuit of that truth.
+        tier: the task's tier of difficulty; empty if the task is not declared.
+        model_digest: the digest of the weights.
+        circuit_digest: the digest of the truth.
     """
 
     case: Case
@@ -186,7 +189,7 @@ class Subject:
 
     @classmethod
     def of(cls, case: Case, truth: TruthName = "complete") -> "Subject":
-        """A loaded case, to be scored against one of its truths.
+        """Return the subject of a loaded case, to be scored against one of its truths.
 
         Raises:
             ValueError: if its circuit or its task is not known.
@@ -197,7 +200,7 @@ class Subject:
 
 
 def plan_runs(subjects: Sequence[Subject], settings: BenchSettings) -> list[Run]:
-    """All runs: cases whose models share their shape, and so their compiled programs, together."""
+    """Return all runs, grouped by the models' shape: models of one shape share programs."""
     by_shape: dict[TransformerConfig, list[str]] = {}
     for subject in subjects:
         by_shape.setdefault(subject.case.config, []).append(subject.case.case_id)
@@ -213,7 +216,7 @@ def plan_runs(subjects: Sequence[Subject], settings: BenchSettings) -> list[Run]
 
 
 def facts_of(run: Run, subject: Subject, pairs: TaskPairs, settings: BenchSettings) -> Facts:
-    """What a run depends on."""
+    """Return the facts that a run depends on."""
     method, task = settings.method_of(run), subject.case.task
     return Facts(
         run=run,
@@ -233,7 +236,7 @@ def facts_of(run: Run, subject: Subject, pairs: TaskPairs, settings: BenchSettin
 
 
 def digest_pairs(pairs: TaskPairs) -> str:
-    """SHA-256 of inputs, corrupted inputs and targets."""
+    """Return the SHA-256 of inputs, corrupted inputs and targets."""
     digest = hashlib.sha256()
     for array in (pairs.input_ids, pairs.corrupted_input_ids, pairs.metric_targets):
         digest.update(f"{array.dtype.str}{array.shape}".encode())
@@ -242,7 +245,7 @@ def digest_pairs(pairs: TaskPairs) -> str:
 
 
 def _settings_as_json(method: Method) -> str:
-    """A method's settings, and a digest of its code where that is not ours."""
+    """Return a method's settings, with a digest of its code if it is user-defined."""
     settings, code = method.settings, digest_code(method)
     if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
         described = dataclasses.asdict(settings)

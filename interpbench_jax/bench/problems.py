@@ -1,4 +1,4 @@
-"""What is wrong with a file of a stranger's, and where."""
+"""The problems of an untrusted file: what is wrong, and where."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from jsonschema import ValidationError
 
 _TYPES = {
-    "string": "a text",
+    "string": "a string",
     "number": "a number",
     "object": "an object",
     "array": "a list",
@@ -20,10 +20,10 @@ _LISTED = 10
 
 @dataclass(frozen=True)
 class SubmissionProblem:
-    """One thing that is wrong.
+    """One problem of a submission.
 
     Attributes:
-        path: where, such as `cases[3].scores[17][0]`; empty for the whole file.
+        path: its place, such as `cases[3].scores[17][0]`; empty for the whole file.
         message: what was expected and what was found.
         is_error: False for a warning.
     """
@@ -38,7 +38,7 @@ class SubmissionProblem:
 
     @property
     def order(self) -> tuple[tuple[bool, int, str], ...]:
-        """A sort key that follows the file, with numbers in their order."""
+        """A sort key by place, with indices in numeric order."""
         parts = self.path.replace("]", "").replace("[", ".").split(".")
         return tuple(
             (not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts
@@ -46,7 +46,7 @@ class SubmissionProblem:
 
 
 def check_schema(data: Any, schema: Mapping[str, Any]) -> list[SubmissionProblem]:
-    """Every place where a value does not fit a JSON Schema (2020-12).
+    """List every place where a value violates a JSON Schema (2020-12).
 
     Raises:
         ImportError: if jsonschema is not installed.
@@ -58,12 +58,12 @@ def check_schema(data: Any, schema: Mapping[str, Any]) -> list[SubmissionProblem
 
 
 def at(path: str, *indices: int) -> str:
-    """A path into a list, or a list of lists."""
+    """Return the path of an item of a list, or of a list of lists."""
     return path + "".join(f"[{index}]" for index in indices)
 
 
 def show(value: object) -> str:
-    """A value as Python writes it, cut short."""
+    """Return a value as Python writes it, cut to 80 characters."""
     try:
         text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
     except ValueError:  # An integer of more digits than Python prints.
@@ -72,7 +72,7 @@ def show(value: object) -> str:
 
 
 def list_some(names: Sequence[str]) -> str:
-    """The first names, and how many more there are."""
+    """List the first names, and say how many more there are."""
     more = len(names) - _LISTED
     return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")
 
@@ -82,7 +82,7 @@ def _path_of(error: "ValidationError") -> str:
 
 
 def join_path(parts: Iterable[str | int]) -> str:
-    """Keys and indices as one path: `cases[3].scores[17][0]`."""
+    """Join keys and indices into one path: `cases[3].scores[17][0]`."""
     path = ""
     for part in parts:
         if isinstance(part, int):
@@ -95,7 +95,7 @@ def join_path(parts: Iterable[str | int]) -> str:
 
 
 def _say(error: "ValidationError") -> str:
-    """What the schema expected, what was found."""
+    """Say what the schema expected and what was found."""
     # jsonschema types these as whatever JSON may hold.
     wanted: Any = error.validator_value
     instance: Any = error.instance
@@ -109,7 +109,7 @@ def _say(error: "ValidationError") -> str:
             assert isinstance(wanted, list)
             return f"Expected one of {', '.join(map(str, wanted))}; got {found}."
         case "pattern":
-            return f"Expected text like {wanted}, got {found}."
+            return f"Expected text that matches {wanted}, got {found}."
         case "minItems" | "maxItems" | "minLength" | "maxLength" if wanted != 0:
             bound = "at least" if str(error.validator).startswith("min") else "at most"
             unit = "items" if str(error.validator).endswith("Items") else "characters"

@@ -1,4 +1,4 @@
-"""Methods on cases: run, score, keep what is finished, and go on after a kill."""
+"""The runs of a benchmark: run and score methods on cases, store the results, and resume."""
 
 import time
 from collections import Counter
@@ -24,14 +24,13 @@ from interpbench_jax.storage import lock_folder
 
 @dataclass(frozen=True)
 class Status:
-    """How far a benchmark is.
+    """The progress of a benchmark.
 
     Attributes:
-        run: what is run next; None at the end.
-        done: how many runs are finished.
-        total: how many there are.
-        seconds_left: an estimate by what the methods have taken so far; None where nothing has
-            been run.
+        run: the next run; None at the end.
+        done: the number of runs that are finished or have failed.
+        total: the number of all runs.
+        seconds_left: an estimate from the methods' times so far; None if nothing has been run.
     """
 
     run: Run | None
@@ -45,10 +44,10 @@ Report = Callable[[Status], None]
 
 @dataclass(frozen=True)
 class Failure:
-    """A run that raised.
+    """A run that raised an error.
 
     Attributes:
-        run: which.
+        run: the run.
         message: the error, in one line.
     """
 
@@ -58,15 +57,15 @@ class Failure:
 
 @dataclass(frozen=True)
 class BenchOutcome:
-    """What came of a benchmark.
+    """The outcome of a benchmark.
 
     Attributes:
-        results: rows of `results.parquet`.
-        scores: rows of `scores.parquet`.
-        failures: runs that raised.
-        times: by method, in the order of the settings.
-        n_runs: how many runs were asked for.
-        n_kept: how many of them had been finished before.
+        results: the rows of `results.parquet`.
+        scores: the rows of `scores.parquet`.
+        failures: the runs that raised an error.
+        times: the times by method, in the order of the settings.
+        n_runs: the number of runs that were requested.
+        n_kept: the number of them that had been finished before.
     """
 
     results: tuple[ResultRow, ...]
@@ -83,29 +82,29 @@ def run_bench(
     folder: Path | str,
     report: Report | None = None,
 ) -> BenchOutcome:
-    """Run every method on every case, or read what an earlier call has finished.
+    """Run every method on every case, or read the runs that an earlier call has finished.
 
-    Each run that is done is kept in `folder/parts`; called again with the same arguments, only
-    what is missing is run, and the rows are those of a call that was never interrupted, but for
-    `seconds`. A part is used if the method's settings, the metric, the weights, the circuit, the
-    inputs, the device, the precision and the versions of this package and of JAX are those that
-    it was made with; delete the folder to run changed code anew. A run that raises is reported
-    and tried again by the next call.
+    Each finished run is stored in `folder/parts`. Another call with the same arguments runs only
+    what is missing, and its rows are those of an uninterrupted call, except for `seconds`. A part
+    is reused if the method's settings, the metric, the weights, the circuit, the inputs, the
+    device, the precision and the versions of this package and of JAX are those that it was made
+    with; delete the folder to rerun changed code. A run that raises an error is reported, and the
+    next call tries it again.
 
     Args:
-        cases: whose circuits and tasks are known.
-        settings: what is run.
-        folder: where parts are kept.
+        cases: the cases, whose circuits and tasks must be known.
+        settings: the settings of the benchmark.
+        folder: the folder to store the parts in.
         report: called before every run, and at the end.
 
     Raises:
         OSError: if a part cannot be written.
         ValueError: if a case's circuit or task is not known, two cases share an id, or another
-            process works in the folder.
+            process uses the folder.
     """
     if not cases or len({case.case_id for case in cases}) != len(cases):
         raise ValueError(
-            f"Expected different cases, at least one, got {[case.case_id for case in cases]}."
+            f"Expected distinct cases, at least one, got {[case.case_id for case in cases]}."
         )
     bench = _Bench(cases, settings, Path(folder))
     with lock_folder(Path(folder), "this benchmark", removes=True):
@@ -119,7 +118,7 @@ def run_bench(
 
 
 class _Bench:
-    """A benchmark under way."""
+    """A benchmark in progress."""
 
     def __init__(self, cases: Sequence[Case], settings: BenchSettings, folder: Path):
         self._subjects = {case.case_id: Subject.of(case, settings.truth) for case in cases}
@@ -137,7 +136,7 @@ class _Bench:
         self._constants: dict[tuple[str, int], np.ndarray] = {}
 
     def finish(self, run: Run) -> None:
-        """Read a run's part, or make it."""
+        """Read a run's part, or run it and write the part."""
         subject, started = self._subjects[run.case], time.perf_counter()
         try:
             pairs = self._sample(run)
@@ -160,12 +159,12 @@ class _Bench:
         self._left[run.method] -= 1
 
     def status(self, run: Run | None) -> Status:
-        """How far it is."""
+        """Return the progress, before a run or at the end."""
         total = len(self.runs)
         return Status(run, total - self._left.total(), total, self._estimate())
 
     def outcome(self) -> BenchOutcome:
-        """What came of it."""
+        """Return the outcome."""
         times = []
         for method in self._settings.methods:
             own = [part for run, part in self._parts if run.method == method]
@@ -220,7 +219,7 @@ class _Bench:
     def _ablation(
         self, run: Run, subject: Subject, pairs: TaskPairs
     ) -> Literal["resample", "mean", "zero"] | np.ndarray:
-        """A run's ablation; the constants of `"optimal"` are learned once for all its methods."""
+        """Return a run's ablation; constants of `"optimal"` are learned once for all methods."""
         if run.ablation != "optimal":
             return run.ablation
         key = (run.case, run.seed)
@@ -229,7 +228,7 @@ class _Bench:
         return self._constants[key]
 
     def _sample(self, run: Run) -> TaskPairs:
-        """The inputs of a case and a seed; those of one model's shape are kept at a time."""
+        """Return a run's inputs, which are cached until a model of another shape comes."""
         key = (run.case, run.seed)
         if key not in self._pairs:
             shape = self._subjects[run.case].case.config
@@ -243,7 +242,7 @@ class _Bench:
         return self._pairs[key]
 
     def _estimate(self) -> float | None:
-        """Seconds for what is left, by each method's mean so far, or that of all."""
+        """Estimate the seconds left by each method's mean so far, or else by the overall mean."""
         every = [seconds for own in self._spent.values() for seconds in own]
         if not every:
             return None

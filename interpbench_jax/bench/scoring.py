@@ -1,4 +1,4 @@
-"""What one run of a method found, as rows."""
+"""The scoring of one run of a method: how its scores become rows of results."""
 
 import math
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ ValuesByUniverse = Mapping[tuple[UniverseName, Level], Float[np.ndarray, " items
 
 @dataclass(frozen=True)
 class _Choice:
-    """What a method's most important items have of the truth; the fields are the row's."""
+    """How a method's most important items compare with the truth; the fields are the row's."""
 
     precision: float | None
     recall: float | None
@@ -56,17 +56,17 @@ def score_run(
     scores: Scores,
     ablation: AblationName | Constants,
 ) -> list[ResultRow]:
-    """The results of a run, in every universe and level; `seconds` are left out.
+    """Return the results of a run in every universe and level, without `seconds`.
 
-    Importance is the absolute score. Edges of a method that scores nodes, and nodes of one that
-    scores edges, are `scores.edges_from_nodes` and `nodes_from_edges`. Precision, recall and F1
-    are of as many items as are true, by mean over ways to break ties; `shd`, likewise, is rounded.
-    Rows of `head` have the paper's area, that of edges in the finest universe the faithfulness,
-    with the ablation and the inputs of the run. Of the faithfulness alone, CPR is of circuits
-    that signed scores choose, as in MIB.
+    Importance is the absolute score. `scores.edges_from_nodes` scores the edges of a method that
+    scores nodes, and `nodes_from_edges` the nodes of one that scores edges. Precision, recall and
+    F1 are those of the most important items, as many as are true, averaged over the ways to break
+    ties; `shd` is averaged likewise, then rounded. Rows of `head` have the paper's area. The row
+    of edges in the finest universe has the faithfulness, under the run's ablation and inputs; for
+    its CPR, and nothing else, signed scores choose the circuits, as in MIB.
 
     Raises:
-        ValueError: if circuits cannot be evaluated, because effects are not numbers.
+        ValueError: if circuits cannot be evaluated, because effects are NaN or infinite.
     """
     values = values_by_universe(scores, subject.circuit)
     curve = paper_curve_of(scores, values, subject.circuit)
@@ -112,7 +112,7 @@ def score_run(
 
 
 def values_by_universe(scores: Scores, circuit: Circuit) -> ValuesByUniverse:
-    """The importance of every edge and node, in a method's universe and in the coarser ones."""
+    """Return the importance of every edge and node, in a method's universe and coarser ones."""
     shape = (circuit.n_layers, circuit.n_heads)
     own = np.abs(np.asarray(scores.values, np.float64))
     found: dict[tuple[UniverseName, Level], np.ndarray] = {}
@@ -128,9 +128,9 @@ def values_by_universe(scores: Scores, circuit: Circuit) -> ValuesByUniverse:
 
 
 def paper_curve_of(scores: Scores, values: ValuesByUniverse, circuit: Circuit) -> Curve:
-    """The paper's curve: over its thresholds, or over those of a method with circuits of its own.
+    """Return the paper's curve: over its thresholds, or over those of a method that has its own.
 
-    Such a method says which edges each of its thresholds keeps in `details["kept"]`.
+    Such a method says in `details["kept"]` which edges each of its thresholds keeps.
     """
     kept = scores.details.get("kept")
     if kept is None:
@@ -142,7 +142,7 @@ def paper_curve_of(scores: Scores, values: ValuesByUniverse, circuit: Circuit) -
 def score_rows(
     facts: Facts, circuit: Circuit, values: Mapping[Level, Float[np.ndarray, " items"]]
 ) -> list[ScoreRow]:
-    """The importance of every edge and every node of the finest universe, as rows."""
+    """Return the importance of every edge and every node of the finest universe, as rows."""
     run, shape = facts.run, (circuit.n_layers, circuit.n_heads)
     truths = {
         "edge": circuit.edge_truths(facts.universe).values(),
@@ -184,7 +184,7 @@ def _choose(
 def _faithfulness(
     subject: Subject, pairs: TaskPairs, scores: Scores, ablation: AblationName | Constants
 ) -> tuple[float | None, float | None]:
-    """MIB's areas: CPR of circuits by signed scores, CMD of circuits by absolute ones."""
+    """Return MIB's areas: CPR of circuits by signed scores, CMD of circuits by absolute ones."""
 
     def curve(absolute: bool) -> FaithfulnessCurve:
         values = np.asarray(scores.values, np.float64)

@@ -1,7 +1,7 @@
-"""A submission: one method's scores of every case as one JSON file, and what is wrong with one.
+"""Submissions: one method's scores on every case as one JSON file, and the checks of such a file.
 
-`submission.schema.json`, beside this file, says what a submission looks like. jsonschema, of the
-`bench` extra, is imported where it is used.
+`submission.schema.json`, beside this file, defines the format. jsonschema, from the `bench`
+extra, is imported where it is used.
 """
 
 import json
@@ -33,20 +33,20 @@ FORMAT = "interpbench-submission"
 SCHEMA_FILE = Path(__file__).with_name("submission.schema.json")
 MAX_BYTES = 64 * 2**20
 
-# From a text that may be anything; types know no other way from `str`.
+# Lookups from an arbitrary string, which narrow `str` to the literal types.
 _UNIVERSE_OF: Mapping[str, UniverseName] = {each: each for each in UNIVERSES}
 _LEVEL_OF: Mapping[str, Level] = {each: each for each in LEVELS}
 
 
 @dataclass(frozen=True)
 class CaseTruth:
-    """What a case's scores are checked and scored against.
+    """The truth that a case's scores are checked and scored against.
 
     Attributes:
-        name: of the truth (`Case.truth`).
-        circuit: the truth.
+        name: the name of the truth (see `Case.truth`).
+        circuit: the true circuit.
         model_digest: SHA-256 of the model's `model.safetensors`.
-        tier: how much the model has to do; empty where the task is not declared.
+        tier: the task's tier of difficulty; empty if the task is not declared.
     """
 
     name: TruthName
@@ -56,7 +56,7 @@ class CaseTruth:
 
     @classmethod
     def of(cls, case: "Case") -> "CaseTruth":
-        """The truth of a loaded case.
+        """Return the truth of a loaded case.
 
         Raises:
             ValueError: if its circuit is not known.
@@ -71,11 +71,11 @@ class CaseScores:
     """The scores of one case.
 
     Attributes:
-        case: its id.
-        model_digest: of the model that was scored, as submitted.
-        universe: whose items were scored.
-        level: whether these are its edges or the nodes that are sources.
-        scores: one an item, in the universe's order; larger is more important.
+        case: the case's id.
+        model_digest: the digest of the model that was scored, as submitted.
+        universe: the universe whose items were scored.
+        level: whether the items are the universe's edges or its source nodes.
+        scores: one score per item, in the universe's order; larger is more important.
     """
 
     case: str
@@ -87,15 +87,15 @@ class CaseScores:
 
 @dataclass(frozen=True)
 class Submission:
-    """A submission that is valid.
+    """A valid submission.
 
     Attributes:
-        method: its name.
-        authors: who made it.
+        method: the method's name.
+        authors: the names of its authors.
         description: what the method does.
-        url: of a paper or a repository; empty where none is given.
-        settings: of the run, plain JSON values.
-        cases: the scores; every case for each level that occurs.
+        url: the URL of a paper or a repository; empty if none is given.
+        settings: the settings of the run, as plain JSON values.
+        cases: the scores of every case, for each level that occurs.
     """
 
     method: str
@@ -108,11 +108,11 @@ class Submission:
 
 @dataclass(frozen=True)
 class CheckedSubmission:
-    """What reading a submission gave.
+    """A submission after it was checked.
 
     Attributes:
-        submission: None where a problem is an error.
-        problems: every one that was found, warnings too, ordered by where it is.
+        submission: the submission; None if any problem is an error.
+        problems: every problem found, including warnings, ordered by its place.
     """
 
     submission: Submission | None
@@ -125,16 +125,16 @@ class CheckedSubmission:
 
 
 def read_submission(path: Path | str, truths: Mapping[str, CaseTruth]) -> CheckedSubmission:
-    """Read and check a file.
+    """Read and check a submission's file.
 
     Args:
         path: the file.
-        truths: by case, every case that a submission must have.
+        truths: the truths of all cases that a submission must have, by case.
 
     Raises:
         ImportError: if jsonschema is not installed.
         OSError: if the file cannot be read.
-        ValueError: if it is no regular file, has more than 64 MiB, or is not JSON.
+        ValueError: if it is not a regular file, is larger than 64 MiB, or is not JSON.
     """
     path = Path(path)
     if not path.exists():
@@ -144,17 +144,17 @@ def read_submission(path: Path | str, truths: Mapping[str, CaseTruth]) -> Checke
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(
-            f"{path}: Expected a submission as JSON, got a file that is not: {error}"
+            f"{path}: Expected a submission as JSON, got a file that is not JSON: {error}"
         ) from None
     return check_submission(data, truths)
 
 
 def check_submission(data: object, truths: Mapping[str, CaseTruth]) -> CheckedSubmission:
-    """Find everything that is wrong with a submission, not only the first problem.
+    """Validate a submission and list every problem, not only the first.
 
     Args:
-        data: what JSON gave.
-        truths: by case, every case that a submission must have.
+        data: the decoded JSON.
+        truths: the truths of all cases that a submission must have, by case.
 
     Raises:
         ImportError: if jsonschema is not installed.
@@ -187,19 +187,19 @@ def check_submission(data: object, truths: Mapping[str, CaseTruth]) -> CheckedSu
 
 @cache
 def read_schema() -> Mapping[str, object]:
-    """The JSON Schema (2020-12) of a submission."""
+    """Return the JSON Schema (2020-12) of a submission."""
     return json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
 
 
 @cache
 def item_names(name: UniverseName, level: Level, n_layers: int, n_heads: int) -> tuple[str, ...]:
-    """The names of what is scored, in the universe's order."""
+    """Return the names of the scored items, in the universe's order."""
     space = universe(name, n_layers, n_heads)
     return tuple(map(str, space.edges if level == "edge" else space.sources))
 
 
 def _check_texts(data: Mapping[str, object]) -> Iterator[SubmissionProblem]:
-    """What is shown must be text that can be."""
+    """Yield a problem for each displayed text that cannot be shown on one line."""
     authors = data.get("authors")
     texts = [("method", data.get("method")), ("url", data.get("url"))]
     if isinstance(authors, list):
@@ -208,7 +208,7 @@ def _check_texts(data: Mapping[str, object]) -> Iterator[SubmissionProblem]:
         if isinstance(text, str) and (not text.isprintable() or text != text.strip()):
             yield SubmissionProblem(
                 path,
-                "Expected text on one line, without control characters or spaces around it, got "
+                "Expected text on one line, without control characters or surrounding spaces, got "
                 f"{show(text)}.",
             )
 
@@ -216,7 +216,7 @@ def _check_texts(data: Mapping[str, object]) -> Iterator[SubmissionProblem]:
 def _check_coverage(
     entries: Sequence[object], truths: Mapping[str, CaseTruth]
 ) -> list[SubmissionProblem]:
-    """Every case once for each level that occurs."""
+    """Check that every case has exactly one entry for each level that occurs."""
     problems = []
     seen: dict[tuple[object, object], int] = {}
     for index, entry in enumerate(entries):
@@ -230,8 +230,8 @@ def _check_coverage(
             problems.append(
                 SubmissionProblem(
                     at("cases", index),
-                    f"Expected one entry of case {show(case)} and level {level!r}, got another at "
-                    f"{at('cases', first)}; leave one out.",
+                    f"Expected one entry for case {show(case)} and level {level!r}, got another at "
+                    f"{at('cases', first)}; remove one.",
                 )
             )
     for level in dict.fromkeys(level for level, _ in seen):
@@ -240,7 +240,7 @@ def _check_coverage(
             problems.append(
                 SubmissionProblem(
                     "cases",
-                    f"Expected {level} scores of all {len(truths)} cases, too few are there; "
+                    f"Expected {level} scores of all {len(truths)} cases, got fewer; "
                     f"missing: {list_some(missing)}.",
                 )
             )
@@ -250,7 +250,7 @@ def _check_coverage(
 def _check_case(
     entry: object, path: str, truths: Mapping[str, CaseTruth]
 ) -> tuple[list[SubmissionProblem], CaseScores | None]:
-    """The problems of one entry that the schema does not see; its scores if they are whole."""
+    """Return the problems of an entry that no schema finds, and its scores if complete."""
     if not isinstance(entry, dict):
         return [], None
     case = entry.get("case")
@@ -259,7 +259,7 @@ def _check_case(
     if isinstance(case, str) and truth is None:
         problems.append(
             SubmissionProblem(
-                f"{path}.case", f"Expected a case out of {', '.join(truths)}; got {show(case)}."
+                f"{path}.case", f"Expected one of {', '.join(truths)}; got {show(case)}."
             )
         )
     digest = entry.get("model_digest")
@@ -291,14 +291,14 @@ def _check_case(
 def _check_scores(
     given: Sequence[object], where: str, names: Sequence[str] | None, what: str, level: Level | None
 ) -> tuple[list[SubmissionProblem], dict[str, float]]:
-    """The problems of a list of names and scores, and the score of each item by its name."""
+    """Return the problems of a list of names and scores, and the score of each item by name."""
     problems = []
     values: dict[str, float] = {}
     seen: dict[str, int] = {}
     known = None if names is None else frozenset(names)
     for index, pair in enumerate(given):
         if not isinstance(pair, list) or len(pair) != 2:
-            continue  # The schema says it.
+            continue  # The schema reports it.
         item, value = pair
         number = _finite(value)
         if number is None and isinstance(value, int | float) and not isinstance(value, bool):
@@ -341,7 +341,7 @@ def _check_scores(
 
 
 def _spelled(item: str, level: Level | None) -> str:
-    """A name as we write it; what no name is stays as it is."""
+    """Return a name in our spelling; text that is not a name stays as it is."""
     try:
         return str(parse_edge(item) if level == "edge" else parse_node(item))
     except ValueError:

@@ -1,8 +1,8 @@
-"""The files of a benchmark: what was measured, and the score of every item, in Parquet.
+"""The Parquet files of a benchmark: its results, and the score of every item.
 
 A folder holds `results.parquet`, one row per case, method, ablation, seed, order, universe and
-level, and `scores.parquet`, one row per item of the finest universe. The dataclasses of the rows
-are the schema: a column a field, in their order, null only where the field may be None.
+level, and `scores.parquet`, one row per run and item of the finest universe. The dataclasses of
+the rows define the schema: one column per field, in order, nullable only if the field may be None.
 """
 
 import io
@@ -67,9 +67,9 @@ Row = TypeVar("Row", ResultRow, ScoreRow)
 def write_tables(
     folder: Path | str, results: Sequence[ResultRow], scores: Sequence[ScoreRow]
 ) -> tuple[Path, Path]:
-    """Write both files, each whole or not at all, and sorted by what no two rows share.
+    """Write both files, each atomically, with rows sorted by their unique keys.
 
-    The same rows give the same bytes under one release of pyarrow, in whatever order they come.
+    The same rows, in any order, give the same bytes under one release of pyarrow.
 
     Returns:
         The paths of the results and of the scores.
@@ -82,7 +82,7 @@ def write_tables(
     folder = Path(folder)
     encoded = {
         SCORES_FILE: _encode(ScoreRow, scores),
-        # Last: a folder that has results has its scores.
+        # Written last, so that a folder with results also has their scores.
         RESULTS_FILE: _encode(ResultRow, results),
     }
     make_folder(folder)
@@ -91,24 +91,24 @@ def write_tables(
 
 
 def read_results(path: Path | str) -> list[ResultRow]:
-    """The rows of a `results.parquet`, or of the one in a folder.
+    """Read the rows of a `results.parquet`, or of the one in a folder.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ImportError: if pyarrow is not installed.
-        ValueError: if it is another file, of another version, damaged, or holds what no
-            benchmark writes; the message names the file.
+        ValueError: if the file is something else, has another version, is damaged, or holds
+            values that no benchmark writes; the message names the file.
     """
     return _read(ResultRow, Path(path), RESULTS_FILE)
 
 
 def read_scores(path: Path | str) -> list[ScoreRow]:
-    """The rows of a `scores.parquet`, or of the one in a folder; raises as `read_results`."""
+    """Read a `scores.parquet`, or the one in a folder; see `read_results` for the errors."""
     return _read(ScoreRow, Path(path), SCORES_FILE)
 
 
 def column_types(row: type[ResultRow] | type[ScoreRow]) -> Mapping[str, tuple[str, bool]]:
-    """By column, Arrow's type and whether it may be null; the version's column comes last."""
+    """Return each column's Arrow type, and whether it is nullable; the version comes last."""
     columns = {}
     for field in fields(row):
         kinds = set(get_args(field.type)) if get_args(field.type) else {field.type}
@@ -160,7 +160,7 @@ def _read(kind: type[Row], path: Path, file_name: str) -> list[Row]:
         path = path / file_name
     if not path.is_file():
         raise FileNotFoundError(
-            f"Expected {file_name} of a benchmark at {path}, found none; "
+            f"Expected {file_name} of a benchmark at {path}, found no such file; "
             "`interpbench bench` writes it."
         )
     try:
@@ -184,7 +184,7 @@ def _read_table(path: Path) -> "pyarrow.Table":
 
 
 def _rows(kind: type[Row], table: "pyarrow.Table") -> Iterator[Row]:
-    """The rows of a table that has exactly the columns of their dataclass."""
+    """Yield the rows of a table, which must have exactly the columns of their dataclass."""
     metadata = table.schema.metadata or {}
     version = metadata.get(_VERSION_COLUMN.encode(), b"").decode("ascii", "replace")
     if metadata.get(b"format") != _FORMAT or version != str(SCHEMA_VERSION):
@@ -205,11 +205,11 @@ def _rows(kind: type[Row], table: "pyarrow.Table") -> Iterator[Row]:
         ]
         raise ValueError(
             f"Expected the {len(expected)} columns of {kind.__name__}; missing: {shown(missing)}, "
-            f"left over: {shown(left_over)}, of another type: {other}."
+            f"unexpected: {shown(left_over)}, of another type: {other}."
         )
     for name, (_, nullable) in expected.items():
         if not nullable and table[name].null_count:
-            raise ValueError(f"Expected a value of {name} in every row, got null.")
+            raise ValueError(f"Expected a value for {name} in every row, got null.")
     if kind is ResultRow:
         versions = set(table[_VERSION_COLUMN].to_pylist())
         if not versions <= {SCHEMA_VERSION}:
@@ -222,7 +222,7 @@ def _rows(kind: type[Row], table: "pyarrow.Table") -> Iterator[Row]:
 
 
 def _values(column: "pyarrow.ChunkedArray") -> list[object]:
-    """A column as Python values; equal strings are one object."""
+    """Return a column as Python values; equal strings are one object."""
     if str(column.type) != "string":
         return column.to_pylist()
     encoded = column.combine_chunks().dictionary_encode()
@@ -237,23 +237,23 @@ def _check(rows: Sequence[ResultRow | ScoreRow]) -> None:
 
 
 def _check_keys(rows: Sequence[ResultRow | ScoreRow]) -> None:
-    """Refuse two sorted rows that share a key."""
+    """Refuse rows, given in order, if two of them share a key."""
     for row, following in pairwise(rows):
         if row.key == following.key:
             raise ValueError(
-                f"Expected one row of each run and item, got two of case {shown(row.case)}, "
+                f"Expected one row for each run and item, got two of case {shown(row.case)}, "
                 f"{row.key[1:]}; was the same run added twice?"
             )
 
 
 def _check_row(row: ResultRow | ScoreRow, index: int) -> None:
-    """Refuse a value that no benchmark gives."""
+    """Refuse a value that no benchmark writes."""
     for name, holds, wanted in _RULES[type(row)]:
         value = getattr(row, name)
         if not holds(value):
             raise ValueError(
                 f"Row {index} (case {shown(row.case)}, method {shown(row.method)}): expected "
-                f"{name} as {wanted}, got {shown(value)}."
+                f"{name} to be {wanted}, got {shown(value)}."
             )
 
 
@@ -292,31 +292,31 @@ def _is_json_object(value: object) -> bool:
 
 
 _COMMON: tuple[Rule, ...] = (
-    ("case", _is_text, "a text that is not empty"),
-    ("method", _is_text, "a text that is not empty"),
-    ("ablation", _is_str, "a text"),
-    ("seed", _is_count, "an int32 from 0"),
-    ("order", _is_count, "an int32 from 0"),
+    ("case", _is_text, "a non-empty string"),
+    ("method", _is_text, "a non-empty string"),
+    ("ablation", _is_str, "a string"),
+    ("seed", _is_count, "a non-negative int32"),
+    ("order", _is_count, "a non-negative int32"),
     ("level", lambda value: value in LEVELS, f"one of {', '.join(LEVELS)}"),
 )
 _RULES: Mapping[type, tuple[Rule, ...]] = {
     ResultRow: (
         *_COMMON,
         ("universe", lambda value: value in UNIVERSES, f"one of {', '.join(UNIVERSES)}"),
-        *((name, _is_count, "an int32 from 0") for name in _COUNTS),
+        *((name, _is_count, "a non-negative int32") for name in _COUNTS),
         *((name, _is_share, "a number from 0 to 1, or None") for name in _SHARES),
         *(
             (name, _is_optional_number, "a finite number, or None")
             for name in ("cpr", "cmd", "seconds")
         ),
-        ("shd", lambda value: value is None or _is_count(value), "an int32 from 0, or None"),
+        ("shd", lambda value: value is None or _is_count(value), "a non-negative int32, or None"),
         ("is_connected", lambda value: value is None or isinstance(value, bool), "a bool, or None"),
         ("settings", _is_json_object, "a JSON object"),
-        *((name, _is_str, "a text") for name in _TEXTS),
+        *((name, _is_str, "a string") for name in _TEXTS),
     ),
     ScoreRow: (
         *_COMMON,
-        ("item", _is_text, "a text that is not empty"),
+        ("item", _is_text, "a non-empty string"),
         ("value", _is_number, "a number"),
         ("truth", lambda value: value in _TRUTH_VALUES, f"one of {', '.join(_TRUTH_VALUES)}"),
     ),

@@ -1,4 +1,4 @@
-"""How results are grouped by difficulty."""
+"""The tiers of difficulty by which results are grouped."""
 
 from interpbench_jax.cases import Task
 
@@ -6,5 +6,5 @@ REGRESSION = "regression"
 
 
 def tier_of(task: Task) -> str:
-    """A task's tier in results: regressions, which are scored by another metric, are their own."""
+    """Return a task's tier in results; regressions, whose metric differs, have their own tier."""
     return REGRESSION if task.config.is_regression else task.tier

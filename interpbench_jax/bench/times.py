@@ -1,4 +1,4 @@
-"""How the runs of a benchmark went, as tables: where the time went, and what failed."""
+"""Tables about the runs of a benchmark: where the time went, and what failed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from interpbench_jax.report.grids import Grid, number
 
 @dataclass(frozen=True)
 class MethodTime:
-    """What a method took, over all its runs, those of earlier calls too.
+    """The time that a method took over all its runs, including those of earlier calls.
 
     Attributes:
-        method: its name.
-        runs: how many.
-        seconds: of the method, without compilation.
-        compile_seconds: of its programs: tracing, lowering, compiling or loading from a cache.
-        scoring_seconds: of scoring what it found, compilation included.
+        method: the method's name.
+        runs: the number of its runs.
+        seconds: the method's own time, without compilation.
+        compile_seconds: the time for tracing, lowering, compiling or loading its programs.
+        scoring_seconds: the time for scoring its results, compilation included.
     """
 
     method: str
@@ -26,12 +26,12 @@ class MethodTime:
 
     @property
     def total(self) -> float:
-        """All of it."""
+        """The total time, in seconds."""
         return self.seconds + self.compile_seconds + self.scoring_seconds
 
 
 def times_grid(times: Sequence[MethodTime]) -> Grid:
-    """Where a benchmark's time went, by method, the longest first, and for all of them."""
+    """Tabulate a benchmark's time by method, the longest first, and for all methods."""
     times = sorted(times, key=lambda each: -each.total)
     every = MethodTime(
         "all",
@@ -55,11 +55,11 @@ def times_grid(times: Sequence[MethodTime]) -> Grid:
         "Where the time went, in seconds",
         ("method", "runs", "running", "compiling", "scoring", "share"),
         tuple(rows),
-        "Runs of earlier calls count as they were measured then. Methods of one case share "
+        "Runs of earlier calls count with the times measured then. Methods on one case share "
         "programs: the first to need one compiles it.",
     )
 
 
 def failures_grid(failures: Sequence[tuple[str, str]]) -> Grid:
-    """What failed: each run in words, with its error."""
+    """Tabulate the failed runs, each with its error."""
     return Grid("Failed", ("run", "error"), tuple(failures), n_left=2)

@@ -1,4 +1,4 @@
-"""Progress of training: a bar for each stack of models."""
+"""Progress of training: one bar for each stack of models."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def training_bars(hidden: bool) -> "Iterator[TrainingBars | None]":
-    """Bars on standard error, one for each stack that is trained."""
+    """Show bars on standard error, one for each stack that is trained; none if `hidden`."""
     if hidden:
         yield None
         return
@@ -37,7 +37,7 @@ class TrainingBars:
         self.shown = shown
 
     def begin(self, stack: "Stack") -> "Callable[[tuple[EpochRecord, ...], int], None]":
-        """A bar over a stack's epochs; what is returned is called after each of them."""
+        """Add a bar over a stack's epochs; return the callback to call after each epoch."""
         case_ids = " ".join(task.case_id for task in stack.tasks)
         bar = self.shown.add_task(
             f"case {case_ids}", total=stack.recipe.epochs, accuracies="compiling"
@@ -59,6 +59,6 @@ class TrainingBars:
         return report
 
     def end(self) -> None:
-        """Fill the last bar up, where its models were done before the most epochs."""
+        """Fill the last bar, whose models may have finished before the maximum of epochs."""
         bar = self.shown.tasks[-1]
         self.shown.update(bar.id, total=bar.completed)

@@ -1,4 +1,4 @@
-"""The command that benchmarks discovery methods on cases."""
+"""The `bench` command, which benchmarks discovery methods on cases."""
 
 import dataclasses
 import time
@@ -42,7 +42,7 @@ MethodsOption = Annotated[
         "--methods",
         "--method",
         metavar="eap,acdc,...",
-        help="Methods by name; one of your own is package.module:function.",
+        help="Methods by name, or package.module:function for a custom one.",
         show_default="all",
     ),
 ]
@@ -50,14 +50,15 @@ OrdersOption = Annotated[
     int,
     typer.Option(
         min=1,
-        help="In how many orders a method takes the edges, if its result depends on that: its own "
-        "first, then random ones.",
+        help="Number of edge orders to run, for methods whose result depends on the order: the "
+        "method's own first, then random ones.",
     ),
 ]
 AblationsOption = Annotated[
     str,
     typer.Option(
-        metavar="resample,...", help="What takes a node's place: resample, mean, zero, optimal."
+        metavar="resample,...",
+        help="What replaces a node's output: resample, mean, zero, optimal.",
     ),
 ]
 
@@ -65,17 +66,17 @@ AblationsOption = Annotated[
 def bench(
     output: Annotated[
         Path,
-        typer.Option("-o", "--output", metavar="DIR", help="Where results go.", show_default=False),
+        typer.Option("-o", "--output", metavar="DIR", help="Results folder.", show_default=False),
     ],
     cases: Annotated[
         str,
-        typer.Option(metavar="3,11,...", help="Ids or folders; 'all' for the packaged RASP cases."),
+        typer.Option(metavar="3,11,...", help="Case ids or folders; 'all': packaged RASP cases."),
     ] = EVERY_CASE,
     methods: MethodsOption = None,
     seeds: Annotated[
         str,
         typer.Option(
-            metavar="0,1,...", help="Each gives the inputs and the method's own random numbers."
+            metavar="0,1,...", help="Random seeds for sampling inputs and for the methods."
         ),
     ] = "0",
     orders: OrdersOption = 8,
@@ -84,7 +85,7 @@ def bench(
         int | None,
         typer.Option(
             "--n",
-            help="How many pairs of inputs.",
+            help="Number of input pairs.",
             min=1,
             max=1_000_000,
             show_default="1000, or 100 for a language task",
@@ -92,19 +93,19 @@ def bench(
     ] = None,
     truth: Annotated[
         Literal["complete", "upstream"],
-        typer.Option(help="Score against every edge the program uses, or upstream's list."),
+        typer.Option(help="Score against all edges that the program uses, or upstream's list."),
     ] = "complete",
-    plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Draw plots too.")] = True,
+    plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Draw plots.")] = True,
     repo: RepoOption = PACKAGED,
     revision: RevisionOption = None,
     as_json: JsonOption = False,
     no_cache: NoCacheOption = False,
 ) -> None:
-    """Run discovery methods on cases and score what they find against the known circuits.
+    """Run discovery methods on cases and score them against the known circuits.
 
     Writes results.parquet, scores.parquet, results.md and plots. Finished runs
-    are kept in DIR/parts, so that a benchmark that was stopped goes on when it
-    is called again. Exits with 1 where a method failed; the others go on.
+    are stored in DIR/parts, so that the same command resumes an interrupted
+    benchmark. A failed run does not stop the others; the exit code is then 1.
     """
     names = choose_cases(_split(cases, "--cases"))
     wanted_seeds = _numbers(seeds, "--seeds")
@@ -127,7 +128,7 @@ def bench(
     make_folder(output)
     started = time.perf_counter()
     earlier = _read_earlier(output)
-    kept = f"Finished runs are kept in {output / PARTS_FOLDER}; the same command goes on."
+    kept = f"Finished runs are in {output / PARTS_FOLDER}; run the same command to resume."
     with stoppable(lambda: kept), _progress() as report:
         outcome = run_bench(loaded, settings, output, report)
     outcome = _with_earlier(outcome, *earlier)
@@ -143,10 +144,10 @@ def bench(
 
 
 def _read_earlier(folder: Path) -> "tuple[list[ResultRow], list[ScoreRow]]":
-    """What earlier calls have written there.
+    """Read the rows that earlier calls wrote to a folder.
 
     Raises:
-        ValueError: if it is damaged.
+        ValueError: if a file is damaged.
     """
     from interpbench_jax.bench.parts import PARTS_FOLDER
     from interpbench_jax.bench.table import RESULTS_FILE, SCORES_FILE, read_results, read_scores
@@ -156,7 +157,7 @@ def _read_earlier(folder: Path) -> "tuple[list[ResultRow], list[ScoreRow]]":
         scores = read_scores(folder) if (folder / SCORES_FILE).exists() else []
     except ValueError as error:
         raise ValueError(
-            f"{error} Delete {RESULTS_FILE} and {SCORES_FILE} to go on without what they hold; "
+            f"{error} Delete {RESULTS_FILE} and {SCORES_FILE} to continue without their rows; "
             f"finished runs are read from {PARTS_FOLDER}."
         ) from None
     return results, scores
@@ -165,7 +166,7 @@ def _read_earlier(folder: Path) -> "tuple[list[ResultRow], list[ScoreRow]]":
 def _with_earlier(
     outcome: "BenchOutcome", results: "list[ResultRow]", scores: "list[ScoreRow]"
 ) -> "BenchOutcome":
-    """The outcome with the rows of earlier calls whose runs are not among this one's."""
+    """Add the rows of earlier calls to an outcome, apart from runs that are also in it."""
 
     def run(row: "ResultRow | ScoreRow") -> tuple[object, ...]:
         return (row.case, row.method, row.ablation, row.seed, row.order)
@@ -174,7 +175,7 @@ def _with_earlier(
     others = [row for row in results if run(row) not in done]
     if others:
         n_runs = len({run(row) for row in others})
-        say(f"Rows of {count(n_runs, 'run')} of earlier calls are kept.", stderr=True)
+        say(f"The rows of {count(n_runs, 'run')} from earlier calls are kept.", stderr=True)
     return dataclasses.replace(
         outcome,
         results=(*outcome.results, *others),
@@ -185,7 +186,7 @@ def _with_earlier(
 def _split(text: str, option: str) -> list[str]:
     parts = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     if not parts:
-        raise ValueError(f"Expected {option} as names with commas between them, got {text!r}.")
+        raise ValueError(f"Expected {option} to be comma-separated names, got {text!r}.")
     return parts
 
 
@@ -194,14 +195,14 @@ def _numbers(text: str, option: str) -> tuple[int, ...]:
         return tuple(int(part) for part in _split(text, option))
     except ValueError:
         raise ValueError(
-            f"Expected {option} as numbers with commas between them, such as 0,1; got {text!r}."
+            f"Expected {option} to be comma-separated numbers, such as 0,1; got {text!r}."
         ) from None
 
 
 def _write_report(
     folder: Path, outcome: "BenchOutcome", settings: "BenchSettings", plots: bool
 ) -> None:
-    """The Markdown and the plots."""
+    """Write the Markdown and the plots."""
     from interpbench_jax.bench.times import failures_grid
     from interpbench_jax.report.bench import results_markdown
     from interpbench_jax.report.grids import as_markdown
@@ -234,7 +235,7 @@ def _print(folder: Path, outcome: "BenchOutcome", seconds: float) -> None:
     if outcome.failures:
         grids.append(failures_grid(_failed(outcome)))
     show_all(map(as_rich, grids))
-    kept = f", {outcome.n_kept} of them kept from before" if outcome.n_kept else ""
+    kept = f", {outcome.n_kept} of them finished earlier" if outcome.n_kept else ""
     where = f" Written to {folder}." if outcome.results else ""
     say(f"{outcome.n_runs} runs in {seconds:.0f} s{kept}; {len(outcome.failures)} failed.{where}")
 
@@ -286,7 +287,7 @@ def _as_json(folder: Path, outcome: "BenchOutcome", seconds: float) -> dict[str,
 
 @contextmanager
 def _progress() -> "Iterator[Callable[[Status], None]]":
-    """On standard error: a bar with the time left, or a line now and then where nobody looks."""
+    """Show progress on standard error: a bar on a terminal, occasional lines elsewhere."""
     if not has_escapes(stderr=True):
         yield _Lines()
         return
@@ -314,7 +315,7 @@ def _progress() -> "Iterator[Callable[[Status], None]]":
 
 
 class _Lines:
-    """Says how far it is, at most every so many seconds."""
+    """Callback that prints the progress, at most once in `_LINE_EVERY_SECONDS`."""
 
     def __init__(self) -> None:
         self._last = time.perf_counter()
@@ -329,6 +330,6 @@ class _Lines:
 def _left(status: "Status") -> str:
     seconds = status.seconds_left
     if seconds is None:
-        return "time left not known yet"
+        return "time left unknown"
     minutes, rest = divmod(round(seconds), 60)
     return f"about {minutes}:{rest:02d} left"

@@ -1,4 +1,4 @@
-"""Commands on one case: show, convert, verify."""
+"""Commands for one case: show, convert, verify."""
 
 import json
 from dataclasses import asdict
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from interpbench_jax.case import Case
 
-# What is said of a case's origin in short.
+# The keys that a short description of a case's origin shows.
 _ORIGIN = ("repo_id", "commit", "layout", "seed", "epoch")
 
 
@@ -37,11 +37,11 @@ def show(
     repo: RepoOption = PACKAGED,
     revision: RevisionOption = None,
     provenance: Annotated[
-        bool, typer.Option("--provenance", help="Show all that is known of the weights' origin.")
+        bool, typer.Option("--provenance", help="Show all that is known about the weights' origin.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a case: its model, its vocabulary, its circuit, where it comes from, its certificate."""
+    """Show a case: its model, vocabulary, circuit, origin and certificate."""
     from interpbench_jax.report import case_table, circuit_table, circuit_tree
     from interpbench_jax.universes import UNIVERSES, universe
 
@@ -102,32 +102,37 @@ def show(
 
 def convert(
     source: Annotated[
-        str, typer.Argument(metavar="SRC", help="As PATH|ID elsewhere.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="SRC", help="A folder with a case's files, or a case id.", show_default=False
+        ),
     ],
     destination: Annotated[
-        Path, typer.Argument(metavar="DST", help="The folder to write.", show_default=False)
+        Path, typer.Argument(metavar="DST", help="The folder to write to.", show_default=False)
     ],
     layout: Annotated[
         Literal["ours", "upstream", "upstream-v1"],
-        typer.Option("--to", help="The layout: ours, or upstream's current or 1.0.0's."),
+        typer.Option(
+            "--to", help="File layout: ours, upstream's current one, or that of its release 1.0.0."
+        ),
     ] = "ours",
     tokens: Annotated[
         Literal["all", "prompts"],
         typer.Option(
-            help="For upstream's ioi and ioi_next_token: keep every token of the file, or only "
-            "those of the prompts, as our own models do."
+            help="For upstream's ioi and ioi_next_token: whether to keep every token of the file, "
+            "or only those of the prompts, as our own models do."
         ),
     ] = "all",
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace another model that DST holds.")
+        bool, typer.Option("--overwrite", help="Replace a different model in DST.")
     ] = False,
     repo: RepoOption = PACKAGED,
     revision: RevisionOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a case as model.safetensors, config.json and circuit.json, or as upstream does.
+    """Write a case as model.safetensors, config.json and circuit.json, or in upstream's layout.
 
-    Upstream's files are for PyTorch: TransformerLens below version 4 loads them.
+    Upstream's files are for PyTorch: TransformerLens before version 4 loads them.
     """
     make_folder(destination)
     loaded = load(source, repo, revision, tokens)
@@ -152,18 +157,20 @@ def verify(
     path: CaseArgument,
     oracle: Annotated[
         Path,
-        typer.Option("--oracle", help="TransformerLens's activations (.npz).", show_default=False),
+        typer.Option(
+            "--oracle", help="Activations from TransformerLens (.npz).", show_default=False
+        ),
     ],
-    limit: Annotated[float, typer.Option(help="The largest error in float64 that passes.")] = 1e-12,
+    limit: Annotated[float, typer.Option(help="The largest float64 error that passes.")] = 1e-12,
     repo: RepoOption = PACKAGED,
     revision: RevisionOption = None,
     as_json: JsonOption = False,
     no_cache: NoCacheOption = False,
 ) -> None:
-    """Certify a conversion: the worst relative error at every hook.
+    """Certify a conversion by the worst relative error at every hook.
 
-    Exits with 1 where an error in float64 is above the limit. float32 is shown beside it: there
-    a softmax turns the rounding of large scores into errors that no implementation avoids.
+    Exits with 1 if a float64 error is above the limit. float32 errors are shown for comparison:
+    there, softmax turns the rounding of large scores into errors that no implementation avoids.
     """
     use_cache(no_cache)
     from interpbench_conversion.verify import certify_conversion, read_oracle
@@ -191,19 +198,19 @@ def verify(
 
 
 def _padding(case: "Case") -> str:
-    """What the model makes of padding."""
+    """Describe how the model treats padding."""
     if case.config.pad_token is not None:
-        return "not attended to; a padded input gives what it gives alone"
+        return "not attended to; a padded input gives the same outputs as the input alone"
     if case.config.attention_dir == "causal":
         return "after the input, where causal attention does not see it"
     return "attended to like any token, as in InterpBench's release"
 
 
 def _check_empty(folder: Path, case: "Case") -> None:
-    """Refuse a folder with another model, which would be lost.
+    """Refuse a folder with a different model, which would be lost.
 
     Raises:
-        FileExistsError: if it has one.
+        FileExistsError: if the folder has one.
     """
     from interpbench_jax.case import WEIGHTS_FILE
     from interpbench_jax.storage import digest_file
@@ -215,14 +222,14 @@ def _check_empty(folder: Path, case: "Case") -> None:
     is_same = digest_file(path) == digest_weights(case.weights)
     if not is_same:
         raise FileExistsError(
-            f"Expected a folder without another model to write case {case.case_id} into, got "
+            f"Expected a folder without a different model to write case {case.case_id} to, got "
             f"{folder}, whose {WEIGHTS_FILE} holds other weights; name another folder, or replace "
             "them with --overwrite."
         )
 
 
 def _origin(provenance: "Mapping[str, object]", everything: bool) -> str:
-    """Where weights come from: in short, or all of it as JSON."""
+    """Describe where the weights come from: in short, or everything as JSON."""
     if everything:
         return json.dumps(dict(provenance))
     known = [f"{key} {provenance[key]}" for key in _ORIGIN if provenance.get(key) is not None]
@@ -231,7 +238,7 @@ def _origin(provenance: "Mapping[str, object]", everything: bool) -> str:
 
 
 def _task_facts(case: "Case") -> dict[str, str]:
-    """What our declaration of the task adds, for the cases that have one."""
+    """Return what our declaration of the task adds; nothing if the task is not declared."""
     from interpbench_jax.cases import CASES
 
     task = CASES.get(case.case_id)

@@ -1,4 +1,4 @@
-"""The command that certifies a model, and what others show of a certificate."""
+"""The `certify` command, and the summary of a certificate that other commands show."""
 
 import json
 import os
@@ -39,14 +39,14 @@ _UNITS = {
 def certify(
     case: CaseArgument,
     n: Annotated[
-        int, typer.Option("--n", help="How many pairs of inputs.", min=1, max=1_000_000)
+        int, typer.Option("--n", help="Number of input pairs.", min=1, max=1_000_000)
     ] = 10_000,
-    seed: Annotated[int, typer.Option(help="Of the inputs.", min=0)] = 1,
+    seed: Annotated[int, typer.Option(help="Random seed for sampling inputs.", min=0)] = 1,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="The folder to write certificate.json into.",
-            show_default="the case's, where one is given",
+            help="Folder to write certificate.json into.",
+            show_default="the case's folder, if one is given",
         ),
     ] = None,
     bar: Annotated[
@@ -64,7 +64,8 @@ def certify(
     clearance: Annotated[
         float,
         typer.Option(
-            help="How many times the strongest edge outside the circuit its weakest edge must be.",
+            help="The smallest ratio that passes of the circuit's weakest edge to the strongest "
+            "edge outside it.",
             min=0,
         ),
     ] = 10.0,
@@ -73,10 +74,10 @@ def certify(
     as_json: JsonOption = False,
     no_cache: NoCacheOption = False,
 ) -> None:
-    """Certify that a model has its circuit: accuracy under every interchange, and every edge.
+    """Certify a model's circuit, by the accuracy under every interchange and by every edge.
 
-    Writes certificate.json beside the weights where a folder is given. Exits with 1, saying why,
-    where the model does not have the circuit: an accuracy on held-out inputs is below --min, an
+    Writes certificate.json beside the weights if a folder is given. Exits with 1 and the reasons
+    if the model does not have the circuit: an accuracy on held-out inputs is below --min, an
     edge outside the circuit has an effect, or an edge of the circuit has none.
     """
     use_cache(no_cache)
@@ -109,11 +110,11 @@ def certify(
 
 
 class Summary(NamedTuple):
-    """What a certificate says of a case, in short.
+    """A short summary of a case's certificate.
 
     Attributes:
-        text: one line.
-        values: plain JSON values; None where there is no certificate.
+        text: the summary in one line.
+        values: the same as plain JSON values; None if there is no certificate.
     """
 
     text: str
@@ -121,7 +122,7 @@ class Summary(NamedTuple):
 
 
 def summarize(case: str, repo: str, loaded: "Case") -> Summary:
-    """What the certificate beside a case's weights says, if there is one, readable or not."""
+    """Summarize the certificate beside a case's weights, even if it is missing or unreadable."""
     from interpbench_jax.certificates import read_certificate
     from interpbench_jax.certificates.tables import show_down
     from interpbench_jax.weights import digest_weights
@@ -132,7 +133,7 @@ def summarize(case: str, repo: str, loaded: "Case") -> Summary:
             raise FileNotFoundError
         certificate = read_certificate(folder)
     except FileNotFoundError:
-        return Summary("none; `interpbench certify` makes one", None)
+        return Summary("none; `interpbench certify` writes one", None)
     except ValueError as error:
         return Summary(f"not readable: {error}", {"error": str(error)})
     failures = certificate.failures()
@@ -148,7 +149,7 @@ def summarize(case: str, repo: str, loaded: "Case") -> Summary:
         "failures": list(failures),
     }
     if not values["is_of_these_weights"]:
-        return Summary("of other weights than these; `interpbench certify` makes a new one", values)
+        return Summary("for different weights; `interpbench certify` writes a new one", values)
     verdict = "passed" if not failures else f"FAILED in {count(len(failures), 'point')}"
     text = (
         f"{verdict}: accuracy {show_down(certificate.accuracy)}, lowest IIA "
@@ -159,7 +160,7 @@ def summarize(case: str, repo: str, loaded: "Case") -> Summary:
 
 
 def _folder(case: str, repo: str) -> Path | None:
-    """The folder with the files of a case that the command line names; None for the Hub's."""
+    """Return the folder of a case named on the command line; None if it is on the Hub."""
     given = _given_folder(case)
     if given is not None or repo != PACKAGED:
         return given
@@ -170,7 +171,7 @@ def _folder(case: str, repo: str) -> Path | None:
 
 
 def _given_folder(case: str) -> Path | None:
-    """The folder that holds a case's files, where the command line names one."""
+    """Return the folder with a case's files; None if the command line names an id instead."""
     folder = Path(case).expanduser()
     if not folder.is_dir():
         return None
@@ -198,7 +199,7 @@ def _print(certificate: "Certificate", bars: "Bars", written: Path | None) -> No
     for failure in failures:
         say(f"FAILED: {failure}")
     verdict = "passed" if not failures else f"FAILED in {len(failures)} points"
-    where = "Not written anywhere; --out DIR does." if written is None else f"Written to {written}."
+    where = "Not written; use --out DIR." if written is None else f"Written to {written}."
     say(f"Lowest accuracy: {certificate.lowest:.6f}. Certificate {verdict}. {where}")
 
 
@@ -208,18 +209,18 @@ def _facts(certificate: "Certificate") -> dict[str, str]:
     alone, edges = certificate.circuit_alone, certificate.edges
     held = certificate.split_inputs
     facts = {
-        "inputs": f"{certificate.n:,} pairs of the test split (seed {certificate.seed}), "
-        f"{certificate.distinct_inputs:,} different"
-        + ("" if held is None else f" of the {held:,} that it holds"),
+        "inputs": f"{certificate.n:,} pairs from the test split (seed {certificate.seed}), "
+        f"{certificate.distinct_inputs:,} distinct"
+        + ("" if held is None else f" of the {held:,} in the split"),
         "accuracy": f"{show_down(certificate.accuracy)} of outputs, "
         f"{show_down(certificate.sequence_accuracy)} of whole sequences",
         "variables interchanged": f"lowest accuracy {show_down(certificate.lowest_iia)} one at a "
         f"time, {show_down(certificate.lowest_joint)} in {len(certificate.joint_iia)} sets",
         "edges of the circuit": f"lowest accuracy {show_down(certificate.lowest_edge)}, "
         "interchanged one at a time",
-        "all other nodes replaced": f"accuracy {show_down(alone.nodes_mean)} by their mean, "
+        "all other nodes replaced": f"accuracy {show_down(alone.nodes_mean)} with their mean, "
         f"{show_down(alone.nodes_resample)} resampled",
-        "all other edges replaced": f"accuracy {show_down(alone.edges_mean)} by their mean, "
+        "all other edges replaced": f"accuracy {show_down(alone.edges_mean)} with their mean, "
         f"{show_down(alone.edges_resample)} resampled",
     }
     names = {"effect": certificate.metric, "centred": "centred logits"}

@@ -1,4 +1,4 @@
-"""Commands on what benchmarks and submissions gave: compare, validate, leaderboard, submit."""
+"""Commands for benchmark results and submissions: compare, validate, leaderboard, submit."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -15,23 +15,28 @@ if TYPE_CHECKING:
     from interpbench_jax.bench import CaseTruth
 
 
-LevelOption = Annotated[Level, typer.Option("--level", help="Whose scores.")]
+LevelOption = Annotated[
+    Level, typer.Option("--level", help="Whether to use the scores of edges or of nodes.")
+]
 
 
 def compare(
     first: Annotated[
-        Path, typer.Argument(metavar="A", help="A benchmark's folder.", show_default=False)
+        Path,
+        typer.Argument(metavar="A", help="Folder of the first benchmark.", show_default=False),
     ],
     second: Annotated[
-        Path, typer.Argument(metavar="B", help="The one after it.", show_default=False)
+        Path,
+        typer.Argument(metavar="B", help="Folder of the second benchmark.", show_default=False),
     ],
     universe: Annotated[
-        UniverseName, typer.Option("--universe", help="In which ROC-AUC is compared.")
+        UniverseName,
+        typer.Option("--universe", help="Edge universe in which ROC-AUC is compared."),
     ] = "head-no-embed",
     level: LevelOption = "edge",
     as_json: JsonOption = False,
 ) -> None:
-    """Compare two benchmarks: B minus A, by method and by case, with tests over cases."""
+    """Compare two benchmarks (B minus A) by method and by case, with significance tests."""
     from interpbench_jax.bench.compare import compare_results as compare_tables
     from interpbench_jax.bench.compare import comparison_as_json, comparison_grids
     from interpbench_jax.bench.table import read_results
@@ -44,19 +49,19 @@ def compare(
         return
     show_all(map(as_rich, comparison_grids(comparison)))
     for text in comparison.mismatches:
-        say(f"Not the same: {text}.")
+        say(f"Mismatch: {text}.")
     for where, runs in ((first, comparison.only_first), (second, comparison.only_second)):
         if runs:
             shown = ", ".join("/".join(part for part in run if part) for run in runs[:8])
             more = f" and {len(runs) - 8} more" if len(runs) > 8 else ""
             say(f"Only in {where}: {count(len(runs), 'run')}: {shown}{more}.")
     if comparison.is_same:
-        say("Every area is the same.")
+        say("Both benchmarks have the same runs with the same areas.")
 
 
 def validate(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A submission, JSON.", show_default=False)
+        Path, typer.Argument(metavar="FILE", help="A submission (JSON).", show_default=False)
     ],
     as_json: JsonOption = False,
 ) -> None:
@@ -86,16 +91,16 @@ def leaderboard(
     folder: Annotated[
         Path,
         typer.Argument(
-            metavar="DIR", help="Submissions and benchmarks' folders.", show_default=False
+            metavar="DIR", help="Folder of submissions and benchmarks.", show_default=False
         ),
     ],
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="FILE", help="Write it as Markdown too."),
+        typer.Option("-o", "--output", metavar="FILE", help="Also write Markdown to FILE."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Score the submissions of a folder and rank them; exits with 1 if a file of it is invalid."""
+    """Score and rank a folder's submissions and benchmarks; exits with 1 if a file is invalid."""
     from interpbench_jax.bench.leaderboard import (
         board_as_json,
         board_grids,
@@ -122,25 +127,27 @@ def submit(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="A benchmark's folder.", show_default=False)
     ],
-    method: Annotated[str, typer.Option("--method", help="Which method.", show_default=False)],
+    method: Annotated[str, typer.Option("--method", help="Method to submit.", show_default=False)],
     author: Annotated[
-        list[str], typer.Option("--author", help="Who submits; repeatable.", show_default=False)
+        list[str],
+        typer.Option("--author", help="Author of the submission; repeatable.", show_default=False),
     ],
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="FILE", help="Where.", show_default=False)
+        Path,
+        typer.Option("-o", "--output", metavar="FILE", help="File to write.", show_default=False),
     ],
     description: Annotated[str, typer.Option(help="What the method does.")] = "",
-    url: Annotated[str, typer.Option(help="Of a paper or a repository.")] = "",
+    url: Annotated[str, typer.Option(help="URL of a paper or a repository.")] = "",
     ablation: Annotated[
-        str | None, typer.Option(help="Which run; needed where there are several.")
+        str | None, typer.Option(help="Ablation of the run; required if there are several.")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Which run.", show_default="the lowest", min=0)
+        int | None, typer.Option(help="Seed of the run.", show_default="the lowest", min=0)
     ] = None,
     level: LevelOption = "edge",
     as_json: JsonOption = False,
 ) -> None:
-    """Write one method of a benchmark as a submission; refuses what `validate` would refuse."""
+    """Write one method's scores as a submission; refuses what `validate` would refuse."""
     from interpbench_jax.bench.export import export_submission
     from interpbench_jax.storage import write_file
 
@@ -164,7 +171,7 @@ def submit(
 
 
 def _truths() -> "dict[str, CaseTruth]":
-    """What every case of the leaderboard is scored against."""
+    """Return the truth that each case of the leaderboard is scored against."""
     from interpbench_jax.bench.submission import CaseTruth
     from interpbench_jax.loading import load_case
 

@@ -1,4 +1,4 @@
-"""Where the command line keeps compiled programs from one run to the next; JAX's own cache does.
+"""The command line's cache of compiled programs between runs, which is JAX's own.
 
 Importing the library never turns it on: only commands do, in a process of their own.
 """
@@ -14,7 +14,7 @@ import typer
 
 _JAX_FOLDER = "JAX_COMPILATION_CACHE_DIR"
 _MOST_BYTES = 1 << 30
-# As JAX names its files: the program, the SHA-256 of all that it depends on.
+# JAX's file names: the program's name, and the SHA-256 of all that it depends on.
 _ENTRY = re.compile(r".+-[0-9a-f]{64}-cache")
 _ENTRY_OR_TIME = re.compile(r".+-[0-9a-f]{64}-(cache|atime)")
 _WRITTEN_BY_NOW_SECONDS = 60
@@ -23,18 +23,18 @@ NoCacheOption = Annotated[
     bool,
     typer.Option(
         "--no-cache",
-        help="Compile everything anew and keep nothing.",
+        help="Neither use nor fill the cache of compiled programs.",
         envvar="INTERPBENCH_NO_CACHE",
     ),
 ]
 
 
 class Kept(NamedTuple):
-    """What a cache holds.
+    """The contents of a cache.
 
     Attributes:
-        programs: how many compiled programs.
-        n_bytes: what they take.
+        programs: the number of compiled programs.
+        n_bytes: their total size.
     """
 
     programs: int
@@ -42,26 +42,26 @@ class Kept(NamedTuple):
 
 
 def cache_folder() -> Path:
-    """Our folder: `INTERPBENCH_CACHE`, or one in the user's cache directory.
+    """Return our cache folder: `INTERPBENCH_CACHE`, or one in the user's cache directory.
 
     Raises:
-        RuntimeError: if the user's home is not known.
+        RuntimeError: if the user's home directory is not known.
     """
     own = os.environ.get("INTERPBENCH_CACHE")
     return Path(own).expanduser().absolute() if own else _user_caches() / "interpbench-jax/compiled"
 
 
 def use_cache(no_cache: bool) -> Path | None:
-    """Have JAX keep what it compiles; to be called before it is imported, as it reads this then.
+    """Turn on JAX's cache; call this before JAX is imported, because it reads the settings then.
 
-    A user's own settings of JAX win. Where the folder cannot be written, a warning on standard
-    error says so, and work goes on.
+    The user's own JAX settings take precedence. If the folder cannot be used, a warning on
+    standard error says so, and the command continues.
 
     Returns:
-        The folder, or None where nothing is kept.
+        The folder, or None if nothing is cached.
     """
     if "jax" in sys.modules:
-        return None  # The process is not ours.
+        return None  # The process is not ours alone.
     if no_cache:
         os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
         return None
@@ -78,13 +78,13 @@ def use_cache(no_cache: bool) -> Path | None:
             _remove_torn(folder)
         except (OSError, RuntimeError) as error:
             typer.echo(
-                f"Warning: compiled programs are not kept ({error}); INTERPBENCH_CACHE names "
-                "another folder, --no-cache does without.",
+                f"Warning: compiled programs are not cached ({error}); set INTERPBENCH_CACHE to "
+                "another folder, or pass --no-cache.",
                 err=True,
             )
             return None
         os.environ[_JAX_FOLDER] = str(folder)
-        # Its default makes the folder's name a part of what a program depends on.
+        # With JAX's default, the key of a program depends on the folder's name.
         os.environ.setdefault("JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES", "none")
         os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(_MOST_BYTES))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
@@ -93,23 +93,23 @@ def use_cache(no_cache: bool) -> Path | None:
 
 
 def measure_cache(folder: Path) -> Kept:
-    """What a folder holds; nothing where there is none."""
+    """Count the programs in a folder; none if there is no such folder."""
     sizes = [path.stat().st_size for path in _files(folder, _ENTRY)]
     return Kept(len(sizes), sum(sizes))
 
 
 def clear_cache() -> tuple[Path, Kept]:
-    """Delete the programs in our folder, and nothing else that is there: the folder, what it held.
+    """Delete the programs in our folder, and nothing else; return the folder and its contents.
 
     Raises:
         OSError: if a file cannot be deleted.
-        ValueError: if programs are kept in a folder of the user's.
+        ValueError: if the user's own JAX settings name another folder.
     """
     theirs = os.environ.get(_JAX_FOLDER)
     if theirs:
         raise ValueError(
-            f"Expected a cache of our own to clear, but {_JAX_FOLDER} is set: {theirs} may hold "
-            "programs of others."
+            f"Expected interpbench's own cache to clear, but {_JAX_FOLDER} is set: {theirs} may "
+            "hold other programs."
         )
     folder = cache_folder()
     held = measure_cache(folder)
@@ -119,7 +119,7 @@ def clear_cache() -> tuple[Path, Kept]:
 
 
 def _user_caches() -> Path:
-    """The directory where this user's programs keep what they can make again."""
+    """Return the platform's directory for this user's caches."""
     chosen = os.environ.get("XDG_CACHE_HOME", "")
     if Path(chosen).is_absolute():
         return Path(chosen)
@@ -135,10 +135,10 @@ def _files(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
 
 
 def _check_owner(folder: Path) -> None:
-    """Refuse programs that somebody else may have put there: they are run as they are.
+    """Refuse a folder that others may have put programs into: cached programs run unchecked.
 
     Raises:
-        PermissionError: if the folder is another user's, or others can write to it.
+        PermissionError: if the folder belongs to another user, or others can write to it.
     """
     if os.name == "nt":
         return
@@ -147,15 +147,15 @@ def _check_owner(folder: Path) -> None:
         raise PermissionError(f"{folder} belongs to another user, whose programs are not run")
     if status.st_mode & 0o022:
         raise PermissionError(
-            f"others can write to {folder}, and their programs are not run; chmod go-w makes it "
-            "yours alone"
+            f"others can write to {folder}, and their programs are not run; remove their "
+            "permission with chmod go-w"
         )
 
 
 def _remove_torn(folder: Path) -> None:
-    """Remove programs that a process or a full disk cut off, which JAX would stumble over.
+    """Remove incomplete programs, left by a killed process or a full disk, that JAX cannot use.
 
-    It writes when a program was last used after the program itself.
+    JAX writes a program's time of last use after the program: without it, one is incomplete.
     """
     for path in _files(folder, _ENTRY):
         used = path.with_name(path.name.removesuffix("cache") + "atime")

@@ -1,4 +1,4 @@
-"""What the commands share: options, exit codes, loading, progress, JSON."""
+"""Shared parts of the commands: options, exit codes, loading, progress, JSON."""
 
 import json
 import time
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from interpbench_jax.case import Case
     from interpbench_jax.loading import KeptTokensName
 
-# The default of --repo, which `interpbench_jax.loading` knows too; importing that takes a while.
+# The default of --repo; `interpbench_jax.loading` defines it too, but takes a while to import.
 PACKAGED = "packaged"
 EVERY_CASE = "all"
 _BAR_AFTER_SECONDS = 2.0
 
 
 class Exit(IntEnum):
-    """What an exit code means."""
+    """The exit codes of the commands."""
 
     DONE = 0
     CHECK_FAILED = 1
@@ -39,7 +39,7 @@ CaseArgument = Annotated[
     str,
     typer.Argument(
         metavar="PATH|ID",
-        help="A folder with a case's files (upstream's or ours), or a case's id.",
+        help="A folder with a case's files (in our layout or upstream's), or a case id.",
         show_default=False,
     ),
 ]
@@ -47,7 +47,7 @@ RepoOption = Annotated[
     str,
     typer.Option(
         "--repo",
-        help="Where an id is looked up: 'packaged' (our weights, offline), 'hub' (upstream's "
+        help="Where to look up a case id: 'packaged' (our weights, offline), 'hub' (upstream's "
         "weights) or the id of a repository on the Hub.",
     ),
 ]
@@ -55,28 +55,28 @@ RevisionOption = Annotated[
     str | None,
     typer.Option(
         "--revision",
-        help="On the Hub: a branch, a tag or a full commit id.",
+        help="Revision on the Hub: a branch, a tag or a full commit id.",
         show_default="main",
     ),
 ]
 CounterfactualOption = Annotated[
     str | None,
     typer.Option(
-        help="What the corrupted inputs are: for ioi and ioi_next_token abc, swapped, random or "
-        "upstream; random elsewhere.",
+        help="Kind of corrupted inputs: abc, swapped, random or upstream for ioi and "
+        "ioi_next_token; random for all other cases.",
         show_default="abc, or random",
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON alone, for programs.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print only JSON, for programs.")]
 
 
 def load(case: str, repo: str, revision: str | None, tokens: "KeptTokensName" = "all") -> "Case":
-    """A case that the command line names: a folder's, or by its id what `--repo` has.
+    """Load the case that the command line names: from a folder, or by its id from `--repo`.
 
     Raises:
         FileNotFoundError: if there is no such folder, or the case is not packaged.
-        ValueError: if the files are not understood, or a revision is given with packaged models.
-        interpbench_conversion.hub.HubError: if the Hub does not give the files; an OSError.
+        ValueError: if the files are invalid, or a revision is given with packaged models.
+        interpbench_conversion.hub.HubError: if the Hub does not provide the files; an OSError.
     """
     from interpbench_jax.loading import load_case
 
@@ -87,10 +87,10 @@ def load(case: str, repo: str, revision: str | None, tokens: "KeptTokensName" = 
 
 
 def choose_cases(given: Sequence[str]) -> list[str]:
-    """The cases that are meant: those given, once each, or for `all` those of `main_cases`.
+    """Return the given cases without duplicates, or those of `main_cases` for `all`.
 
     Raises:
-        ValueError: if `all` is not alone, or nothing is packaged.
+        ValueError: if `all` is given together with other cases, or no case is packaged.
     """
     if EVERY_CASE not in given:
         return list(dict.fromkeys(given))
@@ -100,7 +100,9 @@ def choose_cases(given: Sequence[str]) -> list[str]:
 
 
 def main_cases() -> tuple[str, ...]:
-    """The packaged cases of RASP programs; a language task costs a thousand of them, so is named.
+    """Return the packaged RASP cases.
+
+    Language tasks run only when named, because one costs as much as a thousand of these.
 
     Raises:
         ValueError: if none is packaged.
@@ -111,17 +113,17 @@ def main_cases() -> tuple[str, ...]:
     cases = tuple(case for case in packaged_cases() if case in RASP_CASES)
     if not cases:
         raise ValueError(
-            "Expected cases: this installation carries none; reinstall interpbench-jax or, where a "
-            "command takes them, name a folder or --repo."
+            "Expected packaged cases, but this installation has none; reinstall interpbench-jax "
+            "or, if the command takes them, name a folder or --repo."
         )
     return cases
 
 
 def check_file(path: Path) -> None:
-    """Make the folder of a file that is going to be written.
+    """Create the parent folder of a file to be written.
 
     Raises:
-        OSError: if the path is a folder, or its own folder cannot be made.
+        OSError: if the path is a folder, or its parent cannot be created.
     """
     if path.is_dir():
         raise IsADirectoryError(f"Expected a file to write, got the folder {path}; name a file.")
@@ -130,10 +132,10 @@ def check_file(path: Path) -> None:
 
 @contextmanager
 def stoppable(how_to_go_on: Callable[[], str]) -> Iterator[None]:
-    """Say what is kept, and how to go on, where the user stops the work.
+    """On an interrupt by the user, say what was saved and how to resume.
 
     Raises:
-        typer.Exit: then, with 130, as shells have it.
+        typer.Exit: on an interrupt, with the exit code 130 that shells use.
     """
     try:
         yield
@@ -156,7 +158,7 @@ def progress(what: str, hidden: bool) -> "Iterator[_Reporter | None]":
 
 
 class _Reporter:
-    """Called with finished and total; draws a bar from the third second on."""
+    """Callback for (done, total); draws a bar once two seconds have passed."""
 
     def __init__(self, what: str):
         self.what = what

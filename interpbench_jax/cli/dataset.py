@@ -1,4 +1,4 @@
-"""Commands on the published dataset: build, check, upload."""
+"""Commands for the published dataset: build, check, upload."""
 
 from pathlib import Path
 from typing import Annotated
@@ -20,7 +20,7 @@ FolderArgument = Annotated[
 
 @app.command()
 def build(folder: FolderArgument = None, as_json: JsonOption = False) -> None:
-    """Write the tables, the card and the Croissant file, whole or not at all."""
+    """Write the tables, the card and the Croissant file; a folder with a card is complete."""
     from interpbench_dataset.builder import build as build_dataset
     from interpbench_dataset.loading import packaged_folder
 
@@ -45,7 +45,7 @@ def build(folder: FolderArgument = None, as_json: JsonOption = False) -> None:
 
 @app.command()
 def check(folder: FolderArgument = None, as_json: JsonOption = False) -> None:
-    """Compare a folder with what the builder gives; exits with 1 where they differ."""
+    """Compare a folder with the builder's output; exits with 1 if they differ."""
     from interpbench_dataset.builder import check as check_dataset
     from interpbench_dataset.loading import packaged_folder
 
@@ -57,18 +57,21 @@ def check(folder: FolderArgument = None, as_json: JsonOption = False) -> None:
     else:
         for problem in problems:
             say(str(problem))
-        say(f"{directory}: {'FAILED' if failed else 'as the builder gives it'}.")
+        say(f"{directory}: {'FAILED' if failed else 'up to date'}.")
     raise typer.Exit(Exit.CHECK_FAILED if failed else Exit.DONE)
 
 
 @app.command()
 def upload(
     repo_id: Annotated[
-        str, typer.Argument(help="Such as someone/interpbench.", show_default=False)
+        str,
+        typer.Argument(
+            help="Repository on the Hub, such as someone/interpbench.", show_default=False
+        ),
     ],
     folder: FolderArgument = None,
 ) -> None:
-    """Upload the folder to the Hub in one commit; HF_TOKEN or `hf auth login` says who you are."""
+    """Upload the folder to the Hub in one commit; authenticate with HF_TOKEN or `hf auth login`."""
     from interpbench_dataset.upload import upload as upload_dataset
 
     say(upload_dataset(repo_id, folder=folder))

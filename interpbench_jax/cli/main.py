@@ -1,7 +1,7 @@
-"""The command `interpbench`: arguments to one call each.
+"""The `interpbench` command: its subcommands, and how their errors end.
 
 Exit codes: 0 done; 1 a check failed; 2 the arguments or the files are wrong; 3 the Hub could not
-be reached or refused.
+be reached or refused the request; 130 interrupted.
 """
 
 import gc
@@ -29,10 +29,10 @@ from interpbench_jax.version import __version__
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
-    # Without it, help and errors of the command line are drawn without escapes.
+    # Without rich markup, help texts and usage errors contain no escapes.
     rich_markup_mode=None if os.environ.get("NO_COLOR") else "rich",
     pretty_exceptions_enable=False,
-    help="Transformers with known circuits, in JAX: convert, look at, patch, compare.",
+    help="Transformers with known circuits, in JAX: convert, inspect, patch, compare.",
 )
 
 
@@ -52,7 +52,7 @@ def options(
         ),
     ] = False,
 ) -> None:
-    """Options of the command itself, before any of its subcommands."""
+    """Options of the command itself, given before any subcommand."""
 
 
 app.command("list")(tasks.list_cases)
@@ -71,15 +71,15 @@ app.command()(compare.submit)
 app.command()(warmup.warmup)
 app.add_typer(dataset.app, name="dataset")
 
-# Importing JAX and tracing make many objects and hardly any garbage; Python's own setting has
-# them looked through hundreds of times, a tenth of a short command's time.
+# Importing JAX and tracing create many objects and hardly any garbage; with Python's default
+# threshold, the collector scans them hundreds of times, a tenth of a short command's time.
 _OBJECTS_BETWEEN_COLLECTIONS = 50_000
 _MOST_CHARACTERS = 3_000
 
 
 def main() -> None:
-    """Run the command line; errors of the user's making end in a message, not a traceback."""
-    if "jax" not in sys.modules:  # The process is ours.
+    """Run the command line; errors in the user's input end in a message, not a traceback."""
+    if "jax" not in sys.modules:  # The process is ours alone.
         gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     try:
         app(standalone_mode=True)
@@ -87,7 +87,7 @@ def main() -> None:
         say("Stopped.", stderr=True)
         sys.exit(Exit.STOPPED)
     except MemoryError:
-        say("Error: out of memory; use fewer inputs (--n), or --max-bytes.", stderr=True)
+        say("Error: out of memory; use fewer inputs (--n) or lower --max-bytes.", stderr=True)
         sys.exit(Exit.BAD_INPUT)
     except (ValueError, OSError, ImportError) as error:
         from interpbench_conversion.hub import HubError
@@ -98,7 +98,7 @@ def main() -> None:
 
 
 def _message(error: Exception) -> str:
-    """What an error says, without its number; a message that a file has blown up is cut."""
+    """Return an error's message without its errno; a very long message is truncated."""
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
         text = error.strerror

@@ -1,4 +1,4 @@
-"""Which inputs a command patches between."""
+"""The inputs that a command patches between."""
 
 from typing import TYPE_CHECKING
 
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def draw_pairs(case: "Case", n: int, seed: int, counterfactual: str | None) -> "Drawn":
-    """Inputs of a case's task, as `case.sample` draws them; of no task, uniform over the tokens.
+    """Draw inputs as `case.sample` does, or uniformly over the tokens if the case has no task.
 
     Raises:
         ValueError: if the case has no such counterfactual.

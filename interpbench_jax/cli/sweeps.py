@@ -1,4 +1,4 @@
-"""The command that sweeps one case or several."""
+"""The `sweep` command, for one case or several."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 class AblationChoice(StrEnum):
-    """What takes a node's place; typer takes a list of these, not of literals."""
+    """The ablations by name, as an enum, because typer accepts no list of literals."""
 
     RESAMPLE = "resample"
     MEAN = "mean"
@@ -53,16 +53,14 @@ CasesArgument = Annotated[
     list[str],
     typer.Argument(
         metavar="PATH|ID|all...",
-        help="Cases: folders with their files (upstream's or ours), or ids; or 'all' for the "
-        "packaged RASP cases.",
+        help="Cases: folders with their files (in our layout or upstream's), or case ids; 'all' "
+        "for the packaged RASP cases.",
         show_default=False,
     ),
 ]
 AblationOption = Annotated[
     list[AblationChoice] | None,
-    typer.Option(
-        help="What takes a node's place; may be given several times.", show_default="resample"
-    ),
+    typer.Option(help="What replaces a node's output; repeatable.", show_default="resample"),
 ]
 MetricOption = Annotated[
     MetricName | None,
@@ -75,13 +73,13 @@ PositionsOption = Annotated[
     str,
     typer.Option(
         metavar="all|each|0,3,4",
-        help="Where: at all positions at once, at each one alone, or at each of these alone.",
+        help="Positions to patch: all at once, each one alone, or each of the listed ones alone.",
     ),
 ]
 MaxBytesOption = Annotated[
     int | None,
     typer.Option(
-        help="Memory that the compiled programs may take.",
+        help="Memory limit for the compiled programs, in bytes.",
         min=1,
         show_default="512 MiB on a CPU, 4 GiB elsewhere",
     ),
@@ -90,15 +88,15 @@ SaveToOption = Annotated[
     Path | None,
     typer.Option(
         "--save-to",
-        help="A folder for what is finished, for one case: a sweep that was stopped goes on from "
-        "there. It holds effects.parquet in the end.",
+        help="Folder for finished parts (one case only), from which an interrupted sweep resumes; "
+        "effects.parquet is written there at the end.",
         show_default=False,
     ),
 ]
 
 
 class Settings(TypedDict):
-    """What a case's sweep is told besides its inputs."""
+    """The settings of a case's sweep, besides its inputs."""
 
     universe: UniverseName
     ablation: "Ablations"
@@ -109,7 +107,7 @@ class Settings(TypedDict):
 
 @dataclass(frozen=True)
 class SweptCase:
-    """A case, and the inputs that it is swept on."""
+    """A case and the inputs that it is swept on."""
 
     case: "Case"
     drawn: "Drawn"
@@ -117,13 +115,13 @@ class SweptCase:
 
 @dataclass(frozen=True)
 class Swept:
-    """What came of a sweep, by case.
+    """The results of a sweep, by case.
 
     Attributes:
-        subjects: the cases.
-        results: what was found for each.
-        seconds: for all of them.
-        resumed: how many calls had been done before, and of how many; None where nothing was.
+        subjects: the cases with their inputs.
+        results: the result of each case.
+        seconds: the time for all of them.
+        resumed: the number of calls done before and the total; None if none were done before.
     """
 
     subjects: "Sequence[SweptCase]"
@@ -132,54 +130,56 @@ class Swept:
     resumed: tuple[int, int] | None
 
     def parts(self) -> "Iterator[tuple[SweptCase, Result]]":
-        """Each case and each ablation by itself."""
+        """Yield each case with its result for each ablation."""
         for subject, result in zip(self.subjects, self.results, strict=True):
             for ablation in result.ablations:
                 yield subject, result.of(ablation)
 
     @property
     def patched_runs(self) -> int:
-        """How many runs of a model, each with an edit of its own."""
+        """The number of patched runs: one for each edit and input."""
         return sum(result.effects.size * result.n_inputs for result in self.results)
 
 
 def sweep(
     cases: CasesArgument,
-    nodes: Annotated[bool, typer.Option("--nodes/--edges", help="What to patch.")] = False,
+    nodes: Annotated[bool, typer.Option("--nodes/--edges", help="Patch nodes or edges.")] = False,
     ablation: AblationOption = None,
     metric: MetricOption = None,
     universe: Annotated[
-        UniverseName, typer.Option(help="Which edges, or the sources of which.")
+        UniverseName,
+        typer.Option(help="Edges to patch (with --nodes: their source nodes)."),
     ] = "qkv",
     positions: PositionsOption = "all",
-    n: Annotated[int, typer.Option("--n", help="How many pairs of inputs.", min=1)] = 1000,
-    seed: Annotated[int, typer.Option(help="Of the inputs.", min=0)] = 0,
+    n: Annotated[int, typer.Option("--n", help="Number of input pairs.", min=1)] = 1000,
+    seed: Annotated[int, typer.Option(help="Random seed for sampling inputs.", min=0)] = 0,
     counterfactual: CounterfactualOption = None,
-    top: Annotated[int, typer.Option(help="How many effects to show; 0 for all.", min=0)] = 20,
+    top: Annotated[int, typer.Option(help="Number of effects to show; 0 for all.", min=0)] = 20,
     max_bytes: MaxBytesOption = None,
     devices: Annotated[
         int | None,
-        typer.Option(help="How many devices share the work.", min=1, show_default="one"),
+        typer.Option(help="Number of devices to use.", min=1, show_default="one"),
     ] = None,
     save_to: SaveToOption = None,
     freeze_layer_norm: Annotated[
         bool,
         typer.Option(
-            "--freeze-layer-norm", help="Layer norms divide by what they do in the clean run."
+            "--freeze-layer-norm", help="Freeze layer-norm divisors at their clean-run values."
         ),
     ] = False,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Say on standard error how it is computed.")
+        bool, typer.Option("--explain", help="Explain on standard error how the sweep runs.")
     ] = False,
     repo: RepoOption = PACKAGED,
     revision: RevisionOption = None,
     as_json: JsonOption = False,
     no_cache: NoCacheOption = False,
 ) -> None:
-    """Patch every edge (or node) of a case and compare with its circuit.
+    """Patch every edge (or node) of a case and compare the effects with its circuit.
 
-    Several cases give a table of one row each. Compiled programs are kept for
-    later runs in the user's cache directory, or where INTERPBENCH_CACHE says.
+    Several cases give a table, one row per case and ablation. Compiled programs
+    are cached for later runs in the user's cache directory, or in INTERPBENCH_CACHE
+    if it is set.
     """
     where = _read_positions(positions)
     names = choose_cases(cases)
@@ -215,19 +215,19 @@ def sweep(
 
 
 def _how_to_go_on(save_to: Path | None) -> str:
-    """What is kept of a sweep that was stopped."""
+    """Say what was saved of an interrupted sweep, and how to resume it."""
     from interpbench_jax.storage.store import count_done
 
     if save_to is None:
-        return "Nothing was saved; with --save-to FOLDER a sweep goes on when it is called again."
+        return "Nothing was saved; a sweep with --save-to FOLDER can be resumed."
     done = count_done(save_to)
     if done is None:
-        return f"Nothing was finished yet; the same command begins again in {save_to}."
-    return f"{done[0]} of {done[1]} calls are saved in {save_to}; the same command goes on."
+        return f"Nothing was finished yet; the same command starts again in {save_to}."
+    return f"{done[0]} of {done[1]} calls are saved in {save_to}; run the same command to resume."
 
 
 def _read_ablations(choices: Sequence[AblationChoice]) -> "Ablations":
-    """One ablation, or several as a tuple."""
+    """Return one ablation by itself, or several as a tuple."""
     ablations = cast("tuple[AblationName, ...]", tuple(choice.value for choice in choices))
     return ablations[0] if len(ablations) == 1 else ablations
 
@@ -239,7 +239,7 @@ def _read_positions(text: str) -> "Positions":
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise ValueError(
-            f"Expected --positions as 'all', 'each' or numbers such as 0,3,4; got {text!r}."
+            f"Expected --positions to be 'all', 'each' or numbers such as 0,3,4; got {text!r}."
         ) from None
 
 
@@ -251,8 +251,8 @@ def _mesh(devices: int) -> "Mesh":
     available = jax.device_count()
     if devices > available:
         raise ValueError(
-            f"Expected --devices up to {available}, as many as JAX finds here, got {devices}. "
-            f"JAX_NUM_CPU_DEVICES={devices} makes so many of a CPU."
+            f"Expected --devices to be at most {available}, the number that JAX finds, got "
+            f"{devices}. To split a CPU into that many, set JAX_NUM_CPU_DEVICES={devices}."
         )
     return sweep_mesh(devices)
 
@@ -264,7 +264,7 @@ def _run(
     nodes: bool,
     hidden: bool,
 ) -> Swept:
-    """Sweep the cases: together where that can be, else one after another."""
+    """Sweep the cases together if possible, otherwise one after another."""
     from interpbench_jax.pairs import Pairs
     from interpbench_jax.storage.store import count_done
     from interpbench_jax.sweeps import sweep_edges, sweep_many, sweep_nodes
@@ -289,7 +289,7 @@ def _run(
             function = sweep_nodes if nodes else sweep_edges
             results = []
             for subject in subjects:
-                # A bar over the calls of one case, or over the cases.
+                # The bar counts the calls of a single case, or else the cases.
                 inner = report if len(subjects) == 1 else None
                 model, pairs = subject.case.model, subject.drawn.source
                 how = replace(options, progress=inner)
@@ -307,7 +307,7 @@ def _explain(found: Swept) -> None:
 
 
 def _as_json(found: Swept) -> dict[str, object]:
-    """One sweep's values, or those of several as a list."""
+    """Return the values of one sweep, or those of several as a list."""
     from interpbench_jax.report import sweep_as_json
 
     parts = [
@@ -328,7 +328,7 @@ def _as_json(found: Swept) -> dict[str, object]:
 
 
 def _print_one(found: Swept, top: int) -> None:
-    """Effects and areas of one case, for every ablation."""
+    """Print the effects and areas of one case, for every ablation."""
     from interpbench_jax.report import areas_by_universe, auc_table, effect_rows, effects_table
 
     (subject,) = found.subjects
@@ -356,7 +356,7 @@ def _print_one(found: Swept, top: int) -> None:
 
 
 def _print_many(found: Swept, seed: int) -> None:
-    """One row for each case and ablation."""
+    """Print one row for each case and ablation."""
     from interpbench_jax.report import sweep_row, sweeps_table
 
     rows = [
@@ -367,8 +367,8 @@ def _print_many(found: Swept, seed: int) -> None:
     title = f"{len(found.subjects)} cases, {_kind(first)}"
     show(sweeps_table(title, rows, first.positions is not None))
     say(
-        f"Inputs of each case: {count(first.n_inputs, 'pair')}, of its task or uniform over its "
-        f"tokens (seed {seed}). "
+        f"Inputs of each case: {count(first.n_inputs, 'pair')}, sampled by its task or uniformly "
+        f"over its tokens (seed {seed}). "
         f"{found.patched_runs:,} patched runs {_took(found)}"
     )
 
@@ -382,6 +382,6 @@ def _kind(result: "Result") -> str:
 def _took(found: Swept) -> str:
     if found.resumed is not None:
         done, total = found.resumed
-        return f"in {found.seconds:.1f} s (resumed: {done} of {total} calls were done)."
+        return f"in {found.seconds:.1f} s (resumed: {done} of {total} calls were already done)."
     rate = found.patched_runs / found.seconds
     return f"in {found.seconds:.1f} s ({rate:,.0f} patched runs per second, compilation included)."

@@ -1,4 +1,4 @@
-"""Commands on the declared tasks: list, sample."""
+"""Commands for the declared tasks: list, sample."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def list_cases(as_json: JsonOption = False) -> None:
-    """List the tasks: what each computes, its shape, its circuit, how hard it is.
+    """List the tasks: what each computes, its shape, its circuit's size and its tier.
 
-    The last column says whose weights are packaged, so that they load without a network.
+    The last column says whether the weights are packaged, so that they load without a network.
     """
     from interpbench_jax.cases import CASES
     from interpbench_jax.loading import packaged_cases
@@ -29,24 +29,24 @@ def list_cases(as_json: JsonOption = False) -> None:
 
 
 def sample(
-    case_id: Annotated[str, typer.Argument(metavar="ID", help="A case's id.", show_default=False)],
-    n: Annotated[int, typer.Option("-n", "--n", help="How many pairs.", min=1, max=100_000)] = 5,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same pairs.", min=0)] = 0,
+    case_id: Annotated[str, typer.Argument(metavar="ID", help="A case id.", show_default=False)],
+    n: Annotated[int, typer.Option("-n", "--n", help="Number of pairs.", min=1, max=100_000)] = 5,
+    seed: Annotated[int, typer.Option(help="Random seed for sampling pairs.", min=0)] = 0,
     counterfactual: CounterfactualOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw pairs of inputs of a task, with the program's outputs."""
+    """Draw input pairs of a task, with the program's outputs."""
     from interpbench_jax.cases import CASES
     from interpbench_jax.report import pairs_table
 
     if case_id not in CASES:
-        raise ValueError(f"Expected a case out of {', '.join(CASES)}; got {case_id!r}.")
+        raise ValueError(f"Expected the case to be one of {', '.join(CASES)}; got {case_id!r}.")
     task = CASES[case_id]
     pairs = task.sample(n, seed, counterfactual=counterfactual)
     classes = task.classes
 
     def outputs(row: "list[float]") -> list[str]:
-        # BOS has no output of its own, and no other position that is not scored.
+        # Positions that are not scored, such as that of BOS, have no output.
         return ["-"] * task.first_scored + [
             f"{value:.4g}" if classes is None else str(classes[int(value)])
             for value in row[task.first_scored :]

@@ -1,7 +1,7 @@
-"""What the commands print: tables, sentences and progress, to a terminal, a pipe or a file.
+"""Output of the commands: tables, sentences and progress, to a terminal, a pipe or a file.
 
-Everything that a person reads goes through here, so that text out of files is nowhere taken for
-markup or for a terminal's commands. `NO_COLOR` in the environment means no escapes at all.
+Everything that a person reads goes through here, so that text from files is never interpreted as
+markup or as terminal escapes. `NO_COLOR` in the environment turns off all escapes.
 """
 
 import os
@@ -15,18 +15,18 @@ from rich.tree import Tree
 
 from interpbench_jax.texts import plain
 
-# No line is wrapped where nobody looks at a screen.
+# Lines are not wrapped when the output is not a terminal.
 _WIDTH_OF_A_PIPE = 10_000
 
 
 def has_escapes(stderr: bool = False) -> bool:
-    """Whether what is printed may move the cursor and be coloured."""
+    """Whether the output may contain escapes, for colors and cursor movements."""
     stream = sys.stderr if stderr else sys.stdout
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def terminal(stderr: bool = False) -> Console:
-    """Standard output, or standard error, as wide as its terminal or as `COLUMNS` says."""
+    """Return a console for standard output or error, as wide as its terminal or `COLUMNS`."""
     stream = sys.stderr if stderr else sys.stdout
     is_narrow = stream.isatty() or os.environ.get("COLUMNS", "").isdigit()
     return Console(
@@ -40,15 +40,15 @@ def terminal(stderr: bool = False) -> Console:
 
 
 def say(text: str, *, stderr: bool = False, style: str = "") -> None:
-    """Print sentences, as they are."""
+    """Print sentences without interpreting markup; control characters become spaces."""
     lines = "\n".join(map(plain, text.split("\n")))
     console = terminal(stderr)
-    # A path is not cut in two where another program reads it.
+    # Do not break a path across lines when another program reads the output.
     console.print(Text(lines, style=style), soft_wrap=not console.is_terminal)
 
 
 def show(*parts: Table | Tree) -> None:
-    """Print tables and trees, so that they can be read at this width."""
+    """Print tables and trees, fitted to the terminal's width."""
     from interpbench_jax.report.fitting import FittedTable, clean_tree
 
     console = terminal()

@@ -1,4 +1,4 @@
-"""The command that trains models."""
+"""The `train` command, which trains models with known circuits."""
 
 import dataclasses
 import json
@@ -31,20 +31,20 @@ _MOST_BYTES = 2**30
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What is told of one model in the end.
+    """The final report on one model.
 
     Attributes:
-        case_id: its task.
-        seed: which of the seeds it is.
-        epochs: epochs until the task was done.
-        best_epoch: after which epoch it was taken.
-        accuracy: share of right outputs on held-out inputs.
+        case_id: the id of its task.
+        seed: the seed of the model that was kept.
+        epochs: the number of epochs until the task was done.
+        best_epoch: the epoch after which its weights were taken.
+        accuracy: the share of correct outputs on held-out inputs.
         iia: the lowest interchange intervention accuracy, of one variable or several at once.
         strict: the lowest strict accuracy.
         edges: the lowest accuracy with an edge of the program interchanged, or all others cut.
-        seconds: that those epochs took for all models that were trained together.
+        seconds: the time of those epochs, for all models that were trained together.
         has_reached_target: whether it met the recipe's target.
-        was_there: whether it had been trained before.
+        was_there: whether it was already trained before this call.
     """
 
     case_id: str
@@ -62,13 +62,13 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingOrder:
-    """What is to be done with every stack.
+    """Instructions for training every stack.
 
     Attributes:
-        directory: where the models go, one folder each.
-        restart: whether what is there is trained anew.
+        directory: the folder for the models, one subfolder each.
+        restart: whether to retrain from scratch what is already there.
         certifies: whether each model gets a certificate.
-        command: the command line.
+        command: the command line, as provenance records it.
     """
 
     directory: Path
@@ -80,36 +80,37 @@ class TrainingOrder:
 def train(
     cases: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[CASE]...", help="Cases, by their ids.", show_default=False),
+        typer.Argument(metavar="[CASE]...", help="Case ids.", show_default=False),
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Every declared task.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Train every declared task.")] = False,
     seeds: Annotated[
-        int, typer.Option(help="Models to train for each case; the best is kept.", min=1)
+        int, typer.Option(help="Number of models per case; the best is kept.", min=1)
     ] = 1,
     out: Annotated[
-        Path, typer.Option("--out", help="Where the models go, one folder each.")
+        Path, typer.Option("--out", help="Folder for the models, one subfolder each.")
     ] = Path("trained"),
     recipe: Annotated[
         Literal["ours", "released"],
-        typer.Option(help="How: as we train each task, or as release 1.0.0 did."),
+        typer.Option(help="Training recipe: ours for each task, or that of release 1.0.0."),
     ] = "ours",
     epochs: Annotated[
         int | None,
-        typer.Option(help="The most epochs.", min=1, show_default="as the recipe says"),
+        typer.Option(help="Maximum number of epochs.", min=1, show_default="the recipe's"),
     ] = None,
     certificate: Annotated[
         bool, typer.Option("--certify/--no-certify", help="Whether to certify each model.")
     ] = True,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Train anew what is already trained or begun.")
+        bool,
+        typer.Option("--restart", help="Retrain finished and interrupted models from scratch."),
     ] = False,
     as_json: JsonOption = False,
     no_cache: NoCacheOption = False,
 ) -> None:
-    """Train models whose circuits are known, into OUT/CASE/.
+    """Train models with known circuits, and write each to OUT/CASE/.
 
-    Called again after being stopped, it goes on where it stood and ends in the same weights; what
-    is already trained is left alone. Exits with 1 where a model misses its recipe's target.
+    The same command resumes an interrupted training and ends with the same weights; finished
+    models are left alone. Exits with 1 if a model misses its recipe's target.
     """
     use_cache(no_cache)
     tasks = _choose_tasks(cases or [], everything, recipe, epochs)
@@ -118,14 +119,14 @@ def train(
     order = TrainingOrder(out, restart, certificate, _command(sys.argv[1:]))
     stacks = _stack_tasks(tasks, seeds)
     found: dict[str, Outcome] = {}
-    kept = f"What was trained is kept in {out}; the same command goes on."
+    kept = f"Progress is saved in {out}; run the same command to resume."
     with (
         stoppable(lambda: kept),
         training_bars(hidden=as_json or not has_escapes(stderr=True)) as bars,
     ):
         there = {} if restart else _find_trained(out, stacks)
         for stack in stacks:
-            # Held until the models are written, beyond the training itself.
+            # The lock is held until the models are written, beyond the training itself.
             with stack.lock_in(out, "command"):
                 found |= _finish(stack, there, order, bars)
     outcomes = [found[task.case_id] for task in tasks]
@@ -139,7 +140,7 @@ def train(
 
 
 def _command(words: Sequence[str]) -> str:
-    """The command line as a model's provenance keeps it: without the folder of this machine."""
+    """Return the command line for a model's provenance, without `--out`: the folder is local."""
     kept, skipped = ["interpbench"], False
     for word in words:
         if not skipped and not word.startswith("--out"):
@@ -151,17 +152,19 @@ def _command(words: Sequence[str]) -> str:
 def _choose_tasks(
     case_ids: Sequence[str], everything: bool, recipe: str, epochs: int | None
 ) -> "list[Task]":
-    """The tasks, each with the recipe by which it is to be trained."""
+    """Return the tasks, each with the recipe to train it with."""
     from interpbench_jax.cases import CASES, Recipe
 
     if everything == bool(case_ids):
         raise ValueError(
-            f"Expected cases out of {', '.join(CASES)}, or --all; got "
+            f"Expected cases from {', '.join(CASES)}, or --all; got "
             f"{'both' if everything else 'neither'}."
         )
     unknown = [case_id for case_id in case_ids if case_id not in CASES]
     if unknown:
-        raise ValueError(f"Expected cases out of {', '.join(CASES)}; got {', '.join(unknown)}.")
+        raise ValueError(
+            f"Expected each case to be one of {', '.join(CASES)}; got {', '.join(unknown)}."
+        )
     tasks = []
     for task in CASES.values() if everything else map(CASES.get, dict.fromkeys(case_ids)):
         assert task is not None
@@ -172,7 +175,7 @@ def _choose_tasks(
 
 
 def _use_every_core() -> None:
-    """One device per core of a CPU, so that several models are trained at once."""
+    """Use one device per CPU core, so that several models are trained at once."""
     import jax
 
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
@@ -187,7 +190,7 @@ def _stack_tasks(tasks: "Sequence[Task]", seeds: int) -> "tuple[Stack, ...]":
 
 
 def _find_trained(directory: Path, stacks: "Sequence[Stack]") -> dict[str, Outcome]:
-    """The models that are already there by the same recipe and seeds.
+    """Return, by case, the models already trained with the same recipe and seeds.
 
     Raises:
         ValueError: if a folder holds another model.
@@ -226,8 +229,8 @@ def _read_trained(folder: Path, task: "Task", seeds: Sequence[int]) -> Outcome:
     differing += [] if (folder / LOG_FILE).is_file() else [LOG_FILE]
     if differing:
         raise ValueError(
-            f"Expected in {folder} nothing, or a model of this recipe and these seeds; got one "
-            f"that differs in {', '.join(differing)}. Train it anew with --restart, or write to "
+            f"Expected {folder} to hold no model, or one of this recipe and these seeds; got one "
+            f"that differs in {', '.join(differing)}. Retrain it with --restart, or write to "
             "another folder with --out."
         )
     lines = read_text(folder / LOG_FILE, _MOST_BYTES).splitlines()
@@ -236,7 +239,7 @@ def _read_trained(folder: Path, task: "Task", seeds: Sequence[int]) -> Outcome:
 
 
 def _as_json(recipe: "Recipe") -> dict[str, object]:
-    """A recipe as provenance keeps it, without its note, which trains nothing."""
+    """Return a recipe as provenance records it, without its note, which no training uses."""
     described = json.loads(json.dumps(dataclasses.asdict(recipe)))
     del described["note"]
     return described
@@ -245,12 +248,12 @@ def _as_json(recipe: "Recipe") -> dict[str, object]:
 def _finish(
     stack: "Stack", there: Mapping[str, Outcome], order: TrainingOrder, bars: "TrainingBars | None"
 ) -> dict[str, Outcome]:
-    """Train what a stack lacks, and certify what lacks a certificate."""
+    """Train a stack's missing models, and certify the models without a certificate."""
     from interpbench_jax.training import train_many
     from interpbench_jax.training.stack import Stack
 
     kept = {task.case_id: there[task.case_id] for task in stack.tasks if task.case_id in there}
-    # A training that was begun is gone on with whole, because its models were trained together.
+    # An interrupted training run is resumed as a unit, because its models train together.
     if not order.restart and not stack.is_begun_in(order.directory):
         left = tuple(task for task in stack.tasks if task.case_id not in kept)
         stack = Stack(left, stack.seeds, stack.recipe)
@@ -275,7 +278,7 @@ def _finish(
 
 
 def _write(trained: "Trained", order: TrainingOrder) -> "Case":
-    """Write a model and its log; a folder that has a `config.json` has both."""
+    """Write a model after its log, so that a folder with a `config.json` has both."""
     from interpbench_jax.storage import write_file
 
     folder = order.directory / trained.case.case_id
@@ -290,7 +293,7 @@ def _write(trained: "Trained", order: TrainingOrder) -> "Case":
 
 
 def _certify(folder: Path) -> None:
-    """Certify the model in a folder, unless its certificate is there."""
+    """Certify the model in a folder, unless it already has a certificate of its weights."""
     from interpbench_jax.case import read_case
     from interpbench_jax.certificates import CERTIFICATE_FILE, read_certificate
     from interpbench_jax.certificates.measure import certify
@@ -329,7 +332,7 @@ def _describe(
 def _table(outcomes: Sequence[Outcome], directory: Path) -> Table:
     table = Table(
         title=f"Models in {directory}",
-        caption="Accuracies on held-out inputs; seconds of all models trained together.",
+        caption="Accuracies are on held-out inputs; seconds are for all models trained together.",
         title_justify="left",
         caption_justify="left",
         box=None,

@@ -1,4 +1,4 @@
-"""The command that compiles ahead of time."""
+"""The `warmup` command, which compiles programs ahead of time."""
 
 import time
 from typing import TYPE_CHECKING, Annotated
@@ -23,18 +23,18 @@ def warmup(
         ),
     ] = None,
     n: Annotated[
-        int, typer.Option("--n", help="For sweeps of so many inputs.", min=1, max=65_536)
+        int, typer.Option("--n", help="Number of input pairs per sweep.", min=1, max=65_536)
     ] = 1000,
     clear: Annotated[
-        bool, typer.Option("--clear", help="Delete all programs that are kept, and no more.")
+        bool, typer.Option("--clear", help="Delete all cached programs and exit.")
     ] = False,
     no_cache: NoCacheOption = False,
 ) -> None:
-    """Compile and keep the programs of `sweep`, so that later runs start at once.
+    """Compile and cache the programs of `sweep`, so that later runs start at once.
 
-    They are those of each case's default sweeps, of edges and of nodes, and of a
-    sweep of all these cases together. They are kept in the user's cache directory,
-    or where INTERPBENCH_CACHE says.
+    These are the programs of each case's default edge and node sweeps and of one
+    sweep of all these cases together. They are stored in the user's cache directory,
+    or in INTERPBENCH_CACHE if it is set.
     """
     if clear:
         folder, held = clear_cache()
@@ -42,7 +42,7 @@ def warmup(
         return
     folder = use_cache(no_cache)
     if folder is None:
-        raise ValueError("Expected a folder to keep compiled programs in, got none.")
+        raise ValueError("Expected a folder to store compiled programs in, got none.")
     started = time.perf_counter()
     before = measure_cache(folder)
     loaded = [load(case, PACKAGED, None) for case in choose_cases(cases or ["all"])]
@@ -55,13 +55,13 @@ def warmup(
     kept = measure_cache(folder)
     say(
         f"{len(loaded)} cases in {time.perf_counter() - started:.1f} s: "
-        f"{kept.programs - before.programs} programs compiled, {kept.programs} kept in {folder} "
+        f"{kept.programs - before.programs} programs compiled, {kept.programs} stored in {folder} "
         f"({kept.n_bytes / 1e6:.1f} MB)."
     )
 
 
 def _sweeps(cases: "Sequence[Case]", n: int) -> "Iterator[Callable[[], object]]":
-    """Sweeps that between them take every program."""
+    """Yield sweeps that together use every program."""
     from functools import partial
 
     from interpbench_jax.cli.pairs import draw_pairs

@@ -20,24 +20,24 @@ from interpbench_jax.statistics import (
 )
 from interpbench_jax.universes import UniverseName
 
-# The trivial positive, the embedding, is in neither the ranking nor the tables unless asked for.
+# The embedding, a trivial positive, is in neither the ranking nor the tables unless requested.
 RANKED: UniverseName = "head-no-embed"
-# From easy to hard; others come after them.
+# From easy to hard; any other tiers come after them.
 TIERS = ("embedding and one MLP only", "one attention step", "multi-step", "regression")
 _INTERVAL_NOTE = "In brackets: 95 % bootstrap intervals over cases, and over runs within them."
 _SPREAD_NOTE = (
-    " Spread: by how much the runs of a case, which differ in seed or in the order of the edges, "
-    "lie apart in head-no-embed and in the paper's area; mean over cases, and the largest."
+    " Spread: highest minus lowest value over the runs of a case, which differ in seed or in edge "
+    "order, in head-no-embed and for the paper's area; mean over cases (and largest)."
 )
 
 
 @dataclass(frozen=True)
 class RunSpread:
-    """How far the runs of one case lie apart, highest less lowest, over seeds and orders.
+    """The range of a case's runs over seeds and edge orders: highest minus lowest value.
 
     Attributes:
-        mean: over the cases that have several runs.
-        largest: of them.
+        mean: the mean range over the cases that have several runs.
+        largest: the largest range.
     """
 
     mean: float
@@ -48,22 +48,22 @@ class RunSpread:
 class MethodSummary:
     """One method with one ablation, over all its cases.
 
-    Means are over cases of means over runs, and leave out cases where a value is not defined. The
-    runs of a case have different seeds, or take the edges in different orders.
+    Values are means over cases of means over runs; cases where a value is not defined are left
+    out. The runs of a case have different seeds or different edge orders.
 
     Attributes:
-        method: its name.
-        ablation: that it ran with; empty where it is not known.
-        n_cases: how many it was run on.
-        head_no_embed: ROC-AUC in the universe `head-no-embed`; None where no case has one.
+        method: the method's name.
+        ablation: the ablation that it ran with; empty if unknown.
+        n_cases: the number of cases that it was run on.
+        head_no_embed: ROC-AUC in the universe `head-no-embed`; None if no case has one.
         head: ROC-AUC in `head`; None likewise.
-        average_precision: in `head-no-embed`.
+        average_precision: average precision in `head-no-embed`.
         paper_auc: InterpBench's staircase area, in `head`.
-        cpr: circuit performance ratio, of signed scores.
-        cmd: circuit-model distance, of absolute scores.
-        seconds: of one run.
-        spread: of the ROC-AUC in `head-no-embed`; None where no case has several runs.
-        paper_spread: of the paper's area; None likewise.
+        cpr: circuit performance ratio, from signed scores.
+        cmd: circuit-model distance, from absolute scores.
+        seconds: the time of one run.
+        spread: the spread of the ROC-AUC in `head-no-embed`; None if no case has several runs.
+        paper_spread: the spread of the paper's area; None likewise.
     """
 
     method: str
@@ -81,7 +81,7 @@ class MethodSummary:
 
     @property
     def rank(self) -> tuple[int, float, float, str, str]:
-        """A sort key: most cases first, then the larger areas; a part of the cases proves less."""
+        """A sort key: most cases first, because fewer prove less, then the larger areas."""
         areas = (-1.0 if each is None else each.mean for each in (self.head_no_embed, self.head))
         first, second = areas
         return -self.n_cases, -first, -second, self.method, self.ablation
@@ -92,10 +92,10 @@ class Matrix:
     """ROC-AUC by method and case.
 
     Attributes:
-        universe: in which it was scored.
-        methods: what each row is: a method, with its ablation where there are several.
-        cases: what each column is.
-        values: mean over seeds; nan where there is none.
+        universe: the universe in which items were scored.
+        methods: the label of each row: a method, with its ablation if there are several.
+        cases: the case of each column.
+        values: the mean area over runs; NaN if there is none.
     """
 
     universe: UniverseName
@@ -105,7 +105,7 @@ class Matrix:
 
     @cached_property
     def means(self) -> Float[np.ndarray, " methods"]:
-        """Mean over the cases that have a value; nan without any."""
+        """The mean over the cases that have a value; NaN if none has."""
         counts = (~np.isnan(self.values)).sum(axis=1)
         totals = np.nansum(self.values, axis=1)
         return np.where(counts > 0, totals / np.maximum(counts, 1), np.nan)
@@ -114,12 +114,15 @@ class Matrix:
 def leaderboard(
     rows: Sequence[ResultRow], level: Level = "edge", *, resamples: int = RESAMPLES
 ) -> tuple[MethodSummary, ...]:
-    """The methods, best first: by cases covered, then ROC-AUC in `head-no-embed`, then `head`.
+    """Rank the methods by cases covered, then by ROC-AUC in `head-no-embed`, then in `head`.
 
     Args:
-        rows: of any methods, ablations, seeds and levels.
-        level: whose rows count.
-        resamples: of the bootstrap intervals; the order does not depend on it.
+        rows: the results of any methods, ablations, seeds and levels.
+        level: the level whose rows count.
+        resamples: the number of bootstrap resamples; the ranking does not depend on it.
+
+    Returns:
+        The methods, best first.
     """
     runs: dict[tuple[str, str], list[ResultRow]] = {}
     for row in rows:
@@ -132,7 +135,7 @@ def leaderboard(
 def case_matrix(
     rows: Sequence[ResultRow], universe: UniverseName = RANKED, level: Level = "edge"
 ) -> Matrix:
-    """Every method against every case; methods as the leaderboard ranks them."""
+    """Return every method's areas on every case, with methods in the leaderboard's order."""
     own = [row for row in rows if row.level == level]
     names = [(entry.method, entry.ablation) for entry in leaderboard(own, level, resamples=1)]
     cases = sorted({row.case for row in own}, key=case_order)
@@ -149,7 +152,7 @@ def case_matrix(
 def compare_with_best(
     rows: Sequence[ResultRow], level: Level = "edge"
 ) -> tuple[MethodComparison, ...]:
-    """The best method against each other one, on the cases that both have; Holm over all.
+    """Compare the best method with every other on their shared cases, with Holm's correction.
 
     Raises:
         ImportError: if scipy is not installed.
@@ -160,7 +163,7 @@ def compare_with_best(
 
 
 def leaderboard_grid(entries: Sequence[MethodSummary], level: Level = "edge") -> Grid:
-    """The leaderboard as a table."""
+    """Return the leaderboard as a table."""
     several = len({entry.ablation for entry in entries}) > 1
     has_runs = any(entry.spread for entry in entries)
     spreads = ("spread", "paper spread") if has_runs else ()
@@ -187,14 +190,14 @@ def leaderboard_grid(entries: Sequence[MethodSummary], level: Level = "edge") ->
         tuple(rows),
         f"{_INTERVAL_NOTE} AP: average precision in head-no-embed. Paper AUC: InterpBench's "
         "staircase area, in head. CPR (larger is better) and CMD (smaller is better): areas of the "
-        "faithfulness curves of circuits by signed and by absolute scores, as in MIB. Seconds: of "
-        f"one run.{_SPREAD_NOTE if has_runs else ''}",
+        "faithfulness curves of circuits that signed and absolute scores choose, as in MIB. "
+        f"Seconds: time of one run.{_SPREAD_NOTE if has_runs else ''}",
         n_left=2 if several else 1,
     )
 
 
 def tiers_grid(rows: Sequence[ResultRow], universe: UniverseName = RANKED) -> Grid:
-    """Mean ROC-AUC of edges by tier: most cases are easy, and a flat mean hides the others."""
+    """Tabulate the mean ROC-AUC of edges by tier: the many easy cases would hide the others."""
     matrix = case_matrix(rows, universe)
     tier_of = {row.case: row.tier for row in rows}
     tiers = sorted(set(tier_of.values()), key=_tier_order)
@@ -211,12 +214,12 @@ def tiers_grid(rows: Sequence[ResultRow], universe: UniverseName = RANKED) -> Gr
         f"By tier: mean ROC-AUC in {universe}",
         ("method", *headers, f"all ({len(matrix.cases)})"),
         tuple(shown),
-        "In parentheses: cases.",
+        "In parentheses: the number of cases.",
     )
 
 
 def matrix_grid(matrix: Matrix) -> Grid:
-    """Methods against cases, two decimals."""
+    """Tabulate methods against cases, with two decimals."""
     rows = [
         (method, *(number(float(area), 2) for area in areas), number(float(mean)))
         for method, areas, mean in zip(matrix.methods, matrix.values, matrix.means, strict=True)
@@ -227,7 +230,7 @@ def matrix_grid(matrix: Matrix) -> Grid:
 
 
 def comparisons_grid(title: str, comparisons: Sequence[MethodComparison]) -> Grid:
-    """Paired comparisons, one a row."""
+    """Tabulate paired comparisons, one per row."""
     rows = [
         (
             each.first,
@@ -244,14 +247,14 @@ def comparisons_grid(title: str, comparisons: Sequence[MethodComparison]) -> Gri
         title,
         ("first", "second", "cases", "difference", "p", "p (Holm)", "A12"),
         tuple(rows),
-        "Wilcoxon signed-rank over cases, two-sided; A12: how often a case of the first exceeds "
-        "one of the second.",
+        "Two-sided Wilcoxon signed-rank test over cases; A12: how often a case of the first "
+        "exceeds one of the second.",
         n_left=2,
     )
 
 
 def results_markdown(rows: Sequence[ResultRow]) -> str:
-    """Everything about a benchmark's results as one Markdown text, `results.md`.
+    """Return everything about a benchmark's results as Markdown, the text of `results.md`.
 
     Raises:
         ImportError: if scipy is not installed.
@@ -265,7 +268,7 @@ def results_markdown(rows: Sequence[ResultRow]) -> str:
         grids += [leaderboard_grid(entries), tiers_grid(rows)]
         grids += [matrix_grid(case_matrix(rows, universe)) for universe in (RANKED, "head")]
     if len(entries) > 1:
-        title = f"The best against the others: ROC-AUC in {RANKED}"
+        title = f"The best method against the others: ROC-AUC in {RANKED}"
         grids.append(comparisons_grid(title, compare_with_best(rows)))
     nodes = leaderboard(rows, "node")
     if nodes:
@@ -274,7 +277,7 @@ def results_markdown(rows: Sequence[ResultRow]) -> str:
 
 
 def show_interval(interval: Interval | None, signed: bool = False) -> str:
-    """A mean with its interval in brackets, three decimals."""
+    """Format a mean with its interval in brackets, with three decimals."""
     if interval is None:
         return "-"
     sign = "+" if signed else ""
@@ -285,17 +288,17 @@ def show_interval(interval: Interval | None, signed: bool = False) -> str:
 
 
 def show_spread(spread: RunSpread | None) -> str:
-    """The mean of a spread, and the largest of it in parentheses."""
+    """Format the mean of a spread, with the largest in parentheses."""
     return "-" if spread is None else f"{spread.mean:.3f} ({spread.largest:.3f})"
 
 
 def show_p(p: float | None) -> str:
-    """A p-value with two significant digits."""
+    """Format a p-value with two significant digits."""
     return "-" if p is None else f"{p:.2g}"
 
 
 def labels(names: Sequence[tuple[str, str]]) -> tuple[str, ...]:
-    """A name of each method and ablation; the ablation is left out where there is only one."""
+    """Return a label for each method and ablation, without the ablation if there is only one."""
     several = len({ablation for _, ablation in names}) > 1
     return tuple(
         f"{method} ({ablation})" if several and ablation else method for method, ablation in names
@@ -339,9 +342,9 @@ def _spread(values: Iterable[tuple[ResultRow, float | None]]) -> RunSpread | Non
 
 
 def _by_case(values: Iterable[tuple[ResultRow, float | None]]) -> Float[np.ndarray, "cases runs"]:
-    """Values by case and run, averaged over what else there is; nan where a case lacks one.
+    """Arrange values by case and run, averaged over everything else; NaN is padding.
 
-    A run has a seed, and an order of the edges.
+    A run is a seed and an edge order.
     """
     found: dict[str, dict[tuple[int, int], list[float]]] = {}
     for row, value in values:
@@ -360,7 +363,7 @@ def _tier_order(tier: str) -> tuple[int, str]:
 
 
 def _facts(rows: Sequence[ResultRow]) -> str:
-    """How the results were come by, in one line."""
+    """Describe in one line how the results were obtained."""
     told = {
         "interpbench-jax": {row.package_version for row in rows},
         "JAX": {row.jax_version for row in rows},

@@ -1,8 +1,8 @@
 """Tables that stay readable in a narrow terminal, and draw nothing but their own text.
 
-A table that is too wide wraps between words; where words would break, or a sentence would stand in
-a column of a few letters, each row becomes a short paragraph instead. Texts may come from files of
-strangers: none is markup here, and none moves the cursor.
+A table that is too wide wraps between words; if words would break, or a sentence would be squeezed
+into a column of a few letters, each row becomes a short paragraph instead. Texts may come from
+untrusted files: none is interpreted as markup, and none moves the cursor.
 """
 
 import copy
@@ -24,7 +24,7 @@ _GAP = "  "
 
 @dataclass(frozen=True)
 class FittedTable:
-    """A table, drawn as fits the width that it is given.
+    """A table that is drawn to fit the available width.
 
     Attributes:
         table: the table.
@@ -49,14 +49,14 @@ class FittedTable:
 
 
 def clean_tree(tree: Tree) -> Tree:
-    """The same tree with labels that are text alone."""
+    """Return the same tree with plain text as its labels."""
     found = Tree(_clean(tree.label))
     found.children = [clean_tree(child) for child in tree.children]
     return found
 
 
 def _clean(cell: RenderableType | None) -> Text:
-    """A cell as text alone, with the style that it had."""
+    """Return a cell as plain text, with the style that it had."""
     if isinstance(cell, Text):
         found = Text(plain(cell.plain), style=cell.style)
         return found
@@ -64,7 +64,7 @@ def _clean(cell: RenderableType | None) -> Text:
 
 
 def _lines(text: RenderableType | None) -> Text | None:
-    """A title or a caption, which may have several lines, as text alone."""
+    """Return a title or a caption, which may have several lines, as plain text."""
     if text is None:
         return None
     whole = text.plain if isinstance(text, Text) else str(text)
@@ -72,7 +72,7 @@ def _lines(text: RenderableType | None) -> Text | None:
 
 
 def _rebuild(table: Table, widths: Sequence[int] | None = None) -> Table:
-    """The table with clean texts, and columns of these widths."""
+    """Return the table with plain texts, and with columns of these widths."""
     found = copy.copy(table)
     found.title, found.caption = _lines(table.title), _lines(table.caption)
     found.columns, found.rows = [], []
@@ -98,7 +98,7 @@ def _rows(table: Table) -> Iterator[tuple[str, tuple[RenderableType, ...]]]:
 
 
 def _needed(column: Column) -> tuple[int, int]:
-    """The width of a column's longest word, and of its longest cell."""
+    """Return the widths of a column's longest word and of its longest cell."""
     texts = [_clean(cell) for cell in (column.header, *column.cells)]
     most = max((text.cell_len for text in texts), default=0)
     if column.no_wrap:
@@ -108,7 +108,7 @@ def _needed(column: Column) -> tuple[int, int]:
 
 
 def _share_out(needed: Sequence[tuple[int, int]], width: int) -> list[int] | None:
-    """Widths of the columns that break no word; None where there are none that one can read."""
+    """Return column widths that break no word; None if no such widths are readable."""
     widths = [max(least, min(most, _NARROWEST)) for least, most in needed]
     if any(most > _NARROWEST for _, most in needed) and sum(widths) > width:
         return None
@@ -125,7 +125,7 @@ def _share_out(needed: Sequence[tuple[int, int]], width: int) -> list[int] | Non
 
 
 def _paragraphs(table: Table, console: Console, width: int) -> Iterator[Text]:
-    """Every row as its first cell, and beneath it the others, each after its header."""
+    """Yield each row as its first cell, with the others beneath it, each after its header."""
     if isinstance(table.title, Text):
         yield Text(table.title.plain, style="italic")
     headers = [_clean(column.header).plain for column in table.columns]
@@ -145,7 +145,7 @@ def _paragraphs(table: Table, console: Console, width: int) -> Iterator[Text]:
 
 
 def _flow(facts: Sequence[str], width: int) -> Iterator[str]:
-    """The facts on lines, as many on each as fit."""
+    """Yield lines of facts, as many on each line as fit."""
     line = ""
     for fact in facts:
         longer = f"{line}{_GAP}{fact}" if line else fact

@@ -1,6 +1,6 @@
-"""One table of texts, for the terminal and for Markdown.
+"""Tables of texts, for the terminal and for Markdown.
 
-Texts may come from files of strangers: neither form lets them draw anything but themselves.
+Texts may come from untrusted files: neither form interprets them as markup.
 """
 
 from collections.abc import Iterable
@@ -19,11 +19,11 @@ class Grid:
     """A table.
 
     Attributes:
-        title: what it shows.
-        headers: one a column.
-        rows: one text a column in each; numbers are aligned to the right.
-        note: how to read it; empty where nothing needs saying.
-        n_left: how many columns, from the first, hold words and not numbers.
+        title: what the table shows.
+        headers: one header per column.
+        rows: the rows, each with one text per column; numbers are aligned to the right.
+        note: how to read the table; empty if no explanation is needed.
+        n_left: the number of columns, from the first, that hold words instead of numbers.
     """
 
     title: str
@@ -34,7 +34,7 @@ class Grid:
 
 
 def as_rich(grid: Grid) -> Table:
-    """The table for the terminal."""
+    """Return the table for the terminal."""
     table = Table(
         title=Text(plain(grid.title)),
         title_justify="left",
@@ -55,7 +55,7 @@ def as_rich(grid: Grid) -> Table:
 
 
 def as_markdown(grid: Grid, heading: str = "##") -> str:
-    """The table under a heading, as GitHub's Markdown; ends in a newline."""
+    """Return the table under a heading, as GitHub's Markdown; the text ends in a newline."""
     rules = ["---" if index < grid.n_left else "---:" for index in range(len(grid.headers))]
     lines = [f"{heading} {escape(grid.title)}", ""]
     lines += [_markdown_row(map(escape, grid.headers)), _markdown_row(rules)]
@@ -66,12 +66,12 @@ def as_markdown(grid: Grid, heading: str = "##") -> str:
 
 
 def escape(text: str) -> str:
-    """A text that Markdown shows as it is."""
+    """Escape a text, so that Markdown shows it as it is."""
     return plain(text).translate(_MARKDOWN)
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A number with fixed decimals; a dash where there is none."""
+    """Format a number with fixed decimals; None and NaN give a dash."""
     return "-" if value is None or value != value else f"{value:.{digits}f}"
 
 

@@ -1,7 +1,7 @@
-"""Plots of a benchmark, as PNG and SVG: the same rows give the same bytes under one matplotlib.
+"""Plots of a benchmark as PNG and SVG; under one matplotlib, the same rows give the same bytes.
 
-Figures are made without pyplot, and in matplotlib's default style whatever the user's is.
-matplotlib, of the `bench` extra, is imported where it is used.
+Figures are made without pyplot, and in matplotlib's default style regardless of the user's.
+matplotlib, from the `bench` extra, is imported where it is used.
 """
 
 import io
@@ -30,13 +30,13 @@ REFERENCE = "exact"
 ABLATION = "resample"
 
 _UNIVERSES: tuple[UniverseName, ...] = ("head-no-embed", "head")
-# Okabe and Ito 2008, for every kind of colour vision; yellow, too pale for a line, left out.
+# Okabe and Ito 2008, for every kind of color vision, without yellow, which is too pale for lines.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _DASHES = ("solid", "dashed", "dotted", "dashdot")
 _INSIDE, _OUTSIDE = _COLOURS[1], _COLOURS[0]
-# What is smaller than this part of the largest is drawn at it, with zero.
+# Values below this fraction of the largest, zero included, are drawn at it.
 _FLOOR = 1e-9
-# What fits under a cell of the heat map.
+# The number of letters that fit under a cell of the heat map.
 _CELL_LETTERS = 4
 _DPI = 120
 _STYLE = {
@@ -61,17 +61,17 @@ def write_plots(
     ablation: str | None = None,
     reference: str = REFERENCE,
 ) -> list[Path]:
-    """Draw what one ablation gave, each plot as PNG and as SVG, whole or not at all.
+    """Draw the results of one ablation, each plot as PNG and as SVG, and write them atomically.
 
     `boxes-*`: ROC-AUC over cases by method. `heat-map-*`: method by case. `roc-CASE`: ROC curves
-    of the finest universe, one line a method, of its lowest seed. `effects-METHOD`: each edge's
-    exact effect against the method's score; none where the reference was not run.
+    in the finest universe, one line per method, for its lowest seed. `effects-METHOD`: each edge's
+    exact effect against the method's score; not drawn if the reference was not run.
 
     Args:
-        results: rows of results, of edges.
-        scores: rows of scores, of edges; may be empty.
-        folder: made where there is none.
-        ablation: by default `resample`, or the first by name where that was not run.
+        results: rows of results; only those of edges are drawn.
+        scores: rows of scores, likewise; may be empty.
+        folder: the folder to write to, which is created if it does not exist.
+        ablation: the default is `resample`, or the first by name if that was not run.
         reference: the method whose scores are the exact effects.
 
     Returns:
@@ -80,12 +80,12 @@ def write_plots(
     Raises:
         ImportError: if matplotlib is not installed.
         OSError: if the folder cannot be made or written.
-        ValueError: if there are no results of edges with that ablation.
+        ValueError: if there are no results for edges with that ablation.
     """
     chosen = _choose_ablation(results, ablation)
     rows = [row for row in results if row.level == "edge" and row.ablation == chosen]
     items = [row for row in scores if row.level == "edge" and row.ablation == chosen]
-    # What is drawn over what must not depend on the order in which rows come.
+    # Which marks are drawn over which must not depend on the order of the rows.
     rows.sort(key=lambda row: row.key)
     items.sort(key=lambda row: row.key)
     folder = Path(folder)
@@ -103,19 +103,19 @@ def write_plots(
 
 
 def encode_figure(figure: "Figure", kind: str) -> bytes:
-    """A figure as a file, `"png"` or `"svg"`, without dates or names of programs."""
+    """Encode a figure as `"png"` or `"svg"`, without dates or names of programs."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, dpi=_DPI, metadata=_METADATA[kind], bbox_inches="tight")
     return buffer.getvalue()
 
 
 def box_plot(matrix: Matrix, title: str) -> "Figure":
-    """One box a method over its cases (Tukey's), best first, with each case as a dot."""
+    """Draw one Tukey box per method over its cases, best first, with each case as a dot."""
     kept = [i for i, values in enumerate(matrix.values) if not np.isnan(values).all()]
     figure, axes = _figure(7.0, 1.2 + 0.3 * max(len(kept), 1))
     places = list(range(len(kept), 0, -1))
     values = [matrix.values[i][~np.isnan(matrix.values[i])] for i in kept]
-    # `Axes.boxplot` reads every setting, the backend's too, and so imports pyplot.
+    # `Axes.boxplot` reads every setting, including the backend, and so imports pyplot.
     for place, own in zip(places, values, strict=True):
         low, lower, median, upper, high = _five_numbers(own)
         axes.barh(place, upper - lower, 0.6, lower, facecolor="#D9E8F2", edgecolor=_OUTSIDE)
@@ -136,7 +136,7 @@ def box_plot(matrix: Matrix, title: str) -> "Figure":
 
 
 def heat_map(matrix: Matrix, title: str) -> "Figure":
-    """Methods against cases, with the area in each cell."""
+    """Draw methods against cases, with the area in each cell."""
     n_methods, n_cases = matrix.values.shape
     figure, axes = _figure(2.2 + 0.42 * n_cases, 1.0 + 0.28 * n_methods)
     image = axes.imshow(matrix.values, cmap="cividis", vmin=0, vmax=1, aspect="auto")
@@ -158,7 +158,7 @@ def heat_map(matrix: Matrix, title: str) -> "Figure":
 
 
 def roc_plot(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str) -> "Figure":
-    """ROC curves, one line a method: its false and true positive rates; areas in the legend."""
+    """Draw each method's false and true positive rates as a line, with areas in the legend."""
     figure, axes = _figure(7.6, 4.4)
     axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, zorder=0)
     for index, (method, (false, true)) in enumerate(curves.items()):
@@ -181,9 +181,9 @@ def effects_plot(
     in_circuit: Bool[np.ndarray, " items"],
     title: str,
 ) -> "Figure":
-    """Every item's exact effect against a method's score, as magnitudes on logarithmic axes.
+    """Draw every item's exact effect against a method's score: magnitudes on logarithmic axes.
 
-    What is below 1e-9 of the largest, zeros too, lies on the edge of the axis.
+    Magnitudes below 1e-9 of the largest, zeros included, lie on the edge of the axis.
     """
     figure, axes = _figure(5.4, 5.0)
     x, y = _magnitudes(exact), _magnitudes(scores)
@@ -208,8 +208,8 @@ def effects_plot(
         axis.set_major_formatter(lambda value, _: f"{value:.0e}")
         axis.set_minor_formatter(lambda *_: "")
     axes.tick_params(axis="x", rotation=30)
-    axes.set_xlabel("exact effect of the edge, magnitude (left end: 0)")
-    axes.set_ylabel("score of the method, magnitude (lower end: 0)")
+    axes.set_xlabel("magnitude of the edge's exact effect (left end: 0)")
+    axes.set_ylabel("magnitude of the method's score (lower end: 0)")
     axes.set_title(title, loc="left")
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure
@@ -218,10 +218,10 @@ def effects_plot(
 def roc_curve(
     scores: Float[np.ndarray, " items"], truth: Bool[np.ndarray, " items"]
 ) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"]]:
-    """False and true positive rates from (0, 0) to (1, 1); tied items are taken at once.
+    """Return false and true positive rates from (0, 0) to (1, 1); tied items are taken at once.
 
     Raises:
-        ValueError: if all items are on one side.
+        ValueError: if all items are in the circuit, or all are outside it.
     """
     positives, negatives = int(truth.sum()), int((~truth).sum())
     if not positives or not negatives:
@@ -237,7 +237,7 @@ def roc_curve(
 def _plots(
     rows: Sequence[ResultRow], items: Sequence[ScoreRow], ablation: str, reference: str
 ) -> Iterator[tuple[str, "Callable[[], Figure]"]]:
-    """Every plot's file name, and what draws it; one figure is held at a time."""
+    """Yield every plot's file name and a function that draws it, for one figure at a time."""
     of = f", {ablation} ablation" if ablation else ""
     for universe in _UNIVERSES:
         matrix = case_matrix(rows, universe)
@@ -279,9 +279,9 @@ def _choose_ablation(results: Sequence[ResultRow], ablation: str | None) -> str:
 
 
 def _five_numbers(values: np.ndarray) -> tuple[float, float, float, float, float]:
-    """A box's whiskers, quartiles and median: low, lower, median, upper, high.
+    """Return a box's whiskers, quartiles and median: low, lower, median, upper, high.
 
-    Whiskers reach to the last value within 1.5 times the box. Source: Tukey 1977.
+    Whiskers reach to the last value within 1.5 interquartile ranges. Source: Tukey 1977.
     """
     lower, median, upper = np.quantile(values, (0.25, 0.5, 0.75))
     reach = 1.5 * (upper - lower)
@@ -291,9 +291,9 @@ def _five_numbers(values: np.ndarray) -> tuple[float, float, float, float, float
 
 
 def _lowest_seeds(items: Sequence[ScoreRow]) -> dict[tuple[str, str], list[ScoreRow]]:
-    """By case and method, the rows of the lowest seed as they lie, constant ones left out.
+    """Return the rows of the lowest seed by case and method, in order, without constant items.
 
-    Of a method that ran in several orders, those of the one that its settings say.
+    If a method ran in several edge orders, only the order of its settings counts.
     """
     lowest: dict[tuple[str, str], int] = {}
     for row in items:
@@ -310,7 +310,7 @@ def _lowest_seeds(items: Sequence[ScoreRow]) -> dict[tuple[str, str], list[Score
 def _beside_the_reference(
     runs: Mapping[tuple[str, str], Sequence[ScoreRow]], method: str, reference: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Exact effects, scores and truth of all cases that both ran on; None where there are none."""
+    """Return exact effects, scores and truth, for all cases that both ran on; None without any."""
     if method == reference:
         return None
     parts = []
@@ -331,7 +331,7 @@ def _arrays(rows: Sequence[ScoreRow]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _magnitudes(values: np.ndarray) -> np.ndarray:
-    """Magnitudes that a logarithmic axis can show."""
+    """Return magnitudes, clipped to what a logarithmic axis can show."""
     sizes = np.abs(values)
     finite = sizes[np.isfinite(sizes)]
     largest = float(finite.max(initial=0.0)) or 1.0
@@ -339,12 +339,12 @@ def _magnitudes(values: np.ndarray) -> np.ndarray:
 
 
 def _line(index: int) -> tuple[str, str]:
-    """A colour and dashes that no other of the first 28 lines has."""
+    """Return a color and dashes, a distinct pair for each of the first 28 lines."""
     return _COLOURS[index % len(_COLOURS)], _DASHES[index // len(_COLOURS) % len(_DASHES)]
 
 
 def _unused(name: str, folder: Path, written: Sequence[Path]) -> str:
-    """A file's name that no plot of this call has: names of methods may look alike as files."""
+    """Return a file name that is unused in this call: two methods' names may give the same one."""
     taken = {path.stem for path in written if path.parent == folder}
     while name in taken:
         name = f"{name}-2"

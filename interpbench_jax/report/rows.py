@@ -1,6 +1,6 @@
-"""What a benchmark of methods measured, as rows.
+"""The results of a benchmark of methods, as rows.
 
-`interpbench_jax.bench.table` keeps them in files; the tables and the plots are made from them.
+`interpbench_jax.bench.table` stores them in files; tables and plots are made from them.
 """
 
 from dataclasses import dataclass
@@ -20,41 +20,41 @@ class ResultRow:
 
     Attributes:
         case: the case's id.
-        tier: how much its model has to do (`interpbench_jax.cases.Task.tier`).
+        tier: the task's tier of difficulty (`interpbench_jax.bench.tiers.tier_of`).
         method: the method's name.
-        ablation: what took the place of the outputs; empty where it is not known.
-        seed: of the run.
-        order: in which the method went through the edges: 0 for that of its settings, from 1 on
-            one drawn at random; 0 for methods that have none.
-        universe: in which the items were scored.
+        ablation: the ablation; empty if it is not known.
+        seed: the seed of the run.
+        order: the order in which the method went through the edges: 0 for that of its settings,
+            from 1 on a random one; 0 for methods that have none.
+        universe: the universe in which the items were scored.
         level: whether the items are edges or nodes.
-        truth: which circuit they were scored against (`interpbench_jax.cases.Task.truth`).
-        n_items: how many were scored.
-        n_true: how many of them the circuit has.
-        n_constant: how many were left out, because they carry what is the same in both inputs.
-        roc_auc: area under the ROC curve, in 0..1; None where the circuit has all items or none.
-        average_precision: of the ranking, in 0..1.
-        null_mean: mean ROC-AUC of rankings at random.
-        null_low: lower end of the interval of those.
-        null_high: upper end.
-        p_value: share of random rankings that do at least as well.
+        truth: the circuit that they were scored against (`interpbench_jax.cases.Task.truth`).
+        n_items: the number of items that were scored.
+        n_true: the number of them that the circuit has.
+        n_constant: the number of items left out, because they carry the same in both inputs.
+        roc_auc: the area under the ROC curve, in 0..1; None if the circuit has all items or none.
+        average_precision: the average precision of the ranking, in 0..1.
+        null_mean: the mean ROC-AUC of random rankings.
+        null_low: the lower end of the interval of those.
+        null_high: the upper end of that interval.
+        p_value: the share of random rankings that do at least as well.
         paper_auc: InterpBench's staircase area over its fixed thresholds.
-        precision: of the items that the method chose.
-        recall: of those.
-        f1: of those.
-        shd: structural Hamming distance of the chosen circuit, in edges.
+        precision: the precision of the items that the method chose.
+        recall: the recall of those.
+        f1: the F1 of those.
+        shd: the structural Hamming distance of the chosen circuit, in edges.
         is_connected: whether the chosen circuit leads from the input to the output.
-        cpr: circuit performance ratio, the area under the faithfulness curve of circuits that
+        cpr: the circuit performance ratio, the area under the faithfulness curve of circuits that
             signed scores choose, as in MIB.
-        cmd: circuit-model distance, the area between 1 and the faithfulness curve of circuits
+        cmd: the circuit-model distance, the area between 1 and the faithfulness curve of circuits
             that absolute scores choose.
-        metric: that the method measured effects with.
-        n_inputs: that it saw.
-        seconds: that it took; None where it is not known.
-        settings: the method's, as a JSON object.
-        package_version: of interpbench-jax.
-        jax_version: of JAX.
-        device: that it ran on.
+        metric: the metric with which the method measured effects.
+        n_inputs: the number of input pairs.
+        seconds: the time of the run; None if it is not known.
+        settings: the method's settings, as a JSON object.
+        package_version: the version of interpbench-jax.
+        jax_version: the version of JAX.
+        device: the kind of device that it ran on.
         model_digest: SHA-256 of the model's weights (`interpbench_jax.weights.digest_weights`).
         circuit_digest: SHA-256 of the circuit that it was scored against.
         data_digest: SHA-256 of the inputs.
@@ -101,7 +101,7 @@ class ResultRow:
     def of_rank(
         cls, rank: RankScore, *, case: str, tier: str, method: str, truth: str, model_digest: str
     ) -> "ResultRow":
-        """A row with what a ranking says, and nothing of the run that it came from."""
+        """Return a row with a ranking's values, and nothing about the run that it came from."""
         return cls(
             case=case,
             tier=tier,
@@ -125,7 +125,7 @@ class ResultRow:
 
     @property
     def key(self) -> tuple[tuple[bool, int, str], str, str, int, int, str, str]:
-        """What no two rows share; rows are sorted by it, cases by number."""
+        """The unique key of a row, by which rows are sorted, with cases in numeric order."""
         case = case_order(self.case)
         run = (case, self.method, self.ablation, self.seed, self.order)
         return *run, self.level, self.universe
@@ -133,18 +133,18 @@ class ResultRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreRow:
-    """What one run of a method said of one item of its finest universe.
+    """The score that one run of a method gave one item of its finest universe.
 
     Attributes:
         case: the case's id.
         method: the method's name.
-        ablation: as of the result.
-        seed: of the run.
-        order: as of the result.
+        ablation: the ablation, as in `ResultRow`.
+        seed: the seed of the run.
+        order: the edge order, as in `ResultRow`.
         level: whether the item is an edge or a node.
-        item: its name, such as `"hook_embed -> blocks.0.hook_mlp_in"`.
-        value: the score, larger for what matters more; in the unit of the method.
-        truth: whether the circuit has it: `"in"`, `"out"`, or `"constant"`.
+        item: the item's name, such as `"hook_embed -> blocks.0.hook_mlp_in"`.
+        value: the score, larger for more important items, in the method's unit.
+        truth: whether the circuit has the item: `"in"`, `"out"`, or `"constant"`.
     """
 
     case: str
@@ -159,12 +159,12 @@ class ScoreRow:
 
     @property
     def key(self) -> tuple[tuple[bool, int, str], str, str, int, int, str, str]:
-        """What no two rows share; rows are sorted by it, cases by number."""
+        """The unique key of a row, by which rows are sorted, with cases in numeric order."""
         case = case_order(self.case)
         return case, self.method, self.ablation, self.seed, self.order, self.level, self.item
 
 
 def case_order(case: str) -> tuple[bool, int, str]:
-    """A sort key that puts numbers in their order and before words."""
+    """Return a sort key that puts numbers in numeric order and before words."""
     is_number = case.isdecimal() and case.isascii()
     return not is_number, int(case) if is_number and len(case) < 10 else 0, case

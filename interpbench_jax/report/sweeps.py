@@ -1,4 +1,4 @@
-"""A sweep beside the truth, as rows."""
+"""Rows that compare a sweep with the truth."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 def effect_rows(
     result: "SweepResult[Edge] | SweepResult[Node]", circuit: Circuit | None
 ) -> list[EffectRow]:
-    """One row an edit, for each position alone if so swept, in the sweep's order.
+    """Return one row per edit, and per position if so swept, in the sweep's order.
 
-    The circuit may not be known. The sweep is of one ablation.
+    The circuit is None if it is not known. The sweep must have one ablation.
     """
     space = _universe_of(result)
     truths: Mapping[Edge, TruthValue] | Mapping[Node, TruthValue] = {}
@@ -49,11 +49,11 @@ def effect_rows(
 def areas_by_universe(
     result: "SweepResult[Edge] | SweepResult[Node]", circuit: Circuit | None
 ) -> dict[str, Area]:
-    """ROC-AUC by universe, with how many items the circuit has there and of how many.
+    """Return ROC-AUC by universe, with the number of items in the circuit and of all items.
 
-    Edges are scored in their own universe and the coarser ones, nodes in their own; empty where
-    the circuit is not known. Effects count by their size, as an edge matters that makes outputs
-    better when it is cut; where positions were patched alone, the largest does.
+    Edges are scored in their own universe and the coarser ones, nodes in their own; the result is
+    empty if the circuit is not known. Effects count by magnitude, because an edge also matters if
+    cutting it makes outputs better; if positions were patched alone, the largest one counts.
     """
     if circuit is None:
         return {}
@@ -95,7 +95,7 @@ def _area(
 def sweep_as_json(
     result: "SweepResult[Edge] | SweepResult[Node]", circuit: Circuit | None
 ) -> dict[str, object]:
-    """A sweep and its scores as plain JSON values; effects tell their position if they have one."""
+    """Return a sweep and its scores as plain JSON values, with each effect's position if any."""
     names = [name for name in result.names for _ in result.positions or (None,)]
     effects = [
         {"name": str(name), "effect": row.effect, "truth": row.truth}
@@ -118,7 +118,7 @@ def sweep_as_json(
 def sweep_row(
     case_id: str, result: "SweepResult[Edge] | SweepResult[Node]", circuit: Circuit | None
 ) -> SweepRow:
-    """A sweep as a row among others."""
+    """Return a sweep as one row of a table of sweeps."""
     assert isinstance(result.ablation, str), "a sweep of one ablation"
     areas = areas_by_universe(result, circuit)
     largest = max(result.effects.min(), result.effects.max(), key=abs)
@@ -130,7 +130,7 @@ def sweep_row(
 def _notes(
     areas: Mapping[str, Area], result: "SweepResult[Edge] | SweepResult[Node]"
 ) -> dict[str, str]:
-    """What to know beside each area, where there is anything."""
+    """Return the notes that explain the areas, by universe, without empty ones."""
     notes = {name: area.note(result.level or "edge") for name, area in areas.items()}
     return {name: note for name, note in notes.items() if note}
 

@@ -1,4 +1,4 @@
-"""Rich tables of what the commands found."""
+"""Rich tables of the commands' results."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -14,9 +14,9 @@ _BAR = 8
 
 
 class EffectRow(NamedTuple):
-    """One edge, with its two ends, or one node of a sweep, at one position or all (None).
+    """One edge (with its two ends) or node of a sweep, at one position or at all (None).
 
-    What the truth says of it is None where the circuit is not known.
+    `truth` is None if the circuit is not known.
     """
 
     ends: tuple[str, ...]
@@ -26,15 +26,15 @@ class EffectRow(NamedTuple):
 
 
 class Area(NamedTuple):
-    """How well a sweep's effects tell a circuit from the rest.
+    """How well a sweep's effects distinguish a circuit from the rest.
 
     Attributes:
-        value: ROC-AUC; None where one of the two is empty.
-        n_true: edges, or nodes, that the circuit has.
-        n_items: how many there are, constant ones not counted.
-        n_constant: how many are left out, because they are constant.
-        n_silent: how many of the circuit's have no effect above rounding.
-        is_tied: whether all effects are of one size.
+        value: the ROC-AUC; None if the circuit or the rest is empty.
+        n_true: the number of edges, or nodes, in the circuit.
+        n_items: the number of edges, or nodes, without constant ones.
+        n_constant: the number of those left out because they are constant.
+        n_silent: the number of the circuit's that have no effect above rounding.
+        is_tied: whether all effects have the same magnitude.
     """
 
     value: float | None
@@ -45,7 +45,7 @@ class Area(NamedTuple):
     is_tied: bool = False
 
     def note(self, level: str) -> str:
-        """What to know beside the number; empty where there is nothing."""
+        """Return a note that explains the number; empty if none is needed."""
         if self.n_true == 0:
             return f"the circuit has no {level} here"
         if self.n_true == self.n_items:
@@ -61,12 +61,12 @@ class SweepRow(NamedTuple):
     """One sweep among several.
 
     Attributes:
-        case_id: of which case.
-        ablation: what took the place of the outputs.
-        metric: the unit of the effects.
-        largest: the effect of largest size, with its sign.
-        areas: ROC-AUC by universe, None where it is not defined; empty without a known circuit.
-        notes: what to know beside an area, by universe.
+        case_id: the id of the case.
+        ablation: the ablation.
+        metric: the metric that measures the effects.
+        largest: the effect of largest magnitude, with its sign.
+        areas: ROC-AUC by universe, None if it is not defined; empty without a known circuit.
+        notes: notes that explain an area, by universe.
     """
 
     case_id: str
@@ -86,7 +86,7 @@ class ErrorRow(NamedTuple):
 
 
 def case_table(title: str, facts: Mapping[str, str]) -> Table:
-    """What is known of a case, one fact a row."""
+    """Tabulate facts about a case, one per row."""
     table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -96,8 +96,8 @@ def case_table(title: str, facts: Mapping[str, str]) -> Table:
 
 
 def circuit_table(edges: Sequence[tuple[str, str]]) -> Table:
-    """A circuit's edges, in their order."""
-    table = Table(title="Circuit, as it was given", title_justify="left", box=None, pad_edge=False)
+    """Tabulate a circuit's edges, in their order."""
+    table = Table(title="Circuit, as given", title_justify="left", box=None, pad_edge=False)
     table.add_column("from", no_wrap=True)
     table.add_column("to", no_wrap=True)
     for src, dst in edges:
@@ -106,7 +106,7 @@ def circuit_table(edges: Sequence[tuple[str, str]]) -> Table:
 
 
 def tasks_table(rows: Sequence[Mapping[str, object]]) -> Table:
-    """The declared tasks, one a row."""
+    """Tabulate the declared tasks, one per row."""
     table = Table(title="InterpBench's tasks", title_justify="left", box=None, header_style="bold")
     table.add_column("case", no_wrap=True)
     table.add_column("task", overflow="fold")
@@ -122,7 +122,7 @@ def tasks_table(rows: Sequence[Mapping[str, object]]) -> Table:
 
 
 def pairs_table(title: str, rows: Sequence[Mapping[str, Sequence[str]]]) -> Table:
-    """Sampled pairs: the tokens, and what the program outputs at each."""
+    """Tabulate sampled pairs: the tokens, and the program's output at each."""
     table = Table(title=title, title_justify="left", box=None, header_style="bold")
     for header in ("", "tokens", "outputs"):
         table.add_column(header, overflow="fold")
@@ -138,7 +138,7 @@ def pairs_table(title: str, rows: Sequence[Mapping[str, Sequence[str]]]) -> Tabl
 
 
 def circuit_tree(circuit: Circuit) -> Tree:
-    """The circuit in the `head` universe, drawn from the output back to the embedding."""
+    """Draw the circuit in the `head` universe, from the output back to the embedding."""
     edges = sorted(circuit.in_universe("head"), key=str)
     output = Node(Kind.RESID_POST, circuit.n_layers - 1)
     tree = Tree(Text(f"{output} (output) reads"))
@@ -150,7 +150,7 @@ def circuit_tree(circuit: Circuit) -> Tree:
 
     def grow(branch: Tree, reader: Node) -> None:
         for src in read_by.get(reader, ()):
-            # A node that many read is drawn once: there may be more paths than atoms.
+            # A node that several read is drawn once: the number of paths can be astronomical.
             is_again = src in drawn and src in read_by
             inner = branch.add(Text(f"{src} (as above)" if is_again else str(src)))
             if not is_again:
@@ -162,7 +162,7 @@ def circuit_tree(circuit: Circuit) -> Tree:
 
 
 def effects_table(title: str, rows: Sequence[EffectRow], top: int) -> Table:
-    """The effects of largest size, with bars, and whether the circuit holds each."""
+    """Tabulate the effects of largest magnitude, with bars, and whether each is in the circuit."""
     ordered = sorted(rows, key=lambda row: -abs(row.effect))
     shown = ordered[:top]
     caption = None
@@ -201,7 +201,7 @@ def effects_table(title: str, rows: Sequence[EffectRow], top: int) -> Table:
 
 
 def sweeps_table(title: str, rows: Sequence[SweepRow], by_position: bool) -> Table:
-    """Several sweeps, one a row: the largest effect, and ROC-AUC by universe."""
+    """Tabulate several sweeps, one per row: the largest effect, and ROC-AUC by universe."""
     over = ", each at its position of largest effect" if by_position else ""
     universes = list(dict.fromkeys(name for row in rows for name in row.areas))
     notes = [
@@ -214,7 +214,7 @@ def sweeps_table(title: str, rows: Sequence[SweepRow], by_position: bool) -> Tab
         title_justify="left",
         caption="\n".join(
             [
-                f"largest: of the effects; by universe: ROC-AUC of the effects{over} (-: not "
+                f"largest: the largest effect; by universe: ROC-AUC of the effects{over} (-: not "
                 "defined)",
                 *notes,
             ]
@@ -237,9 +237,9 @@ def sweeps_table(title: str, rows: Sequence[SweepRow], by_position: bool) -> Tab
 
 
 def auc_table(title: str, areas: Mapping[str, Area], level: str) -> Table:
-    """ROC-AUC by universe, and what it is of: items of the circuit, out of how many.
+    """Tabulate ROC-AUC by universe, with the number of items in the circuit and of all items.
 
-    Beneath it, what to know beside the numbers.
+    Notes that explain the numbers stand beneath the table.
     """
     notes = [f"{name}: {area.note(level)}" for name, area in areas.items() if area.note(level)]
     table = Table(
@@ -259,7 +259,7 @@ def auc_table(title: str, areas: Mapping[str, Area], level: str) -> Table:
 
 
 def certificate_table(rows: Sequence[ErrorRow], limit: float) -> Table:
-    """Worst relative error by hook; those above the limit in float64 stand out."""
+    """Tabulate the worst relative error by hook; float64 errors above the limit stand out."""
     table = Table(title="Worst relative error, max|a-b| / max(1, max|b|)", title_justify="left")
     table.add_column("activation", no_wrap=True)
     table.add_column("float64", justify="right")

@@ -1,7 +1,7 @@
 """One epoch for a stack of models, compiled as one program.
 
 The data of a task, its order and the interchanges are the same for all of its seeds, which differ
-in their initial weights only. So the result of a seed does not depend on which others are trained.
+in their initial weights only. So what an epoch makes of a seed does not depend on the other seeds.
 """
 
 import operator

@@ -66,10 +66,10 @@ def test_what_was_run_differently_is_told() -> None:
     second[1] = replace(second[1], model_digest="other", settings='{"steps": 9}')
     found = compare_results(first, second)
     assert found.mismatches == (
-        "package_version differs in 2 of 2 runs (cases 3, 11): such as 0.1.0 and 0.2.0",
-        "jax_version differs in 2 of 2 runs (cases 3, 11): such as 0.10.2 and 1",
-        "model_digest differs in 1 of 2 runs (cases 11): they are of other models",
-        'settings differs in 1 of 2 runs (cases 11): such as {"steps": 5} and {"steps": 9}',
+        "package_version differs in 2 of 2 runs (cases 3, 11): for example, 0.1.0 and 0.2.0",
+        "jax_version differs in 2 of 2 runs (cases 3, 11): for example, 0.10.2 and 1",
+        "model_digest differs in 1 of 2 runs (cases 11): the models are not the same",
+        'settings differs in 1 of 2 runs (cases 11): for example, {"steps": 5} and {"steps": 9}',
     )
     assert found.is_same  # The areas are the same.
 

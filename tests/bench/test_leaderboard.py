@@ -247,10 +247,12 @@ def test_a_run_that_is_not_there(tmp_path: Path) -> None:
                 **options,  # pyright: ignore
             )
 
-    refused(r"Expected a method of the benchmark \(exact, noisy, random\), got 'other'", "other")
-    refused("Expected one ablation, found mean, resample; say which")
-    refused("ablation out of mean, resample", ablation="zero")
-    refused(r"seed out of \[0\], got 'mean' and 7", ablation="mean", seed=7)
+    refused(
+        r"Expected one of the benchmark's methods \(exact, noisy, random\), got 'other'", "other"
+    )
+    refused("Expected one ablation, found mean, resample; choose one")
+    refused("one of the ablations mean, resample", ablation="zero")
+    refused(r"one of the seeds \[0\], got 'mean' and 7", ablation="mean", seed=7)
     write_tables(tmp_path, fake.results, [row for row in fake.scores if row.case != "21"])
     refused("Expected scores of case '21' beside its result", ablation="mean")
     infinite = [replace(row, value=float("inf")) if row.case == "3" else row for row in fake.scores]

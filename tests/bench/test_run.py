@@ -298,12 +298,15 @@ def test_cases_of_one_shape_are_run_together() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"ablations": ("resample", "nothing")}, "ablations out of resample.*got nothing"),
-        ({"seeds": (0, 0)}, "different seeds"),
-        ({"seeds": ()}, "different seeds"),
-        ({"seeds": (-1,)}, "seeds from 0"),
-        ({"methods": {}}, "at least one method"),
-        ({"n_inputs": 0}, "at least 1 input"),
+        (
+            {"ablations": ("resample", "nothing")},
+            "each ablation to be one of resample.*got nothing",
+        ),
+        ({"seeds": (0, 0)}, "distinct seeds"),
+        ({"seeds": ()}, "distinct seeds"),
+        ({"seeds": (-1,)}, "non-negative seeds"),
+        ({"methods": {}}, "at least 1 method"),
+        ({"n_inputs": 0}, "at least 1 method, 1 input"),
     ],
 )
 def test_settings_that_make_no_benchmark(changes: dict, message: str, unchecked: None) -> None:
@@ -312,11 +315,11 @@ def test_settings_that_make_no_benchmark(changes: dict, message: str, unchecked:
 
 
 def test_cases_that_make_no_benchmark(cases: list[Case], settings, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="different cases"):
+    with pytest.raises(ValueError, match="distinct cases"):
         run_bench([cases[0], cases[0]], settings, tmp_path)
     with pytest.raises(ValueError, match="whose circuit is known"):
         run_bench([dataclasses.replace(cases[0], circuit=None)], settings, tmp_path)
-    with pytest.raises(ValueError, match=r"a method out of .*got 'magic'"):
+    with pytest.raises(ValueError, match=r"the method to be one of .*got 'magic'"):
         choose_methods(["eap", "magic"])
 
 

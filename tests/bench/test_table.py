@@ -100,23 +100,27 @@ def test_no_rows_are_rows(tmp_path: Path) -> None:
         (
             result_row,
             dict(roc_auc=1.5),
-            r"Row 0 \(case '11', method 'exact'\): expected roc_auc as a",
+            r"Row 0 \(case '11', method 'exact'\): expected roc_auc to be a",
         ),
         (result_row, dict(roc_auc=float("nan")), "expected roc_auc"),
-        (result_row, dict(cpr=float("inf")), "expected cpr as a finite number, or None, got inf"),
-        (result_row, dict(seed=-1), "expected seed as an int32 from 0"),
-        (result_row, dict(seed=2**31), "expected seed as an int32"),
+        (
+            result_row,
+            dict(cpr=float("inf")),
+            "expected cpr to be a finite number, or None, got inf",
+        ),
+        (result_row, dict(seed=-1), "expected seed to be a non-negative int32"),
+        (result_row, dict(seed=2**31), "expected seed to be a non-negative int32"),
         (result_row, dict(shd=True), "expected shd"),
-        (result_row, dict(method=""), "expected method as a text that is not empty"),
-        (result_row, dict(settings="[]"), "expected settings as a JSON object"),
-        (result_row, dict(settings="{"), "expected settings as a JSON object"),
-        (result_row, dict(universe="all"), "expected universe as one of qkv, "),
-        (result_row, dict(level="neuron"), "expected level as one of edge, node"),
-        (result_row, dict(device=None), "expected device as a text"),
-        (result_row, dict(is_connected=1), "expected is_connected as a bool, or None"),
-        (score_row, dict(value=float("nan")), "expected value as a number, got nan"),
-        (score_row, dict(truth="yes"), "expected truth as one of in, out, constant"),
-        (score_row, dict(item=""), "expected item as a text that is not empty"),
+        (result_row, dict(method=""), "expected method to be a non-empty string"),
+        (result_row, dict(settings="[]"), "expected settings to be a JSON object"),
+        (result_row, dict(settings="{"), "expected settings to be a JSON object"),
+        (result_row, dict(universe="all"), "expected universe to be one of qkv, "),
+        (result_row, dict(level="neuron"), "expected level to be one of edge, node"),
+        (result_row, dict(device=None), "expected device to be a string"),
+        (result_row, dict(is_connected=1), "expected is_connected to be a bool, or None"),
+        (score_row, dict(value=float("nan")), "expected value to be a number, got nan"),
+        (score_row, dict(truth="yes"), "expected truth to be one of in, out, constant"),
+        (score_row, dict(item=""), "expected item to be a non-empty string"),
     ],
 )
 def test_what_no_benchmark_gives_is_not_written(
@@ -163,9 +167,9 @@ def test_other_tables_are_refused(tmp_path: Path) -> None:
     rewrite(path, good.replace_schema_metadata(newer))
     refused("Expected a benchmark's table of schema version 1, got version '2'")
     rewrite(path, good.drop_columns(["f1"]))
-    refused(r"missing: \['f1'\], left over: \[\]")
+    refused(r"missing: \['f1'\], unexpected: \[\]")
     rewrite(path, good.append_column("more", pa.array([1])))
-    refused(r"left over: \['more'\]")
+    refused(r"unexpected: \['more'\]")
     at = good.column_names.index("seed")
     rewrite(path, good.set_column(at, "seed", pa.array([0], pa.int64())))
     refused(r"of another type: \['seed \(int64\)'\]")
@@ -174,12 +178,12 @@ def test_other_tables_are_refused(tmp_path: Path) -> None:
     refused("Expected schema_version 1 in every row")
     at = good.column_names.index("case")
     rewrite(path, good.set_column(at, "case", pa.array([None], pa.string())))
-    refused("Expected a value of case in every row, got null")
+    refused("Expected a value for case in every row, got null")
     at = good.column_names.index("roc_auc")
     rewrite(path, good.set_column(at, "roc_auc", pa.array([7.0])))
-    refused("expected roc_auc as a number from 0 to 1, or None, got 7.0")
+    refused("expected roc_auc to be a number from 0 to 1, or None, got 7.0")
     rewrite(path, pa.concat_tables([good, good]))
-    refused("Expected one row of each run")
+    refused("Expected one row for each run")
     path.write_bytes(whole[:-20])
     refused("got one that cannot be opened")
     path.write_bytes(b"")

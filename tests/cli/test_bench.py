@@ -116,10 +116,10 @@ def test_ablations_have_plots_of_their_own(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--methods", "magic"), "Expected a method out of"),
-        (("--seeds", "one"), "Expected --seeds as numbers"),
-        (("--ablations", "nothing"), "Expected ablations out of"),
-        (("--cases", ","), "Expected --cases as names"),
+        (("--methods", "magic"), "Expected the method to be one of"),
+        (("--seeds", "one"), "Expected --seeds to be comma-separated numbers"),
+        (("--ablations", "nothing"), "Expected each ablation to be one of"),
+        (("--cases", ","), "Expected --cases to be comma-separated names"),
     ],
 )
 def test_wrong_arguments(

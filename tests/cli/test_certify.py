@@ -38,9 +38,9 @@ def test_tables(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run_command("certify", str(folder), "--n", "500", code=0)
     out = capsys.readouterr().out
     for text in (
-        "500 pairs of the test split (seed 1), 400 different of the 2,014 that it holds",
+        "500 pairs from the test split (seed 1), 400 distinct of the 2,014 in the split",
         "0.9999 of outputs, 0.9991 of whole sequences",
-        "accuracy 0.9995 by their mean, 0.9993 resampled",
+        "accuracy 0.9995 with their mean, 0.9993 resampled",
         "0.9800 (head), not defined (qkv)",
         "blocks.0.hook_resid_pre -> blocks.0.attn.hook_result[0]",
         "0.250%",
@@ -122,7 +122,7 @@ def shown(folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[str, dict[s
 
 def test_show_without_a_certificate(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text, values = shown(folder, capsys)
-    assert "none; `interpbench certify` makes one" in text and values is None
+    assert "none; `interpbench certify` writes one" in text and values is None
 
 
 def test_show_with_a_certificate(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -148,7 +148,7 @@ def test_show_with_another_models_certificate(
 ) -> None:
     dataclasses.replace(CERTIFICATE, weights_sha256="0" * 64).save(folder)
     text, values = shown(folder, capsys)
-    assert "of other weights than these" in text
+    assert "for different weights" in text
     assert values is not None and values["is_of_these_weights"] is False
 
 

@@ -46,7 +46,7 @@ def bench(fake: Fake, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_compare(fake: Fake, bench: Path, tmp_path: Path) -> None:
     same = run("compare", bench, bench)
     assert same.returncode == 0, same.stderr
-    assert "Every area is the same." in same.stdout
+    assert "Both benchmarks have the same runs with the same areas." in same.stdout
     worse = [
         replace(row, roc_auc=row.roc_auc / 2, package_version="0.2.0")
         for row in fake.results
@@ -55,9 +55,9 @@ def test_compare(fake: Fake, bench: Path, tmp_path: Path) -> None:
     write_tables(tmp_path, worse, [])
     done = run("compare", bench, tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "noisy (resample)" in done.stdout and "Every area" not in done.stdout
+    assert "noisy (resample)" in done.stdout and "same areas" not in done.stdout
     assert f"Only in {bench}: 16 runs: 3/exact/resample, " in " ".join(done.stdout.split())
-    assert "Not the same: package_version differs in 16 of 16 runs" in done.stdout
+    assert "Mismatch: package_version differs in 16 of 16 runs" in done.stdout
     data = json.loads(run("compare", bench, tmp_path, "--universe", "qkv", "--json").stdout)
     assert data["universe"] == "qkv" and len(data["changes"]) == len(RASP_CASES) == 16
     (noisy,) = data["methods"]
@@ -132,7 +132,7 @@ def test_an_invalid_submission(bench: Path, tmp_path: Path) -> None:
         (("submit", "{bench}", "--method", "exact", "-o", "{tmp}/x"), "Missing option '--author'"),
         (
             ("submit", "{bench}", "--method", "none", "--author", "a", "-o", "{tmp}/x"),
-            "Expected a method of the benchmark (exact, noisy), got 'none'",
+            "Expected one of the benchmark's methods (exact, noisy), got 'none'",
         ),
     ],
 )

@@ -81,7 +81,7 @@ def test_warmup(tmp_path: Path) -> None:
     done = run("warmup", "36", "35", "--n", "8", INTERPBENCH_CACHE=str(folder))
     assert done.returncode == 0, done.stderr
     kept = files(folder)
-    assert f"{len(kept)} programs compiled, {len(kept)} kept in {folder}" in done.stdout
+    assert f"{len(kept)} programs compiled, {len(kept)} stored in {folder}" in done.stdout
     assert done.stdout.startswith("2 cases in ")
     for command in ((*SWEEP, "--nodes"), ("sweep", "36", "35", "--n", "8")):
         assert run(*command, INTERPBENCH_CACHE=str(folder)).returncode == 0
@@ -98,7 +98,7 @@ def test_no_folder_to_write(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = run(*SWEEP, INTERPBENCH_CACHE=str(tmp_path / "file" / "programs"))
     assert done.returncode == 0
-    assert "Warning: compiled programs are not kept" in done.stderr
+    assert "Warning: compiled programs are not cached" in done.stderr
     assert len(json.loads(done.stdout)["effects"]) == 137
 
 
@@ -115,7 +115,7 @@ def test_no_cache_by_the_environment(tmp_path: Path, value: str) -> None:
     folder = tmp_path / "programs"
     environment = {"INTERPBENCH_CACHE": str(folder), "INTERPBENCH_NO_CACHE": value}
     done = run("warmup", "36", **environment)
-    assert done.returncode == 2 and "Expected a folder to keep" in done.stderr
+    assert done.returncode == 2 and "Expected a folder to store" in done.stderr
     assert not folder.exists()
 
 
@@ -146,7 +146,7 @@ def test_only_a_process_of_ours_is_set_up(
     assert (dict(os.environ), jax_folder()) == before
     assert not (tmp_path / "programs").exists()
     run_command("warmup", "36", code=2)
-    assert "Expected a folder to keep" in capsys.readouterr().err
+    assert "Expected a folder to store" in capsys.readouterr().err
 
 
 # The folder and its settings
@@ -200,7 +200,7 @@ def test_the_users_settings_win(own_process: Path, tmp_path: Path) -> None:
     # None of the user's programs are deleted to make room, and we create no folder.
     assert setting("COMPILATION_CACHE_MAX_SIZE") is None
     assert not own_process.exists() and not theirs.exists()
-    with pytest.raises(ValueError, match="may hold programs of others"):
+    with pytest.raises(ValueError, match="may hold other programs"):
         clear_cache()
 
 
@@ -214,7 +214,7 @@ def test_turned_off(own_process: Path) -> None:
 def test_a_file_stands_in_the_way(own_process: Path, capsys: pytest.CaptureFixture[str]) -> None:
     own_process.write_text("")
     assert use_cache(False) is None
-    assert "Warning: compiled programs are not kept" in capsys.readouterr().err
+    assert "Warning: compiled programs are not cached" in capsys.readouterr().err
     assert setting("COMPILATION_CACHE_DIR") is None
 
 

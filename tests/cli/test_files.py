@@ -62,7 +62,10 @@ def test_what_is_no_method_is_refused(own_module: Path) -> None:
     stem = own_module.stem
     assert find_method(f"{stem}:SAME").run is find_method(f"{stem}:lengths").run
     for name, message in (
-        ("magic", "Expected a method out of chance, .* package.module:function; got 'magic'"),
+        (
+            "magic",
+            "Expected the method to be one of chance, .* package.module:function; got 'magic'",
+        ),
         (f"{stem}:nothing", "Expected 'nothing' of .* to be a function"),
         (f"{stem}:NUMBER", "Expected 'NUMBER' of .* got 3"),
         ("no_such_module_here:run", "Expected a module that can be imported .* No module named"),

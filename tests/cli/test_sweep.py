@@ -170,7 +170,7 @@ def test_saved_and_resumed(output: Output, tmp_path: Path) -> None:
     assert "resumed" not in output.text(*options)
     assert (tmp_path / "sweep" / "effects.parquet").is_file()
     calls = json.loads((tmp_path / "sweep" / "sweep.json").read_text())["n_tasks"]
-    assert f"resumed: {calls} of {calls} calls were done" in output.text(*options)
+    assert f"resumed: {calls} of {calls} calls were already done" in output.text(*options)
     np.testing.assert_array_equal(effects(output.json(*options)), swept(CASE))
 
 
@@ -193,7 +193,7 @@ def test_a_stopped_sweep_goes_on(
         run_command("sweep", *options, code=2)
     output.captured.readouterr()
     calls = json.loads((folder / "sweep.json").read_text())["n_tasks"]
-    found = re.search(r"resumed: (\d+) of (\d+) calls were done", output.text(*options))
+    found = re.search(r"resumed: (\d+) of (\d+) calls were already done", output.text(*options))
     assert found is not None
     assert 0 < int(found[1]) <= int(found[2]) == calls
 
@@ -229,7 +229,7 @@ def test_a_folder_among_cases_and_no_circuit(output: Output, tmp_path: Path) -> 
         ((CASE, "--positions", "99"), "Expected positions from 0 to 9"),
         ((CASE, "--ablation", "none"), "'none' is not one of 'resample', 'mean', 'zero'"),
         ((CASE, "--ablation", "mean", "--ablation", "mean"), "several different ones"),
-        ((CASE, "--devices", str(jax.device_count() + 1)), "as many as JAX finds here"),
+        ((CASE, "--devices", str(jax.device_count() + 1)), "the number that JAX finds"),
         ((CASE, "--devices", "0"), "Invalid value for '--devices'"),
         ((CASE, *N, "--save-to", __file__), "Expected a folder for the sweep"),
     ],
@@ -248,4 +248,4 @@ def test_nothing_is_packaged(
 ) -> None:
     monkeypatch.setattr("interpbench_jax.loading.packaged_cases", lambda: ())
     run_command("sweep", "all", code=2)
-    assert "this installation carries none" in " ".join(capsys.readouterr().err.split())
+    assert "this installation has none" in " ".join(capsys.readouterr().err.split())

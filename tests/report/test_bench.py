@@ -152,7 +152,7 @@ def test_markdown() -> None:
         "## By tier: mean ROC-AUC in head-no-embed",
         "## By case: ROC-AUC in head-no-embed",
         "## By case: ROC-AUC in head",
-        "## The best against the others: ROC-AUC in head-no-embed",
+        "## The best method against the others: ROC-AUC in head-no-embed",
         "## Methods: mean ROC-AUC of nodes",
     ]
     tables = [line for line in text.splitlines() if line.startswith("|")]

@@ -26,7 +26,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "Expected cases out of 3, 4, 8, 11,"),
+        ((), "Expected cases from 3, 4, 8, 11,"),
         (("11", "--all"), "or --all; got both."),
         (("11", "99"), "got 99."),
         (("11", "--seeds", "0"), "Invalid value for '--seeds'"),
@@ -71,7 +71,7 @@ def test_train(tmp_path: Path) -> None:
 
     other = run(*(*options[:2], "2", *options[3:]))
     assert other.returncode == 2
-    assert "differs in seeds. Train it anew with --restart" in " ".join(other.stderr.split())
+    assert "differs in seeds. Retrain it with --restart" in " ".join(other.stderr.split())
 
     anew = json.loads(run(*options, "--restart", "--json").stdout)["models"][0]
     assert not anew["was_there"] and anew["iia"] == model["iia"]
