@@ -21,7 +21,7 @@ from interpbench_jax.circuit import Circuit
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.sites import Edge, Node
 from interpbench_jax.storage import digest_file
-from interpbench_jax.texts import cut_off
+from interpbench_jax.texts import count, cut_off
 from interpbench_jax.weights import check_weights
 
 
@@ -87,7 +87,7 @@ def convert_case(
         circuit = circuit_instead if has_own else circuit
         origin["impossible_edges"] = list(impossible)
         warnings.warn(
-            f"{files.edges}: {len(impossible)} edges that no model of this shape has are left out: "
+            f"{files.edges}: {count(len(impossible), 'edge')} that no model of this shape has are left out: "
             f"{cut_off(impossible)}. "
             + ("The task's own circuit is used." if has_own else "The others form the circuit."),
             stacklevel=2,

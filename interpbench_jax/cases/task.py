@@ -21,7 +21,7 @@ from interpbench_jax.cases.pairs import (
 from interpbench_jax.cases.recipe import Recipe
 from interpbench_jax.cases.sequences import Split
 from interpbench_jax.cases.training_arguments import TrainingArguments
-from interpbench_jax.cases.truth import TRUTHS, TruthName, find_circuit
+from interpbench_jax.cases.truth import N_PAIRS, TRUTHS, TruthName, find_circuit
 from interpbench_jax.circuit import Circuit
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.pairs import BLOCK, PairStream
@@ -121,7 +121,8 @@ class Task(Travels, ABC):
         Its `constant` edges carry a variable that does not differ between the two inputs of any
         pair: patching the edge in the high-level model changes no output (`cases.truth`).
         """
-        return find_circuit(self)
+        pairs = self.sample(N_PAIRS, 0)
+        return find_circuit(self.config, self.edge_alignment, self.high_level, pairs)
 
     def truth(self, name: TruthName = "complete") -> Circuit:
         """A circuit to score against: `complete_circuit`, or `upstream_circuit`.

@@ -6,33 +6,47 @@ output of any pair is *constant*: it carries, for example, positions, which are 
 input, and no method that resamples can see it.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
+from interpbench_jax.cases.pairs import TaskPairs
 from interpbench_jax.circuit import Circuit
+from interpbench_jax.config import TransformerConfig
 from interpbench_jax.sites import Edge
 
 if TYPE_CHECKING:
-    from interpbench_jax.cases.task import Task
+    from interpbench_jax.high_level import HighLevelModel
 
 TruthName = Literal["complete", "upstream"]
 TRUTHS: tuple[TruthName, ...] = get_args(TruthName)
 
-_PAIRS = 2048
-_SEED = 0
+# The number of pairs of inputs that decide on constant edges.
+N_PAIRS = 2048
 # Two numbers closer than this count as equal; rows of a mean are exact to 1e-6.
 _CLOSE = 1e-4
 
 
-def find_circuit(task: "Task") -> Circuit:
-    """The edges that a task's program uses, with the constant ones marked."""
-    constant = constant_edges(task)
+def find_circuit(
+    config: TransformerConfig,
+    edge_alignment: Mapping[Edge, Sequence[Edge]],
+    model: "HighLevelModel",
+    pairs: TaskPairs,
+) -> Circuit:
+    """The edges that a task's program uses, with the constant ones marked.
+
+    Args:
+        config: the config of the low-level model.
+        edge_alignment: its fine edges that are aligned with each edge of the high-level model.
+        model: the high-level model.
+        pairs: pairs of inputs, as the task draws them.
+    """
+    constant = constant_edges(model, pairs)
     varies: dict[Edge, bool] = {}
-    for edge, fine_edges in task.edge_alignment.items():
+    for edge, fine_edges in edge_alignment.items():
         for fine in fine_edges:
             varies[fine] = varies.get(fine, False) or edge not in constant
-    config = task.config
     return Circuit(
         config.n_layers,
         config.n_heads,
@@ -41,16 +55,9 @@ def find_circuit(task: "Task") -> Circuit:
     )
 
 
-def constant_edges(task: "Task", n: int = _PAIRS, seed: int = _SEED) -> frozenset[Edge]:
-    """The edges of a task's high-level model whose patch changes no output.
-
-    Args:
-        task: the task.
-        n: number of pairs, drawn as the task draws them.
-        seed: random seed for drawing pairs.
-    """
-    pairs, model = task.sample(n, seed), task.high_level
-    edges = model.edges
+def constant_edges(model: "HighLevelModel", pairs: TaskPairs) -> frozenset[Edge]:
+    """The edges of a high-level model whose patch changes no output of any pair."""
+    edges, n = model.edges, len(pairs)
     # All edges are patched at once, in one compiled program.
     base, source = (
         np.tile(ids, (len(edges), 1)) for ids in (pairs.input_ids, pairs.corrupted_input_ids)

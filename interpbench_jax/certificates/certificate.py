@@ -33,7 +33,7 @@ from interpbench_jax.jsontext import check_format, parse_json_object
 from interpbench_jax.metrics import METRIC_NAMES
 from interpbench_jax.storage import make_folder, write_file
 from interpbench_jax.storage import read_text as read_file
-from interpbench_jax.texts import shown
+from interpbench_jax.texts import count, shown
 from interpbench_jax.travel import Travels
 
 CERTIFICATE_FILE = "certificate.json"
@@ -130,7 +130,7 @@ class Certificate(Travels):
 
     def __repr__(self) -> str:
         failures = self.failures()
-        verdict = f"{len(failures)} failures" if failures else "passes"
+        verdict = count(len(failures), "failure") if failures else "passes"
         return (
             f"Certificate(case {self.case_id!r}, {self.n:,} pairs: accuracy {self.accuracy:.4f}, "
             f"lowest under interchange {self.lowest_iia:.4f}, {verdict})"
@@ -153,7 +153,29 @@ class Certificate(Travels):
 
     def failures(self, bars: Bars = BARS) -> tuple[str, ...]:
         """The reasons why the model does not have its claimed circuit; empty if it has it."""
-        return find_failures(self, bars)
+        return find_failures(self._shares, self.edges, bars)
+
+    @property
+    def _shares(self) -> dict[str, float]:
+        """Every accuracy that has to be high, by its description."""
+        alone = self.circuit_alone
+        of_edges = {
+            f"Accuracy with the edge {name} interchanged": share
+            for name, share in self.edge_accuracy.items()
+        }
+        of_nodes = {
+            f"Strict accuracy with {name} resampled": share
+            for name, share in self.strict_accuracy.items()
+        }
+        return {
+            "Accuracy": self.accuracy,
+            **{f"IIA of {name}": share for name, share in self.iia.items()},
+            **{f"Joint IIA of {name}": share for name, share in self.joint_iia.items()},
+            **of_edges,
+            **of_nodes,
+            "Accuracy with all edges outside the circuit resampled at once": alone.edges_resample,
+            "Accuracy with all edges outside the circuit at their mean at once": alone.edges_mean,
+        }
 
     @property
     def largest_outside(self) -> NodeEffect | None:

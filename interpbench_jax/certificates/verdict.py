@@ -3,12 +3,8 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from interpbench_jax.certificates.parts import EdgeCheck, Measure
-
-if TYPE_CHECKING:
-    from interpbench_jax.certificates.certificate import Certificate
 
 _UNITS: Mapping[Measure, str] = {"effect": "the case's metric", "centred": "centred logits"}
 # The most edges at fault that are named.
@@ -50,35 +46,23 @@ class Bars:
 BARS = Bars()
 
 
-def find_failures(certificate: "Certificate", bars: Bars) -> tuple[str, ...]:
-    """A sentence for every bar that a certificate misses; empty if it passes."""
-    found = [*_low_shares(certificate, bars)]
-    for universe in certificate.edges.edges:
+def find_failures(shares: Mapping[str, float], edges: EdgeCheck, bars: Bars) -> tuple[str, ...]:
+    """A sentence for every bar that a model misses; empty if it passes.
+
+    Args:
+        shares: its accuracies, by what they are the accuracy of.
+        edges: the effects of its edges.
+        bars: the thresholds.
+    """
+    found = [
+        f"{what} is {share:.6f}, below {bars.share:g}."
+        for what, share in shares.items()
+        if share < bars.share
+    ]
+    for universe in edges.edges:
         for measure in _UNITS:
-            found += _edges_at_fault(certificate.edges, universe, measure, bars)
+            found += _edges_at_fault(edges, universe, measure, bars)
     return tuple(dict.fromkeys(found))
-
-
-def _low_shares(certificate: "Certificate", bars: Bars) -> Iterator[str]:
-    alone = certificate.circuit_alone
-    shares = {
-        "Accuracy": certificate.accuracy,
-        **{f"IIA of {name}": share for name, share in certificate.iia.items()},
-        **{f"Joint IIA of {name}": share for name, share in certificate.joint_iia.items()},
-        **{
-            f"Accuracy with the edge {name} interchanged": share
-            for name, share in certificate.edge_accuracy.items()
-        },
-        **{
-            f"Strict accuracy with {name} resampled": share
-            for name, share in certificate.strict_accuracy.items()
-        },
-        "Accuracy with all edges outside the circuit resampled at once": alone.edges_resample,
-        "Accuracy with all edges outside the circuit at their mean at once": alone.edges_mean,
-    }
-    for what, share in shares.items():
-        if share < bars.share:
-            yield f"{what} is {share:.6f}, below {bars.share:g}."
 
 
 def _edges_at_fault(edges: EdgeCheck, universe: str, measure: Measure, bars: Bars) -> Iterator[str]:

@@ -198,7 +198,7 @@ def _print(certificate: "Certificate", bars: "Bars", written: Path | None) -> No
     failures = certificate.failures(bars)
     for failure in failures:
         say(f"FAILED: {failure}")
-    verdict = "passed" if not failures else f"FAILED in {len(failures)} points"
+    verdict = "passed" if not failures else f"FAILED in {count(len(failures), 'point')}"
     where = "Not written; use --out DIR." if written is None else f"Written to {written}."
     say(f"Lowest accuracy: {certificate.lowest:.6f}. Certificate {verdict}. {where}")
 

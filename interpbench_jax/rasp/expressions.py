@@ -14,14 +14,18 @@ from typing import TypeVar
 
 from interpbench_jax.rasp.functions import (
     Binary,
+    Comparison,
     Predicate,
     Unary,
     Value,
     WithConstant,
+    describe,
+    describe_briefly,
     logical_and,
     logical_or,
     tagged,
 )
+from interpbench_jax.rasp.rendering import render
 
 ExpressionT = TypeVar("ExpressionT", bound="Expression")
 
@@ -34,7 +38,7 @@ class Encoding(enum.Enum):
 
 
 @dataclass(frozen=True, eq=False)
-class Expression:
+class Expression(abc.ABC):
     """A part of a program; parts are equal if their types, parts, constants and names are."""
 
     name: str | None = field(default=None, kw_only=True)
@@ -48,9 +52,13 @@ class Expression:
                 f"that is not hashable ({error}); write a mapping as `lookup({{...}})`."
             ) from None
 
-    @cached_property
+    @property
     def children(self) -> "tuple[Expression, ...]":
         """The expressions that this one reads, in the order that heads are numbered by."""
+        return self._children
+
+    @cached_property
+    def _children(self) -> "tuple[Expression, ...]":
         values = (getattr(self, item.name) for item in fields(self))
         return tuple(value for value in values if isinstance(value, Expression))
 
@@ -86,14 +94,16 @@ class Expression:
         """The same expression with a name, which renderings and errors show."""
         return replace(self, name=name)
 
-    def __str__(self) -> str:
-        from interpbench_jax.rasp.rendering import render
+    @abc.abstractmethod
+    def text(self, *reads: str) -> str:
+        """This step as text, given the text of each expression that it reads."""
 
+    def __str__(self) -> str:
         return render(self)
 
 
 @dataclass(frozen=True, eq=False)
-class Variable(Expression, abc.ABC):
+class Variable(Expression):
     """One value per position.
 
     Operators build `Map`s and `SequenceMap`s. `==` and `!=` compare programs, so values are
@@ -172,6 +182,9 @@ class Tokens(Variable):
     def encoding(self) -> Encoding:
         return Encoding.CATEGORICAL
 
+    def text(self, *reads: str) -> str:
+        return self.name or type(self).__name__.lower()
+
 
 @dataclass(frozen=True, eq=False)
 class Indices(Variable):
@@ -180,6 +193,9 @@ class Indices(Variable):
     @property
     def encoding(self) -> Encoding:
         return Encoding.CATEGORICAL
+
+    def text(self, *reads: str) -> str:
+        return self.name or type(self).__name__.lower()
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,6 +216,9 @@ class Map(Variable):
     def encoding(self) -> Encoding:
         return self.encoded
 
+    def text(self, *reads: str) -> str:
+        return f"map({describe_briefly(self.function)}, {reads[0]}{_suffix(self)})"
+
 
 @dataclass(frozen=True, eq=False)
 class SequenceMap(Variable):
@@ -212,6 +231,9 @@ class SequenceMap(Variable):
     @property
     def encoding(self) -> Encoding:
         return Encoding.CATEGORICAL
+
+    def text(self, *reads: str) -> str:
+        return f"sequence_map({describe_briefly(self.function)}, {reads[0]}, {reads[1]})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,6 +248,11 @@ class LinearSequenceMap(Variable):
     @property
     def encoding(self) -> Encoding:
         return Encoding.NUMERICAL
+
+    def text(self, *reads: str) -> str:
+        sign = "-" if self.second_factor < 0 else "+"
+        second = f"{abs(self.second_factor):g} * {reads[1]}"
+        return f"{self.first_factor:g} * {reads[0]} {sign} {second}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,6 +283,14 @@ class Select(Selector):
     queries: Variable
     predicate: Predicate
 
+    def text(self, *reads: str) -> str:
+        keys, queries = reads
+        if self.predicate in (Comparison.TRUE, Comparison.FALSE):
+            return f"select({self.predicate})"
+        if isinstance(self.predicate, Comparison):
+            return f"select(key {keys} {self.predicate} query {queries})"
+        return f"select(key {keys}, query {queries}: {describe(self.predicate)})"
+
 
 @dataclass(frozen=True, eq=False)
 class SelectorAnd(Selector):
@@ -263,6 +298,9 @@ class SelectorAnd(Selector):
 
     first: Selector
     second: Selector
+
+    def text(self, *reads: str) -> str:
+        return f"({reads[0]} and {reads[1]})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -272,12 +310,18 @@ class SelectorOr(Selector):
     first: Selector
     second: Selector
 
+    def text(self, *reads: str) -> str:
+        return f"({reads[0]} or {reads[1]})"
+
 
 @dataclass(frozen=True, eq=False)
 class SelectorNot(Selector):
     """Selects the positions that `inner` does not select."""
 
     inner: Selector
+
+    def text(self, *reads: str) -> str:
+        return f"(not {reads[0]})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -294,6 +338,9 @@ class Aggregate(Variable):
     def encoding(self) -> Encoding:
         return self.values.encoding
 
+    def text(self, *reads: str) -> str:
+        return f"aggregate({reads[0]}, {reads[1]})"
+
 
 @dataclass(frozen=True, eq=False)
 class SelectorWidth(Variable):
@@ -306,6 +353,9 @@ class SelectorWidth(Variable):
     def encoding(self) -> Encoding:
         return self.encoded
 
+    def text(self, *reads: str) -> str:
+        return f"width({reads[0]}{_suffix(self)})"
+
 
 tokens = Tokens()
 indices = Indices()
@@ -315,3 +365,7 @@ def _combine(function: Binary, first: Variable, second: Variable | Value) -> Var
     if isinstance(second, Variable):
         return SequenceMap(function, first, second)
     return Map(WithConstant(function, second), first)
+
+
+def _suffix(variable: Variable) -> str:
+    return "" if variable.is_categorical else ", numerical"

@@ -205,6 +205,15 @@ def describe(function: Callable[..., object]) -> str:
     return str(getattr(function, "__name__", function))
 
 
+def describe_briefly(function: Callable[..., object]) -> str:
+    """`describe`, but only the size of a table that is long."""
+    text = describe(function)
+    if isinstance(function, Lookup) and len(text) > _LONG:
+        return f"table of {len(function.entries)}"
+    return text
+
+
+_LONG = 60
 _SYMBOLS: Mapping[Callable[..., object], str] = {
     operator.add: "+",
     operator.sub: "-",

@@ -30,6 +30,9 @@ class WidthAttention(Variable):
     def encoding(self) -> Encoding:
         return Encoding.NUMERICAL
 
+    def text(self, *reads: str) -> str:
+        return f"width_attention({reads[0]})"
+
 
 @dataclass(frozen=True)
 class VariableRead:

@@ -2,32 +2,48 @@
 
 from collections import deque
 from collections.abc import Iterator
+from typing import Protocol, TypeVar, cast, runtime_checkable
 
-from interpbench_jax.rasp.expressions import Expression
+PartT = TypeVar("PartT")
+PartT_co = TypeVar("PartT_co", covariant=True)
 
 
-def walk(program: Expression) -> Iterator[Expression]:
+@runtime_checkable
+class HasChildren(Protocol[PartT_co]):
+    """A hashable part of a program, and the parts that it reads."""
+
+    @property
+    def children(self) -> tuple[PartT_co, ...]:
+        """The parts that this one reads."""
+        ...
+
+
+def walk(program: HasChildren[PartT]) -> Iterator[PartT]:
     """Every distinct part of a program, breadth first from the output, which comes first."""
-    seen = {program}
-    queue = deque([program])
+    first = cast("PartT", program)
+    seen, queue = {first}, deque([first])
     while queue:
-        expression = queue.popleft()
-        yield expression
-        for child in expression.children:
+        part = queue.popleft()
+        yield part
+        for child in _children(part):
             if child not in seen:
                 seen.add(child)
                 queue.append(child)
 
 
-def in_order(program: Expression) -> tuple[Expression, ...]:
+def in_order(program: HasChildren[PartT]) -> tuple[PartT, ...]:
     """Every distinct part of a program, each after the parts that it reads; the output last."""
-    order: dict[Expression, None] = {}
-    stack = [(program, False)]
+    order: dict[PartT, None] = {}
+    stack = [(cast("PartT", program), False)]
     while stack:
-        expression, is_ready = stack.pop()
+        part, is_ready = stack.pop()
         if is_ready:
-            order[expression] = None
-        elif expression not in order:
-            stack.append((expression, True))
-            stack.extend((child, False) for child in reversed(expression.children))
+            order[part] = None
+        elif part not in order:
+            stack.append((part, True))
+            stack.extend((child, False) for child in reversed(_children(part)))
     return tuple(order)
+
+
+def _children(part: PartT) -> tuple[PartT, ...]:
+    return cast("HasChildren[PartT]", part).children
