@@ -1,4 +1,4 @@
-"""Kill a process at random moments until it is done, and compare what it leaves."""
+"""Kill a process at random moments, let it finish, and compare its result with a calm run's."""
 
 import dataclasses
 import json
@@ -16,14 +16,14 @@ _PATIENCE = 600.0
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """What is killed.
+    """The work whose processes are killed.
 
     Attributes:
-        start: starts a process that works in a folder and goes on with what it finds there.
-        finished: how many pieces of work a folder holds as finished.
-        same: whether two folders of finished work hold the same result.
-        longest_sleep: how long, in seconds, a process may go on after it was to be killed.
-        last_kill: the share of the pieces by which the last process is killed too.
+        start: starts a process that works in a folder and resumes the work that it finds there.
+        finished: returns how many pieces of work in a folder are finished.
+        same: returns whether two folders of finished work have the same result.
+        longest_sleep: the longest time, in seconds, from the target number of pieces to the kill.
+        last_kill: the upper bound for the targets of all kills, as a share of the pieces.
     """
 
     start: Callable[[Path], subprocess.Popen[str]]
@@ -38,9 +38,9 @@ class Kill:
     """One process that was killed.
 
     Attributes:
-        seconds: after its start.
-        finished: pieces of work that the folder held then.
-        new: how many of them are this process's own.
+        seconds: the time from its start to the kill.
+        finished: the number of finished pieces of work in the folder then.
+        new: how many of them this process finished.
     """
 
     seconds: float
@@ -50,16 +50,16 @@ class Kill:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What was found.
+    """The result of a measurement.
 
     Attributes:
-        identical: whether the kills left no trace in the result.
-        leftovers: files in the disturbed folder that the other lacks.
-        pieces: of work.
-        seed: of the moments.
+        identical: whether the result is the same as without kills.
+        leftovers: the files and folders that only the disturbed folder contains.
+        pieces: the number of pieces of work.
+        seed: the random seed for the moments of the kills.
         kills: the kills, in order.
-        undisturbed_seconds: that the work takes by itself, start and compilation included.
-        seconds: that all of it took.
+        undisturbed_seconds: the time of the undisturbed work, start and compilation included.
+        seconds: the time of the whole measurement.
     """
 
     identical: bool
@@ -72,21 +72,21 @@ class Report:
 
 
 def report_and_exit(work: Work, kills: int, seed: int) -> None:
-    """Measure, and print one JSON object; exit with 1 where the kills left a trace."""
+    """Measure and print one JSON object; exit with 1 if the kills changed the result."""
     report = measure(work, kills, seed)
     print(json.dumps(dataclasses.asdict(report), indent=1))
     sys.exit(not report.identical)
 
 
 def measure(work: Work, kills: int, seed: int) -> Report:
-    """Work once undisturbed and once with kills, and compare.
+    """Do the work once undisturbed and once with kills, and compare the results.
 
-    The moments are drawn by the seed: the work is cut in as many stretches as there are kills, and
-    in each a number of pieces is drawn; the kill comes a random while after the folder holds so
-    many, or after the process starts if it holds them by then.
+    The seed determines the moments: the pieces up to `last_kill` are split into as many ranges as
+    there are kills, and a target number of pieces is drawn from each. The kill comes a random time
+    after the folder contains that many, or after the process starts if it contains them already.
 
     Raises:
-        RuntimeError: if a process fails by itself, or is done before it was killed often enough.
+        RuntimeError: if a process fails by itself, or ends before it is killed.
     """
     started = time.perf_counter()
     rng = random.Random(seed)
@@ -119,11 +119,11 @@ def _finish(work: Work, folder: Path) -> None:
 
 
 def _kill_once(work: Work, folder: Path, target: int, sleep: float) -> Kill:
-    """Start a process and kill it a while after the folder holds `target` pieces."""
+    """Start a process and kill it `sleep` seconds after the folder contains `target` pieces."""
     before = work.finished(folder)
     process = work.start(folder)
     began = time.perf_counter()
-    # Most of the first seconds go to imports; a process that need not wait may die in any of them.
+    # The first seconds are mostly imports; a process whose target is met may die in any of them.
     patience = _PATIENCE if before < target else 6 * sleep
     while process.poll() is None and time.perf_counter() - began < patience:
         if before < target <= work.finished(folder):
@@ -135,8 +135,8 @@ def _kill_once(work: Work, folder: Path, target: int, sleep: float) -> Kill:
     _, err = process.communicate()
     if process.returncode != -signal.SIGKILL:
         raise RuntimeError(
-            f"Expected a process to kill, got one that had ended with {process.returncode}; take "
-            f"more --inputs if that is 0: {err}"
+            "Expected a process to run until it is killed, got one that had ended with "
+            f"{process.returncode}; use more --inputs if that is 0: {err}"
         )
     finished = work.finished(folder)
     return Kill(round(seconds, 2), finished, finished - before)

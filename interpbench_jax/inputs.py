@@ -1,4 +1,4 @@
-"""Pairs of inputs to patch between: of a case's own task, or where none is at hand."""
+"""Pairs of inputs to patch between: from a case's task, or uniform if it declares none."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ _BOS, _PAD = "BOS", "PAD"
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """Pairs of inputs, and where they are from.
+    """Pairs of inputs, and a description of how they were drawn.
 
     Attributes:
-        source: the pairs, or a stream of them where they are more than 65,536; of a case's task
-            with its objective, else with the default one.
+        source: the pairs, or a stream of them if there are more than 65,536; pairs of a case's
+            task have the task's objective, others the default one.
         description: how they were drawn, in words.
     """
 
@@ -30,20 +30,20 @@ class Drawn:
         """The pairs in memory.
 
         Raises:
-            TypeError: if there is a stream of them.
+            TypeError: if the source is a stream.
         """
         return as_pairs(self.source)  # pyright: ignore[reportArgumentType]
 
 
 def task_pairs(case: Case, n: int, seed: int, counterfactual: str | None = None) -> Drawn:
-    """Pairs of a case's declared task, as `case.sample` or, for many, `case.stream` gives them.
+    """Pairs of a case's declared task, as from `case.sample` or, for many, from `case.stream`.
 
     Args:
         case: the case.
         n: how many pairs.
-        seed: the same seed gives the same pairs.
-        counterfactual: what the corrupted inputs are, out of `case.task.counterfactuals`; by
-            default the first.
+        seed: the random seed; the same seed gives the same pairs.
+        counterfactual: the kind of corrupted inputs, one of `case.task.counterfactuals`; the
+            default is the first.
 
     Raises:
         ValueError: if the case has no declared task, there is no such counterfactual, `n` is not
@@ -59,14 +59,14 @@ def task_pairs(case: Case, n: int, seed: int, counterfactual: str | None = None)
 
 
 def uniform_pairs(case: Case, n: int, seed: int) -> Drawn:
-    """Inputs of the full length, uniform over the vocabulary, with BOS first.
+    """Pairs of full-length inputs, uniform over the vocabulary, with BOS first.
 
-    Where the case's vocabulary is not known, uniform over all ids, position 0 included.
+    If the case's vocabulary is unknown, they are uniform over all ids, at position 0 too.
 
     Args:
         case: the case.
         n: how many pairs.
-        seed: the same seed gives the same pairs.
+        seed: the random seed; the same seed gives the same pairs.
 
     Raises:
         ValueError: if `n` is not positive or the seed is negative.

@@ -1,4 +1,4 @@
-"""Pairs of inputs to patch between, and what their runs are judged by."""
+"""Pairs of inputs to patch between, with the objective that scores their runs."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from interpbench_jax.metrics import Metric, MetricName
 
 
-# Rows that are drawn at a time; another number draws other rows from the same seed.
+# The number of rows drawn at a time. Changing it changes the rows that a seed gives.
 BLOCK = 2**16
 
 _DEFAULT = Objective()
@@ -22,16 +22,16 @@ _DEFAULT = Objective()
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Pairs:
-    """Inputs, others to patch from, and an objective.
+    """Inputs, other inputs to patch from, and an objective.
 
-    `case.sample` gives the pairs of a case; from arrays of one's own they are made like this:
+    `case.sample` returns the pairs of a case. To make pairs from your own arrays:
     `Pairs(clean, corrupted, Objective("logit_diff", targets))`.
 
     Attributes:
         input_ids: the clean inputs.
         corrupted_input_ids: the inputs that replacements come from, paired by row with
-            `input_ids`; for mean ablation any number. None where no ablation needs them.
-        objective: what runs are judged by.
+            `input_ids`; for mean ablation, any number of them. None if no ablation needs them.
+        objective: how runs are scored: the metric, its targets, and the scored positions.
     """
 
     input_ids: "Int[np.ndarray, 'rows pos']"
@@ -46,12 +46,12 @@ class Pairs:
         return f"{type(self).__name__}({len(self):,} of {n_pos} positions, {self.objective})"
 
     def __getitem__(self, rows: slice) -> "Pairs":
-        """Some of the pairs: `pairs[:10]`."""
+        """A slice of the pairs, such as `pairs[:10]`."""
         check_rows(rows)
         others = self.corrupted_input_ids
         if others is not None and len(others) != len(self):
             raise ValueError(
-                f"Expected as many corrupted inputs as clean ones to take some pairs, got "
+                f"Expected as many corrupted inputs as clean ones to take a slice of pairs, got "
                 f"{len(others)} and {len(self)}."
             )
         objective, targets, scored = (
@@ -73,16 +73,17 @@ class Pairs:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PairStream:
-    """Pairs that are drawn, or read, when they are needed: more of them than memory holds.
+    """Pairs that are drawn or read when they are needed, for more pairs than fit in memory.
 
-    Sweeps take a stream as they take pairs, and hold one block of it at a time. `case.stream`
-    gives that of a case; pairs of one's own are read from files like this:
+    Sweeps accept a stream in place of pairs and hold one block of it in memory at a time.
+    `case.stream` returns the stream of a case. To read your own pairs from files:
     `PairStream(n, lambda: (Pairs(clean, corrupted) for clean, corrupted in read_blocks()))`.
 
     Attributes:
-        n: rows of all blocks together.
-        blocks: called for every pass over the pairs, of which there may be several. Gives blocks
-            of any sizes, the same ones each time, of as many positions and with one metric.
+        n: the number of rows of all blocks together.
+        blocks: a function that is called for every pass over the pairs, possibly several times. It
+            returns the same blocks each time; their sizes can differ, but all have the same number
+            of positions and the same metric.
     """
 
     n: int
@@ -98,20 +99,20 @@ class PairStream:
         return f"{type(self).__name__}({self.n:,} pairs, in blocks)"
 
     def with_metric(self, metric: "MetricName | Metric") -> "PairStream":
-        """The same pairs, judged by another metric."""
+        """The same pairs, scored by another metric."""
         return replace(
             self, blocks=lambda: (as_pairs(block, metric=metric) for block in self.blocks())
         )
 
 
 def check_rows(rows: slice) -> None:
-    """Refuse what does not say which pairs are meant.
+    """Check that an index of pairs is a slice.
 
     Raises:
-        TypeError: if it is no slice.
+        TypeError: if it is not a slice.
     """
     if not isinstance(rows, slice):
-        raise TypeError(f"Expected some pairs as a slice, pairs[:10] say, got {rows!r}.")
+        raise TypeError(f"Expected a slice of pairs, such as pairs[:10]; got index {rows!r}.")
 
 
 def as_pairs(
@@ -120,21 +121,22 @@ def as_pairs(
     objective: Objective | None = None,
     metric: "MetricName | Metric | None" = None,
 ) -> Pairs:
-    """What a caller gave, as pairs.
+    """The caller's arguments as pairs.
 
     Args:
-        clean: pairs; or clean inputs.
-        corrupted: beside an array, the inputs to patch from.
-        objective: in place of the pairs' own.
-        metric: in place of the objective's.
+        clean: pairs; or an array of clean inputs.
+        corrupted: with an array of clean inputs, the inputs to patch from.
+        objective: an objective to use instead of that of the pairs.
+        metric: a metric to use instead of the objective's.
 
     Raises:
-        TypeError: if both pairs and corrupted inputs are given, or the objective is none.
+        TypeError: if both pairs and corrupted inputs are given, `clean` is a stream, or the
+            objective is not an `Objective`.
     """
     if isinstance(clean, PairStream):
         raise TypeError(
-            f"Expected pairs in memory, got {clean!r}, which sweeps take: some pairs are "
-            "`case.sample(1000, seed=0)`, say, or `next(iter(stream))`, the first block."
+            f"Expected pairs in memory, got {clean!r}, which only sweeps accept. Use some pairs, "
+            "such as `case.sample(1000, seed=0)` or the first block, `next(iter(stream))`."
         )
     if isinstance(clean, Pairs):
         if corrupted is not None:
@@ -151,8 +153,8 @@ def as_pairs(
     if objective is not None:
         if not isinstance(objective, Objective):
             raise TypeError(
-                f"Expected an Objective(metric, targets, scored), got {objective!r}; a metric "
-                "alone goes by `metric=`."
+                f"Expected an Objective(metric, targets, scored), got {objective!r}; pass a metric "
+                "alone as `metric=`."
             )
         pairs = Pairs(pairs.input_ids, pairs.corrupted_input_ids, objective)
     if metric is not None:
@@ -167,16 +169,17 @@ def as_source(
     objective: Objective | None = None,
     metric: "MetricName | Metric | None" = None,
 ) -> Pairs | PairStream:
-    """What the caller of a sweep gave, as pairs, or as the stream that it is.
+    """The arguments of a sweep's caller as pairs, or as a stream if that is what it gave.
 
     Raises:
-        TypeError: as `as_pairs` does; if an objective is given beside a stream.
+        TypeError: as `as_pairs` does, but not for a stream; or if corrupted inputs or an objective
+            are given with a stream.
     """
     if not isinstance(clean, PairStream):
         return as_pairs(clean, corrupted, objective, metric)
     if corrupted is not None or objective is not None:
         raise TypeError(
             "Expected a stream of pairs alone: each of its blocks holds corrupted inputs and an "
-            "objective; `metric=` takes another metric."
+            "objective; pass another metric as `metric=`."
         )
     return clean if metric is None else clean.with_metric(metric)

@@ -1,1 +1,1 @@
-"""What the library does under fire: damaged files, killed processes, two processes at once."""
+"""Robustness of the library: damaged files, killed processes, two processes at once."""

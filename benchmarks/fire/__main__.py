@@ -1,10 +1,11 @@
-"""Everything under fire, as one report.
+"""Measure robustness against damaged files and killed or concurrent processes.
 
     python -m benchmarks.fire [--mutations 100000] [--kills 100] [--pairs 50] [--seed 0]
 
-Damages every format that is read, kills every command that writes, and starts each twice at once.
-Prints three tables in Markdown, or JSON; exits with 1 if anything was not as promised: an error of
-another type, a message without end, a result that is neither the old nor the new one.
+Damages files of every format that the library reads, kills every command that writes, and starts
+two processes of each command at once. Prints two tables in Markdown, or JSON. Exits with 1 if there
+is a defect, such as an error of an unexpected type, an overlong message, or a result that is
+neither the old nor the new one.
 """
 
 import argparse
@@ -52,13 +53,13 @@ def _print_fates(found: list[Fate], seconds: float) -> None:
 
 
 def main() -> None:
-    """Read the arguments; damage, kill, report."""
+    """Parse the arguments, run the measurements and print the report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mutations", type=int, default=100_000)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--pairs", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", action="store_true", help="print JSON alone")
+    parser.add_argument("--json", action="store_true", help="print only JSON")
     arguments = parser.parse_args()
     began = time.perf_counter()
     outcomes = fuzz(arguments.mutations, arguments.seed) if arguments.mutations else []

@@ -20,27 +20,27 @@ from pathlib import Path
 from benchmarks.fire.formats import FORMATS
 from benchmarks.fire.mutations import damage
 
-# What a caller is promised: anything else is a defect.
+# The error types that callers can expect; any other type is a defect.
 TYPED = ("ValueError", "FileNotFoundError", "OSError", "UpstreamFormatError", "StaleDataError")
-# Longer messages are defects too.
+# The maximum length of a message; a longer one is a defect.
 MOST_MESSAGE = 4_000
 
 
 @dataclass
 class Outcome:
-    """What came of the mutations of one format.
+    """The outcome of the mutations of one format.
 
     Attributes:
-        format: its name.
-        mutations: how many files were read.
-        accepted: of how many nothing was said.
+        format: the format's name.
+        mutations: how many mutations were read.
+        accepted: how many were read without an error.
         errors: how often each type of error was raised.
-        defects: what was raised and should not have been, by mutation, with its last lines.
-        longest_message: in characters.
-        slowest_seconds: of one reading.
-        slowest: which mutation that was.
-        growth_mb: by how much the process's peak memory grew after the first ten.
-        peak_mb: of the process, imports and JAX included.
+        defects: the last lines of each traceback that is a defect, by the mutation's number.
+        longest_message: the length of the longest message, in characters.
+        slowest_seconds: the time of the slowest reading.
+        slowest: the number of that mutation.
+        growth_mb: how much the process's peak memory grew after the first eleven mutations.
+        peak_mb: the process's peak memory, imports and JAX included.
     """
 
     format: str
@@ -56,10 +56,10 @@ class Outcome:
 
 
 def fuzz(n: int, seed: int, workers: int = 2) -> list[Outcome]:
-    """Mutations of all formats, by their shares, each format in a process of its own.
+    """Read mutations of all formats, in proportion to their shares, one process for each format.
 
     Raises:
-        RuntimeError: if a process dies; the message says of which format.
+        RuntimeError: if a process fails; the message names the format.
     """
     total = sum(each.share for each in FORMATS.values())
     counts = {name: math.ceil(n * each.share / total) for name, each in FORMATS.items()}
@@ -83,14 +83,14 @@ def _in_a_process(name: str, n: int, seed: int) -> Outcome:
 
 
 def fuzz_format(name: str, n: int, seed: int) -> Outcome:
-    """Mutations of one format, in this process."""
+    """Read mutations of one format in this process."""
     chosen, outcome = FORMATS[name], Outcome(name)
     errors: collections.Counter[str] = collections.Counter()
     with tempfile.TemporaryDirectory() as root, contextlib.redirect_stderr(io.StringIO()):
         good, work = Path(root) / "good", Path(root) / "work"
         good.mkdir()
         chosen.make(good)
-        chosen.read(good)  # of what is whole, nothing is said
+        chosen.read(good)  # undamaged files raise no error
         every = sorted(path.relative_to(good) for path in good.rglob("*") if path.is_file())
         contents = {path: (good / path).read_bytes() for path in every}
         files = [path for path in every if good / path in set(good.glob(chosen.files))]
@@ -131,7 +131,7 @@ def _note(
 
 
 def _restore(work: Path, contents: dict[Path, bytes]) -> None:
-    """Put back what was damaged, and remove what reading left."""
+    """Restore damaged files and remove files that reading created."""
     for path in [each for each in work.rglob("*") if each.is_file()]:
         if path.relative_to(work) not in contents:
             path.unlink()

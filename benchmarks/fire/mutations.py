@@ -1,4 +1,4 @@
-"""Damage: of bytes as a disk does it, and of JSON values as a careless or hostile writer does."""
+"""Damage to bytes, as from a bad disk, and to JSON values, as from a careless or hostile writer."""
 
 import json
 import random
@@ -20,12 +20,12 @@ _WORST: tuple[object, ...] = (
     {},
     [[]],
 )
-# What `json.dumps` does not write.
+# Texts that `json.dumps` does not write by default.
 _NOT_JSON = ("NaN", "Infinity", "1e400", "[" * 3_000, '{"a": 1, "a": 2}')
 
 
 def damage(data: bytes, rng: random.Random) -> bytes:
-    """A damaged version of a file's bytes: one to three wounds, or an odd value in its JSON."""
+    """A damaged version of a file's bytes: one to three edits, or an odd value in its JSON."""
     if rng.random() < 0.5:
         changed = _damage_json(data, rng)
         if changed is not None:
@@ -38,8 +38,8 @@ def damage(data: bytes, rng: random.Random) -> bytes:
 
 
 def _damage_json(data: bytes, rng: random.Random) -> bytes | None:
-    """Another value somewhere in a file that starts with JSON; None where it does not."""
-    # A file of weights has JSON after its length; a log, one object a line.
+    """The file with a change in its leading JSON; None if it does not start with JSON."""
+    # Weights start with the length of a JSON header; a log has one JSON object per line.
     start = 8 if data[8:9] == b"{" else 0
     end = data.find(b"\n", start) if data[start : start + 2] == b'{"' else len(data)
     for stop in {len(data), end if end > 0 else len(data)}:
@@ -48,7 +48,7 @@ def _damage_json(data: bytes, rng: random.Random) -> bytes | None:
         except (ValueError, RecursionError):
             continue
         text = _change(value, rng)
-        # Of weights, the length before the header is of the old header in every other case.
+        # For weights, half of the time the old header's length stays in front of the new header.
         head = data[:start]
         if start and rng.random() < 0.5:
             head = len(text).to_bytes(8, "little")
@@ -81,7 +81,7 @@ def _change(value: Any, rng: random.Random) -> bytes:
 
 
 def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The way to every value inside, the first few of each long list."""
+    """The path to every nested value, but only for the first eight items of each list."""
     if isinstance(value, dict):
         keys = list(value)
     elif isinstance(value, list):

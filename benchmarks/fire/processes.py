@@ -1,4 +1,4 @@
-"""Kill every command that writes, and start it twice at once."""
+"""Kill every command that writes, and start two processes of it at once."""
 
 import random
 import shutil
@@ -15,26 +15,25 @@ from benchmarks.fire.commands import COMMANDS, Command, outcome, start
 from benchmarks.kills import files
 
 _PATIENCE = 600.0
-# Some processes are done before they are killed.
+# The most processes per kill, because some end before they are killed.
 _MOST_TRIES = 5
-# What a process may say that leaves the folder to another.
+# The message of a process that leaves the folder to another.
 _IN_USE = "in use"
 
 
 @dataclass
 class Fate:
-    """What happened to one command.
+    """The outcome of the kills and pairs of one command.
 
     Attributes:
-        command: its name.
-        seconds: that it takes by itself.
-        killed: processes that were killed.
-        pairs: of processes at once.
-        turned_away: processes that said that the folder was in use.
-        found_out: how often a kill left a set of files of which the reader says that they do not
-            fit one another.
-        defects: what should not have been, in words.
-        leftovers: files in the folder in the end that an undisturbed call does not leave.
+        command: the command's name.
+        seconds: the time of an undisturbed call.
+        killed: how many processes were killed.
+        pairs: how many pairs of processes ran at once.
+        turned_away: how many processes reported that the folder was in use.
+        found_out: how often a kill left a result that reading reports as damaged.
+        defects: descriptions of the defects.
+        leftovers: the files and folders at the end that an undisturbed call does not leave.
     """
 
     command: str
@@ -48,7 +47,7 @@ class Fate:
 
 
 def disturb(kills: int, pairs: int, seed: int, workers: int = 2) -> list[Fate]:
-    """So many kills, and so many pairs of processes, over all commands."""
+    """Distribute the kills and the pairs of processes over all commands, and run them."""
     names = list(COMMANDS)
     each = [
         (name, _share(kills, number, len(names)), _share(pairs, number, len(names)))
@@ -65,15 +64,15 @@ def _share(total: int, number: int, n: int) -> int:
 def disturb_one(
     root: Path, seed: int, name: str, kills: int, pairs: int, *, is_warm: bool = True
 ) -> Fate:
-    """So many kills and pairs of one command.
+    """Kill processes of one command, and run pairs of them at once.
 
     Args:
-        root: an empty folder, or that of other commands.
-        seed: of the moments.
-        name: of the command.
-        kills: how many processes are killed.
-        pairs: how many are started beside another.
-        is_warm: whether the command's time is taken when its programs are compiled.
+        root: a folder without files of this command; other commands can share it.
+        seed: the random seed for the moments of kills and starts.
+        name: the command's name.
+        kills: how many processes to kill.
+        pairs: how many pairs of processes to run at once.
+        is_warm: whether to time the command when its programs are already compiled.
     """
     command, fate, rng = COMMANDS[name], Fate(name), random.Random(f"{seed} {name}")
     home = root / name.replace(" ", "-")
@@ -85,7 +84,7 @@ def disturb_one(
     code, text = _finish(command, calm, cache)
     fate.seconds = time.perf_counter() - began
     if code not in command.passes:
-        fate.defects.append(f"undisturbed, it ends with {code}: {text[-500:]}")
+        fate.defects.append(f"an undisturbed call ended with {code}: {text[-500:]}")
         return fate
     expected = outcome(command, calm)
     folder = _folder(command, home / "killed")
@@ -98,7 +97,7 @@ def disturb_one(
         if isinstance(found, Exception):
             fate.found_out += 1
         elif found is not None and found not in allowed:
-            fate.defects.append("after a kill there is neither the old nor the new result")
+            fate.defects.append("after a kill, the result was neither the old nor the new one")
     _check_end(command, folder, cache, expected, fate)
     fate.leftovers = sorted(files(folder) - files(calm))
     for number in range(pairs):
@@ -124,7 +123,7 @@ def _kill_once(command: Command, folder: Path, cache: Path, seconds: float, fate
     process, began = start(command, folder, cache), time.perf_counter()
     try:
         out, error = process.communicate(timeout=seconds)
-        # What is there already is not done again.
+        # A command that finds finished work takes less time.
         fate.seconds = min(fate.seconds, time.perf_counter() - began)
     except subprocess.TimeoutExpired:
         process.kill()
@@ -138,9 +137,9 @@ def _kill_once(command: Command, folder: Path, cache: Path, seconds: float, fate
 def _check_end(command: Command, folder: Path, cache: Path, expected: Any, fate: Fate) -> None:
     code, text = _finish(command, folder, cache)
     if code not in command.passes:
-        fate.defects.append(f"after the kills it ends with {code}: {text[-500:]}")
+        fate.defects.append(f"after the kills, the command ended with {code}: {text[-500:]}")
     elif outcome(command, folder) != expected:
-        fate.defects.append("after the kills its result is another than without")
+        fate.defects.append("after the kills, the result differed from that of an undisturbed call")
 
 
 def _start_two(
@@ -159,8 +158,8 @@ def _start_two(
         elif process.returncode == 2 and _IN_USE in text and "Traceback" not in text:
             fate.turned_away += 1
         else:
-            fate.defects.append(f"of two, one ended with {process.returncode}: {text[-500:]}")
+            fate.defects.append(f"one of two ended with {process.returncode}: {text[-500:]}")
     if not done:
-        fate.defects.append("of two, none did the work")
+        fate.defects.append("neither of two processes did the work")
     elif outcome(command, folder) != expected:
-        fate.defects.append("of two, the result is another than of one")
+        fate.defects.append("the result of two processes differed from that of one")

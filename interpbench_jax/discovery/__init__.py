@@ -1,4 +1,4 @@
-"""Methods that look for a model's circuit."""
+"""Methods for discovering a model's circuit."""
 
 from interpbench_jax.discovery.acdc import ACDCSettings as ACDCSettings
 from interpbench_jax.discovery.atp_star import AtPStarSettings as AtPStarSettings

@@ -1,4 +1,4 @@
-"""Automatic circuit discovery: cut every edge that makes little difference, one after another."""
+"""Automatic circuit discovery (ACDC): cut, one by one, every edge that makes little difference."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -31,17 +31,18 @@ THRESHOLDS = (
 
 @dataclass(frozen=True)
 class ACDCSettings:
-    """Settings.
+    """Settings of ACDC.
 
     Attributes:
-        thresholds: an edge is cut if that raises the metric by less; in the metric's unit, each
-            from 0. By default those of InterpBench's evaluation. At 0 rounding decides on edges
-            that have no effect, such as those that carry positions.
+        thresholds: an edge is cut if the cut raises the metric by less than the threshold, which
+            is in the metric's unit and at least 0. The default is InterpBench's list. At 0,
+            rounding decides about edges without effect, such as those that carry positions.
         order: `"backward"`: from the output to the embeddings, as in the paper and in
-            auto-circuit; within an attention layer head by head, q, k and v in turn, and of each
-            the writers from last to first. `"shuffled"`: auto-circuit's own order, which within
-            an attention layer or an MLP is that of a Python set: any. `"forward"`: `"backward"`
-            turned round, several times slower.
+            auto-circuit; within an attention layer, head by head, q, then k, then v, and for each
+            of them the writers from last to first. `"shuffled"`: the same, but with the edges into
+            each attention layer, each MLP and the output in random order; auto-circuit visits
+            them in the order of a Python set. `"forward"`: `"backward"` reversed, which is several
+            times slower.
     """
 
     thresholds: tuple[float, ...] = THRESHOLDS
@@ -49,10 +50,10 @@ class ACDCSettings:
 
     def __post_init__(self) -> None:
         if not self.thresholds or not all(threshold >= 0 for threshold in self.thresholds):
-            raise ValueError(f"Expected thresholds from 0, at least one, got {self.thresholds}.")
+            raise ValueError(f"Expected one or more thresholds, at least 0, got {self.thresholds}.")
         if self.order not in ("backward", "shuffled", "forward"):
             raise ValueError(
-                f"Expected the order 'backward', 'shuffled' or 'forward', got {self.order!r}."
+                f"Expected order to be 'backward', 'shuffled' or 'forward'; got {self.order!r}."
             )
 
 
@@ -65,17 +66,17 @@ def acdc(
 ) -> Scores:
     """The largest threshold at which each edge survives a greedy pass; 0 if it survives none.
 
-    A pass starts with all edges. It cuts one after another, and puts back those whose cut raised
-    the metric by the threshold or more. All thresholds are passed through together, and share
-    their runs as long as they have cut the same edges: nothing is computed twice.
+    A pass starts with all edges. It cuts them one after another and restores those whose cut
+    raised the metric by the threshold or more. The passes of all thresholds run together and share
+    runs as long as they have cut the same edges, so nothing is computed twice.
     Source: Conmy et al. 2023 (arXiv:2304.14997), algorithm 1.
 
     Returns:
-        Scores of edges. `details["kept"]`: for each threshold, in the order given, whether it
-        keeps each edge; `[thresholds, edges]`.
+        Scores of edges. `details["kept"]` tells for each threshold, in the order given, whether
+        it keeps each edge; `[thresholds, edges]`.
 
     Raises:
-        ValueError: if the metric is not finite with some edge cut.
+        ValueError: if the metric is NaN or infinite when some edge is cut.
     """
     runs = start_runs(model, data, metric)
     groups = edge_groups(data.edges(model.config))
@@ -102,7 +103,7 @@ def acdc(
 def _order(
     groups: np.ndarray, model: Transformer, order: EdgeOrder, key: jax.Array
 ) -> list[tuple[StartPlace, list[int]]]:
-    """The edges, by where their runs start."""
+    """The edges in order, grouped by the place where their runs start."""
     places = list(_backward(groups, Layout(model.config.n_layers, model.config.n_heads)))
     if order == "shuffled":
         generator = np.random.default_rng(np.asarray(jax.random.key_data(key)).tolist())
@@ -114,7 +115,7 @@ def _order(
 
 def _backward(groups: np.ndarray, layout: Layout) -> Iterator[tuple[StartPlace, list[int]]]:
     def edges_into(rows: Sequence[int]) -> list[int]:
-        # Edges of one reader, from the last writer to the first; two writers may be one edge.
+        # Each reader's edges from the last writer to the first; two writers may share an edge.
         columns = range(groups.shape[1] - 1, -1, -1)
         found = [int(groups[row, column]) for row in rows for column in columns]
         return list(dict.fromkeys(edge for edge in found if edge >= 0))
@@ -131,12 +132,12 @@ def _backward(groups: np.ndarray, layout: Layout) -> Iterator[tuple[StartPlace, 
 
 
 class _Lanes:
-    """The thresholds, in lanes that have cut the same edges so far.
+    """The thresholds, grouped in lanes that have cut the same edges so far.
 
     Attributes:
-        masks: of each lane, `[lanes, dst, src]`; those in use come first.
-        parent: which lane each was before the last step.
-        is_cut: whether the last step's cut was kept, for each lane.
+        masks: each lane's mask, `[lanes, dst, src]`.
+        parent: the lane that each lane came from in the last step.
+        is_cut: whether each lane kept the last step's cut.
     """
 
     def __init__(self, thresholds: Sequence[float], shape: tuple[int, ...]):
@@ -149,11 +150,11 @@ class _Lanes:
         self.is_cut = np.zeros(1, bool)
 
     def cut(self, values: Float[np.ndarray, " lanes"], entries: Bool[np.ndarray, "dst src"]):
-        """Decide on an edge, given the metric of each lane without it."""
+        """Decide whether to cut an edge, given the metric of each lane without it."""
         change = (values - self._value)[self._lane]
         is_cut = change < self._thresholds
         pairs = np.stack([self._lane, is_cut], axis=1)
-        # Thresholds rise, so those of one lane are neighbours, and stay so.
+        # Thresholds are sorted, so those of one lane are adjacent and stay so.
         is_first = np.append(True, (pairs[1:] != pairs[:-1]).any(axis=1))
         first = np.flatnonzero(is_first)
         self.parent = self._lane[first].astype(np.int32)
@@ -185,7 +186,7 @@ class _Pass:
         self.steps: list[list[GreedyStep]] = []
 
     def enter(self, place: StartPlace, n_lanes: int) -> None:
-        """Go on to another place."""
+        """Move on to another place."""
         self.place = place
         clean: list[Siblings] = [None] * len(self.ground)
         if place.part == "heads":
@@ -197,7 +198,7 @@ class _Pass:
     def try_cut(
         self, masks: Float[np.ndarray, "lanes dst src"], edge: int
     ) -> Float[np.ndarray, " lanes"]:
-        """The metric of each lane with one more edge cut, mean over inputs."""
+        """The metric of each lane with one more edge cut, averaged over inputs."""
         entries = self.groups == edge
         row = int(np.flatnonzero(entries.any(axis=1))[0])
         self.head = self.runs.layout.reader_place(row).head
@@ -215,14 +216,14 @@ class _Pass:
         return np.asarray([mean_of(parts, self.runs.n_inputs) for parts in values])
 
     def settle(self, lanes: _Lanes) -> None:
-        """Keep what the lanes decided."""
+        """Update the siblings by what the lanes decided."""
         self.siblings = [
             self._after(parent) if is_cut else self.siblings[parent]
             for parent, is_cut in zip(lanes.parent.tolist(), lanes.is_cut.tolist(), strict=True)
         ]
 
     def _after(self, lane: int) -> list[Siblings]:
-        """The siblings of a lane's chunks, after its last cut."""
+        """The siblings of a lane, for each chunk, after its last cut."""
         return [
             siblings and (*siblings[: self.head], step.head, *siblings[self.head + 1 :])
             for siblings, step in zip(self.siblings[lane], self.steps[lane], strict=True)

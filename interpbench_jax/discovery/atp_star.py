@@ -1,4 +1,4 @@
-"""AtP*: attribution patching that attention's saturation and cancelling paths deceive less."""
+"""AtP*: attribution patching, more robust to saturated attention and canceling paths."""
 
 from dataclasses import dataclass
 
@@ -23,11 +23,12 @@ from interpbench_jax.model import Transformer
 
 @dataclass(frozen=True)
 class AtPStarSettings:
-    """Settings.
+    """Settings of AtP*.
 
     Attributes:
-        qk_fix: whether what a node changes in later queries and keys goes through the softmax.
-        grad_drop: whether the derivative is also taken around each layer.
+        qk_fix: whether a node's effect on later queries and keys is computed through the softmax
+            instead of to first order.
+        grad_drop: whether the derivative is computed once per layer without passing through it.
     """
 
     qk_fix: bool = True
@@ -43,23 +44,23 @@ def atp_star(
 ) -> Scores:
     """Attribution patching of nodes with the QK fix and GradDrop, in the metric's unit.
 
-    QK fix: of a node's effect, the part that enters a later head by its queries is not taken to
-    first order there. The head's output is computed with the queries that the replaced node
-    gives and all else as in the clean run, and what that changes is multiplied by the derivative
-    by the head's output; so for its keys. All other parts are first order.
+    QK fix: the part of a node's effect that enters a later head through its queries is not
+    linearized there. The head's output is computed with the queries that result from replacing the
+    node and everything else as in the clean run; the change in that output is multiplied by the
+    derivative by the head's output. Keys are treated the same way. All other parts are first order.
 
-    GradDrop: for each layer the effect is taken with no derivative going back through that
-    layer's heads and MLP, and the score is the mean over inputs and layers of the absolute value,
-    times L / (L - 1) for L layers; at least 0. Without GradDrop, and for models of one layer, where
-    nothing but the direct effect would be left, the score is the mean over inputs of the effect
-    with its sign.
+    GradDrop: for each layer, the effect is computed with no derivative going back through that
+    layer's heads and MLP. The score is the mean over inputs and layers of the absolute value,
+    times L / (L - 1) for L layers, so it is at least 0. Without GradDrop, and for models of one
+    layer, where only the direct effect would remain, the score is the mean of the signed effect
+    over inputs.
 
-    Source: Kramar et al. 2024 (arXiv:2403.00745). The paper's nodes are queries,
-    keys, values and neurons, at single positions; ours are what writes to the residual stream, at
-    all positions together. So the fix is for the edges from a node into later queries and keys,
-    one head and one of the two at a time. And where the paper's nodes lie inside of a layer and
-    have no effect once it is dropped, which is why the sum is divided by L - 1, ours lie behind
-    it, and keep their effect on later layers.
+    Source: Kramar et al. 2024 (arXiv:2403.00745). The paper's nodes are queries, keys, values and
+    neurons at single positions; ours are writers to the residual stream at all positions together.
+    The fix therefore applies to the edges from a node into later queries and keys, one head and
+    one of the two at a time. The paper's nodes lie inside a layer and have no effect once it is
+    dropped, which is why the sum is divided by L - 1; ours come after that layer's computation and
+    keep their effect on later layers.
     """
     runs = start_runs(model, data, metric)
     space, n_layers = data.edges(model.config), model.config.n_layers
@@ -83,7 +84,7 @@ def _effects(
     chunk: Chunk,
     flows: Float[Array, "passes layers"],
 ) -> Float[Array, "passes src batch"]:
-    """The effect of replacing each writer, for each pass with its own flow of the derivative."""
+    """The effect of replacing each writer, for each row of `flows` (see `differentiate`)."""
     layout = weights.layout
     n_layers, n_writers = layout.n_layers, layout.n_writers
     changes = chunk.change(layout)
@@ -119,7 +120,7 @@ def _through_softmax(
     number: int,
     heads_bar: Float[Array, "passes heads d_model pos batch"],
 ) -> Float[Array, "passes seen batch"]:
-    """The part of earlier writers' effects that enters a layer by its queries and its keys."""
+    """The part of earlier writers' effects that enters a layer through its queries and keys."""
     layer, layout = layer_of(weights, number), weights.layout
     z_bar = jnp.einsum("hmd,shmpb->shdpb", layer.head_out, heads_bar, precision=EXACT)
     seen = slice(layout.first_head(number))

@@ -1,4 +1,4 @@
-"""The derivative by every edge at points between two runs, which gradient methods share."""
+"""The derivative by every edge's mask at points between two runs, for gradient methods."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -27,20 +27,20 @@ def edge_slopes(
     points: Sequence[PlaceGates],
     difference: Difference,
 ) -> Scores:
-    """First-order effects of cutting edges, mean over inputs and over points.
+    """First-order effects of cutting edges, averaged over inputs and over points.
 
-    At each point every writer's output is moved to its replacement by 1 less its gate, for all
-    readers. The effect of an edge is the derivative of the metric by what its reader gets, times
-    what cutting the edge changes there.
+    At each point, a fraction `1 - gate` of every writer's output is replaced, for all readers. The
+    effect of an edge is the derivative of the metric by the reader's input, times the change of
+    that input when the edge is cut.
 
     Args:
         model: the model.
         data: the inputs.
         metric: the metric.
-        points: the gates of the writers at each point; or these, and the share of the derivative
-            that goes back through each writer (`backward.differentiate`).
-        difference: the change that a cut makes: the writer's replacement less its output in the
-            clean run, or in the run at the point.
+        points: the writers' gates at each point; or a pair of the gates and the share of the
+            derivative that goes back through each writer (`backward.differentiate`).
+        difference: the change that a cut makes: the writer's replacement minus its output in the
+            clean run, or minus its output in the run at the point.
     """
     runs = start_runs(model, data, metric)
     slopes = [mask_slopes(runs, *_pair(point), difference)[1] for point in points]
@@ -58,11 +58,11 @@ def mask_slopes(
     passed: Float[np.ndarray, " src"] | None,
     difference: Difference,
 ) -> tuple[float, Float[np.ndarray, "dst src"]]:
-    """The metric at one point, and its derivative by every edge's mask; means over inputs."""
+    """The metric at one point and its derivative by every edge's mask, averaged over inputs."""
     passed = None if passed is None else np.asarray(passed, runs.dtype)
     mask = np.asarray(mask, runs.dtype)
     parts = runs.each(_slopes, (difference,), mask, passed)
-    # In one program with what comes before, this product takes three times as long on a CPU.
+    # In the same program as `_slopes`, this product takes three times as long on a CPU.
     slopes = mean_of(runs.then(_contract, parts), runs.n_inputs)
     values = np.concatenate([np.asarray(part.value, np.float64) for part in parts])
     return float(values.sum() / runs.n_inputs), slopes

@@ -12,7 +12,7 @@ from interpbench_jax.model import Transformer
 
 @dataclass(frozen=True)
 class AttributionPatchingSettings:
-    """Attribution patching has nothing to set."""
+    """Attribution patching has no settings."""
 
 
 def attribution_patching(
@@ -24,9 +24,9 @@ def attribution_patching(
 ) -> Scores:
     """The effect of replacing each node's output, to first order at the clean run.
 
-    The derivative of the metric by the node's output, times its replacement less its output,
-    summed over positions and features; mean over inputs, in the metric's unit, positive where
-    replacing hurts. It is the sum of what EAP gives the node's edges.
+    The effect is the derivative of the metric by the node's output, times its replacement minus
+    its output, summed over positions and features and averaged over inputs; in the metric's unit,
+    positive where replacing hurts. It is the sum of the EAP scores of the node's outgoing edges.
     Source: Nanda 2023, "Attribution Patching: Activation Patching At Industrial Scale"; nodes as
     in Syed et al. 2023 (arXiv:2310.10348).
     """

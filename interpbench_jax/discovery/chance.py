@@ -1,4 +1,4 @@
-"""Scores at random: what a method has to beat."""
+"""Random scores: the baseline that a method has to beat."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from interpbench_jax.model import Transformer
 
 @dataclass(frozen=True)
 class ChanceSettings:
-    """The method has nothing to set."""
+    """The method has no settings."""
 
 
 def chance(

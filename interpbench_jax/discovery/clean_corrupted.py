@@ -1,4 +1,4 @@
-"""Edge attribution with the derivative at both ends."""
+"""Edge attribution with the derivatives in the clean and in the corrupted run."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from interpbench_jax.sites import writers
 
 @dataclass(frozen=True)
 class CleanCorruptedSettings:
-    """The method has nothing to set."""
+    """The method has no settings."""
 
 
 def clean_corrupted(
@@ -24,9 +24,9 @@ def clean_corrupted(
     settings: CleanCorruptedSettings,
     key: jax.Array,
 ) -> Scores:
-    """As EAP, with the mean of the derivatives in the clean run and in the corrupted one.
+    """EAP with the mean of the derivatives in the clean run and in the corrupted run.
 
-    The corrupted run is the one whose embeddings are the replacement.
+    The corrupted run is the one whose embeddings are their replacements.
     Source: Hanna et al. 2024 (arXiv:2403.17806), "clean-corrupted".
     """
     clean = np.ones(len(writers(model.config.n_layers, model.config.n_heads)))

@@ -14,7 +14,7 @@ from interpbench_jax.sites import writers
 
 @dataclass(frozen=True)
 class EAPSettings:
-    """Edge attribution patching has nothing to set."""
+    """Edge attribution patching has no settings."""
 
 
 def eap(
@@ -26,8 +26,8 @@ def eap(
 ) -> Scores:
     """The effect of cutting each edge, to first order at the clean run.
 
-    The derivative of the metric by what the reader gets, times the writer's replacement less its
-    output, summed over positions and features, mean over inputs.
+    The effect is the derivative of the metric by the reader's input, times the writer's
+    replacement minus its output, summed over positions and features and averaged over inputs.
     Source: Syed et al. 2023 (arXiv:2310.10348).
     """
     clean = np.ones(len(writers(model.config.n_layers, model.config.n_heads)))

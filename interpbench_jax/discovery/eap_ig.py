@@ -1,4 +1,4 @@
-"""Edge attribution patching with integrated gradients, on inputs and on activations."""
+"""Edge attribution patching with integrated gradients over inputs or over activations."""
 
 from dataclasses import dataclass
 
@@ -15,10 +15,11 @@ from interpbench_jax.sites import Kind, Node, writers
 
 @dataclass(frozen=True)
 class EAPIGSettings:
-    """Settings of both kinds.
+    """Settings of both variants.
 
     Attributes:
-        steps: points between the replacement and the clean run; for activations, of each place.
+        steps: the number of points between the replacement and the clean run; for activations,
+            the number for each place.
     """
 
     steps: int = 5
@@ -35,9 +36,10 @@ def eap_ig_inputs(
     settings: EAPIGSettings,
     key: jax.Array,
 ) -> Scores:
-    """As EAP, with the derivative's mean over runs whose embeddings move to their replacement.
+    """EAP with the derivative averaged over runs with interpolated embeddings.
 
-    Point k of n has k/n of the clean embeddings, k from 0 to n - 1.
+    At point k of n, the embeddings are k/n of the clean ones plus 1 - k/n of their replacements, k
+    from 0 to n - 1.
     Source: Hanna et al. 2024 (arXiv:2403.17806).
     """
     embeddings = _is_written_by(model, (Kind.EMBED, Kind.POS_EMBED), None)
@@ -52,14 +54,14 @@ def eap_ig_activations(
     settings: EAPIGSettings,
     key: jax.Array,
 ) -> Scores:
-    """As EAP, with the derivative's mean over runs in which one place moves to its replacement.
+    """EAP with the derivative averaged over runs in which one place's output is interpolated.
 
-    The places are the embeddings, the heads of each layer, and each MLP; what comes after them is
-    computed anew. Point k of n has k/n of the place's clean output, k from 1 to n. The output of
-    a place that moves is a given value, so that the derivative by what is written before does
-    not go through it.
+    The places are the embeddings, the heads of each layer, and each MLP; everything after the
+    place is recomputed. At point k of n, the place's output is k/n of the clean one plus 1 - k/n
+    of its replacement, k from 1 to n. That output is treated as a constant, so the derivative by
+    earlier outputs does not go through it.
     Source: Hanna et al. 2024 (arXiv:2403.17806), in the authors' implementation, which Mueller et
-    al. 2025 (arXiv:2504.13151) compare.
+    al. 2025 (arXiv:2504.13151) compare with other methods.
     """
     layers = range(model.config.n_layers)
     places = [_is_written_by(model, (Kind.EMBED, Kind.POS_EMBED), None)] + [

@@ -1,4 +1,4 @@
-"""Subnetwork probing of edges: a mask with a gate for every edge, learned."""
+"""Subnetwork probing of edges: a learned mask with one gate for every edge."""
 
 import jax
 
@@ -17,15 +17,16 @@ def edge_probing(
     settings: ProbingSettings,
     key: jax.Array,
 ) -> Scores:
-    """How much of each edge is kept by a mask learned to harm little and to keep little.
+    """How much of each edge is kept by a mask learned to be both sparse and harmless.
 
-    Minimises the metric's mean under a hard concrete gate for every edge of the universe, plus
-    `lambda_reg` times the mean probability that a gate is not 0. The score is the sigmoid of a
-    gate's location, in 0..1. The gate without noise is a function of it that never falls, and is
-    0 or 1 for many edges at once, which would rank them all alike; `details` have it.
-    Source: Cao et al. 2021 (arXiv:2104.03514); of edges as in InterpBench (Gupta et
-    al. 2024, arXiv:2407.14494). There the penalty is a mean over readers of means over their
-    edges; here every edge counts the same.
+    The learned gates minimize the metric's mean under a hard concrete gate for every edge of the
+    universe, plus `lambda_reg` times the mean probability that a gate is not 0. The score is the
+    sigmoid of a gate's location, in 0..1. The gate without noise is a non-decreasing function of
+    that score, but is exactly 0 or 1 for many edges at once, which would tie them; it is in
+    `details`.
+    Source: Cao et al. 2021 (arXiv:2104.03514); applied to edges as in InterpBench (Gupta et
+    al. 2024, arXiv:2407.14494). There, the penalty is the mean over readers of the means over
+    their edges; here, every edge counts the same.
     """
     runs = start_runs(model, data, metric)
     groups = edge_groups(data.edges(model.config))

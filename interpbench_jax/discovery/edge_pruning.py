@@ -1,4 +1,4 @@
-"""Edge Pruning: masks of edges and of writers, driven to a given sparsity."""
+"""Edge Pruning: learned masks of edges and of writers at a target sparsity."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -21,17 +21,17 @@ from interpbench_jax.universes import Universe
 
 @dataclass(frozen=True)
 class EdgePruningSettings:
-    """Settings.
+    """Settings of Edge Pruning.
 
     Attributes:
-        steps: steps; each uses all inputs, and gates drawn anew.
-        target_edge_sparsity: share of edges to do without.
-        target_node_sparsity: share of writers to do without.
-        warmup: share of the steps in which the targets rise from 0, in proportion to the step.
-        learning_rate: of Adam, for the gates' locations.
-        multiplier_rate: of Adam, for the multipliers, which ascend.
-        initial_gate: every gate's value without noise at the start.
-        distribution: of the gates.
+        steps: the number of steps; each uses all inputs and newly drawn gates.
+        target_edge_sparsity: the share of edges to remove.
+        target_node_sparsity: the share of writers to remove.
+        warmup: the share of the steps during which the targets rise linearly from 0.
+        learning_rate: Adam's learning rate for the gates' locations.
+        multiplier_rate: Adam's learning rate for the multipliers, which ascend.
+        initial_gate: the initial value of every gate without noise.
+        distribution: the gates' distribution.
     """
 
     steps: int = 300
@@ -53,12 +53,13 @@ class EdgePruningSettings:
 
 
 class _Parameters(NamedTuple):
-    """What is learned.
+    """The learned parameters.
 
     Attributes:
-        edges: locations of the edges' gates.
-        writers: locations of the writers' gates.
-        multipliers: of the edges' and the writers' distance from their target, and of its square.
+        edges: the locations of the edges' gates.
+        writers: the locations of the writers' gates.
+        multipliers: the Lagrange multipliers of the distance from the target sparsity and of its
+            square, for edges (first row) and for writers.
     """
 
     edges: Float[Array, " edges"]
@@ -68,7 +69,7 @@ class _Parameters(NamedTuple):
 
 @dataclass(frozen=True)
 class _Pruning:
-    """The problem, for one universe.
+    """The pruning problem for one universe.
 
     Attributes:
         settings: the settings.
@@ -79,7 +80,7 @@ class _Pruning:
     source_of: tuple[int, ...]
 
     def optimizer(self) -> optax.GradientTransformation:
-        """Adam for all, downhill for gates and uphill for multipliers."""
+        """Adam for all parameters: descent for gates and ascent for multipliers."""
         rates = {"gates": self.settings.learning_rate, "up": -self.settings.multiplier_rate}
         labels = _Parameters("gates", "gates", "up")  # pyright: ignore[reportArgumentType]
         return optax.multi_transform({name: optax.adam(r) for name, r in rates.items()}, labels)
@@ -87,7 +88,7 @@ class _Pruning:
     def gates(
         self, parameters: _Parameters, noise: Float[Array, " gates"], step: Int[Array, ""]
     ) -> tuple[Float[Array, " edges"], Float[Array, ""]]:
-        """Every edge's gate times its writer's, and the multipliers' part of the loss."""
+        """Each edge's gate times its writer's gate, and the multipliers' part of the loss."""
         settings, own = self.settings, np.asarray(self.source_of)
         hard = settings.distribution
         n_edges = len(parameters.edges)
@@ -111,16 +112,16 @@ def edge_pruning(
     settings: EdgePruningSettings,
     key: jax.Array,
 ) -> Scores:
-    """How much of each edge is kept by masks learned to harm little at a given sparsity.
+    """How much of each edge is kept by masks learned to do little harm at a target sparsity.
 
-    Every edge and every writer of the universe has a hard concrete gate, and an edge is kept by
-    the product of its own and its writer's. The metric's mean is minimised while the sparsities
-    are held at targets that first rise, by a linear and a quadratic multiplier each that ascend.
-    The score is the product of the sigmoids of the two gates' locations, in 0..1.
-    Source: Bhaskar et al. 2024 (arXiv:2406.16778). There sparsity is that
-    of the drawn masks; here it is the expected share of gates that are 0. The paper's models have
-    thousands of times more edges: steps, rates and targets here suit the benchmark's, which have
-    circuits of about a tenth of some hundred edges.
+    Every edge and every writer of the universe has a hard concrete gate, and an edge's mask is
+    the product of its gate and its writer's. The metric's mean is minimized under a constraint on
+    each sparsity, with a linear and a quadratic Lagrange multiplier; the targets rise during the
+    warm-up. The score is the product of the sigmoids of the two gates' locations, in 0..1.
+    Source: Bhaskar et al. 2024 (arXiv:2406.16778). There, sparsity is that of the drawn masks;
+    here, it is the expected share of gates that are 0. The paper's models have thousands of times
+    more edges: the default steps, rates and targets suit the benchmark's models, which have a few
+    hundred edges, about a tenth of them in the circuit.
     """
     runs = start_runs(model, data, metric)
     space = data.edges(model.config)

@@ -1,4 +1,4 @@
-"""Exact patching: the effect of cutting each edge, or of replacing each node, by itself."""
+"""Exact patching: the effect of cutting each edge, or replacing each node, on its own."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ from interpbench_jax.sweeps import SweepOptions, SweepResult, sweep_edges, sweep
 
 @dataclass(frozen=True)
 class ExactSettings:
-    """Settings.
+    """Settings of exact patching.
 
     Attributes:
-        max_bytes: the memory that the sweep's programs may take; see `SweepOptions`.
+        max_bytes: the memory budget of the sweep's programs; see `SweepOptions`.
     """
 
     max_bytes: int | None = None
@@ -32,7 +32,7 @@ def exact_edges(
     settings: ExactSettings,
     key: jax.Array,
 ) -> Scores:
-    """The effect of cutting each edge alone: `sweeps.sweep_edges`."""
+    """The effect of cutting each edge alone, from `sweeps.sweep_edges`."""
     return _sweep(sweep_edges, "edge", model, data, metric, settings)
 
 
@@ -43,7 +43,7 @@ def exact_nodes(
     settings: ExactSettings,
     key: jax.Array,
 ) -> Scores:
-    """The effect of replacing each node's output for all its readers: `sweeps.sweep_nodes`."""
+    """The effect of replacing each node's output for all readers, from `sweeps.sweep_nodes`."""
     return _sweep(sweep_nodes, "node", model, data, metric, settings)
 
 

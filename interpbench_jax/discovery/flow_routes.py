@@ -22,7 +22,7 @@ from interpbench_jax.universes import Universe
 
 @dataclass(frozen=True)
 class FlowRoutesSettings:
-    """Information flow routes have nothing to set."""
+    """Information flow routes have no settings."""
 
 
 def flow_routes(
@@ -32,20 +32,20 @@ def flow_routes(
     settings: FlowRoutesSettings,
     key: jax.Array,
 ) -> Scores:
-    """Each writer's share of what a reader reads in the clean run, in 0..1.
+    """Each writer's share of a reader's input in the clean run, in 0..1.
 
-    With `y` the residual stream at the reader and `x` what one writer wrote, both at one position
-    of one input, the writer's proximity is `max(|y| - |y - x|, 0)` in the L1 norm. Shares are
-    proximities over their sum; the score is the mean over scored positions and inputs. Neither
-    the metric nor replacements are looked at, and the q, k and v of all heads of a layer read
-    the same stream, so they get the same scores.
-    Source: Ferrando and Voita 2024 (arXiv:2403.00824), with whole components as
-    writers, as in EAP-IG's implementation (Hanna et al. 2024, arXiv:2403.17806, at `795f560`).
-    The paper also follows what a head moves from single positions; this does not. Biases are part
-    of `y` and of no writer. From the implementation this differs in three ways: the positional
-    embedding is a writer, or part of the merged one, and there of none; the mean is over scored
-    positions, there over all; and a reader that nothing is near to shares out nothing, where the
-    implementation divides by 0.
+    Let `y` be the residual stream at the reader and `x` one writer's output, both at one position
+    of one input. The writer's proximity is `max(|y| - |y - x|, 0)` in the L1 norm. Shares are
+    proximities divided by their sum; the score is the mean over scored positions and inputs. The
+    metric and the replacements are not used. The q, k and v of all heads of a layer read the same
+    stream, so they get the same scores.
+    Source: Ferrando and Voita 2024 (arXiv:2403.00824), with whole components as writers, as in
+    EAP-IG's implementation (Hanna et al. 2024, arXiv:2403.17806, at `795f560`). The paper also
+    traces what a head moves from single positions; this method does not. Biases are part of `y`
+    and belong to no writer. The method differs from that implementation in three ways: the
+    positional embedding is a writer, or part of the merged one, but belongs to no writer there;
+    the mean is over scored positions, but over all positions there; and if all proximities are 0,
+    so are the shares, where the implementation divides by 0.
     """
     runs = start_runs(model, data, metric)
     space = data.edges(model.config)
@@ -57,7 +57,7 @@ def flow_routes(
 
 
 def _place(reader: Node, space: Universe) -> int:
-    """The layer norm in front of a reader, by which the residual streams are numbered."""
+    """The number of the layer norm in front of a reader; residual streams have the same numbers."""
     layout, layer = Layout(space.n_layers, space.n_heads), reader.layer or 0
     if reader.kind is Kind.RESID_POST:
         return layout.final_norm

@@ -11,18 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-# Logits of noise nearer to 0 or 1 would not be finite, or move nothing.
+# For noise closer to 0 or 1, the logit could be infinite, or so large that no location matters.
 _SMALLEST_NOISE = 1e-4
 
 
 @dataclass(frozen=True)
 class HardConcrete:
-    """The distribution of a gate, but for its location, which is what is learned.
+    """The distribution of a gate, except for its location, which is learned.
 
     Attributes:
-        temperature: how far gates are from being 0 or 1; the paper's beta.
-        low: where the stretched interval starts, below 0; the paper's gamma.
-        high: where it ends, above 1; the paper's zeta.
+        temperature: the smoothness: the lower, the closer gates are to 0 or 1; the paper's beta.
+        low: the lower end of the stretched interval, below 0; the paper's gamma.
+        high: its upper end, above 1; the paper's zeta.
     """
 
     temperature: float = 2 / 3
@@ -32,7 +32,7 @@ class HardConcrete:
     def __post_init__(self) -> None:
         if not (self.temperature > 0 and self.low < 0 and self.high > 1):
             raise ValueError(
-                f"Expected a temperature above 0 and an interval around 0..1, got {self}."
+                f"Expected a temperature above 0 and an interval that contains 0..1, got {self}."
             )
 
     def draw(
@@ -40,23 +40,23 @@ class HardConcrete:
         location: Float[Array | np.ndarray, "*gates"],
         noise: Float[Array | np.ndarray, "*gates"],
     ) -> Array:
-        """Gates in 0..1, differentiable by their locations; the noise is `draw_noise`'s."""
+        """Gates in 0..1, differentiable by their locations; the noise is from `draw_noise`."""
         logit = jnp.log(noise) - jnp.log1p(-noise)
         return self._stretch(jax.nn.sigmoid((logit + location) / self.temperature))
 
     def p_nonzero(self, location: Float[Array | np.ndarray, "*gates"]) -> Float[Array, "*gates"]:
-        """How probable it is that a gate is not 0: the L0 penalty."""
+        """The probability that a gate is not 0, which the L0 penalty adds up."""
         return jax.nn.sigmoid(location - self.temperature * math.log(-self.low / self.high))
 
     def gate(self, location: Float[Array | np.ndarray, "*gates"]) -> Float[Array, "*gates"]:
-        """The gate without noise, as the paper uses it once training is done."""
+        """The gate without noise, as the paper uses it after training."""
         return self._stretch(jax.nn.sigmoid(location))
 
     def location_of(self, gate: float) -> float:
-        """Where the gate without noise is this one, between 0 and 1.
+        """The location at which the gate without noise has this value, between 0 and 1.
 
         Raises:
-            ValueError: if no single location gives it.
+            ValueError: if the value is not strictly between 0 and 1.
         """
         if not 0 < gate < 1:
             raise ValueError(f"Expected a gate between 0 and 1, got {gate}.")
@@ -68,5 +68,5 @@ class HardConcrete:
 
 
 def draw_noise(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Float[Array, "..."]:
-    """Uniform noise, kept away from 0 and 1."""
+    """Uniform noise, bounded away from 0 and 1."""
     return jax.random.uniform(key, shape, dtype, minval=_SMALLEST_NOISE, maxval=1 - _SMALLEST_NOISE)

@@ -1,4 +1,4 @@
-"""Head importance score for pruning, for heads and MLPs."""
+"""The head importance score for pruning (HISP), for heads and MLPs."""
 
 from dataclasses import dataclass
 
@@ -15,10 +15,10 @@ from interpbench_jax.model import Transformer
 
 @dataclass(frozen=True)
 class HISPSettings:
-    """Settings.
+    """Settings of HISP.
 
     Attributes:
-        normalize: whether scores are divided by the Euclidean norm of their layer's.
+        normalize: whether scores are divided by the Euclidean norm of their layer's scores.
     """
 
     normalize: bool = True
@@ -31,16 +31,16 @@ def hisp(
     settings: HISPSettings,
     key: jax.Array,
 ) -> Scores:
-    """How much the metric of an input moves, to first order, when a node is replaced.
+    """How much an input's metric changes, to first order, when a node is replaced.
 
-    For each input the derivative of the metric by the node's output, times its replacement less
+    For each input, the derivative of the metric by the node's output, times its replacement minus
     its output, is summed over positions and features; the score is the mean over inputs of the
     absolute values, at least 0.
-    Source: Michel et al. 2019 (arXiv:1905.10650), where what is taken
-    away is the whole output of a head; for other replacements and MLPs as in the comparison of
-    Conmy et al. 2023 (arXiv:2304.14997). As there, a layer's heads and its MLP are
-    normalised together; but heads are nodes here, where its queries, keys and values were. The
-    embeddings, which it leaves out, are a layer of their own.
+    Source: Michel et al. 2019 (arXiv:1905.10650), who remove a head's whole output; with other
+    replacements and with MLPs as in the comparison of Conmy et al. 2023 (arXiv:2304.14997). As
+    there, a layer's heads and its MLP are normalized together; but the nodes are heads here, and
+    their queries, keys and values there. The embeddings, which that comparison leaves out, are
+    normalized as a separate layer.
     """
     effects = node_effects(model, data, metric)
     values = np.abs(effects).mean(axis=1)
@@ -54,7 +54,7 @@ def hisp(
 def _normalize(
     values: Float[np.ndarray, " sources"], n_embeddings: int, n_in_layer: int
 ) -> Float[np.ndarray, " sources"]:
-    """Values over the norm of their layer's; zeros stay zeros."""
+    """Values divided by the norm of their layer's values; zeros stay zeros."""
     layers = np.split(values, range(n_embeddings, len(values), n_in_layer))
     norms = [np.linalg.norm(layer) for layer in layers]
     return np.concatenate(

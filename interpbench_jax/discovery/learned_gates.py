@@ -1,7 +1,7 @@
-"""What methods that learn gates share: the loop over steps, and the derivative by an edge mask.
+"""Shared code of methods that learn gates: the optimization loop and the edge mask's derivative.
 
-The loop runs on the host. A step is one program over the gates alone, and the model's programs on
-all chunks of the inputs, in threads.
+The loop runs on the host. Each step runs one program for the gates alone, and then the model's
+programs on all chunks of the inputs, in threads.
 """
 
 from collections.abc import Callable
@@ -24,27 +24,27 @@ Slopes = Callable[[Gates], tuple[float, Gates]]
 
 @runtime_checkable
 class GateProblem(Protocol):
-    """What is learned; frozen and hashable, because it is part of a compiled program."""
+    """The optimization problem; frozen and hashable, as a static argument of compiled programs."""
 
     def optimizer(self) -> optax.GradientTransformation:
-        """How parameters move."""
+        """The optimizer of the parameters."""
         ...
 
     def gates(
         self, parameters: Parameters, noise: Float[Array, " noise"], step: Int[Array, ""]
     ) -> tuple[Array, Float[Array, ""]]:
-        """The gates of a step, and what is added to the metric."""
+        """The gates of a step, and the penalty that is added to the metric."""
         ...
 
 
 class Learned(NamedTuple):
-    """What was learned, and how.
+    """The learned parameters and the history of the optimization.
 
     Attributes:
-        parameters: after the last step.
-        loss: of each step: the metric's mean over inputs, and what the problem adds.
-        metric: of each step.
-        gates: of each step, as they were drawn.
+        parameters: the parameters after the last step.
+        loss: each step's loss: the metric's mean over inputs plus the problem's penalty.
+        metric: each step's metric, averaged over inputs.
+        gates: each step's gates, as drawn.
     """
 
     parameters: Parameters
@@ -59,13 +59,14 @@ def learn(
     noise: Float[Array, "steps noise"],
     slopes: Slopes,
 ) -> Learned:
-    """Minimise a metric under gates, and what the problem adds to it.
+    """Minimize a metric under gates, plus the problem's penalty.
 
     Args:
-        problem: how gates come from parameters, and how these move.
-        parameters: to start from.
-        noise: of each step.
-        slopes: from gates to the metric's mean over inputs and its derivative by the gates.
+        problem: how gates depend on parameters, and the optimizer of the parameters.
+        parameters: the initial parameters.
+        noise: each step's noise.
+        slopes: a function that maps gates to the metric's mean over inputs and its derivative by
+            the gates.
     """
     start = np.int32(0)
     state, gates, added = compiled(_start, (problem,), parameters, noise, start)(
@@ -101,14 +102,14 @@ def _move(
     step: Array,
     gates_bar: Array,
 ) -> tuple[Any, ...]:
-    """A step, and the gates of the next one; after the last one these are not looked at."""
+    """Take a step and draw the gates of the next one; after the last step, these are unused."""
 
     def gates_of(parameters: Parameters) -> tuple[Array, Array]:
         return problem.gates(parameters, noise[step], step)
 
     (_, added), back = jax.vjp(gates_of, parameters)
     (slope,) = back((gates_bar, jax.numpy.ones_like(added)))
-    # optax relies on both.
+    # optax relies on both kinds of promotion.
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         updates, state = problem.optimizer().update(slope, state, parameters)
         moved: Parameters = optax.apply_updates(parameters, updates)
@@ -116,11 +117,11 @@ def _move(
 
 
 def edge_slopes(runs: Runs, groups: Int[np.ndarray, "dst src"]) -> Slopes:
-    """The metric under a mask that keeps so much of each edge, and its derivative.
+    """A function that maps edge gates to the metric and its derivative, averaged over inputs.
 
     Args:
         runs: the model and the inputs.
-        groups: which edge each entry of the mask belongs to, -1 for none.
+        groups: the edge that each entry of the mask belongs to, -1 for none.
     """
 
     def slopes(gates: Gates) -> tuple[float, Gates]:

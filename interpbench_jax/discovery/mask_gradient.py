@@ -1,4 +1,4 @@
-"""Integrated gradients of the edge mask: what InterpBench's own evaluation calls EAP-IG."""
+"""Integrated gradients of the edge mask, which InterpBench's own evaluation calls EAP-IG."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -15,12 +15,13 @@ from interpbench_jax.sites import writers
 
 @dataclass(frozen=True)
 class MaskGradientSettings:
-    """Settings.
+    """Settings of the mask gradient.
 
     Attributes:
-        steps: intervals between the mask of zeros and the mask of ones; both ends are points too.
-        reduction: of the derivatives at all `steps + 1` points: `"mean"`, or `"sum"`, which is
-            auto-circuit's.
+        steps: the number of intervals between the mask of zeros and the mask of ones; both ends
+            are points too.
+        reduction: how the derivatives at all `steps + 1` points are combined: `"mean"`, or
+            `"sum"`, as in auto-circuit.
     """
 
     steps: int = 10
@@ -29,7 +30,7 @@ class MaskGradientSettings:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.reduction not in ("mean", "sum"):
             raise ValueError(
-                f"Expected at least 1 step and a reduction 'mean' or 'sum', got {self}."
+                f"Expected at least 1 step and a reduction of 'mean' or 'sum', got {self}."
             )
 
 
@@ -40,12 +41,13 @@ def mask_gradient(
     settings: MaskGradientSettings,
     key: jax.Array,
 ) -> Scores:
-    """The derivative by each edge's mask, over masks that go from all cut to all kept.
+    """The negative derivative by each edge's mask, integrated from all edges cut to all kept.
 
-    Every edge is at the same value in a run, and what cutting changes is of that run.
+    All edges have the same mask value in a run, and the change that a cut makes is that of the
+    same run.
     Source: auto-circuit's `mask_gradient_prune_scores` with `integrated_grad_samples` (Miller et
     al. 2024, arXiv:2407.08734); integrated gradients of Sundararajan et al. 2017
-    (arXiv:1703.01365), by the rule of equal weights.
+    (arXiv:1703.01365), with equal weights for all points.
     """
     n_writers = len(writers(model.config.n_layers, model.config.n_heads))
     points = [np.full(n_writers, step / settings.steps) for step in range(settings.steps + 1)]

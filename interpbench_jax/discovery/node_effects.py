@@ -1,4 +1,4 @@
-"""First-order effects of replacing nodes, input by input."""
+"""First-order effects of replacing nodes, for each input."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -19,8 +19,8 @@ def node_effects(
 ) -> Float[np.ndarray, "sources batch"]:
     """The effect of replacing each source of the universe on the metric of each input.
 
-    To first order at the clean run: the derivative of the metric by the node's output, times its
-    replacement less its output, summed over positions and features.
+    The effect is first order at the clean run: the derivative of the metric by the node's output,
+    times its replacement minus its output, summed over positions and features.
     """
     runs = start_runs(model, data, metric)
     gates = np.ones(runs.layout.n_writers, runs.dtype)
@@ -32,7 +32,7 @@ def node_effects(
 def add_sources(
     effects: Float[np.ndarray, "*passes src batch"], groups: Int[np.ndarray, " src"]
 ) -> Float[np.ndarray, "*passes sources batch"]:
-    """The sum of the effects of the writers that are one source of a universe."""
+    """The effect of each source of a universe: the sum of the effects of its writers."""
     sums = np.zeros((*effects.shape[:-2], groups.max() + 1, effects.shape[-1]))
     for writer, source in enumerate(groups):
         sums[..., source, :] += effects[..., writer, :]

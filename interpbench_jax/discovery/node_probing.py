@@ -1,4 +1,4 @@
-"""Subnetwork probing of nodes: gates on what heads read and on what MLPs write, learned."""
+"""Subnetwork probing of nodes: learned gates on heads' queries, keys, values and MLP outputs."""
 
 import jax
 import numpy as np
@@ -22,21 +22,20 @@ def node_probing(
     settings: ProbingSettings,
     key: jax.Array,
 ) -> Scores:
-    """How much of each node is kept by gates learned to harm little and to keep little.
+    """How much of each node is kept by gates learned to be both sparse and harmless.
 
-    Every head has a gate on its queries, one on its keys and one on its values, and every MLP one
-    on its output; a gate of 0 gives their values in a run in which everything is replaced.
-    Without layer norm that is a mask whose edges have the gate of their reader times that of
-    their writer. The metric's mean is minimised, plus `lambda_reg` times the mean probability
-    that a gate is not 0.
+    Every head has one gate each on its queries, keys and values, and every MLP has one on its
+    output; a gate of 0 replaces them by their values in a run in which everything is replaced.
+    Without layer norm, this equals a mask in which each edge is its reader's gate times its
+    writer's gate. The gates minimize the metric's mean plus `lambda_reg` times the mean
+    probability that a gate is not 0.
 
-    A head's score is the largest of its three gates', an MLP's its gate's: the sigmoid of the
-    gate's location, in 0..1, since the gates without noise (in `details`) tie at 0 and at 1. The
-    embeddings have no gate and the score 1: they are always kept.
+    A gate's score is the sigmoid of its location, in 0..1, because gates without noise (in
+    `details`) tie at 0 and at 1. A head's score is the largest of its three gates' scores, and an
+    MLP's score is that of its gate. The embeddings have no gate: they are always kept and score 1.
     Source: Cao et al. 2021 (arXiv:2104.03514); gates on nodes as in the comparison of
-    Conmy et al. 2023 (arXiv:2304.14997). There the penalty is a mean over
-    the queries, keys, values and MLP of each layer of means over heads; here every gate counts
-    the same.
+    Conmy et al. 2023 (arXiv:2304.14997). There, the penalty is the mean over each layer's queries,
+    keys, values and MLP of the means over heads; here, every gate counts the same.
     """
     runs = start_runs(model, data, metric)
     layout = runs.layout

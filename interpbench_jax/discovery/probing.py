@@ -1,4 +1,4 @@
-"""What subnetwork probing of edges and of nodes share."""
+"""Shared code of subnetwork probing of edges and of nodes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,12 +17,12 @@ class ProbingSettings:
     """Settings of subnetwork probing, of edges and of nodes.
 
     Attributes:
-        epochs: steps; each uses all inputs, and gates drawn anew.
-        learning_rate: of Adam, for the gates' locations.
-        lambda_reg: what a gate that is surely not 0 costs, over the number of gates, in the
-            metric's unit.
-        initial_gate: every gate's value without noise at the start.
-        distribution: of the gates.
+        epochs: the number of steps; each uses all inputs and newly drawn gates.
+        learning_rate: Adam's learning rate for the gates' locations.
+        lambda_reg: the weight of the penalty, which is the mean probability that a gate is not 0;
+            in the metric's unit.
+        initial_gate: the initial value of every gate without noise.
+        distribution: the gates' distribution.
     """
 
     epochs: int = 300
@@ -34,13 +34,13 @@ class ProbingSettings:
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.learning_rate <= 0 or self.lambda_reg < 0:
             raise ValueError(
-                "Expected at least 1 epoch, a learning rate above 0 and a lambda_reg from 0, got "
-                f"{self}."
+                "Expected at least 1 epoch, a learning rate above 0 and a lambda_reg of at least "
+                f"0, got {self}."
             )
         self.distribution.location_of(self.initial_gate)
 
     def optimizer(self) -> optax.GradientTransformation:
-        """Adam."""
+        """Adam at the learning rate."""
         return optax.adam(self.learning_rate)
 
     def gates(
@@ -49,7 +49,7 @@ class ProbingSettings:
         noise: Float[Array, " gates"],
         step: Int[Array, ""],
     ) -> tuple[Float[Array, " gates"], Float[Array, ""]]:
-        """Gates drawn at the locations, and the penalty."""
+        """Gates drawn with these locations, and the penalty."""
         drawn = self.distribution.draw(parameters, noise)
         return drawn, self.lambda_reg * self.distribution.p_nonzero(parameters).mean()
 
@@ -57,7 +57,7 @@ class ProbingSettings:
 def probe(
     settings: ProbingSettings, n_gates: int, slopes: Slopes, dtype: np.dtype, key: jax.Array
 ) -> Learned:
-    """Learn gates that start alike; `parameters` are their locations."""
+    """Learn gates from equal initial values; the result's `parameters` are their locations."""
     location = settings.distribution.location_of(settings.initial_gate)
     noise = draw_noise(key, (settings.epochs, n_gates), dtype)
     return learn(settings, np.full(n_gates, location, dtype), noise, slopes)
@@ -69,7 +69,7 @@ def kept_share(location: Float[np.ndarray, "*gates"]) -> Float[np.ndarray, "*gat
 
 
 def describe(settings: ProbingSettings, learned: Learned) -> Mapping[str, np.ndarray]:
-    """What there is to say beside the scores."""
+    """The details that are returned with the scores."""
     return {
         "gates": np.asarray(settings.distribution.gate(learned.parameters), np.float64),
         "loss_history": learned.loss,

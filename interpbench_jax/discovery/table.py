@@ -40,4 +40,4 @@ METHODS: dict[str, Method] = {
     "edge-pruning": Method(edge_pruning, EdgePruningSettings(), is_random=True),
     "flow-routes": Method(flow_routes, FlowRoutesSettings()),
 }
-"""Every method by name. One of your own: `METHODS["mine"] = Method(run, settings)`."""
+"""Every method by name. To add a custom one: `METHODS["mine"] = Method(run, settings)`."""

@@ -1,4 +1,4 @@
-"""Programs that have been compiled, kept by the shapes of their arguments; no mesh in it."""
+"""A cache of compiled programs, by the shapes of their arguments; independent of meshes."""
 
 import os
 import threading
@@ -21,11 +21,11 @@ class Program(NamedTuple):
     """A compiled program.
 
     Attributes:
-        run: takes arrays of the shapes that it was compiled for.
-        result: the shapes of what it gives.
-        argument_bytes: memory of its arguments on one device, as XLA accounts for it.
-        result_bytes: memory of what it gives.
-        working_bytes: memory that it takes beside them while it runs.
+        run: the compiled function, for arrays of the shapes that it was compiled for.
+        result: the shapes of its results.
+        argument_bytes: the memory of its arguments on one device, as reported by XLA.
+        result_bytes: the memory of its results, likewise.
+        working_bytes: the additional memory that it needs while it runs, likewise.
     """
 
     run: jax.stages.Compiled
@@ -36,13 +36,13 @@ class Program(NamedTuple):
 
 
 class Lowered(NamedTuple):
-    """A program that is compiled, or can be.
+    """A program that has been compiled or is ready to be compiled.
 
     Attributes:
-        key: what it is kept under.
-        result: the shapes of what it gives.
-        program: the program, if it has been compiled before.
-        lowered: what to compile, if not.
+        key: its key in the cache.
+        result: the shapes of its results.
+        program: the program if it has been compiled before; else None.
+        lowered: the lowered function to compile; None if it has been compiled before.
     """
 
     key: Hashable
@@ -58,14 +58,14 @@ def lower(
     where: Hashable = None,
     jit: Callable[[Callable[..., Any]], jax.stages.Wrapped] = jax.jit,
 ) -> Lowered:
-    """A function for arguments of these shapes, ready for `compile_all`.
+    """Lower a function for arguments of these shapes, for `compile_all`.
 
     Args:
-        function: takes the static arguments, then arrays.
-        static: hashable arguments.
+        function: a function that takes the static arguments, then arrays.
+        static: the static arguments, which are hashable.
         arguments: pytrees of arrays.
-        where: beside the default device, what `jit` compiles for.
-        jit: what makes a program of a function of the arrays.
+        where: what `jit` compiles for if that is not the default device, as part of the cache key.
+        jit: the transformation that compiles a function of the arrays; the default is `jax.jit`.
     """
     leaves, structure = jax.tree.flatten(arguments)
     shapes = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
@@ -81,7 +81,7 @@ def lower(
 
 
 def compile_all(*wanted: Lowered) -> list[Program]:
-    """The programs, those that are new compiled side by side; kept for next time."""
+    """Return the programs, compiling new ones in parallel; they are cached for later calls."""
     missing = [one for one in wanted if one.program is None]
     if not missing:
         return [one.program for one in wanted if one.program is not None]
@@ -112,10 +112,10 @@ def _compile(wanted: Lowered) -> Program:
 
 
 def _compile_quickly(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
-    """With XLA's options for CPUs under which these programs compile in half the time.
+    """Compile with XLA options for CPUs that halve the compile time of these programs.
 
-    They run a little faster, too. Options come and go with XLA's releases, and it is none of
-    ours to fail over one. Where JAX is told to leave optimizations out, that holds here too.
+    The programs also run slightly faster. Options come and go with XLA's releases, so one that XLA
+    rejects is left out. If JAX is configured to skip optimizations, they are skipped here too.
     """
     few = jax.config.read("jax_disable_most_optimizations")
     level: dict[str, Any] = {} if few else {"xla_backend_optimization_level": 1}
@@ -126,12 +126,12 @@ def _compile_quickly(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
 
 
 def n_compiled() -> int:
-    """How many programs have been compiled so far, whether or not they are still kept."""
+    """How many programs have been compiled so far, whether or not they are still in the cache."""
     return _n_compiled
 
 
 def forget_programs() -> None:
-    """Free the memory of all compiled programs; what is needed again is compiled again."""
+    """Free the memory of all compiled programs; they are recompiled when they are needed again."""
     with _compiling:
         _compiled.clear()
 
@@ -139,7 +139,7 @@ def forget_programs() -> None:
 def compiled(
     function: Callable[..., Any], static: tuple[Hashable, ...], *arrays: Any
 ) -> Callable[..., Any]:
-    """A function of static arguments, then arrays, compiled once for each shape."""
+    """A function of static arguments and arrays, compiled once for each set of shapes."""
     (program,) = compile_all(lower(function, static, *arrays))
     return program.run
 
@@ -150,22 +150,22 @@ def run_calls(
     calls: Sequence[tuple[Any, ...]],
     workers: int,
 ) -> list[Any]:
-    """`function(*static, *call)` for calls of the same shapes, shared among threads."""
+    """`function(*static, *call)` for each call, in threads; all calls have equal shapes."""
     program = compiled(function, static, *calls[0])
     if workers == 1 or len(calls) == 1:
         return [program(*call) for call in calls]
 
     def finish(call: tuple[Any, ...]) -> Any:
-        # Programs run while their thread waits for them.
+        # A program runs while its thread waits for it, so each thread runs one call at a time.
         return jax.block_until_ready(program(*call))
 
     return list(worker_pool(workers).map(finish, calls))
 
 
 def default_workers() -> int:
-    """How many calls run at a time: on a CPU as many as there are cores, else one.
+    """How many calls run at a time: on a CPU, the number of cores; else one.
 
-    A call's small operations do not fill two cores; two calls do.
+    The small operations of one call do not use two cores fully; two calls do.
     """
     if jax.default_backend() != "cpu":
         return 1
@@ -176,6 +176,6 @@ def default_workers() -> int:
 
 @lru_cache
 def worker_pool(workers: int) -> ThreadPoolExecutor:
-    """So many threads, for calls of programs that do not wait for one another."""
-    # Kept: starting threads takes as long as a small sweep.
+    """A pool of worker threads, for calls of programs that do not wait for one another."""
+    # The pool is cached because starting threads takes as long as a small sweep.
     return ThreadPoolExecutor(workers, thread_name_prefix="interpbench")

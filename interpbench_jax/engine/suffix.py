@@ -1,9 +1,9 @@
 """Patched runs that recompute only what their edit can change.
 
 An edit enters the model at one place: the input of one head, the input of one MLP, the residual
-stream itself, or the output. Nothing before that place changes, and a head's siblings do not see
-what it reads. From there on the run is a plain one, on one stream. So an edit costs the part of
-its layer that it enters and the layers that come after.
+stream itself, or the output. Nothing before that place changes, and the other heads of a layer do
+not see one head's input. From there on, the run is a plain one on a single stream, so an edit costs
+only the part of its layer that it enters and the later layers.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ from interpbench_jax.engine.weights import Form, Weights, layer_of
 
 
 class Entry(IntEnum):
-    """Where an edit enters."""
+    """The kind of place where an edit enters."""
 
     Q = 0
     K = 1
@@ -51,11 +51,11 @@ class SuffixBlocks(NamedTuple):
     """Edits, grouped in blocks that enter at the same place.
 
     Attributes:
-        entry: an `Entry`.
-        layer: the layer; not looked at for `Entry.OUTPUT`.
-        head: the head, where a head is entered.
-        source: what changes: places in `Gaps`, `EMPTY` past the last.
-        position: the position that changes; `EMPTY` for all of them.
+        entry: each block's `Entry`.
+        layer: each block's layer; ignored for `Entry.OUTPUT`.
+        head: each edit's head; used only if the edit enters a head.
+        source: the sources that each edit replaces, as indices into `Gaps`; `EMPTY` past the last.
+        position: the position that changes; `EMPTY` for all positions.
     """
 
     entry: Int[Array | np.ndarray, " blocks"]
@@ -66,7 +66,7 @@ class SuffixBlocks(NamedTuple):
 
     @property
     def n_edits(self) -> int:
-        """Edits of a block."""
+        """The number of edits in a block."""
         return self.head.shape[1]
 
 
@@ -81,7 +81,7 @@ class SuffixBlock(NamedTuple):
 
 
 Gaps = Float[Array, "sources d_model pos batch"]
-"""Replacement less clean output, of every source, with a row of zeros at the end."""
+"""The replacement minus the clean output of every source, with a row of zeros at the end."""
 
 
 def final_streams(
@@ -95,12 +95,12 @@ def final_streams(
     """The final stream of every patched run of a block; rows are edits, then inputs.
 
     Args:
-        form: of the model.
-        weights: its weights.
+        form: the model's form.
+        weights: the model's weights.
         run: the clean run.
-        change: what each edit adds where it enters.
-        block: where that is.
-        entries: the entries that there are among all blocks; no others are compiled in.
+        change: the change that each edit adds where it enters.
+        block: the block, which says where its edits enter.
+        entries: the entries that occur in any block; no others are compiled.
     """
     added, layout = _rows(change), weights.layout
 
@@ -167,7 +167,7 @@ def _head_change(
     *,
     all_inputs: bool,
 ) -> Activations:
-    """What a head writes after its input changed, less what it wrote."""
+    """The change of a head's output when its input changes."""
     scale = scale_at(run.scales, weights.layout.attention_norm(block.layer))
     read = normalize(form, run.before[block.layer][None] + change, axis=1, scale=scale)
 
@@ -180,7 +180,7 @@ def _head_change(
     if all_inputs:
         q, k, v = (project(which) for which in range(3))
     else:
-        # One program for the three: the one that is not clean is chosen as it runs.
+        # One program serves all three: the input that changes is selected at run time.
         new = project(block.entry)
         q, k, v = (
             jnp.where(block.entry == which, new, take(run.qkv[block.layer, which], block.head))
@@ -194,7 +194,7 @@ def _head_change(
 
 
 def output_changes(gaps: Gaps, block: SuffixBlock) -> Float[Array, "edits d_model pos batch"]:
-    """What each edit adds where it enters: its sources' gaps."""
+    """The change that each edit adds where it enters: the sum of its sources' gaps."""
     slots = [take(gaps, block.source[:, slot]) for slot in range(block.source.shape[1])]
     return sum(slots[1:], slots[0])
 
@@ -202,10 +202,13 @@ def output_changes(gaps: Gaps, block: SuffixBlock) -> Float[Array, "edits d_mode
 def neuron_changes(
     weights: Weights, gaps: Float[Array, "neurons pos batch"], block: SuffixBlock
 ) -> Float[Array, "edits d_model pos batch"]:
-    """What each replaced hidden unit adds to the stream; its source counts over all layers."""
+    """The change that each replaced hidden unit adds to the stream.
+
+    A block's sources number the hidden units over all layers.
+    """
     neuron = block.source[:, 0]
     columns = jnp.asarray(weights.mlp_out).transpose(0, 2, 1).reshape(-1, weights.mlp_out.shape[1])
-    # Units of several ablations follow one another.
+    # The units of several ablations follow one another.
     column = take(columns, neuron % columns.shape[0])
     return column[:, :, None, None] * take(gaps, neuron)[:, None]
 
@@ -213,7 +216,7 @@ def neuron_changes(
 def at_position(
     change: Float[Array, "edits d_model pos batch"], block: SuffixBlock
 ) -> Float[Array, "edits d_model pos batch"]:
-    """The changes at the edits' positions alone."""
+    """The changes at the edits' positions; zeros elsewhere."""
     positions = jnp.arange(change.shape[2], dtype=block.position.dtype)
     here = positions[None] == block.position[:, None]
     chosen = here | (block.position == EMPTY)[:, None]
@@ -221,7 +224,7 @@ def at_position(
 
 
 def take(x: Float[Array, "all ..."], index: Int[Array, " some"]) -> Float[Array, "some ..."]:
-    """Rows of an array; an index of -1 is the last one."""
+    """Rows of an array; index -1 is the last row."""
     if index.shape[0] == 1:
         wrapped = jnp.where(index[0] < 0, x.shape[0] - 1, index[0])
         return jax.lax.dynamic_index_in_dim(x, wrapped)
@@ -229,7 +232,7 @@ def take(x: Float[Array, "all ..."], index: Int[Array, " some"]) -> Float[Array,
 
 
 def _rows(x: Float[Array, "edits d_model pos batch"]) -> Activations:
-    """Edits side by side; one alone needs no transpose."""
+    """Merge edits and inputs into one axis; a single edit needs no transpose."""
     if x.shape[0] == 1:
         return x[0]
     return x.transpose(1, 2, 0, 3).reshape(*x.shape[1:3], -1)

@@ -1,4 +1,4 @@
-"""A model's weights as the engine multiplies with them: transposed, layers stacked."""
+"""A model's weights in the form that the engine uses: transposed, with layers stacked."""
 
 import math
 from collections.abc import Callable
@@ -18,15 +18,15 @@ from interpbench_jax.model.transformer import Block, Transformer
 
 @dataclass(frozen=True)
 class Form:
-    """What of a config is part of a compiled program, beside the shapes of the weights.
+    """The part of a config that a compiled program depends on, besides the shapes of the weights.
 
     Attributes:
-        act_fn: of the MLPs.
-        normalization_type: of what every reader reads.
-        eps: of the layer norm.
-        freeze_layer_norm: whether patched runs divide by what the clean run divided by; never
-            where there is no layer norm, so that it makes no difference there.
-        pad_token: the token that nobody attends to, if there is one.
+        act_fn: the MLPs' activation function.
+        normalization_type: the normalization of every reader's input.
+        eps: the layer norm's epsilon.
+        freeze_layer_norm: whether patched runs divide by what the clean run divided by; always
+            False for a model without layer norm, where it makes no difference.
+        pad_token: the padding token, which nothing attends to; None if there is none.
     """
 
     act_fn: Activation
@@ -44,10 +44,10 @@ class Form:
 
 
 class Weights(NamedTuple):
-    """A model's weights, each transposed to multiply from the left, layers stacked.
+    """A model's weights, each transposed to multiply from the left, with layers stacked.
 
-    Which positions are seen and the scale of the scores are data, so that causal and
-    bidirectional models share a program. `hide_padding` adds what some inputs do not see.
+    The attention mask and the scale of the attention scores are data, so that causal and
+    bidirectional models share a program. `hide_padding` adds a mask for each input's padding.
     """
 
     embed: Float[Array | np.ndarray, "vocab d_model"]
@@ -67,12 +67,12 @@ class Weights(NamedTuple):
 
     @property
     def layout(self) -> Layout:
-        """Where readers, writers and layer norms lie; of stacked models, of each of them."""
+        """The layout of the model, or of each of several stacked models."""
         return Layout(self.qkv.shape[-5], self.qkv.shape[-3])
 
 
 def stack_weights(model: Transformer, n_pos: int) -> Weights:
-    """A model's weights as sweeps of so many positions use them, on the host."""
+    """The weights of a model for inputs of `n_pos` positions, on the host."""
     config, blocks = model.config, model.blocks
 
     def stack(pick: Callable[[Block], nnx.Param], *axes: int) -> np.ndarray:
@@ -121,17 +121,17 @@ class Layer(NamedTuple):
 
 
 def layer_of(weights: Weights, layer: int | Int[Array, ""]) -> Layer:
-    """The weights of one layer, whose number may be traced."""
+    """The weights of one layer; its number is an int or traced."""
     return Layer(*(getattr(weights, name)[layer] for name in Layer._fields))
 
 
 def real_positions(form: Form, tokens: Tokens) -> Bool[Array, "pos batch"] | None:
-    """Where padding is not; None for a model that knows of none."""
+    """Whether each position is not padding; None for a model without a padding token."""
     return None if form.pad_token is None else jnp.asarray(tokens != form.pad_token).T
 
 
 def hide_padding(weights: Weights, is_real: Bool[Array, "pos batch"] | None) -> Weights:
-    """A model's weights, for runs of inputs whose padding nobody attends to."""
+    """A model's weights with an attention mask that hides the inputs' padding."""
     if is_real is None:
         return weights
     return weights._replace(is_seen=jnp.asarray(weights.is_seen) & is_real[None])

@@ -1,4 +1,4 @@
-"""Where a sweep runs: on one device, or on a mesh of them."""
+"""The devices of a sweep: a single one, or a mesh."""
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -17,16 +17,16 @@ AXES = (EDITS, BATCH)
 
 
 def sweep_mesh(devices: int | None = None, *, edits: int | None = None) -> Mesh:
-    """A mesh for sweeps: the devices, of all processes, as `edits` times `batch`.
+    """A mesh for sweeps: the devices of all processes, arranged as `edits` times `batch`.
 
     Args:
-        devices: how many to use; by default all.
-        edits: how many shares of the edits; the inputs are cut in `devices / edits` shares. By
-            default all devices share the edits, and every one sees all inputs: nothing is
-            computed twice but the clean run.
+        devices: the number of devices to use; the default is all.
+        edits: the number of shares into which the edits are split; the inputs are split into
+            `devices / edits` shares. By default, the edits are split among all devices and every
+            device runs all inputs, so that only the clean run is computed more than once.
 
     Raises:
-        ValueError: if there are not so many devices, or `edits` does not divide their number.
+        ValueError: if there are fewer devices, or `edits` does not divide their number.
     """
     available = jax.devices()
     n = len(available) if devices is None else devices
@@ -43,7 +43,7 @@ class Placement:
     """The devices of a sweep: one, or a mesh.
 
     Attributes:
-        mesh: None for the default device.
+        mesh: the mesh; None for the default device.
     """
 
     mesh: Mesh | None = None
@@ -57,7 +57,7 @@ class Placement:
         if self.mesh is not None and not self.mesh.local_devices:
             raise ValueError(
                 "Expected a mesh with devices of every process that sweeps, got none of process "
-                f"{jax.process_index()}; `sweep_mesh()` takes all devices."
+                f"{jax.process_index()}; `sweep_mesh()` uses all devices."
             )
 
     @property
@@ -72,7 +72,7 @@ class Placement:
 
     @property
     def is_whole(self) -> bool:
-        """Whether this process holds every device."""
+        """Whether every device of the sweep belongs to this process."""
         return self.mesh is None or not self.mesh.is_multi_process
 
     @property
@@ -81,19 +81,19 @@ class Placement:
         return 1 if self.is_whole else jax.process_count()
 
     def over_processes(self, sums: Float[np.ndarray, "*sums"]) -> Float[np.ndarray, "*sums"]:
-        """The sum over all processes of what each has: the one time that they communicate."""
+        """The sum of an array over all processes, which communicate only here."""
         if self.is_whole:
             return sums
         from jax.experimental.multihost_utils import process_allgather
 
-        # As pairs of 32 bits, because JAX would round 64.
+        # Sent as pairs of 32-bit integers, because JAX would round float64 to float32.
         parts = np.asarray(process_allgather(np.ascontiguousarray(sums).view(np.uint32)))
         return parts.view(np.float64).sum(axis=0)
 
     def put(self, tree: Any, spec: Callable[[Any], PartitionSpec]) -> Any:
-        """Arrays of the host on the devices, each as its spec says."""
+        """Put arrays from the host on the devices, each sharded by its spec."""
         if self.mesh is None:
-            # A program takes these from the host as they are, and faster: tokens, edits.
+            # Programs accept tokens and edits (int32) from the host directly, which is faster.
             leaves = jax.tree.leaves(tree)
             on_host = all(
                 isinstance(leaf, np.ndarray) and leaf.dtype == np.int32 for leaf in leaves
@@ -114,12 +114,13 @@ class Placement:
         specs: Callable[[tuple[Any, ...]], tuple[Any, Any]],
         *arguments: Any,
     ) -> Lowered:
-        """A function for arguments of these shapes, ready for `compile_all`.
+        """Lower a function for arguments of these shapes, for `compile_all`.
 
         Args:
-            function: takes the static arguments, then arrays.
-            static: hashable arguments.
-            specs: from the arguments to their specs and the result's, on a mesh.
+            function: a function that takes the static arguments, then arrays.
+            static: the static arguments, which are hashable.
+            specs: a function that maps the arguments to their specs and those of the result; used
+                only on a mesh.
             arguments: pytrees of arrays.
         """
         if self.mesh is None:
@@ -133,10 +134,10 @@ class Placement:
         arguments: tuple[Any, ...],
         function: Callable[..., Any],
     ) -> jax.stages.Wrapped:
-        """The function over all devices of the mesh."""
+        """The function, split over all devices of the mesh."""
         assert self.mesh is not None
         in_specs, out_specs = specs(arguments)
-        # What is checked is whether results differ between devices, which is what we want.
+        # No check of replication (VMA): results are meant to differ between devices.
         shared = jax.shard_map(
             function, mesh=self.mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
         )
@@ -146,22 +147,22 @@ class Placement:
 
 
 def whole(array: Any) -> PartitionSpec:
-    """Every device has all of an array."""
+    """The spec of an array that every device has in full."""
     return PartitionSpec()
 
 
 def by_first(axis: str) -> Callable[[Any], PartitionSpec]:
-    """The first axis is cut."""
+    """The spec of an array whose first axis is split."""
     return lambda array: PartitionSpec(axis)
 
 
 def by_last_but_one(array: Any) -> PartitionSpec:
-    """The last axis but one counts inputs and is cut."""
+    """The spec of an array whose last axis but one counts inputs and is split."""
     return PartitionSpec(*[None] * (array.ndim - 2), BATCH)
 
 
 def by_last(array: Any) -> PartitionSpec:
-    """The last axis counts inputs and is cut, unless it is 1, which all share."""
+    """The spec of an array whose last axis counts inputs: it is split unless its size is 1."""
     if array.shape[-1] == 1:
         return PartitionSpec()
     return PartitionSpec(*[None] * (array.ndim - 1), BATCH)

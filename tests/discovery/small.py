@@ -1,4 +1,4 @@
-"""Small models, inputs and plain versions of what methods compute."""
+"""Small models, their inputs, and plain versions of the computations of methods."""
 
 from collections.abc import Callable
 
@@ -21,7 +21,7 @@ CONFIGS = {
     ),
 }
 
-# The same, and one whose layer norm is frozen.
+# The same models, and one whose layer norm is frozen.
 KINDS = (*CONFIGS, "frozen layer norm")
 
 
@@ -40,7 +40,7 @@ def small_model(config: TransformerConfig, dtype: np.typing.DTypeLike = np.float
 
 
 def small_data(model: Transformer, n_inputs: int = 7, **changes: object) -> DiscoveryData:
-    """Random pairs, and targets that differ from what the model says."""
+    """Random pairs, and targets that differ from the model's answers."""
     config = model.config
     generator = np.random.default_rng(5)
     drawn = generator.integers(0, config.d_vocab, (2, n_inputs, config.n_ctx)).astype(np.int32)
@@ -55,7 +55,7 @@ def small_data(model: Transformer, n_inputs: int = 7, **changes: object) -> Disc
 def mask_metric(
     model: Transformer, data: DiscoveryData, metric: Metric
 ) -> Callable[[jax.Array], jax.Array]:
-    """The metric as a function of the edge mask, by the reference; mean over inputs."""
+    """The metric as a function of the edge mask, from the reference; averaged over inputs."""
     if data.constants is None:
         replacement = replacement_outputs(model, data.corrupted)
     else:

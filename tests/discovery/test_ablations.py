@@ -1,4 +1,4 @@
-"""What a method is given: targets, constants, and the constants that do the least harm."""
+"""The data of a method: targets, constants, and the constants that do the least harm."""
 
 from typing import Literal
 
@@ -189,7 +189,7 @@ def test_corrupted_inputs_are_not_needed_where_nothing_is_paired(
 
 
 @pytest.mark.parametrize("stacked", [False, True])
-def test_every_model_of_a_sweep_of_many_has_constants_of_its_own(stacked: bool) -> None:
+def test_every_model_of_a_sweep_of_many_has_its_own_constants(stacked: bool) -> None:
     models = [small_model(CONFIGS["plain"]), random_model(CONFIGS["plain"], seed=5)]
     given = [small_data(model) for model in models]
     pairs = [Pairs(np.asarray(own.clean), np.asarray(own.corrupted)) for own in given]

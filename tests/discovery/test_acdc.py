@@ -21,7 +21,7 @@ from tests.discovery.small import (
     small_model,
 )
 
-# Not 0: there rounding decides on edges without effect, such as those that carry positions.
+# Not 0, where rounding decides about edges without effect, such as those that carry positions.
 THRESHOLDS = (0.03, 1e-9, 1e-4, 1e-3, 0.01, 0.3)
 KEY = jax.random.key(0)
 
@@ -29,7 +29,7 @@ KEY = jax.random.key(0)
 def greedy(
     model: Transformer, data: DiscoveryData, metric: Metric, threshold: float, edges: list[int]
 ) -> np.ndarray:
-    """Which edges a pass keeps that tries them in this order."""
+    """Which edges are kept by a pass that tries them in this order."""
     groups = edge_groups(data.edges(model.config))
     of_mask = mask_metric(model, data, metric)
     mask, before = full_mask(model), 0.0
@@ -81,7 +81,7 @@ def test_every_threshold_is_a_greedy_pass(kind: str, name: FineUniverse, x64: No
 
 
 @pytest.mark.slow
-def test_forward_is_backward_turned_round(x64: None) -> None:
+def test_forward_is_backward_reversed(x64: None) -> None:
     model = small_model(CONFIGS["plain"], np.float64)
     data = small_data(model)
     settings = ACDCSettings((1e-3, 0.01), order="forward")
@@ -109,7 +109,7 @@ def test_no_threshold_and_an_infinite_one(order: EdgeOrder) -> None:
     found = run(model, data, ACDCSettings((0.0, float("inf")), order))
     none, every = found.details["kept"]
     assert not every.any()
-    # What is cut at 0 made the output closer to the clean one than it was before.
+    # At 0, an edge is cut only if that brings the output closer to the clean one.
     assert none[universe("qkv", 2, 3).edges.index(data.edges(model.config).edges[0])]
     assert none.sum() > len(none) / 2
 
@@ -133,10 +133,10 @@ def run(model: Transformer, data: DiscoveryData, settings: ACDCSettings) -> Scor
 
 @pytest.mark.parametrize("thresholds", [(), (-1.0,), (0.1, float("nan"))])
 def test_wrong_thresholds(thresholds: tuple[float, ...]) -> None:
-    with pytest.raises(ValueError, match="Expected thresholds from 0"):
+    with pytest.raises(ValueError, match="thresholds, at least 0"):
         ACDCSettings(thresholds)
 
 
 def test_a_wrong_order(unchecked: None) -> None:
-    with pytest.raises(ValueError, match="Expected the order"):
+    with pytest.raises(ValueError, match="Expected order to be"):
         ACDCSettings(order="sideways")  # pyright: ignore[reportArgumentType]

@@ -46,7 +46,7 @@ QUICK: dict[str, Any] = {
     "node-probing": ProbingSettings(epochs=5),
     "edge-pruning": EdgePruningSettings(steps=5),
 }
-# Their scores come from nothing that a layer norm divides.
+# The scores of these methods do not depend on a layer norm.
 BLIND = ("chance", "flow-routes")
 
 
@@ -115,7 +115,7 @@ def test_eap_is_a_finite_difference_of_frozen_runs(x64: None) -> None:
 
 
 def linear_model() -> Transformer:
-    """But for its layer norms' divisors all is linear: even attention, ReLUs that are all on."""
+    """A model that is linear except for layer norms' divisors: uniform attention, active ReLUs."""
     config = dataclasses.replace(CONFIGS["layer norm"], act_fn="relu")
     model = small_model(config, np.float64)
     for block in model.blocks:
@@ -149,7 +149,7 @@ def test_first_order_is_exact_where_only_divisors_were_not_linear(freezes: bool,
 @pytest.mark.slow
 @pytest.mark.parametrize("freezes", [True, False])
 def test_eap_is_exact_for_edges_into_the_output(freezes: bool, x64: None) -> None:
-    """Of any model: logits are linear in them once the last divisor is a constant."""
+    """Any model's logits are linear in these edges once the last divisor is a constant."""
     model = small_model(CONFIGS["layer norm"], np.float64)
     data = small_data(model, freeze_layer_norm=freezes)
     last = [edge.dst.kind is Kind.RESID_POST for edge in data.edges(model.config).edges]
@@ -210,7 +210,7 @@ def test_methods_take_pairs_of_targets(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_pairs_are_for_optimal_constants_and_chunks_too(x64: None) -> None:
+def test_pairs_of_targets_work_with_optimal_constants_and_chunks(x64: None) -> None:
     model, data = make_small("plain")
     answers = np.asarray(data.targets)
     pairs = np.stack([answers, (answers + 1) % model.config.d_vocab_out], axis=-1)

@@ -48,7 +48,7 @@ def test_clipped_draws_have_no_slope() -> None:
 
 
 def test_bad_settings() -> None:
-    with pytest.raises(ValueError, match=r"interval around 0\.\.1"):
+    with pytest.raises(ValueError, match=r"interval that contains 0\.\.1"):
         HardConcrete(low=0.1)
     with pytest.raises(ValueError, match="between 0 and 1, got 1"):
         HardConcrete().location_of(1.0)

@@ -1,4 +1,4 @@
-"""What every method keeps to, and laws that tie them together."""
+"""The contract of every method, and laws that relate them."""
 
 import dataclasses
 from collections.abc import Callable
@@ -39,7 +39,7 @@ from interpbench_jax.metrics import METRICS, Metric
 from interpbench_jax.sites import writers
 from tests.discovery.small import CONFIGS, full_mask, mask_metric, small_data, small_model
 
-# Fewer steps, where a method takes many.
+# Fewer steps for methods that take many.
 QUICK: dict[str, Any] = {
     "acdc": ACDCSettings((1e-3, 0.01, 0.1)),
     "mask-gradient": MaskGradientSettings(3),
@@ -139,7 +139,7 @@ def test_merged_embeddings(model: Transformer, data: DiscoveryData, name: str) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ablation", ABLATION_NAMES)
-def test_every_ablation_is_for_every_kind_of_method(ablation: AblationName, x64: None) -> None:
+def test_every_ablation_works_with_every_kind_of_method(ablation: AblationName, x64: None) -> None:
     model = small_model(CONFIGS["plain"], np.float64)
     given = small_data(model)
     data = data_for(
@@ -181,7 +181,7 @@ def test_eap_is_the_derivative_at_the_clean_run(x64: None) -> None:
 
 @pytest.mark.slow
 def test_integrated_gradients_are_complete(x64: None) -> None:
-    """What all edges are said to do adds up to what cutting all of them does."""
+    """The scores of all edges add up to the effect of cutting them all."""
     model = small_model(CONFIGS["plain"], np.float64)
     data = small_data(model)
     of_mask = mask_metric(model, data, METRICS["cross_entropy"])
@@ -196,7 +196,7 @@ def test_integrated_gradients_are_complete(x64: None) -> None:
 
 
 def test_one_step_of_integrated_gradients(x64: None) -> None:
-    """Where the only point is the corrupted run, and where it is the clean one."""
+    """With one step, the only point is the corrupted run; EAP's is the clean run."""
     model = small_model(CONFIGS["plain"], np.float64)
     data = small_data(model)
     eap = run(model, data, "eap").values
@@ -208,7 +208,7 @@ def test_one_step_of_integrated_gradients(x64: None) -> None:
 
 @pytest.mark.slow
 def test_integrated_gradients_of_activations(x64: None) -> None:
-    """Against runs with hooks, in which one place after the other is given its value."""
+    """Compare with runs with hooks that set the output of one place after another."""
     model = small_model(CONFIGS["plain"], np.float64)
     data = small_data(model)
     metric = METRICS["cross_entropy"]
@@ -261,7 +261,7 @@ def edge_values(model: Transformer, of_mask: np.ndarray) -> np.ndarray:
 
 
 def linear_model() -> Transformer:
-    """Every edge's effect is linear in its mask: attention to all alike, ReLUs that are all on."""
+    """A model in which effects are linear in the mask: uniform attention, active ReLUs."""
     model = small_model(dataclasses.replace(CONFIGS["plain"], act_fn="relu"), np.float64)
     for block in model.blocks:
         for weight in (block.attn.W_Q, block.attn.W_K, block.attn.b_Q, block.attn.b_K):
@@ -288,7 +288,7 @@ def test_exact_patching_equals_eap_where_all_is_linear(x64: None) -> None:
     assert abs(exact).max() > 0.05
 
 
-# Methods of one's own, and errors
+# Custom methods, and errors
 
 
 def by_writer(
@@ -298,7 +298,7 @@ def by_writer(
     return Scores("edge", data.universe, np.arange(len(space.edges), dtype=np.float64))
 
 
-def test_a_method_of_ones_own(
+def test_a_custom_method(
     model: Transformer, data: DiscoveryData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = np.arange(len(universe("qkv", 2, 3).edges))

@@ -171,7 +171,7 @@ def test_the_qk_fix_is_exact_where_all_that_follows_is_linear(x64: None) -> None
 @pytest.mark.slow
 def test_the_qk_fix_reads_through_layer_norm(x64: None) -> None:
     model = small_model(CONFIGS["layer norm"], np.float64)
-    # Replacements so near that first order is all that there is.
+    # Replacements so close to the outputs that higher orders are negligible.
     near = np.asarray(writer_outputs(model, small_data(model).clean).mean(axis=0, keepdims=True))
     data = small_data(model, n_inputs=1)
     outputs = np.asarray(writer_outputs(model, data.clean))

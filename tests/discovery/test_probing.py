@@ -1,4 +1,4 @@
-"""Learned masks: the gated run against the reference, and what is found in known circuits."""
+"""Learned masks: the gated run against the reference, and the edges found in known circuits."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Questions that no number answers: outputs that are none, metrics without a slope."""
+"""Refusals: outputs that are not finite, metrics without a slope."""
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,7 @@ def model() -> Transformer:
 
 @pytest.fixture(scope="module")
 def broken() -> Transformer:
-    """Whose logits overflow, although every weight is finite."""
+    """A model whose logits overflow, although every weight is finite."""
     weights = random_weights(tiny_config())
     weights["blocks.1.mlp.W_out"] *= 1e30
     weights["unembed.W_U"] *= 1e30
@@ -36,13 +36,13 @@ def broken() -> Transformer:
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "chance"])
-def test_outputs_that_are_no_numbers(broken: Transformer, name: str) -> None:
+def test_outputs_that_are_not_finite(broken: Transformer, name: str) -> None:
     with pytest.raises(ValueError, match="Expected finite"):
         discover(broken, CLEAN, CORRUPTED, name)
 
 
 def overflowing(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
-    """Finite at the clean run, nan elsewhere."""
+    """A metric that is finite at the clean run and NaN elsewhere."""
     distance = kl_divergence(logits, clean_logits, targets)
     return jnp.where(distance > 1e-6, jnp.nan, distance)
 
@@ -66,12 +66,14 @@ def test_accuracy_has_no_slope(model: Transformer, name: str) -> None:
 
 @pytest.mark.parametrize("name", AT_CLEAN)
 @pytest.mark.parametrize("metric", ["kl", "l2", "centred_l2", "mae", "mse"])
-def test_distances_have_none_at_the_clean_run(model: Transformer, name: str, metric: str) -> None:
+def test_distances_have_no_slope_at_the_clean_run(
+    model: Transformer, name: str, metric: str
+) -> None:
     with pytest.raises(ValueError, match="at the clean run, the only point at which this method"):
         discover(model, CLEAN, CORRUPTED, name, metric=metric)  # pyright: ignore
 
 
-def test_which_methods_look_there_alone() -> None:
+def test_which_methods_use_only_the_slope_at_the_clean_run() -> None:
     assert set(AT_CLEAN) == {"eap", "attribution-patching", "atp-star", "hisp"}
     assert set(AT_CLEAN) < set(GRADIENTS)
 
@@ -82,7 +84,7 @@ def test_other_settings_keep_what_a_method_needs(model: Transformer) -> None:
 
 
 @pytest.mark.parametrize("name", ["eap-ig-inputs", "mask-gradient"])
-def test_elsewhere_distances_have_one(model: Transformer, name: str) -> None:
+def test_distances_have_a_slope_elsewhere(model: Transformer, name: str) -> None:
     assert discover(model, CLEAN, CORRUPTED, name, metric="kl").values.any()
 
 

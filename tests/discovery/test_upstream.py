@@ -51,7 +51,7 @@ def our_scores(case_id: str, method: str) -> np.ndarray:
     else:
         settings = MaskGradientSettings(int(method.removeprefix("eapig")), "sum")
         values = mask_gradient(case.model, data, metric, settings, KEY).values
-    # Upstream adds cross-entropies up over positions, and takes the mean of absolute errors.
+    # Upstream sums cross-entropies over positions, but averages absolute errors.
     n_scored = 1 if case.config.is_regression else data.clean.shape[1] - 1
     return values * n_scored
 
@@ -110,12 +110,12 @@ def test_acdc_is_within_what_the_order_of_a_layer_changes(case_id: str) -> None:
     among = np.asarray(
         [[(one != other).sum(axis=1) for other in shuffled] for one in shuffled]
     ).max(axis=(0, 1))
-    # Two orders differ by so much; upstream's and ours are no further from the closest of them.
+    # Orders differ this much; upstream's and ours are no further from the closest of them.
     assert (to_theirs.min(axis=0) <= among).all()
     assert ((shuffled != ours).sum(axis=2).min(axis=0) <= among).all()
     agree = to_theirs.min(axis=0) == 0
     assert agree.sum() >= 17, THRESHOLDS
-    # No order keeps or cuts, at every threshold, what upstream does not.
+    # At these thresholds, upstream keeps what every order keeps, and nothing that no order keeps.
     always, ever = shuffled.min(axis=0), shuffled.max(axis=0)
     assert (theirs[agree] >= always[agree]).all() and (theirs[agree] <= ever[agree]).all()
 

@@ -37,7 +37,7 @@ def slopes(runs: Runs, mask: np.ndarray) -> np.ndarray:
 
 
 def is_edge(model: Transformer) -> np.ndarray:
-    """Where a mask holds edges: the reference also differentiates by what it does not read."""
+    """Which entries of a mask are edges; the reference has a derivative for the others too."""
     config = model.config
     pairs = edge_indices(
         universe("qkv", config.n_layers, config.n_heads).edges, config.n_layers, config.n_heads

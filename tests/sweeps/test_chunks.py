@@ -1,4 +1,4 @@
-"""How a sweep is cut up, and the memory budget against XLA's own account."""
+"""How a sweep is split into chunks, and the memory budget against XLA's own figures."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ from interpbench_jax.sweeps.chunks import (
 )
 from tests.fixtures import random_weights, tiny_config
 
-# As small as can be: what is compiled, and so how long that takes, grows with the last two.
+# As small as possible: the compile time grows with the last two.
 SIZES = {"n_heads": 2, "d_model": 4, "d_vocab": 6, "d_vocab_out": 3, "n_ctx": 3, "d_head": 2}
 CONFIG = tiny_config(**SIZES)
 Pair = tuple[np.ndarray, np.ndarray]
@@ -43,7 +43,7 @@ def is_power(number: int) -> bool:
 
 
 def rows_computed(chunks: Chunks, places: Sequence[int], n_inputs: int) -> int:
-    """The patched runs that a sweep computes, those that only fill up included."""
+    """The number of patched runs that a sweep computes, including padding."""
     blocks = sum(-(-count // chunks.edits) for count in places)
     return blocks * -(-n_inputs // chunks.batch) * chunks.rows
 
@@ -62,7 +62,7 @@ def test_chunks_are_powers_of_two_within_the_rows(
     chunks = choose_chunks(places, n_inputs, most_rows)
     assert is_power(chunks.batch) and is_power(chunks.edits) and is_power(chunks.blocks)
     assert chunks.rows == chunks.batch * chunks.edits <= most_rows
-    # Never an input or an edit that one half of the chunk would do without.
+    # A chunk of half the size would not hold all inputs or all edits.
     assert chunks.batch < 2 * n_inputs and chunks.edits < 2 * max(places)
 
 
@@ -91,7 +91,7 @@ def test_many_edits_of_few_inputs_compute_at_most_twice_what_was_asked(
 
 
 @given(exponent=st.integers(0, 9), parts=st.integers(1, 8))
-def test_sizes_that_divide_evenly_compute_nothing_beside(exponent: int, parts: int) -> None:
+def test_sizes_that_divide_evenly_compute_nothing_extra(exponent: int, parts: int) -> None:
     places, n_inputs = [parts << exponent] * 3, 1024
     chunks = choose_chunks(places, n_inputs, 1024)
     assert rows_computed(chunks, places, n_inputs) == sum(places) * n_inputs
@@ -139,10 +139,10 @@ def new_programs(before: int) -> list[programs.Program]:
 
 
 @pytest.mark.slow
-def test_the_budget_is_kept_by_the_account_of_xla(model: Transformer, inputs: Pair) -> None:
+def test_the_budget_is_kept_according_to_xla(model: Transformer, inputs: Pair) -> None:
     whole = sweep_edges(model, *inputs)
     assert whole.plan.bytes_held <= whole.plan.max_bytes == 512 << 20
-    # Every place of the plan is there, and no edit twice.
+    # The plan has every place, and no edit twice.
     assert sum(place.n_edits for place in whole.plan.places) == len(whole.names)
     held = [whole.plan.bytes_held]
     for allowed in (held[0] - 1, held[0] // 4):

@@ -1,4 +1,4 @@
-"""Edits as arrays: where they enter the model, and how they are dealt to blocks and calls."""
+"""Edits as arrays: where they enter the model and their distribution over blocks and calls."""
 
 from collections.abc import Sequence
 
@@ -32,7 +32,7 @@ Pairs = set[tuple[int, int]]
 
 
 def pairs_cut(edits: Edits, number: int, n_layers: int, n_heads: int) -> Pairs:
-    """The (reader, writer) pairs that an edit cuts, by what `Entry` says of each place."""
+    """The (reader, writer) pairs that an edit cuts, according to its `Entry`."""
     per_layer = 3 * n_heads + 1
     output = n_layers * per_layer
     start = int(edits.layer[number]) * per_layer
@@ -74,7 +74,7 @@ def test_every_edge_and_node_enters_at_one_place(
 
 
 EMBED, POS, HEAD_00, HEAD_01, MLP_0, HEAD_10, HEAD_11, MLP_1 = range(8)
-# Worked by hand for 2 layers of 2 heads, the writers numbered as above.
+# Worked out by hand for 2 layers of 2 heads, the writers numbered as above.
 BY_HAND: dict[tuple[UniverseName, str], tuple[Entry, int, int, list[int]]] = {
     ("qkv", "hook_embed -> blocks.0.hook_q_input[0]"): (Entry.Q, 0, 0, [EMBED]),
     ("qkv", "hook_pos_embed -> blocks.0.hook_k_input[1]"): (Entry.K, 0, 1, [POS]),
@@ -150,7 +150,7 @@ Q, K, V = (f"blocks.1.hook_{kind}_input" for kind in "qkv")
         # Two sources that are not cut from the same readers.
         [f"hook_embed -> {Q}[0]", f"hook_pos_embed -> {K}[0]"],
         [f"hook_embed -> {Q}[0]", f"hook_pos_embed -> {Q}[0]", f"hook_pos_embed -> {K}[0]"],
-        # Most of what reads a node.
+        # Most readers of a node, but not all.
         [
             "blocks.1.attn.hook_result[0] -> blocks.1.hook_mlp_in",
             f"blocks.0.hook_mlp_out -> {Q}[0]",
@@ -161,7 +161,7 @@ Q, K, V = (f"blocks.1.hook_{kind}_input" for kind in "qkv")
         [f"hook_embed -> {Q}[0]", f"blocks.1.attn.hook_result[0] -> {Q}[0]"],
     ],
 )
-def test_sets_that_do_not_enter_at_one_place_are_told(edges: list[str]) -> None:
+def test_sets_that_do_not_enter_at_one_place_are_reported(edges: list[str]) -> None:
     single = [parse_edge("hook_embed -> blocks.1.hook_resid_post")]
     group = [parse_edge(edge) for edge in edges]
     edits, others = single_entries([single, group, single], 2, 2)
@@ -169,7 +169,7 @@ def test_sets_that_do_not_enter_at_one_place_are_told(edges: list[str]) -> None:
     assert edits.entry.tolist() == [Entry.OUTPUT] * 2
 
 
-def test_a_node_of_which_one_edge_is_missing_does_not_enter_at_one_place() -> None:
+def test_a_node_with_one_edge_missing_does_not_enter_at_one_place() -> None:
     space = universe("qkv", 2, 2)
     for node in space.sources:
         group = space.fine_edges_of(node)
@@ -243,7 +243,7 @@ rows = st.lists(
 
 
 def make_edits(drawn: list[tuple[Entry, int, int]]) -> Edits:
-    """Edits, told apart by their sources."""
+    """Edits with distinct sources."""
     entry, layer, head = np.asarray(drawn, np.int32).T
     source = np.arange(len(drawn), dtype=np.int32)[:, None]
     layer = np.where(entry == Entry.OUTPUT, 0, layer)
@@ -264,7 +264,7 @@ def test_every_edit_is_in_one_place_of_one_block(
         kept = row[row != EMPTY]
         place = (blocks.entry[number], blocks.layer[number])
         assert {(edits.entry[i], edits.layer[i]) for i in kept} == {place}
-        # What fills a block up is an edit of it too, so that it enters at the same place.
+        # Padding repeats an edit of the block, so that it enters at the same place.
         assert len(kept) and set(blocks.source[number, :, 0]) == set(kept)
         in_use = row != EMPTY
         np.testing.assert_array_equal(blocks.source[number, in_use, 0], kept)
@@ -299,13 +299,13 @@ def test_every_block_is_in_one_place_of_one_call(
         by_share = call.order.reshape(shares, most, in_block)
         numbers = np.asarray(call.blocks.layer).reshape(shares, most)
         for count, mine, number in zip(call.in_use, by_share, numbers, strict=True):
-            # Those in use come first.
+            # The blocks in use come first.
             np.testing.assert_array_equal(mine[:count], order[number[:count]])
             assert (mine[count:] == EMPTY).all()
             found.extend(number[:count].tolist())
         np.testing.assert_array_equal(call.edits, call.order[call.order >= 0])
         assert call.in_use.sum() > 0
-        # A call's devices have about the same to do.
+        # A call's devices have about equal work.
         assert call.in_use.max() - call.in_use.min() <= 1
     assert sorted(found) == list(range(n_blocks))
     totals = [call.in_use.sum() for call in calls]

@@ -184,7 +184,7 @@ def test_a_model_without_layer_norm_is_not_affected(inputs: Pair) -> None:
 
 
 def test_the_output_is_linear_in_the_edges_into_it(model: Transformer, inputs: Pair) -> None:
-    """Where it is frozen, cutting two edges into the output does what both do."""
+    """With a frozen layer norm, cutting two edges into the output adds up their effects."""
     last = [edge for edge in SPACE.edges if edge.dst == SPACE.edges[-1].dst]
     cuts = [(edge,) for edge in last] + [(last[0], edge) for edge in last[1:]]
 
@@ -199,7 +199,7 @@ def test_the_output_is_linear_in_the_edges_into_it(model: Transformer, inputs: P
 
 
 class Stop(Exception):
-    """What ends a sweep before its end."""
+    """The exception that stops a sweep early."""
 
 
 def stop(done: int, total: int) -> None:
@@ -208,7 +208,7 @@ def stop(done: int, total: int) -> None:
 
 
 @pytest.mark.slow
-def test_saved_sweeps_are_told_apart(inputs: Pair, tmp_path: Path) -> None:
+def test_saved_sweeps_are_distinguished(inputs: Pair, tmp_path: Path) -> None:
     model = build_model(CONFIG, random_weights(CONFIG, seed=3))
     expected = [sweep_edges(model, *inputs, freeze_layer_norm=each) for each in (False, True)]
     with pytest.raises(ValueError, match="at least") as error:

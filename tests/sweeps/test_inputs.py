@@ -28,12 +28,12 @@ N = 70
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that a few pairs are several blocks."""
+    """Make blocks so small that a few pairs fill several."""
     monkeypatch.setattr(tasks, "BLOCK", 16)
 
 
 def in_blocks(pairs: Pairs, *sizes: int) -> PairStream:
-    """The same pairs in blocks of these sizes, and the rest."""
+    """The same pairs in blocks of these sizes, and a last block with the rest."""
     ends = np.cumsum([0, *sizes, len(pairs)]).clip(max=len(pairs)).tolist()
     slices = [slice(*both) for both in itertools.pairwise(ends)]
     return PairStream(len(pairs), lambda: (pairs[rows] for rows in slices))
@@ -90,7 +90,7 @@ def test_every_kind_of_sweep_takes_a_stream() -> None:
         np.testing.assert_array_equal(streamed.effects, whole.effects)
 
 
-def test_a_stopped_sweep_of_a_stream_goes_on(tmp_path: Path) -> None:
+def test_a_stopped_sweep_of_a_stream_is_resumed(tmp_path: Path) -> None:
     folder, whole = tmp_path / "sweep", sweep_edges(CASE.model, CASE.sample(N, 1))
 
     class Stop(Exception):
@@ -150,7 +150,7 @@ def test_streams_that_are_not_what_they_say(
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_where_a_stream_is_not_taken() -> None:
+def test_where_a_stream_is_not_accepted() -> None:
     stream = CASE.stream(N, 1)
     with pytest.raises(TypeError, match="Expected pairs in memory, got PairStream"):
         discover(CASE.model, stream, "eap")  # pyright: ignore[reportArgumentType]

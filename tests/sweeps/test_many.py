@@ -50,7 +50,7 @@ def check(found: Sweeps, expected: Sweeps) -> None:
         np.testing.assert_allclose(one.effects, other.effects, rtol=0, atol=2e-6 * largest)
 
 
-# Of one shape, vocabularies and what is data apart; the second is what the first is padded to.
+# Equal shapes, except for vocabularies and settings that are data; the first is padded.
 ALIKE: tuple[dict[str, object], ...] = (
     {},
     {"d_vocab": 9, "d_vocab_out": 5, "attention_dir": "bidirectional", "use_attn_scale": False},
@@ -64,7 +64,7 @@ def alike() -> list[Transformer]:
 
 @pytest.fixture(scope="module")
 def each(alike: list[Transformer]) -> list[SweepResult]:
-    """What sweeps of each alone find."""
+    """The results of sweeping each model alone."""
     return [sweep_edges(*one) for one in zip(alike, *make_inputs(alike), strict=True)]
 
 
@@ -75,11 +75,11 @@ def test_models_of_one_shape_share_programs(
 ) -> None:
     before = programs.n_compiled()
     found = sweep_many(alike, *make_inputs(alike), stacked=stacked)
-    # One after another, they use the larger model's, which have been compiled for `each`.
+    # One after another, they use the larger model's programs, which `each` has compiled.
     needed = 2 if stacked else 0
     assert programs.n_compiled() == before + needed
     check(found, each)
-    # Other models that can be padded to that shape need none.
+    # Other models that can be padded to that shape need no new program.
     others = make_models({"d_vocab": 9, "use_attn_scale": False}, {"d_vocab_out": 5})
     sweep_many(others, *make_inputs(others, seed=1), stacked=stacked)
     assert programs.n_compiled() == before + needed
@@ -114,13 +114,13 @@ def test_targets(alike: list[Transformer]) -> None:
 
 
 def largest_change(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
-    """A metric that a class more could change."""
+    """A metric that one more class could change."""
     return jnp.abs(logits - clean_logits).mean(axis=(1, 2))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("metric", ["mae", largest_change])
-def test_metrics_that_classes_more_would_change_are_not_padded(metric) -> None:
+def test_metrics_that_more_classes_would_change_are_not_padded(metric) -> None:
     models = make_models({}, {"d_vocab_out": 5})
     pairs = make_inputs(models)
     expected = [sweep_edges(*one, metric=metric) for one in zip(models, *pairs, strict=True)]
@@ -130,7 +130,7 @@ def test_metrics_that_classes_more_would_change_are_not_padded(metric) -> None:
 def test_models_of_any_shapes_keep_their_order() -> None:
     models = make_models(ALIKE[0], {"n_layers": 1, "n_heads": 1}, ALIKE[1], {"d_vocab_out": 1})
     clean, corrupted = make_inputs(models)
-    # Another number of inputs.
+    # A different number of inputs.
     clean[1], corrupted[1] = clean[1][:4], corrupted[1][:4]
     calls: list[tuple[int, int]] = []
     found = sweep_many(
@@ -180,7 +180,7 @@ def test_several_ablations(
 
 def test_means_need_no_corrupted_inputs(alike: list[Transformer]) -> None:
     clean, corrupted = make_inputs(alike)
-    # Some have them, and not as many.
+    # One model has corrupted inputs, but fewer of them.
     others = [None, corrupted[1][:3]]
     asked: dict[str, Any] = {"ablation": "mean", "universe": "head"}
     expected = [sweep_edges(*one, **asked) for one in zip(alike, clean, others, strict=True)]

@@ -1,7 +1,7 @@
-"""Sweeps on several devices, simulated ones, and over two processes.
+"""Sweeps on several simulated devices, and over two processes.
 
 The number of devices is fixed when JAX starts, so this file is also the program that the tests run
-in processes of their own: see `main`.
+in separate processes: see `main`.
 """
 
 import dataclasses
@@ -59,7 +59,7 @@ def make_inputs() -> tuple[np.ndarray, np.ndarray]:
 
 
 def edges(**options) -> SweepResult:
-    """Several ablations, so that what is shared by all inputs is too; positions alone."""
+    """Sweep edges at single positions, with replacements for each input and shared ones."""
     asked = ("resample", "mean")
     return sweep_edges(
         make_model(),
@@ -71,7 +71,7 @@ def edges(**options) -> SweepResult:
 
 
 def nodes(**options) -> SweepResult:
-    """With pairs of targets, which are cut among the devices as inputs are."""
+    """Sweep nodes with pairs of targets, which are split among the devices as inputs are."""
     clean, corrupted = make_inputs()
     targets = np.stack([corrupted, corrupted + 1], axis=-1) % CONFIG.d_vocab_out
     pairs = Pairs(clean, corrupted, Objective("logit_diff", targets))
@@ -79,7 +79,7 @@ def nodes(**options) -> SweepResult:
 
 
 def masks(return_logits: bool = True, **options) -> SweepResult:
-    """With logits."""
+    """Sweep masks and return logits."""
     some = universe("qkv", 2, 2).edges[::5]
     cut = 1 - np.stack([edge_mask([edge], 2, 2) for edge in some])
     how = SweepOptions(return_logits=return_logits, **options)
@@ -87,7 +87,7 @@ def masks(return_logits: bool = True, **options) -> SweepResult:
 
 
 def neurons(**options) -> SweepResult:
-    """With zeros, and the clean run's layer norms."""
+    """Sweep neurons with zero ablation and frozen layer norms."""
     model, how = make_model(normalization_type="LNPre"), SweepOptions(**options)
     return sweep_neurons(
         model, *make_inputs(), ablation="zero", freeze_layer_norm=True, options=how
@@ -99,16 +99,16 @@ SWEEPS: Mapping[str, Callable[..., SweepResult]] = {
 }
 
 
-# All of these on all meshes take long to compile; the slow test adds those that are left out here.
+# All of these on all meshes take long to compile; a slow test runs those that are left out.
 SOME = {"8x1": ("edges", "masks"), "4x2": tuple(SWEEPS), "1x8": ("edges", "masks")}
 OTHERS = {shape: ("nodes", "neurons") for shape in ("8x1", "1x8")}
 
 
-# What the processes do
+# The work of the processes
 
 
 def errors_on_meshes(asked: Mapping[str, tuple[str, ...]]) -> dict[str, float]:
-    """How far sweeps on meshes are from one device's, in its largest effect."""
+    """The largest error of sweeps on meshes, relative to one device's largest effect."""
     found = {}
     ones = {name: SWEEPS[name]() for name in {name for names in asked.values() for name in names}}
     for shape, names in asked.items():
@@ -139,7 +139,7 @@ def add_over_devices() -> str:
 
 
 def resume_on_more_devices() -> dict[str, object]:
-    """A sweep that was stopped on four devices goes on on eight."""
+    """Stop a sweep on four devices and resume it on eight."""
 
     def stop(done: int, total: int) -> None:
         if done == 5:
@@ -151,7 +151,7 @@ def resume_on_more_devices() -> dict[str, object]:
         raise AssertionError("Expected one byte to be too little.")
     except ValueError as error:
         least = int(str(error).split()[5].rstrip(","))
-    # So little memory that the shape of a call is the same on both: one edit of one input.
+    # With so little memory, calls have the same shape on both: one edit of one input.
     with tempfile.TemporaryDirectory() as folder:
         saved: dict[str, Any] = {"return_logits": False, "save_to": folder}
         try:
@@ -167,7 +167,7 @@ def resume_on_more_devices() -> dict[str, object]:
 
 
 def run_on_meshes() -> dict[str, object]:
-    """What one process with eight devices does."""
+    """The results of a process with eight devices."""
     return {
         "shape": dict(sweep_mesh().shape),
         "four_by_two": dict(sweep_mesh(edits=4).shape),
@@ -179,7 +179,7 @@ def run_on_meshes() -> dict[str, object]:
 
 
 def run_others(asked: Mapping[str, tuple[str, ...]] = OTHERS) -> dict[str, object]:
-    """What another such process does."""
+    """The results of another such process."""
     return {
         "errors": errors_on_meshes(asked),
         "programs": programs.n_compiled(),
@@ -188,7 +188,7 @@ def run_others(asked: Mapping[str, tuple[str, ...]] = OTHERS) -> dict[str, objec
 
 
 def run_one_of_two(number: int, port: int) -> dict[str, object]:
-    """What one process does of the sweeps that two of them share."""
+    """The results of one of two processes that share sweeps."""
     jax.distributed.initialize(f"127.0.0.1:{port}", num_processes=2, process_id=number)
     from jax.experimental import multihost_utils
 
@@ -224,7 +224,7 @@ def run_one_of_two(number: int, port: int) -> dict[str, object]:
 
 
 def main(kind: str, *arguments: str) -> None:
-    """Run what the arguments say and print what was found, as JSON."""
+    """Run the work that the arguments select and print its results as JSON."""
     if kind == "one-of-two":
         found = run_one_of_two(*map(int, arguments))
     else:
@@ -252,7 +252,7 @@ def start(n_devices: int, *arguments: object) -> subprocess.Popen[str]:
 
 
 def results_of(*processes: subprocess.Popen[str]) -> list[dict]:
-    """What each of them printed; none outlives this."""
+    """The results that each process printed; all processes have ended afterwards."""
     try:
         found = []
         for process in processes:
@@ -268,7 +268,7 @@ def results_of(*processes: subprocess.Popen[str]) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def on_meshes() -> dict:
-    """What a process with eight devices found."""
+    """The results of a process with eight devices."""
     return results_of(start(8, "meshes"))[0]
 
 
@@ -296,7 +296,7 @@ def test_no_program_communicates(on_meshes: dict) -> None:
 
 
 @pytest.mark.slow
-def test_a_sweep_stopped_on_other_devices_goes_on_rightly_or_not_at_all(on_meshes: dict) -> None:
+def test_a_sweep_stopped_on_other_devices_resumes_correctly_or_not_at_all(on_meshes: dict) -> None:
     resumed = on_meshes["resumed"]
     assert "refused" in resumed or resumed["error"] <= 1e-6, resumed
 
@@ -338,7 +338,7 @@ def test_a_mesh_of_one_device(on_meshes: dict) -> None:
         ({"devices": 1, "edits": -1}, "divides 1 devices, got -1"),
     ],
 )
-def test_meshes_that_cannot_be_are_refused(options: dict[str, int], message: str) -> None:
+def test_impossible_meshes_are_refused(options: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         sweep_mesh(**options)
 

@@ -1,4 +1,4 @@
-"""What rounding makes of an effect, and what is said where a circuit is lost in it."""
+"""The noise floor of effects, and the warnings about circuits that do not stand above it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -81,7 +81,7 @@ def test_a_saved_sweep_keeps_it(tmp_path: Path) -> None:
     assert again.noise_floor == first.noise_floor > 0
 
 
-def test_a_part_of_the_circuit_that_is_not_heard_is_said(silent: ib.Case) -> None:
+def test_a_silent_part_of_the_circuit_is_reported(silent: ib.Case) -> None:
     result, circuit = ib.sweep_edges(silent.model, PAIRS), CASE.truth()
     n_edges = int((np.asarray([*circuit.edge_truths("qkv").values()]) == "in").sum())
     message = rf"of the circuit's {n_edges} edges have no effect above the noise floor \("
@@ -92,7 +92,7 @@ def test_a_part_of_the_circuit_that_is_not_heard_is_said(silent: ib.Case) -> Non
     own = [one for one in ranks if one.level == "edge"]
     assert own[0].n_silent > 0 and own[0].roc_auc == areas["qkv"]
     assert areas["qkv"] is not None and areas["qkv"] < 1
-    # The order of what rounding left does not count.
+    # The order of effects below the noise floor does not count.
     generator = np.random.default_rng(0)
     is_noise = abs(result.effects) <= result.noise_floor
     noise = result.noise_floor * generator.uniform(-1, 1, result.effects.shape)
@@ -107,7 +107,7 @@ def test_a_part_of_the_circuit_that_is_not_heard_is_said(silent: ib.Case) -> Non
     assert notes["qkv"] == expected
 
 
-def test_an_empty_a_full_and_a_tied_circuit_are_said() -> None:
+def test_an_empty_a_full_and_a_tied_circuit_are_reported() -> None:
     result = ib.sweep_edges(CASE.model, PAIRS)
     shape = (CASE.config.n_layers, CASE.config.n_heads)
     edges = ib.universe("qkv", *shape).edges

@@ -43,7 +43,7 @@ def test_one_other_input_is_enough(case: Case, tokens: np.ndarray) -> None:
     assert sweep_edges(case.model, tokens, other).effects.max() > 0.01
 
 
-def test_a_metric_of_ones_own_is_left_alone(case: Case, tokens: np.ndarray) -> None:
+def test_a_custom_metric_is_left_alone(case: Case, tokens: np.ndarray) -> None:
     def above_one(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
         return 1 + logit_difference_drop(logits, clean_logits, targets)
 

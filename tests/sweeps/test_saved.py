@@ -1,4 +1,4 @@
-"""Sweeps on disk: begun, stopped, gone on with, and told apart."""
+"""Sweeps on disk: saved, stopped, resumed and distinguished."""
 
 import functools
 from pathlib import Path
@@ -24,7 +24,7 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 
 class Stop(Exception):
-    """What ends a sweep before its end."""
+    """The exception that stops a sweep early."""
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def inputs() -> Pair:
 
 @pytest.fixture(scope="module")
 def budget(model: Transformer, inputs: Pair) -> int:
-    """So little memory that the inputs take many chunks."""
+    """A memory budget so small that the inputs take many chunks."""
     with pytest.raises(ValueError, match=r"Expected max_bytes of at least \d+,") as error:
         sweep_edges(model, *inputs, options=SweepOptions(max_bytes=1))
     return 2 * int(str(error.value).split()[5].rstrip(","))
@@ -50,7 +50,7 @@ def budget(model: Transformer, inputs: Pair) -> int:
 def undisturbed(
     model: Transformer, inputs: Pair, budget: int, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """The folder of a sweep that ran to its end."""
+    """The folder of a finished sweep."""
     folder = tmp_path_factory.mktemp("undisturbed") / "sweep"
     sweep_edges(model, *inputs, options=SweepOptions(max_bytes=budget, save_to=folder))
     return folder
@@ -106,7 +106,7 @@ def test_a_finished_sweep_is_read_and_not_computed(
 
 
 @pytest.mark.parametrize("calls", [[0], [3, 9], [5, 6, 20]])
-def test_a_sweep_that_was_stopped_goes_on_and_ends_with_the_same_bytes(
+def test_a_stopped_sweep_is_resumed_and_ends_with_the_same_bytes(
     model: Transformer,
     inputs: Pair,
     budget: int,
@@ -127,7 +127,7 @@ def test_a_sweep_that_was_stopped_goes_on_and_ends_with_the_same_bytes(
         assert (tmp_path / "parts").is_dir() and not (tmp_path / RESULT).exists()
     seen: list[tuple[int, int]] = []
     sweep(lambda done, total: seen.append((done, total)))
-    # What had been finished is not computed again, nor told of.
+    # Finished work is neither computed nor reported again.
     assert seen[0][0] >= calls[-1] and seen[-1][0] == seen[-1][1] > 9
     assert (tmp_path / RESULT).read_bytes() == (undisturbed / RESULT).read_bytes()
     assert files(tmp_path) == files(undisturbed)
@@ -157,7 +157,7 @@ def test_positions_and_ablations_are_saved_too(
 
 
 def margin(logits: Logits, clean_logits: Logits, targets: Targets) -> PerInput:
-    """A metric of this file."""
+    """A custom metric."""
     return jnp.abs(logits - clean_logits).max(axis=(1, 2))
 
 
@@ -187,7 +187,7 @@ def test_another_sweep_is_refused_by_name(
     key: str,
 ) -> None:
     plan = sweep_edges(model, *inputs, options=SweepOptions(max_bytes=budget)).plan
-    # Nothing need be compiled to see that it is another.
+    # Nothing is compiled to find that it is another sweep.
     monkeypatch.setattr(pipeline, "plan_job", lambda *_: (plan, SimpleNamespace(calls=[])))
     given: dict = {"model": model, "clean": inputs[0], "corrupted": inputs[1], **change}
     if "model" in change:

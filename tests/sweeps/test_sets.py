@@ -98,7 +98,7 @@ def test_sets_equal_the_masked_forward(
 
 
 @pytest.mark.slow
-def test_every_single_edge_is_the_same_by_every_way(model: Transformer, inputs: Pair) -> None:
+def test_single_edges_agree_however_they_are_cut(model: Transformer, inputs: Pair) -> None:
     single = sweep_edges(model, *inputs)
     cuts = sweep_cuts(model, *inputs, cuts=[(edge,) for edge in EDGES])
     masks = 1 - np.stack([edge_mask([edge], *SHAPE) for edge in EDGES])
@@ -126,7 +126,7 @@ def test_masks_of_any_numbers(model: Transformer, inputs: Pair, by_position: boo
     clean, corrupted = inputs
     shape = edge_mask([], *SHAPE).shape + ((CONFIG.n_ctx,) if by_position else ())
     masks = np.random.default_rng(1).uniform(-0.5, 1.5, (5, *shape)).astype(np.float32)
-    # Of deeper and deeper layers, so that runs start at each of them.
+    # Masks of deeper and deeper layers, so that runs start at each of them.
     for number, mask in enumerate(masks):
         mask[: 7 * (number - 1)] = 1
     result = sweep_masks(
@@ -222,7 +222,7 @@ def test_what_makes_no_sense_is_refused(
         sweep(model, *inputs, **given)
 
 
-# Constants of the caller's
+# The caller's constants
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Targets with a distractor, everywhere that a sweep takes targets."""
+"""Targets with a distractor, wherever a sweep accepts targets."""
 
 from pathlib import Path
 
@@ -53,7 +53,7 @@ def pairs() -> np.ndarray:
 
 
 def difference(logits: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """The answer's logit less the distractor's, on the scored positions: `[..., batch, pos]`."""
+    """The answer's logit minus the distractor's, on the scored positions: `[..., batch, pos]`."""
     chosen = np.take_along_axis(logits, np.broadcast_to(pairs, (*logits.shape[:-1], 2)), axis=-1)
     return (chosen[..., 0] - chosen[..., 1])[..., 1:]
 
@@ -94,7 +94,7 @@ def test_other_metrics_look_at_the_answer_alone(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("max_bytes", [None, 30_000])
-def test_a_function_of_ones_own_is_given_targets_as_they_are(
+def test_a_custom_metric_is_given_targets_as_they_are(
     model: Transformer, inputs: Pair, pairs: np.ndarray, max_bytes: int | None
 ) -> None:
     seen: list[tuple[int, ...]] = []
@@ -131,7 +131,7 @@ def test_many_models(model: Transformer, inputs: Pair, pairs: np.ndarray, stacke
         np.testing.assert_allclose(result.effects, alone.effects, rtol=0, atol=5e-6)
 
 
-def test_saved_sweeps_tell_distractors_apart(
+def test_saved_sweeps_distinguish_distractors(
     model: Transformer, inputs: Pair, pairs: np.ndarray, tmp_path: Path
 ) -> None:
     asked = {"metric": "logit_diff", "options": SweepOptions(save_to=tmp_path)}
