@@ -87,12 +87,12 @@ def test_pairs_are_in_the_models_own_ids(prompts: Case) -> None:
 def test_what_is_refused(prompts: Case) -> None:
     with pytest.raises(ValueError, match="Expected at least 1 input, got n=0"):
         task_pairs(prompts, 0, 0)
-    with pytest.raises(ValueError, match="Expected a seed from 0, got -1"):
+    with pytest.raises(ValueError, match="Expected the seed to be at least 0, got -1"):
         task_pairs(prompts, 1, -1)
-    message = "Expected a counterfactual out of abc, swapped, random, upstream, got 'mean'"
+    message = "Expected counterfactual to be one of abc, swapped, random, upstream; got 'mean'"
     with pytest.raises(ValueError, match=message):
         task_pairs(prompts, 1, 0, "mean")
-    with pytest.raises(ValueError, match="Expected a counterfactual out of random, got 'abc'"):
+    with pytest.raises(ValueError, match="Expected counterfactual to be one of random; got 'abc'"):
         task_pairs(make_model("13"), 1, 0, "abc")
     nameless = dataclasses.replace(prompts, case_id="mine")
     with pytest.raises(ValueError, match=r"a case whose task is declared .*, got 'mine'"):

@@ -1,4 +1,4 @@
-"""Case 11: word lengths, gathered over words of the same length."""
+"""Case 11: word lengths, read from words of the same length."""
 
 from dataclasses import replace
 

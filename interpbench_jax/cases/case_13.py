@@ -1,4 +1,4 @@
-"""Case 13: rising, falling or level."""
+"""Case 13: whether numbers rise, fall or stay level."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from interpbench_jax.rasp import SequenceMap, Value, shift, tokens
 
 
 def compare(low: int, high: int) -> str:
-    """Whether `high` is above, below or at `low`."""
+    """Whether `high` is above `low`, below it or equal to it."""
     if high == low:
         return "constant"
     return "increasing" if high > low else "decreasing"
@@ -21,12 +21,12 @@ def step_in(previous: int, current: int) -> str:
 
 
 def step_out(current: int, following: int) -> str:
-    """How this token stands to the next one: increasing where it is the larger."""
+    """This token compared with the next one: increasing if this one is larger."""
     return compare(following, current)
 
 
 def latest(first: Value, second: Value) -> Value:
-    """The second trend, unless it is constant."""
+    """The second trend, or the first if the second is constant."""
     return first if second == "constant" else second
 
 

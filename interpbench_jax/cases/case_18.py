@@ -7,7 +7,7 @@ from interpbench_jax.rasp import Comparison, SequenceMap, tokens, width
 
 
 def grade(count: int, length: int) -> str:
-    """Frequent above a half of the input, common above a quarter, else rare."""
+    """The grade of a token: frequent above half of the input, common above a quarter, or rare."""
     if 2 * count > length:
         return "frequent"
     return "common" if 4 * count > length else "rare"

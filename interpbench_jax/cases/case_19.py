@@ -1,4 +1,4 @@
-"""Case 19: repetitions removed."""
+"""Case 19: tokens without immediate repetitions."""
 
 from interpbench_jax.cases.rasp_task import RaspTask
 from interpbench_jax.cases.recipe import Recipe
@@ -7,7 +7,7 @@ from interpbench_jax.rasp import SequenceMap, Value, shift, tokens
 
 
 def unless_repeated(token: Value, previous: Value) -> Value | None:
-    """The token, or nothing where it repeats the previous one."""
+    """The token, or None if it repeats the previous one."""
     return None if token == previous else token
 
 

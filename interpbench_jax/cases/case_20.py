@@ -9,7 +9,7 @@ SPAM_WORDS = ("click", "now", "offer")
 
 
 def judge(word: str) -> str:
-    """Whether a word is on the list."""
+    """The verdict on a word: spam if it is one of `SPAM_WORDS`."""
     return "spam" if word in SPAM_WORDS else "not spam"
 
 

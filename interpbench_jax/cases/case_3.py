@@ -1,4 +1,4 @@
-"""Case 3: the share of one token so far."""
+"""Case 3: the share of 'x' among the tokens so far."""
 
 from interpbench_jax.cases.rasp_task import RaspTask
 from interpbench_jax.cases.recipe import Recipe

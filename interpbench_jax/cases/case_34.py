@@ -7,7 +7,7 @@ from interpbench_jax.rasp import Map, tokens
 
 
 def vowels_per_consonant(word: str) -> float:
-    """The number of vowels over that of the other letters."""
+    """The number of vowels divided by the number of other letters."""
     n_vowels = sum(letter in "aeiou" for letter in word.lower())
     return n_vowels / (len(word) - n_vowels)
 

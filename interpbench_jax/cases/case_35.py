@@ -1,4 +1,4 @@
-"""Case 35: capitals in turn."""
+"""Case 35: words in alternating capitals."""
 
 from interpbench_jax.cases.rasp_task import RaspTask
 from interpbench_jax.cases.recipe import Recipe
@@ -8,7 +8,7 @@ from interpbench_jax.rasp import Map, tokens
 
 
 def alternate_capitals(word: str) -> str:
-    """Capitals at even places, small letters at odd ones."""
+    """The word with capitals at even indices and lowercase letters at odd ones."""
     return "".join(
         letter.lower() if place % 2 else letter.upper() for place, letter in enumerate(word)
     )

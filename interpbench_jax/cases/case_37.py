@@ -8,7 +8,7 @@ from interpbench_jax.rasp import Map, tokens
 
 
 def spell_backwards(word: str) -> str:
-    """The letters in reverse."""
+    """The word with its letters in reverse order."""
     return word[::-1]
 
 

@@ -1,4 +1,4 @@
-"""Case 8: the token, where another one follows."""
+"""Case 8: each token that another token follows."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from interpbench_jax.rasp import SequenceMap, Value, shift, tokens
 
 
 def keep_first(token: Value, following: Value) -> Value:
-    """The first of the two."""
+    """The first of the two tokens."""
     return token
 
 

@@ -42,7 +42,7 @@ _THIRD = replace(
     labels="own",
     before=_SECOND,
 )
-# A step moves what an MLP writes by as much as it has units: the rate is that much lower.
+# A step changes an MLP's output in proportion to its number of units: wide MLPs need a lower rate.
 _FOURTH = replace(_THIRD, learning_rate=3e-5, epochs=1, n_samples=4_000, d_mlp=None, before=_THIRD)
 RECIPE = replace(
     _FOURTH,

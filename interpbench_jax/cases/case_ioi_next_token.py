@@ -1,4 +1,4 @@
-"""Case ioi_next_token: indirect object identification by a model of the whole prompt."""
+"""Case ioi_next_token: indirect object identification by a model that predicts every token."""
 
 from interpbench_jax.cases import case_ioi
 from interpbench_jax.cases.ioi.task import IoiTask

@@ -1,4 +1,4 @@
-"""Tokens as ids and back."""
+"""Conversion of tokens to ids and back."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,15 +16,15 @@ def encode(
     min_seq_len: int,
     max_seq_len: int,
 ) -> np.ndarray:
-    """The ids of one sequence, BOS put before it unless it is there; `Task.encode` says how.
+    """The ids of one sequence, with BOS prepended if it is missing; see `Task.encode`.
 
     Raises:
-        TypeError: if the sequence is one string.
+        TypeError: if the sequence is a single string.
         ValueError: if a token is unknown or out of place, or the length is wrong.
     """
     if isinstance(sequence, str):
         raise TypeError(
-            f"Expected a list of tokens, got the one string {sequence!r}; split it first."
+            f"Expected a list of tokens, got the single string {sequence!r}; split it first."
         )
     texts = [str(token) for token in sequence]
     if texts[:1] != [BOS]:
@@ -32,10 +32,10 @@ def encode(
     unknown = sorted(set(texts) - set(token_ids))
     if unknown:
         known = ", ".join(repr(text) for text in token_ids)
-        raise ValueError(f"Expected tokens out of {known}; got {', '.join(map(repr, unknown))}.")
+        raise ValueError(f"Expected tokens from {known}; got {', '.join(map(repr, unknown))}.")
     n_tokens = len(texts) - texts.count(PAD)
     if BOS in texts[1:] or PAD in texts[:n_tokens]:
-        raise ValueError(f"Expected {BOS} only first and {PAD} only at the end, got {texts}.")
+        raise ValueError(f"Expected {BOS} only at the start, {PAD} only at the end; got {texts}.")
     if not min_seq_len <= n_tokens or len(texts) > max_seq_len:
         raise ValueError(
             f"Expected {min_seq_len - 1} to {max_seq_len - 1} tokens after {BOS}, got "

@@ -1,4 +1,4 @@
-"""Paired rows: an input, another input to patch from, and what the program says of both."""
+"""Paired rows: an input, a corrupted input to patch from, and the program's targets for both."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -22,22 +22,22 @@ _ARRAYS = ("input_ids", "corrupted_input_ids", "target", "corrupted_target", "is
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class TaskPairs(Pairs):
-    """Pairs of a task, with what its program says of both inputs; one row per pair.
+    """Pairs of a task's inputs, with the program's targets for both; one row per pair.
 
     Attributes:
-        input_ids: int32 `[rows, pos]`; BOS first, PAD at the end where inputs are shorter.
-        corrupted_input_ids: int32 `[rows, pos]`; different, and of the same lengths unless the
+        input_ids: int32 `[rows, pos]`; BOS first, PAD at the end of shorter inputs.
+        corrupted_input_ids: int32 `[rows, pos]`; different inputs, of the same lengths unless the
             task's inputs vary in length.
-        target: what is right for `input_ids`: int32 class ids or float32 numbers, `[rows, pos]`.
-            What stands where nothing is scored does not count: 0, or in a language task the
-            next token.
-        corrupted_target: the same for `corrupted_input_ids`, where these have no PAD.
-        is_scored: bool `[rows, pos]`: where `input_ids` are neither BOS nor PAD, or in a language
-            task the last position. Losses and metrics use these only.
-        distractor: in a language task, the class that is wrong in an interesting way: int32
-            `[rows]`; None elsewhere.
-        metric: what the task is judged by, where that is not the default.
-        objective: all that runs are judged by, made of the above.
+        target: the correct output for `input_ids`: int32 class ids or float32 numbers, `[rows,
+            pos]`. Entries at positions that are not scored do not count: they are 0, or in a
+            language task the next token.
+        corrupted_target: the same for `corrupted_input_ids`, valid where these have no PAD.
+        is_scored: bool `[rows, pos]`: True where `input_ids` are neither BOS nor PAD, or in a
+            language task at the last position. Losses and metrics use only these positions.
+        distractor: the wrong class that a language task compares the answer with: int32 `[rows]`;
+            None in other tasks.
+        metric: the task's metric; None if it is the default.
+        objective: the `Objective` of the runs, made of the metric, the targets and `is_scored`.
     """
 
     input_ids: np.ndarray
@@ -63,14 +63,14 @@ class TaskPairs(Pairs):
 
     @property
     def answer(self) -> np.ndarray | None:
-        """In a language task, what is right at the last position: int32 `[rows]`."""
+        """The correct class at a language task's last position, int32 `[rows]`; None elsewhere."""
         return None if self.distractor is None else self.target[:, -1]
 
     @property
     def metric_targets(self) -> np.ndarray:
-        """What metrics compare with: `target`, or `[rows, pos, 2]` with the distractor after it.
+        """The targets of metrics: `target`, or `[rows, pos, 2]` with the distractor after it.
 
-        Where nothing is scored they are -1, or nan for numbers, which metrics leave out.
+        At positions that are not scored they are -1, or NaN for numbers, which metrics leave out.
         """
         is_float = np.issubdtype(self.target.dtype, np.floating)
         nothing = np.asarray(np.nan if is_float else -1, self.target.dtype)
@@ -82,7 +82,7 @@ class TaskPairs(Pairs):
 
 
 def join_pairs(parts: Sequence[TaskPairs]) -> TaskPairs:
-    """Pairs of one task, one after another."""
+    """Concatenate pairs of one task."""
     first = parts[0]
     if len(parts) == 1:
         return first
@@ -110,19 +110,19 @@ def sample_pairs(
     pairs_lengths: bool = True,
     metric: "MetricName | None" = None,
 ) -> TaskPairs:
-    """Draw `n` pairs; `Task.sample` says how.
+    """Draw `n` pairs as `Task.sample` describes.
 
     Args:
-        space: the task's inputs.
+        space: the space of the task's inputs.
         model: the task's high-level model.
-        numbers: for a regression, the values that the output can take, ascending.
-        n: rows.
-        rng: moves on.
-        split: which sequences, by their hash; None for all.
-        is_unique: whether no two `input_ids` may be equal.
+        numbers: for a regression, the values that the output can take, ascending; else None.
+        n: number of rows.
+        rng: the generator, which advances.
+        split: the split to draw from; None for all inputs.
+        is_unique: whether all `input_ids` must differ.
         is_variable: whether lengths vary.
-        pairs_lengths: whether the two inputs of a pair are equally long.
-        metric: what the task is judged by, where that is not the default.
+        pairs_lengths: whether the two inputs of a pair have the same length.
+        metric: the task's metric; None if it is the default.
 
     Raises:
         ValueError: if there are not enough inputs.
@@ -150,10 +150,10 @@ def find_targets(
     inputs: np.ndarray,
     is_scored: np.ndarray,
 ) -> np.ndarray:
-    """Targets of inputs, 0 where nothing is scored.
+    """The targets of inputs; 0 at positions that are not scored.
 
-    A regression's numbers are set to the nearest value that the program can output, so that
-    they do not depend on the machine's rounding.
+    A regression's numbers within 1e-4 of a value that the program can output are set to that
+    value, so that they do not depend on the machine's rounding.
     """
     if not len(inputs):
         return np.zeros(inputs.shape, np.int32 if model.is_categorical else np.float32)
@@ -166,32 +166,32 @@ def find_targets(
 
 
 def check_count(n: object) -> None:
-    """Refuse what is not a number of rows.
+    """Check that `n` is a number of rows.
 
     Raises:
         TypeError: if it is not an int.
         ValueError: if it is negative.
     """
     if type(n) is not int:
-        raise TypeError(f"Expected a number of rows as an int, got {n!r}.")
+        raise TypeError(f"Expected the number of rows to be an int, got {n!r}.")
     if n < 0:
-        raise ValueError(f"Expected a number of rows from 0, got {n}.")
+        raise ValueError(f"Expected the number of rows to be at least 0, got {n}.")
 
 
 def check_counterfactual(counterfactual: str | None, known: tuple[str, ...]) -> None:
-    """Refuse what is no kind of corrupted input.
+    """Check that a kind of corrupted input is known.
 
     Raises:
-        ValueError: if it is neither None nor known.
+        ValueError: if it is neither None nor one of `known`.
     """
     if counterfactual is not None and counterfactual not in known:
         raise ValueError(
-            f"Expected a counterfactual out of {', '.join(known)}, got {counterfactual!r}."
+            f"Expected counterfactual to be one of {', '.join(known)}; got {counterfactual!r}."
         )
 
 
 def make_generator(seed: object) -> np.random.Generator:
-    """The generator that a seed means.
+    """The random generator for a seed, or the seed itself if it is a generator.
 
     Raises:
         TypeError: if it is neither an int nor a NumPy `Generator`.
@@ -201,9 +201,9 @@ def make_generator(seed: object) -> np.random.Generator:
         return seed
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
         raise TypeError(
-            f"Expected a seed as an int or a numpy.random.Generator, got {seed!r}; draws are "
-            "never seeded by the clock, so pass e.g. seed=0."
+            f"Expected the seed to be an int or a numpy.random.Generator, got {seed!r}; draws are "
+            "never seeded by the clock, so pass for example seed=0."
         )
     if seed < 0:
-        raise ValueError(f"Expected a seed from 0, got {seed}.")
+        raise ValueError(f"Expected the seed to be at least 0, got {seed}.")
     return np.random.Generator(np.random.PCG64(int(seed)))

@@ -1,4 +1,4 @@
-"""A task that a RASP program states."""
+"""Tasks that are defined by a RASP program."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,23 +29,23 @@ if TYPE_CHECKING:
 class RaspTask(Task):
     """A RASP program, its vocabulary and lengths, and the model that is to learn it.
 
-    Inputs are uniform over the vocabulary at every position, `max_seq_len` long unless the task
-    says that they vary in length. The corrupted input of a pair is drawn like the input, from the
-    same split, until it differs.
+    Inputs are uniform over the vocabulary at every position, and `max_seq_len` long unless
+    `varies_length` is set. The corrupted input of a pair is drawn like the input, from the same
+    split, and differs from it.
 
     Attributes:
-        program: the RASP program; its output is the model's output.
-        vocab: what the program can read as a token; without BOS and PAD.
+        program: the RASP program; its output is what the model learns to output.
+        vocab: the tokens that the program can read, without BOS and PAD.
         d_model: width of the model's residual stream.
-        n_layers: the model's layers.
-        n_heads: its heads per layer.
-        attention: whether a position attends to later ones.
-        varies_length: whether inputs have every length from `min_seq_len` up, uniformly, and the
-            two of a pair any two of them: for a program that looks at the length, which would not
-            vary otherwise.
+        n_layers: number of layers of the model.
+        n_heads: number of heads per layer.
+        attention: the direction of attention: whether a position attends to later ones.
+        varies_length: whether the length of each input is uniform from `min_seq_len` to
+            `max_seq_len`, and drawn separately for the two inputs of a pair; meant for programs
+            that depend on the length, which would otherwise be constant.
 
     Raises:
-        ValueError: if the vocabulary or the lengths make no input.
+        ValueError: if the vocabulary or the lengths allow no inputs.
     """
 
     program: Variable
@@ -62,7 +62,7 @@ class RaspTask(Task):
         is_distinct = len(set(self.vocab)) == n_tokens == len(texts)
         if not n_tokens or not is_distinct or {BOS, PAD} & texts:
             raise ValueError(
-                f"Case {self.case_id!r}: expected a vocabulary of different tokens without "
+                f"Case {self.case_id!r}: expected a vocabulary of distinct tokens without "
                 f"{BOS!r} and {PAD!r}, got {self.vocab!r}."
             )
         if not 2 <= self.min_seq_len <= self.max_seq_len:
@@ -73,7 +73,7 @@ class RaspTask(Task):
 
     @property
     def is_causal(self) -> bool:
-        """Whether selectors are masked causally, whatever the program says."""
+        """Whether selectors are masked causally, regardless of the program."""
         return self.attention == "causal"
 
     @property
@@ -82,7 +82,7 @@ class RaspTask(Task):
 
     @cached_property
     def tokens(self) -> tuple[str, ...]:
-        """The sorted vocabulary, with BOS and PAD among it."""
+        """The sorted vocabulary, including BOS and PAD."""
         return tuple(sorted({BOS, PAD, *(str(token) for token in self.vocab)}))
 
     @property
@@ -116,7 +116,7 @@ class RaspTask(Task):
             n_ctx=self.max_seq_len,
             act_fn="gelu",
             attention_dir=self.attention,
-            # A causal model does not see what comes after the end anyway.
+            # In a causal model, no token attends to the padding after it anyway.
             pad_token=None if self.is_causal else self.pad_id,
         )
 
@@ -132,9 +132,9 @@ class RaspTask(Task):
 
     @cached_property
     def component_names(self) -> Mapping[Node, str]:
-        """The variables of each component, with the component where two are named alike.
+        """The names of each component's variables, followed by the component if names clash.
 
-        Variables that one component computes are interchanged together, and named together.
+        Variables that one component computes are interchanged together, so they share a name.
         """
         plain = {
             node: ", ".join(
@@ -151,11 +151,11 @@ class RaspTask(Task):
 
     @cached_property
     def upstream_circuit(self) -> Circuit:
-        """The circuit as InterpBench scores it (`Lowering.scored_circuit`).
+        """The circuit as InterpBench scores it (see `Lowering.scored_circuit`).
 
-        In the `head` universe it has the edges of `complete_circuit`, constant ones among them,
-        except in the cases 8, 13, 19 and 38, where it lacks the edge from the embedding to the
-        first MLP.
+        In the `head` universe it has the edges of `complete_circuit`, including the constant ones,
+        except in cases 8, 13, 19 and 38, where it lacks the edge from the embedding to the first
+        MLP.
         """
         config = self.config
         return self.lowering.scored_circuit(config.n_layers, config.n_heads, self.alignment)
@@ -172,7 +172,7 @@ class RaspTask(Task):
 
     @cached_property
     def high_level(self) -> "CompiledModel":
-        """The compiled program as a model: outputs, targets, interchange."""
+        """The compiled program as a model, with outputs, targets and interchange."""
         from interpbench_jax.rasp.compiled import TokenIds, compile_program
         from interpbench_jax.rasp.high_level import CompiledModel
 
@@ -194,7 +194,7 @@ class RaspTask(Task):
 
     @cached_property
     def space(self) -> SequenceSpace:
-        """Every input of the task."""
+        """The space of the task's inputs."""
         return SequenceSpace(
             token_ids=tuple(sorted(self.token_ids[str(token)] for token in self.vocab)),
             bos=self.token_ids[BOS],

@@ -1,4 +1,4 @@
-"""How we train a model for a task."""
+"""Recipes: the settings that we train models with."""
 
 import math
 from dataclasses import dataclass
@@ -17,70 +17,70 @@ Labels = Literal["own", "dense"]
 class Recipe:
     """Settings of strict interchange intervention training (arXiv:2407.14494).
 
-    The defaults are what our models are trained with. They differ from release 1.0.0's
-    (`Recipe.released`) in these ways. One step is taken on the sum of the losses: steps on one
-    loss at a time undo one another, and case 24 then oscillates. The variables and the nodes to
-    interchange are drawn per example, alone and several at once, so that no copy of a variable is
-    left unread. Edges are cut too (`edge_weight`), because whole nodes cannot tell which edge a
-    value came by, nor see copies that cancel one another. Logits are bounded (`margin`), so that
-    nothing hides behind a sure answer. The runs that values are taken from are trained as well
-    (`source_gradient`), without which case 11 does not converge. The learning rate falls to 0, and
-    Adam's second moment remembers a hundred steps rather than ten.
+    Our models are trained with the defaults unless their case sets other values. The defaults
+    differ from release 1.0.0 (`Recipe.released`) as follows. Each step uses the sum of the losses:
+    steps on one loss at a time undo one another, and case 24 then oscillates. The variables and
+    the nodes to interchange are drawn per example, alone and several at once, so that no copy of a
+    variable is left unread. Edges are cut too (`edge_weight`), because interchanging whole nodes
+    neither distinguishes the edges that a value came by nor detects copies that cancel one
+    another. Logits are bounded (`margin`), so that a confident answer hides no effect. The source
+    runs are trained as well (`source_gradient`), without which case 11 does not converge. The
+    learning rate falls to 0, and Adam's second moment averages over a hundred steps, not ten.
 
     Attributes:
-        learning_rate: Adam's, at the start.
-        schedule: `"none"`; `"linear"`: down to 0 at the last epoch; `"plateau"`: halved whenever
-            the training loss has not fallen for three epochs.
-        betas: Adam's.
+        learning_rate: Adam's initial learning rate.
+        schedule: `"none"`: a constant learning rate; `"linear"`: linear decay to 0 at the end of
+            the last epoch; `"plateau"`: halved whenever the training loss has not fallen for
+            three epochs.
+        betas: Adam's two decay rates.
         clip_grad_norm: norm above which gradients are scaled down.
-        epochs: the most passes over the data.
+        epochs: maximum number of passes over the data.
         batch_size: examples per step.
-        n_samples: inputs to draw where a task has more than that, four fifths of them to train
-            on; a task with fewer has all of its own used.
-        n_validation: held-out pairs on which each epoch is judged.
-        iit_weight: of the interchange loss.
-        behavior_weight: of the loss on plain outputs.
-        strict_weight: of the loss on nodes outside the circuit.
-        edge_weight: of the loss on outputs of runs with edges cut: edges outside the circuit,
-            which may change nothing, and edges of the program, which are to do what they do in
-            the program (`training.arrays.draw_edges`). 0 for none.
-        margin: for classes, losses are mean squares of centred logits less those of a model in
-            which the right class is this much above the others, so that logits are bounded and
-            no node can move them unseen; None for cross-entropy.
-        update: `"sum"`: one step on the weighted sum of the losses; `"alternate"`: a step on
-            each in turn, interchange, strict, behaviour.
+        n_samples: number of inputs to draw, four fifths of them for training; a task with fewer
+            inputs uses all of them.
+        n_validation: number of held-out pairs on which each epoch is evaluated.
+        iit_weight: weight of the interchange loss.
+        behavior_weight: weight of the loss on plain outputs.
+        strict_weight: weight of the loss on nodes outside the circuit.
+        edge_weight: weight of the loss on runs with edges cut: edges outside the circuit, which
+            must change nothing, and edges of the program, which must have the effect that they
+            have in the program (`training.arrays.draw_edges`); 0 for no such loss.
+        margin: for classes, losses are mean squared differences between the centered logits and
+            those of a model in which the correct class is this much above the others, so that
+            logits are bounded and no node can move them unnoticed; None for cross-entropy.
+        update: `"sum"`: one step on the weighted sum of the losses; `"alternate"`: one step on
+            each loss in turn: interchange, strict, behavior.
         sampling: which aligned variables, and which nodes outside the circuit, are interchanged:
             `"batch"`: one for a whole batch; `"example"`: one per example; `"subsets"`: one per
             example, and each of the others with probability 1/2; `"mixed"`: as `"example"` for
             half of the examples and as `"subsets"` for the others.
-        variable_odds: how often each variable is the one that is interchanged, relative to the
-            others, in the order of the high-level model's nodes; empty for all alike. A variable
-            with few values differs seldom between base and source, and is learned last.
-        replaced: what is replaced in an example: `"both"`: it is run with variables interchanged,
-            and run again with nodes outside the circuit replaced; `"either"`: half of a batch
-            is run with the one and half with the other, which costs less. Only for the update
-            `"sum"`.
-        source_gradient: whether the interchange and strict losses train the source's run too
-            (Geiger et al. 2022, arXiv:2112.00826), so that a node learns to write what the others
-            are to read; False: its values are constants, as in release 1.0.0.
-        average_decay: of the running mean of the weights that is kept as the model; 0 for none.
+        variable_odds: relative odds of each variable to be the one that is interchanged, in the
+            order of the high-level model's nodes; empty for equal odds. A variable with few
+            values seldom differs between base and source, and is learned last.
+        replaced: `"both"`: each example is run once with variables interchanged and once with
+            nodes outside the circuit replaced; `"either"`: half of a batch is run one way and
+            half the other, which costs less and requires the update `"sum"`.
+        source_gradient: whether the interchange and strict losses also train the source run
+            (Geiger et al. 2022, arXiv:2112.00826), so that a node learns to write what its
+            readers need; if False, the source's values are constants, as in release 1.0.0.
+        average_decay: decay of the running mean of the weights that becomes the model; 0 for none.
         initializer_range: standard deviation of the initial weights; biases start at 0.
-        outside_scale: what the nodes outside the circuit write at first is multiplied by this;
-            below 1 a deep model need not unlearn them before it learns the circuit.
-        d_mlp: hidden units of an MLP in a recipe that is the `before` of another; None, as at the
-            end, for the task's.
-        labels: what plain outputs are trained on: `"own"`: what the task scores; `"dense"`: as
-            many positions as the task can label (`Task.densely_labelled`), from which a model
-            learns sooner what the tokens are.
-        before: a recipe that is followed first; this one starts from its last weights. Wide MLPs
-            are what training costs, and most is learned with narrow ones; the units that are added
-            write nothing at first (Chen et al. 2016, arXiv:1511.05641, grow networks so).
-        target: training stops once accuracy, the lowest IIA and the lowest strict accuracy have
-            all reached this share
-        target_loss: and the sum of an epoch's mean losses this value; None where it does not
-            count. Shares alone are reached long before what is outside the circuit is silent.
-        atol: a regression output this close to its target counts as right.
-        note: why it differs from what released the model; empty where it does not.
+        outside_scale: factor on the initial outputs of the nodes outside the circuit; with a
+            factor below 1, a deep model need not unlearn them before it learns the circuit.
+        d_mlp: number of hidden units per MLP in a stage before the last; None, as the last stage
+            requires, for the task's.
+        labels: labels for the loss on plain outputs: `"own"`: those that the task scores;
+            `"dense"`: labels at as many positions as the task has them for
+            (`Task.densely_labelled`), from which a model learns the tokens sooner.
+        before: a recipe to train with first; this one starts from its final weights. Wide MLPs
+            dominate the cost of training, and most is learned with narrow ones; the units that
+            are added write nothing at first (as in Chen et al. 2016, arXiv:1511.05641).
+        target: the share that accuracy, the lowest IIA and the lowest strict accuracy must all
+            reach before training stops early.
+        target_loss: the value that the sum of an epoch's mean losses must reach too; None to
+            ignore it. The shares alone are reached long before all nodes outside are silent.
+        atol: a regression output within this distance of its target counts as correct.
+        note: the reason why a case's recipe differs from the defaults; empty if it does not.
 
     Raises:
         ValueError: if a value is outside its range.
@@ -119,22 +119,25 @@ class Recipe:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(
-                    f"Expected {name} out of {', '.join(choices)}, got {getattr(self, name)!r}."
+                    f"Expected {name} to be one of {', '.join(choices)}; got "
+                    f"{getattr(self, name)!r}."
                 )
         for name in _COUNTS:
             value = getattr(self, name)
             if type(value) is not int or value < 1:
-                raise ValueError(f"Expected {name} as an int from 1, got {value!r}.")
+                raise ValueError(f"Expected {name} to be an int of at least 1, got {value!r}.")
         for name in _POSITIVE:
             value = getattr(self, name)
             if not 0 < value < math.inf:
-                raise ValueError(f"Expected {name} as a number above 0, got {value!r}.")
+                raise ValueError(f"Expected {name} to be a number above 0, got {value!r}.")
         for name in _SHARES:
             value = getattr(self, name)
             if not 0 <= value <= 1:
-                raise ValueError(f"Expected {name} from 0 to 1, got {value!r}.")
+                raise ValueError(f"Expected {name} to be from 0 to 1, got {value!r}.")
         if self.d_mlp is not None and (type(self.d_mlp) is not int or self.d_mlp < 1):
-            raise ValueError(f"Expected d_mlp as an int from 1 or None, got {self.d_mlp!r}.")
+            raise ValueError(
+                f"Expected d_mlp to be an int of at least 1, or None; got {self.d_mlp!r}."
+            )
         _check_widths(self)
         if self.replaced == "either" and (self.update != "sum" or self.batch_size % 2):
             raise ValueError(
@@ -143,24 +146,26 @@ class Recipe:
             )
         if self.target_loss is not None and not 0 < self.target_loss < math.inf:
             raise ValueError(
-                f"Expected target_loss as a number above 0 or None, got {self.target_loss!r}."
+                f"Expected target_loss to be a number above 0, or None; got {self.target_loss!r}."
             )
         if self.margin is not None and not 0 < self.margin < math.inf:
-            raise ValueError(f"Expected margin as a number above 0 or None, got {self.margin!r}.")
+            raise ValueError(
+                f"Expected margin to be a number above 0, or None; got {self.margin!r}."
+            )
         if not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"Expected betas from 0 to below 1, got {self.betas!r}.")
+            raise ValueError(f"Expected betas to be at least 0 and below 1, got {self.betas!r}.")
         if not all(0 < odds < math.inf for odds in self.variable_odds):
             raise ValueError(
-                f"Expected variable_odds as numbers above 0, got {self.variable_odds!r}."
+                f"Expected variable_odds to be numbers above 0, got {self.variable_odds!r}."
             )
         for name in _WEIGHTS:
             value = getattr(self, name)
             if not 0 <= value < math.inf:
-                raise ValueError(f"Expected {name} as a number from 0, got {value!r}.")
+                raise ValueError(f"Expected {name} to be a number of at least 0, got {value!r}.")
 
     @property
     def stages(self) -> tuple["Recipe", ...]:
-        """The recipes that are followed, first to last; the last is this one."""
+        """The recipes to train with, from first to last; the last is this one."""
         return (self,) if self.before is None else (*self.before.stages, self)
 
     @classmethod
@@ -195,14 +200,14 @@ class Recipe:
 
 
 def _check_widths(recipe: Recipe) -> None:
-    """Refuse stages whose MLPs become narrower."""
+    """Check that MLPs do not become narrower from one stage to the next."""
     before = recipe.before
     if before is None or recipe.d_mlp is None:
         return
     if before.d_mlp is None or before.d_mlp > recipe.d_mlp:
         raise ValueError(
-            f"Expected the d_mlp of `before` up to the {recipe.d_mlp} of what follows, got "
-            f"{before.d_mlp}: units can be added, not taken away."
+            f"Expected the d_mlp of `before` to be at most the {recipe.d_mlp} of the recipe that "
+            f"follows, got {before.d_mlp}: units can be added but not removed."
         )
 
 

@@ -12,17 +12,17 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 LISTABLE = 1_000_000
 _MOST_REDRAWS = 1_000
 
-# Shares of the sequences: 80 % train, then 10 % each.
+# Shares of the sequences: 80 % train, then 10 % validation and 10 % test.
 _UPPER_ENDS: Mapping[Split, float] = {"train": 0.8, "validation": 0.9, "test": 1.0}
 _LOWER_ENDS: Mapping[Split, float] = {"train": 0.0, "validation": 0.8, "test": 0.9}
 
 
 @dataclass(frozen=True)
 class SequenceSpace:
-    """Every input of a task. Inputs are int32 rows of `max_seq_len` ids: BOS, tokens, PAD.
+    """The space of a task's inputs: int32 rows of `max_seq_len` ids, which are BOS, tokens, PAD.
 
     Attributes:
-        token_ids: ids of the tokens that may follow BOS, ascending.
+        token_ids: ids of the tokens that can follow BOS, ascending.
         bos: id of BOS.
         pad: id of PAD.
         min_seq_len: positions of the shortest input, BOS counted.
@@ -36,12 +36,12 @@ class SequenceSpace:
     max_seq_len: int
 
     def lengths(self, *, is_variable: bool) -> tuple[int, ...]:
-        """The lengths that inputs may have, BOS counted; only the full one by default."""
+        """The lengths that inputs can have, BOS counted; only the full one unless they vary."""
         first = self.min_seq_len if is_variable else self.max_seq_len
         return tuple(range(first, self.max_seq_len + 1))
 
     def size(self, length: int) -> int:
-        """How many inputs of this length there are."""
+        """The number of inputs of this length."""
         return len(self.token_ids) ** (length - 1)
 
     def list_all(self, split: Split | None = None, length: int | None = None) -> np.ndarray:
@@ -57,7 +57,7 @@ class SequenceSpace:
         size = self.size(length)
         if size > LISTABLE:
             raise ValueError(
-                f"Expected at most {LISTABLE:,} inputs to list, there are {size:,} "
+                f"Expected at most {LISTABLE:,} inputs to list, but there are {size:,} "
                 f"({len(self.token_ids)} tokens at {length - 1} positions); draw some with "
                 "`sample` instead."
             )
@@ -76,12 +76,14 @@ class SequenceSpace:
             int32 of shape `[n, max_seq_len]`.
 
         Raises:
-            ValueError: if the split holds no input.
+            ValueError: if the split has no inputs.
         """
         pools = self._pools(split, self.lengths(is_variable=is_variable))
         lengths = [length for length, pool in pools.items() if pool is None or len(pool)]
         if n and not lengths:
-            raise ValueError(f"Expected inputs in split {split!r}, there are none; draw another.")
+            raise ValueError(
+                f"Expected inputs in split {split!r}, but there are none; choose another split."
+            )
         drawn = np.asarray(lengths)[rng.integers(0, len(lengths), n)] if n else np.empty(0, int)
         rows = np.empty((n, self.max_seq_len), np.int32)
         for length in lengths:
@@ -96,14 +98,14 @@ class SequenceSpace:
     def draw_unique(
         self, n: int, rng: np.random.Generator, split: Split | None, *, is_variable: bool
     ) -> np.ndarray:
-        """Draws of which no two are equal.
+        """Draws without replacement.
 
         Returns:
             int32 of shape `[n, max_seq_len]`.
 
         Raises:
-            ValueError: if fewer than `n` exist (or, where they are too many to be listed, if
-                fewer might).
+            ValueError: if fewer than `n` inputs exist, or might exist where there are too many
+                to list.
         """
         pools = self._pools(split, self.lengths(is_variable=is_variable))
         listed = [pool for pool in pools.values() if pool is not None]
@@ -114,11 +116,11 @@ class SequenceSpace:
         if n > at_most:
             where = "" if split is None else f" in split {split!r}"
             raise ValueError(
-                f"Expected at most {at_most:,} different inputs{where} to be asked for, got "
-                f"{n:,}; ask for fewer, or allow repetitions."
+                f"Expected a request for at most {at_most:,} different inputs{where}, got {n:,}; "
+                "request fewer, or allow repetitions."
             )
         if not n_others:
-            # The n earliest of exponential clocks are a weighted draw without replacement.
+            # The n earliest exponential clocks are a weighted draw without replacement.
             every = np.concatenate(listed)
             clocks = rng.exponential(
                 np.repeat([len(pool) for pool in listed], list(map(len, listed)))
@@ -135,7 +137,7 @@ class SequenceSpace:
     def draw_others(
         self, inputs: np.ndarray, rng: np.random.Generator, split: Split | None
     ) -> np.ndarray:
-        """For each input another one of its length and split; itself only where it is alone.
+        """For each input, another one of its length and split; itself only if there is no other.
 
         Returns:
             int32 of the inputs' shape.
@@ -155,13 +157,13 @@ class SequenceSpace:
     def draw_unlike(
         self, inputs: np.ndarray, rng: np.random.Generator, split: Split | None
     ) -> np.ndarray:
-        """For each input another one, of any length.
+        """For each input, another one of any length.
 
         Returns:
             int32 of shape `[inputs, max_seq_len]`.
 
         Raises:
-            ValueError: if the split holds fewer than two inputs.
+            ValueError: if the split has fewer than two inputs.
         """
         others = self.draw(len(inputs), rng, split, is_variable=True)
         for _ in range(_MOST_REDRAWS):
@@ -170,12 +172,13 @@ class SequenceSpace:
                 return others
             others[same] = self.draw(len(same), rng, split, is_variable=True)
         raise ValueError(
-            f"Expected at least two inputs in split {split!r}, so that the two of a pair can "
-            "differ; there seems to be one. Draw from another split, or give the task more tokens."
+            f"Expected at least two inputs in split {split!r}, so that the inputs of a pair can "
+            "differ, but there seems to be only one. Draw from another split, or give the task "
+            "more tokens."
         )
 
     def _pools(self, split: Split | None, lengths: tuple[int, ...]) -> dict[int, np.ndarray | None]:
-        """Every input of each length, or None where they are too many."""
+        """Every input of each length, or None where there are too many to list."""
         return {
             length: self.list_all(split, length) if self.size(length) <= LISTABLE else None
             for length in lengths
@@ -188,7 +191,7 @@ class SequenceSpace:
         split: Split | None,
         avoid: np.ndarray | None,
     ) -> np.ndarray:
-        """Inputs of these lengths, redrawn until they are in the split and not to be avoided."""
+        """Inputs of these lengths, redrawn until they are in the split and differ from `avoid`."""
         rows = np.empty((len(lengths), self.max_seq_len), np.int32)
         open_rows = np.arange(len(lengths))
         while len(open_rows):
@@ -204,7 +207,7 @@ class SequenceSpace:
         return rows
 
     def _with_tokens(self, tokens: np.ndarray) -> np.ndarray:
-        """Rows of BOS, these ids, and PAD up to the full length."""
+        """Rows of BOS, the given ids, and PAD up to the full length."""
         rows = np.full((len(tokens), self.max_seq_len), self.pad, np.int32)
         rows[:, 0] = self.bos
         rows[:, 1 : 1 + tokens.shape[1]] = tokens
@@ -221,9 +224,9 @@ class SequenceSpace:
 
 
 def is_in_split(inputs: np.ndarray, pad: int, split: Split | None) -> np.ndarray:
-    """Whether each input belongs to a split: decided by a hash of its ids, PAD left out.
+    """Whether each input belongs to a split, decided by a hash of its ids without PAD.
 
-    A sequence is in the same split however it was drawn and however far it is padded.
+    A sequence is in the same split however it was drawn and however much it is padded.
 
     Returns:
         bool of shape `[inputs]`; all True where `split` is None.
@@ -234,7 +237,7 @@ def is_in_split(inputs: np.ndarray, pad: int, split: Split | None) -> np.ndarray
     if split is None:
         return np.ones(len(inputs), bool)
     if split not in SPLITS:
-        raise ValueError(f"Expected a split out of {', '.join(SPLITS)}, got {split!r}.")
+        raise ValueError(f"Expected split to be one of {', '.join(SPLITS)}; got {split!r}.")
     shares = _hash(inputs, pad) / 2.0**64
     return (_LOWER_ENDS[split] <= shares) & (shares < _UPPER_ENDS[split])
 
@@ -244,7 +247,7 @@ def _keep(inputs: np.ndarray, pad: int, split: Split | None) -> np.ndarray:
 
 
 def _hash(inputs: np.ndarray, pad: int) -> np.ndarray:
-    """64 mixed bits per input. Source: Steele et al. 2014, splitmix64's finaliser."""
+    """A 64-bit hash of each input. Source: Steele et al. 2014, the finalizer of splitmix64."""
     state = np.full(len(inputs), 0x9E3779B97F4A7C15, np.uint64)
     for column in inputs.T:
         mixed = state ^ (column.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15))

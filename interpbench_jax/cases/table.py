@@ -1,4 +1,4 @@
-"""Every task. Adding one is a file beside this one, and a line here."""
+"""The table of all tasks. To add a task, add a file beside this one and an entry here."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

@@ -1,4 +1,4 @@
-"""What every benchmark task offers, whether a RASP program or a language task states it."""
+"""The interface of every benchmark task, be it a RASP program or a language task."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -41,18 +41,18 @@ Tier = Literal["embedding and one MLP only", "one attention step", "multi-step"]
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Task(Travels, ABC):
-    """A declaration; everything else about the task is derived from it.
+    """The declaration of a task, from which everything else about it is derived.
 
     Attributes:
-        case_id: as InterpBench numbers it.
-        description: what the model is to compute at each scored position.
+        case_id: the id that InterpBench gives the case.
+        description: the output that the model should compute at each scored position.
         max_seq_len: positions of the longest input, BOS counted.
         min_seq_len: positions of the shortest input, BOS counted.
-        training: how release 1.0.0 trained the model.
-        recipe: how we train it.
-        moved: components of the high-level model that are aligned with other nodes of the model
-            than those of the same name.
-        note: what a user should know before comparing with upstream; empty where nothing.
+        training: the settings with which release 1.0.0 trained the model.
+        recipe: the settings with which we train it.
+        moved: components of the high-level model that are aligned with nodes other than those of
+            the same name, each with its nodes.
+        note: facts to know before comparing with upstream; empty if there are none.
     """
 
     case_id: str
@@ -67,7 +67,7 @@ class Task(Travels, ABC):
     @property
     @abstractmethod
     def program_text(self) -> str:
-        """The program for people to read, one step a line."""
+        """The program as readable text, one step per line."""
 
     @cached_property
     @abstractmethod
@@ -82,7 +82,7 @@ class Task(Travels, ABC):
     @property
     @abstractmethod
     def pad_id(self) -> int | None:
-        """The id that fills up shorter inputs; None where all are of one length."""
+        """The id of padding; None if inputs are never padded."""
 
     @cached_property
     @abstractmethod
@@ -92,17 +92,17 @@ class Task(Travels, ABC):
     @cached_property
     @abstractmethod
     def config(self) -> TransformerConfig:
-        """The shape of the model that is to learn the task."""
+        """The config of the model that learns the task."""
 
     @cached_property
     @abstractmethod
     def alignment(self) -> Mapping[Node, tuple[Node, ...]]:
-        """For each component of the high-level model, the model's nodes that stand for it."""
+        """The model's nodes that are aligned with each component of the high-level model."""
 
     @cached_property
     @abstractmethod
     def component_names(self) -> Mapping[Node, str]:
-        """For each component, the variables that it computes, in words; all different."""
+        """A distinct name for each component, made of the variables that it computes."""
 
     @cached_property
     @abstractmethod
@@ -112,11 +112,11 @@ class Task(Travels, ABC):
     @cached_property
     @abstractmethod
     def edge_alignment(self) -> Mapping[Edge, tuple[Edge, ...]]:
-        """For each edge of the high-level model, the model's fine edges that stand for it."""
+        """The model's fine edges that are aligned with each edge of the high-level model."""
 
     @cached_property
     def complete_circuit(self) -> Circuit:
-        """Every edge that the high-level model uses, into the one input that reads it.
+        """Every edge that the high-level model uses, each into the one input that reads it.
 
         Its `constant` edges carry a variable that does not differ between the two inputs of any
         pair: patching the edge in the high-level model changes no output (`cases.truth`).
@@ -130,27 +130,27 @@ class Task(Travels, ABC):
             ValueError: if there is no truth of that name.
         """
         if name not in TRUTHS:
-            raise ValueError(f"Expected a truth out of {', '.join(TRUTHS)}, got {name!r}.")
+            raise ValueError(f"Expected truth to be one of {', '.join(TRUTHS)}; got {name!r}.")
         return self.complete_circuit if name == "complete" else self.upstream_circuit
 
     @cached_property
     @abstractmethod
     def high_level(self) -> "HighLevelModel":
-        """What the model is to do: outputs, targets, interchange."""
+        """The high-level model, with outputs, targets and interchange."""
 
     @property
     @abstractmethod
     def tier(self) -> Tier:
-        """How much the model has to do, by the components that the program needs."""
+        """The complexity of the task, judged by the components that the program needs."""
 
     @property
     @abstractmethod
     def n_inputs(self) -> int:
-        """How many different inputs of the full length there are."""
+        """The number of different inputs of the full length."""
 
     @abstractmethod
     def draw(self, n: int, rng: np.random.Generator, split: Split | None = None) -> np.ndarray:
-        """Independent inputs of the full length, uniform over a split: int32 `[n, pos]`."""
+        """Independent inputs of a split, uniform at each length that it draws: int32 `[n, pos]`."""
 
     @abstractmethod
     def all_inputs(self, split: Split | None = None) -> np.ndarray:
@@ -175,7 +175,7 @@ class Task(Travels, ABC):
         variable_length: bool | None,
         counterfactual: str | None,
     ) -> TaskPairs:
-        """`n` pairs, drawn at once; for callers there are `sample` and `stream`."""
+        """`n` pairs, drawn at once; users call `sample` or `stream` instead."""
 
     def stream(
         self,
@@ -188,24 +188,24 @@ class Task(Travels, ABC):
     ) -> PairStream:
         """The pairs of `sample`, drawn block by block whenever they are needed.
 
-        For more pairs than memory holds: sweeps take a stream as they take pairs.
+        A stream can have more pairs than fit in memory; sweeps accept it in place of pairs.
 
         Args:
-            n: rows.
-            seed: an int, so that every pass draws the same.
-            split: as for `sample`, like all that follows.
+            n: number of rows.
+            seed: random seed, an int, so that every pass draws the same pairs.
+            split: as for `sample`, like the arguments that follow.
             variable_length: whether lengths are drawn too.
-            counterfactual: what the corrupted inputs are.
+            counterfactual: the kind of corrupted inputs.
 
         Raises:
             TypeError: if the seed or `n` is not an int.
-            ValueError: as `sample` does.
+            ValueError: as for `sample`.
         """
         check_count(n)
         if isinstance(seed, np.random.Generator):
             raise TypeError(
-                "Expected a seed as an int, from which a stream can be drawn again, got a "
-                "generator, which moves on."
+                "Expected the seed to be an int, from which a stream can be drawn again, got a "
+                "generator, which advances with every draw."
             )
         make_generator(seed)
         check_counterfactual(counterfactual, self.counterfactuals)
@@ -237,23 +237,23 @@ class Task(Travels, ABC):
         """Draw `n` pairs of inputs with their targets.
 
         Args:
-            n: rows.
-            seed: an int, or a NumPy generator, which then moves on.
+            n: number of rows.
+            seed: random seed, an int, or a NumPy generator, which then advances.
             split: `"train"` (80 % of all inputs), `"validation"` or `"test"` (10 % each),
-                decided by a hash of the input, so that splits never share one; None for all.
-            unique: whether no two `input_ids` may be equal.
+                decided by a hash of the input, so that splits share no input; None for all.
+            unique: whether all `input_ids` must differ.
             variable_length: whether lengths are drawn too, uniformly from `min_seq_len` to
-                `max_seq_len`, and rows are padded with PAD; by default as the task says
-                (`RaspTask.varies_length`). Both inputs of a pair are equally long, except where
+                `max_seq_len`, and rows are padded with PAD; the default is the task's own choice
+                (`RaspTask.varies_length`). Both inputs of a pair have the same length, unless
                 the task varies lengths. The program is evaluated as if PAD were not there;
                 targets at PAD are 0 and `is_scored` is False.
-            counterfactual: what the corrupted inputs are, out of `counterfactuals`; by default
-                the first of these.
+            counterfactual: the kind of corrupted inputs, one of `counterfactuals`; the default
+                is the first of these.
 
         Raises:
-            TypeError: if the seed or `n` is of another type.
+            TypeError: if the seed or `n` has the wrong type.
             ValueError: if there is no such split or counterfactual, `n` or the seed is negative,
-                lengths do not vary, or more different inputs are asked for than exist.
+                the task has only one length, or fewer different inputs exist than are requested.
         """
         check_count(n)
         rng = make_generator(seed)
@@ -274,7 +274,7 @@ class Task(Travels, ABC):
 
     @property
     def has_padding(self) -> bool:
-        """Whether inputs, as `draw` and `sample` give them, hold padding."""
+        """Whether the inputs of `draw` and `sample` contain padding by default."""
         return False
 
     @property
@@ -287,31 +287,31 @@ class Task(Travels, ABC):
 
     @property
     def metric(self) -> "MetricName":
-        """What patching is judged by, unless a user says otherwise."""
+        """The metric that scores patched runs, unless the user chooses another."""
         from interpbench_jax.metrics import default_metric
 
         return default_metric(self.config)
 
     @property
     def own_metric(self) -> "MetricName | None":
-        """`metric` where it is another than what suits every task of its kind; else None."""
+        """`metric` if it differs from the default metric for the task's config; else None."""
         from interpbench_jax.metrics import default_metric
 
         return None if self.metric == default_metric(self.config) else self.metric
 
     @property
     def bench_inputs(self) -> int:
-        """On how many pairs methods are run, unless a user says otherwise."""
+        """The number of pairs that methods run on, unless the user chooses another."""
         return 1000
 
     @property
     def first_scored(self) -> int:
-        """The first position whose output counts; all later ones do too."""
+        """The first position that is scored; all later ones are too."""
         return 1
 
     @property
     def n_positions(self) -> int:
-        """Positions of the longest input, BOS not counted."""
+        """The number of positions of the longest input, BOS not counted."""
         return self.max_seq_len - 1
 
     @property
@@ -321,7 +321,7 @@ class Task(Travels, ABC):
 
     @cached_property
     def token_ids(self) -> Mapping[str, int]:
-        """Every token's id."""
+        """The id of every token."""
         return MappingProxyType({token: index for index, token in enumerate(self.tokens)})
 
     @cached_property
@@ -332,7 +332,7 @@ class Task(Travels, ABC):
         return tuple(node for node in every if node not in used)
 
     def scored_positions(self, tokens: np.ndarray) -> np.ndarray:
-        """Where outputs count: from `first_scored` on, where there is no padding.
+        """The positions that are scored: from `first_scored` on, without padding.
 
         Args:
             tokens: `[batch, pos]`.
@@ -345,20 +345,20 @@ class Task(Travels, ABC):
 
     @property
     def scored_weights(self) -> tuple[float, ...]:
-        """How much each position counts in the losses under interchange: the scored ones, alike."""
+        """The weight of each position in the interchange losses: 1 if it is scored, else 0."""
         return tuple(float(pos >= self.first_scored) for pos in range(self.max_seq_len))
 
     @property
     def loss_weights(self) -> tuple[float, ...]:
-        """How much each position counts in the loss on plain outputs."""
+        """The weight of each position in the loss on plain outputs."""
         return self.scored_weights
 
     def labels(self, tokens: Any, targets: Any) -> Any:
-        """What plain outputs are trained on; may be traced.
+        """The labels that plain outputs are trained on; works on traced arrays.
 
         Args:
             tokens: `[batch, pos]`.
-            targets: what the high-level model answers.
+            targets: the high-level model's targets.
 
         Returns:
             int or float of shape `[batch, pos]`.
@@ -366,24 +366,24 @@ class Task(Travels, ABC):
         return targets
 
     def densely_labelled(self) -> "Task":
-        """The task with a label at every position that can have one; itself where all have."""
+        """The task with a label at every position that can have one; itself if all have one."""
         return self
 
     def in_vocabulary_of(self, config: TransformerConfig) -> "Task":
-        """The task in the ids of a model; itself, but for language tasks."""
+        """The task in the ids of a model; itself unless it is a language task."""
         return self
 
     def encode(self, sequence: Sequence[Value]) -> np.ndarray:
         """The ids of a sequence of tokens, with BOS before it.
 
-        Tokens are matched by their text, so that 1 and "1" are the same token; BOS first and
-        PAD at the end may be given. Nothing is padded.
+        Tokens are matched by their text, so that 1 and "1" are the same token. BOS at the start
+        and PAD at the end are allowed; no padding is added.
 
         Returns:
             int32 of shape `[pos]`.
 
         Raises:
-            TypeError: if the sequence is one string.
+            TypeError: if the sequence is a single string.
             ValueError: if a token is unknown or out of place, or the length is wrong.
         """
         return encoding.encode(sequence, self.token_ids, self.min_seq_len, self.max_seq_len)

@@ -1,4 +1,4 @@
-"""How release 1.0.0 trained a model."""
+"""The training settings of release 1.0.0."""
 
 import math
 from dataclasses import dataclass
@@ -9,17 +9,16 @@ class TrainingArguments:
     """Settings of strict interchange intervention training (arXiv:2407.14494).
 
     Attributes:
-        learning_rate: Adam's.
-        epochs: the most passes over the data.
+        learning_rate: Adam's learning rate.
+        epochs: maximum number of passes over the data.
         clip_grad_norm: norm above which gradients are scaled down.
-        iit_weight: of the interchange loss.
-        behavior_weight: of the loss on plain outputs.
-        strict_weight: of the loss on nodes outside the circuit.
-        atol: a regression output this close to its target counts as right.
-        use_single_loss: whether the losses are summed into one step.
-        lr_scheduler: name of a learning-rate schedule; empty for a constant rate.
-        compiled_width: width of the compiled program, from which the initial weights' scale was
-            taken.
+        iit_weight: weight of the interchange loss.
+        behavior_weight: weight of the loss on plain outputs.
+        strict_weight: weight of the loss on nodes outside the circuit.
+        atol: a regression output within this distance of its target counts as correct.
+        use_single_loss: whether one step is taken on the sum of the losses.
+        lr_scheduler: name of the learning-rate schedule; empty for a constant rate.
+        compiled_width: width of the compiled program, which sets the scale of the initial weights.
     """
 
     learning_rate: float = 1e-3

@@ -1,9 +1,9 @@
-"""Which edges a task's program uses, and which of those no pair of inputs can tell apart.
+"""The edges that a task's program uses, and which of them no pair of inputs can reveal.
 
-Worked out from the program alone, never from a model: along one edge at a time the high-level
-model is given what was written on the other input of a pair. An edge whose patch changes no
-output of any pair is *constant*: it carries positions, say, which are the same in every input, and
-no method that resamples can see it.
+They are computed from the program alone, never from a model: the high-level model is patched along
+one edge at a time with the value from the other input of a pair. An edge whose patch changes no
+output of any pair is *constant*: it carries, for example, positions, which are the same in every
+input, and no method that resamples can see it.
 """
 
 from typing import TYPE_CHECKING, Literal, get_args
@@ -21,12 +21,12 @@ TRUTHS: tuple[TruthName, ...] = get_args(TruthName)
 
 _PAIRS = 2048
 _SEED = 0
-# Two numbers that are closer are the same; rows of a mean are exact to 1e-6.
+# Two numbers closer than this count as equal; rows of a mean are exact to 1e-6.
 _CLOSE = 1e-4
 
 
 def find_circuit(task: "Task") -> Circuit:
-    """The edges that a task's program uses, the constant ones marked."""
+    """The edges that a task's program uses, with the constant ones marked."""
     constant = constant_edges(task)
     varies: dict[Edge, bool] = {}
     for edge, fine_edges in task.edge_alignment.items():
@@ -46,12 +46,12 @@ def constant_edges(task: "Task", n: int = _PAIRS, seed: int = _SEED) -> frozense
 
     Args:
         task: the task.
-        n: pairs of inputs, as the task draws them.
-        seed: of the draw.
+        n: number of pairs, drawn as the task draws them.
+        seed: random seed for drawing pairs.
     """
     pairs, model = task.sample(n, seed), task.high_level
     edges = model.edges
-    # All edges at once: one program.
+    # All edges are patched at once, in one compiled program.
     base, source = (
         np.tile(ids, (len(edges), 1)) for ids in (pairs.input_ids, pairs.corrupted_input_ids)
     )

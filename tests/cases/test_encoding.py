@@ -38,12 +38,12 @@ def test_round_trip_of_any_length(case_id: str) -> None:
 @pytest.mark.parametrize(
     ("sequence", "message"),
     [
-        (["(", "x", "y", "a"], r"Expected tokens out of '\('.*; got 'x', 'y'"),
+        (["(", "x", "y", "a"], r"Expected tokens from '\('.*; got 'x', 'y'"),
         (["("], r"Expected 3 to 9 tokens after BOS, got 1\."),
         (["("] * 10, r"Expected 3 to 9 tokens after BOS, got 10\."),
         (["("] * 8 + ["PAD"] * 2, r"Expected 3 to 9 tokens after BOS, got 8 and 2 PAD\."),
         (["a", "PAD", "a", "a"], "PAD only at the end"),
-        (["a", "a", "BOS", "a"], "BOS only first"),
+        (["a", "a", "BOS", "a"], "BOS only at the start"),
     ],
 )
 def test_what_is_not_a_sequence(sequence: Sequence[Value], message: str) -> None:
@@ -52,7 +52,7 @@ def test_what_is_not_a_sequence(sequence: Sequence[Value], message: str) -> None
 
 
 def test_one_string_is_not_a_sequence() -> None:
-    with pytest.raises(TypeError, match="got the one string 'abc'; split it first"):
+    with pytest.raises(TypeError, match="got the single string 'abc'; split it first"):
         TASK.encode("abc")
 
 

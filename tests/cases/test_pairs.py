@@ -127,7 +127,7 @@ def test_unique_removes_duplicates() -> None:
     assert n_distinct < 200
     pairs = task.sample(200, seed=0, unique=True)
     assert len(np.unique(pairs.input_ids, axis=0)) == 200
-    with pytest.raises(ValueError, match="Expected at most 256 different inputs to be asked for"):
+    with pytest.raises(ValueError, match="Expected a request for at most 256 different inputs"):
         task.sample(257, seed=0, unique=True)
 
 
@@ -143,7 +143,7 @@ def test_no_rows() -> None:
 @pytest.mark.parametrize(
     ("seed", "message"),
     [
-        (None, r"Expected a seed as an int or a numpy.*, got None; .*seed=0"),
+        (None, r"Expected the seed to be an int or a numpy.*, got None; .*seed=0"),
         (True, "got True"),
         (0.5, "got 0.5"),
         ("0", "got '0'"),
@@ -157,19 +157,19 @@ def test_what_is_not_a_seed(seed: object, message: str) -> None:
 
 def test_what_is_not_a_number_of_rows() -> None:
     for n in (1.5, None, True, "1"):
-        with pytest.raises(TypeError, match="Expected a number of rows as an int, got"):
+        with pytest.raises(TypeError, match="Expected the number of rows to be an int, got"):
             check_count(n)
 
 
 @pytest.mark.parametrize("case_id", ["3", "ioi"])
 def test_what_cannot_be_sampled(case_id: str) -> None:
     task = CASES[case_id]
-    with pytest.raises(ValueError, match="Expected a number of rows from 0, got -1"):
+    with pytest.raises(ValueError, match="Expected the number of rows to be at least 0, got -1"):
         task.sample(-1, seed=0)
-    with pytest.raises(ValueError, match="Expected a seed from 0, got -1"):
+    with pytest.raises(ValueError, match="Expected the seed to be at least 0, got -1"):
         task.sample(1, seed=-1)
     known = ", ".join(task.counterfactuals)
-    with pytest.raises(ValueError, match=f"a counterfactual out of {known}, got 'mean'"):
+    with pytest.raises(ValueError, match=f"counterfactual to be one of {known}; got 'mean'"):
         task.sample(1, seed=0, counterfactual="mean")
 
 
@@ -177,10 +177,10 @@ def test_what_cannot_be_sampled(case_id: str) -> None:
 @pytest.mark.parametrize("case_id", ["3", "ioi"])
 def test_what_a_user_sees(case_id: str) -> None:
     task = CASES[case_id]
-    with pytest.raises(TypeError, match="Expected a seed as an int"):
+    with pytest.raises(TypeError, match="Expected the seed to be an int"):
         task.sample(1, seed=None)  # pyright: ignore[reportArgumentType]
-    with pytest.raises(TypeError, match=r"Expected a number of rows as an int, got 1\.5"):
+    with pytest.raises(TypeError, match=r"Expected the number of rows to be an int, got 1\.5"):
         task.sample(1.5, seed=0)  # pyright: ignore[reportArgumentType]
     for split_of in (lambda split: task.sample(1, seed=0, split=split), task.all_inputs):
-        with pytest.raises(ValueError, match="a split out of train, validation, test, got 'dev'"):
+        with pytest.raises(ValueError, match="to be one of train, validation, test; got 'dev'"):
             split_of("dev")  # pyright: ignore[reportArgumentType]

@@ -109,7 +109,7 @@ def test_notes_say_where_release_and_program_differ() -> None:
 
 @pytest.mark.parametrize("vocab", [(), ("a", "a"), ("a", "BOS"), ("PAD",), (1, "1"), (1, True)])
 def test_a_vocabulary_that_is_refused(vocab: tuple[Value, ...]) -> None:
-    with pytest.raises(ValueError, match="Case 'x': expected a vocabulary of different tokens"):
+    with pytest.raises(ValueError, match="Case 'x': expected a vocabulary of distinct tokens"):
         declare(vocab=vocab)
 
 

@@ -94,5 +94,5 @@ def test_truths_by_name() -> None:
     assert task.truth("upstream") is task.upstream_circuit
     assert task.upstream_circuit.constant == ()
     wrong: TruthName = "mine"  # pyright: ignore[reportAssignmentType]
-    with pytest.raises(ValueError, match="Expected a truth out of complete, upstream, got 'mine'"):
+    with pytest.raises(ValueError, match="truth to be one of complete, upstream; got 'mine'"):
         task.truth(wrong)

@@ -48,7 +48,7 @@ def test_a_case_without_a_task_draws_uniformly() -> None:
 
 
 def test_what_there_is_not_is_refused(ioi: Case) -> None:
-    with pytest.raises(ValueError, match="out of abc, swapped, random, upstream, got 'other'"):
+    with pytest.raises(ValueError, match="one of abc, swapped, random, upstream; got 'other'"):
         draw_pairs(ioi, 6, 3, "other")
-    with pytest.raises(ValueError, match="Expected a counterfactual out of random, got 'abc'"):
+    with pytest.raises(ValueError, match="Expected counterfactual to be one of random; got 'abc'"):
         draw_pairs(load_case("3"), 6, 3, "abc")

@@ -57,7 +57,7 @@ def test_a_generator_moves_on_from_block_to_block() -> None:
     rng = np.random.default_rng(3)
     first, second = CASE.sample(40, rng), CASE.sample(40, rng)
     assert not np.array_equal(first.input_ids, second.input_ids)
-    with pytest.raises(TypeError, match="Expected a seed as an int, from which a stream"):
+    with pytest.raises(TypeError, match="Expected the seed to be an int, from which a stream"):
         CASE.stream(40, rng)  # pyright: ignore[reportArgumentType]
     assert len(list(CASE.stream(0, 0))) == 0 == len(CASE.sample(0, 0))
 

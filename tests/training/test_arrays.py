@@ -253,7 +253,7 @@ def test_variables_are_drawn_by_their_odds() -> None:
     np.testing.assert_allclose(chosen.mean(axis=0), [1 / 7, 4 / 7, 1 / 7, 1 / 7], atol=0.02)
     with pytest.raises(ValueError, match="variable_odds for each of 4 variables, got"):
         draw_interchanges(key, given, 8, Recipe(variable_odds=(1.0, 2.0)))
-    with pytest.raises(ValueError, match="Expected variable_odds as numbers above 0"):
+    with pytest.raises(ValueError, match="Expected variable_odds to be numbers above 0"):
         Recipe(variable_odds=(1.0, 0.0))
 
 

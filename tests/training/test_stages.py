@@ -153,9 +153,9 @@ def test_the_end_has_the_tasks_mlps() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"d_mlp": 0}, "Expected d_mlp as an int from 1 or None, got 0"),
-        ({"d_mlp": 2, "before": FIRST}, "up to the 2 of what follows, got 3"),
-        ({"d_mlp": 2, "before": SHORT}, "up to the 2 of what follows, got None"),
+        ({"d_mlp": 0}, "Expected d_mlp to be an int of at least 1, or None; got 0"),
+        ({"d_mlp": 2, "before": FIRST}, "at most the 2 of the recipe that follows, got 3"),
+        ({"d_mlp": 2, "before": SHORT}, "at most the 2 of the recipe that follows, got None"),
     ],
 )
 def test_wrong_settings_are_refused(changes: dict[str, object], message: str) -> None:

@@ -1,1 +1,1 @@
-"""Indirect object identification: prompts, their counterfactuals, and the model of the task."""
+"""Indirect object identification: prompts, their counterfactuals, and the high-level model."""

@@ -1,4 +1,4 @@
-"""The circuit of indirect object identification, from its alignment with the model's nodes."""
+"""The circuit of indirect object identification, derived from the alignment of components."""
 
 from typing import NamedTuple
 
@@ -9,13 +9,14 @@ from interpbench_jax.sites import Edge, Kind, Node
 
 
 class ComponentRead(NamedTuple):
-    """One thing that a component reads.
+    """One value that a component reads.
 
     Attributes:
-        source: what: a component; or `"tokens"` and `"positions"`, which are the embeddings or,
-            where the first MLP stands for them, that MLP, which knows each token's position too.
+        source: the source of the value: a component, `"tokens"` or `"positions"`. The last two
+            are the embeddings or, if the first MLP is aligned with the tokens, that MLP, which
+            knows each token's position too.
         target: the component that reads.
-        slot: by which input.
+        slot: the input that it reads by.
     """
 
     source: str
@@ -40,10 +41,10 @@ _INTO_TOKENS = (
 
 
 def ioi_edges(has_tokens: bool) -> dict[ComponentRead, Edge]:
-    """What each component reads, as edges; what the output reads is `OUTPUT_EDGE`.
+    """The edge of each value that a component reads; the output's is `OUTPUT_EDGE`.
 
     Args:
-        has_tokens: whether the first MLP stands for the tokens.
+        has_tokens: whether the first MLP is aligned with the tokens.
     """
     reads = (*_INTO_TOKENS, *_READS) if has_tokens else _READS
     return {
@@ -59,9 +60,9 @@ OUTPUT_EDGE = Edge(COMPONENTS["name_mover"], Node(Kind.RESID_POST, COMPONENTS["n
 
 
 def scored_ioi_circuit(config: TransformerConfig, has_tokens: bool) -> Circuit:
-    """The edges as InterpBench lists them: what a head reads enters its values alone.
+    """The edges as InterpBench lists them, where a head reads only by its value input.
 
-    With the first MLP these are 7 of the 1,108 edges of a model whose embeddings are one input.
+    With the first MLP these are 7 of the 1,108 edges of a model whose embeddings are one writer.
     Source: iit `ed44cbf`, `tasks/ioi`, as MIB uses it (Mueller et al. 2025, arXiv:2504.13151).
     """
     pairs = dict.fromkeys((read.source, read.target) for read in _READS)

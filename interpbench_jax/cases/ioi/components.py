@@ -1,4 +1,4 @@
-"""The components of the task and the nodes of the model that stand for them."""
+"""The components of the task and the model's nodes that are aligned with them."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -17,5 +17,5 @@ COMPONENTS: Mapping[str, Node] = MappingProxyType(
 
 
 def components(has_tokens: bool) -> Mapping[str, Node]:
-    """The components by name, in forward order, with the tokens among them or without."""
+    """The node of each component, in forward order; the tokens only if `has_tokens`."""
     return {name: node for name, node in COMPONENTS.items() if has_tokens or name != "tokens"}

@@ -1,4 +1,4 @@
-"""What to patch from: other prompts that differ from a prompt in one way or another."""
+"""Counterfactuals: the prompts to patch from, which differ from a prompt in a chosen way."""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -28,12 +28,12 @@ def corrupt(
     Args:
         space: the prompts.
         prompts: int32 `[prompts, pos]`.
-        rng: moves on, except for `"swapped"` and `"upstream"`.
-        split: where `"random"` draws from; the others stay close to their prompt.
+        rng: the generator; it advances except for `"swapped"` and `"upstream"`.
+        split: the split that `"random"` draws from; the others ignore it.
         counterfactual: `"abc"`: three other names, all different, so that nobody is named twice
-            and nothing answers (Wang et al. 2023, arXiv:2211.00593); `"swapped"`: the
-            second sentence's names change places, so that the answer flips; `"random"`: another
-            prompt, drawn uniformly; `"upstream"`: the prompt itself.
+            and there is no answer (Wang et al. 2023, arXiv:2211.00593); `"swapped"`: the giver
+            and the recipient in the second sentence are swapped, so that the answer flips;
+            `"random"`: another prompt, drawn uniformly; `"upstream"`: the prompt itself.
 
     Returns:
         int32 of the prompts' shape.
@@ -50,7 +50,7 @@ def _with_other_names(
     names = space.vocabulary.names
     order = rng.random((len(prompts), len(names)))
     for position in _NAME_POSITIONS:
-        order[names[None] == prompts[:, position, None]] = 2.0  # after all others
+        order[names[None] == prompts[:, position, None]] = 2.0  # after all other names
     corrupted = prompts.copy()
     corrupted[:, _NAME_POSITIONS] = names[np.argsort(order, axis=1)[:, : len(_NAME_POSITIONS)]]
     return corrupted

@@ -1,8 +1,8 @@
 """The tokens of the prompts, and their ids in GPT-2's vocabulary.
 
-The table is all that is needed of GPT-2's tokenizer: every token of a prompt, name or word, is one
-token there, its leading space included. Source: GPT-2's byte-pair vocabulary (`encoder.json`, MIT
-licence).
+This table is all that is needed of GPT-2's tokenizer, because every name and word of a prompt, with
+its leading space, is a single token there. Source: GPT-2's byte-pair vocabulary (`encoder.json`,
+MIT license).
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ WORD_IDS: Mapping[str, int] = MappingProxyType(
     }
 )
 
-# By the name alone, in the order in which prompts are numbered.
+# Keyed by the name without its leading space, in the order in which prompts are numbered.
 NAME_IDS: Mapping[str, int] = MappingProxyType(
     {
         "Michael": 3899,

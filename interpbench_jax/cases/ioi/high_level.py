@@ -34,18 +34,18 @@ from interpbench_jax.sites import Edge, Kind, Node
 
 _FOR_A_NAME = 10
 _AGAINST_A_REPEATED = 15
-# The scores of so many prompts take 8 MB.
+# The scores of this many prompts take about 8 MB.
 _CHUNK = 1024
 
 
 class IoiValues(NamedTuple):
-    """What each component computes.
+    """The values that the components compute.
 
     Attributes:
-        tokens: ids.
-        duplicate: the last earlier position that holds the same token; -1 where none does.
-        s_inhibition: the token there; -1 where there is none.
-        name_mover: a score of every token of the vocabulary's table, at every position.
+        tokens: token ids.
+        duplicate: the last earlier position with the same token; -1 if there is none.
+        s_inhibition: the id of the token at that position; -1 if there is none.
+        name_mover: the score of every token in the vocabulary's table, at every position.
     """
 
     tokens: Int[Array, "batch pos"]
@@ -56,16 +56,16 @@ class IoiValues(NamedTuple):
 
 @dataclass(frozen=True)
 class IoiModel(HighLevelModel):
-    """The rule of the task, with interchange.
+    """The task's rule as a model that supports interchange.
 
-    `duplicate` is the last earlier position with the same token, `s_inhibition` the token there,
-    and `name_mover` adds, over the positions so far, 10 for every token that is a name and -15
-    for every token that `s_inhibition` names. The answer is the token with the highest score.
-    Each component reads what the others have under the interchange, whatever it is: a position
-    from another prompt is looked up in this one.
+    `duplicate` is the last earlier position with the same token, `s_inhibition` is the token
+    there, and `name_mover` sums, over the positions so far, 10 for every token that is a name and
+    -15 for every token that `s_inhibition` names. The answer is the token with the highest score.
+    Under an interchange, each component reads the other components' replaced values, whatever
+    they are: a position from another prompt is looked up in this one.
 
     Attributes:
-        vocabulary: the ids.
+        vocabulary: the tokens and their ids.
         has_tokens: whether the tokens are a component too.
     """
 
@@ -97,9 +97,9 @@ class IoiModel(HighLevelModel):
         return True
 
     def shares_of_rows(self, rows: Outputs) -> Outputs:
-        """The names' scores, in units of what one mention adds.
+        """The names' scores, in units of the score for one mention; 0 for all other tokens.
 
-        Repeated words that are no names have scores too, far below 0; no answer depends on them.
+        Repeated words that are not names score far below 0, and no answer depends on them.
         """
         is_name = np.zeros(rows.shape[-1], bool)
         is_name[list(self.vocabulary.ids)] = self.vocabulary.is_name
@@ -109,7 +109,7 @@ class IoiModel(HighLevelModel):
         check_token_ids(tokens, self.vocabulary.size, self.vocabulary.bos)
 
     def values(self, tokens: Inputs) -> IoiValues:
-        """What every component computes in a plain run."""
+        """The value of every component in a plain run."""
         return _evaluate(self, jnp.asarray(tokens), None)
 
     def outputs(self, tokens: Int[Array, "batch pos"], swap: Swap | None) -> Outputs:
@@ -135,7 +135,7 @@ class IoiModel(HighLevelModel):
         scores = self._scores(tokens, swap)
         if not self.vocabulary.is_whole:
             return classify(scores.astype(jnp.float32))
-        # Tokens that are in no prompt score 0, and id 0 is one of them.
+        # Tokens that occur in no prompt score 0, and id 0 is one of them.
         ids = jnp.asarray(self.vocabulary.ids, jnp.int32)
         return jnp.where(scores.max(axis=-1) > 0, ids[scores.argmax(axis=-1)], jnp.int32(0))
 
@@ -148,7 +148,7 @@ class IoiModel(HighLevelModel):
 
 
 class _Given(NamedTuple):
-    """Another run, and what is taken from it."""
+    """The values of another run, and the nodes and edges to take from it."""
 
     values: IoiValues
     swap: Swap
@@ -156,7 +156,7 @@ class _Given(NamedTuple):
 
 @partial(jax.jit, static_argnums=0)
 def _evaluate(model: IoiModel, tokens: Int[Array, "batch pos"], given: _Given | None) -> IoiValues:
-    """Every component in turn; what the others read of it, or one of them, may be replaced."""
+    """Compute every component in turn, with replacements for all of its readers or for one."""
     names = tuple(model.names)
     reads = tuple(ioi_edges(model.has_tokens))
 
@@ -172,13 +172,14 @@ def _evaluate(model: IoiModel, tokens: Int[Array, "batch pos"], given: _Given | 
 
     def read(field: str, target: str, slot: Kind, value: Array) -> Array:
         wanted = ComponentRead(field, target, slot)
-        # Positions are the same in every prompt, so that nothing is to be replaced.
+        # Without the first MLP, no edge leads into the tokens.
         if given is None or wanted not in reads:
             return value
         return choose(given.swap.edges[:, reads.index(wanted)], field, value)
 
     tokens = tokens.astype(jnp.int32)
     tokens = write("tokens", read("tokens", "tokens", Kind.MLP_IN, tokens))
+    # Positions are the same in every prompt, so an edge from them never changes anything.
     positions = jnp.arange(tokens.shape[1], dtype=jnp.int32)
     is_earlier = positions[None] < positions[:, None]
     keys = read("tokens", "duplicate", Kind.K_INPUT, tokens)[:, None, :]

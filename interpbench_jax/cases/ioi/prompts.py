@@ -1,8 +1,8 @@
-"""The prompts: every one of them, drawing, and text to ids and back. NumPy only, no state.
+"""The space of prompts: listing, drawing, and encoding. NumPy only, no state.
 
 A prompt is "Then, [first] and [second] went to the [location]. [giver] gave the [object] to": the
-giver is one of the two, and the answer the other. The four templates of InterpBench are two
-different ones, each written with both namings of its people.
+giver is one of the two people, and the answer is the other. InterpBench's four templates are two
+distinct ones, each written twice with the names of its people exchanged.
 
 Source: Wang et al. 2023 (arXiv:2211.00593), in InterpBench's form.
 """
@@ -39,19 +39,19 @@ class PromptSpace:
     location, object, first name and second name.
 
     Attributes:
-        vocabulary: the ids.
+        vocabulary: the tokens and their ids.
     """
 
     vocabulary: Vocabulary
 
     @property
     def size(self) -> int:
-        """How many different prompts there are."""
+        """The number of different prompts."""
         n_names = len(self.vocabulary.names)
         return 2 * len(LOCATIONS) * len(OBJECTS) * n_names * (n_names - 1)
 
     def rows(self, numbers: np.ndarray) -> np.ndarray:
-        """The prompts of these numbers, int32 `[prompts, pos]`."""
+        """The prompts with these numbers: int32 `[prompts, pos]`."""
         names = self.vocabulary.names
         numbers, second = np.divmod(numbers, len(names) - 1)
         numbers, first = np.divmod(numbers, len(names))
@@ -66,7 +66,7 @@ class PromptSpace:
         return rows
 
     def list_all(self, split: Split | None = None) -> np.ndarray:
-        """Every prompt, in the order of their numbers."""
+        """Every prompt of a split, in the order of their numbers."""
         return self._keep(self._every, split)
 
     def draw(self, n: int, rng: np.random.Generator, split: Split | None = None) -> np.ndarray:
@@ -75,17 +75,17 @@ class PromptSpace:
         return pool[rng.integers(0, len(pool), n)]
 
     def draw_unique(self, n: int, rng: np.random.Generator, split: Split | None) -> np.ndarray:
-        """Draws of which no two are equal.
+        """Draws without replacement.
 
         Raises:
-            ValueError: if there are fewer than `n`.
+            ValueError: if the split has fewer than `n` prompts.
         """
         pool = self.list_all(split)
         if n > len(pool):
             where = "" if split is None else f" in split {split!r}"
             raise ValueError(
-                f"Expected at most {len(pool):,} different inputs{where} to be asked for, got "
-                f"{n:,}; ask for fewer, or allow repetitions."
+                f"Expected a request for at most {len(pool):,} different inputs{where}, got {n:,}; "
+                "request fewer, or allow repetitions."
             )
         return pool[rng.permutation(len(pool))[:n]]
 
@@ -103,19 +103,19 @@ class PromptSpace:
         return fits
 
     def answers(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The name that is right next, and the giver, which is the distractor: int32 `[rows]`."""
+        """The correct next name, and the giver, which is the distractor: int32 `[rows]` each."""
         giver = rows[:, _GIVER]
         is_first = rows[:, _FIRST] == giver
         return np.where(is_first, rows[:, _SECOND], rows[:, _FIRST]), giver
 
     def encode(self, prompt: str | Sequence[str]) -> np.ndarray:
-        """The ids of a prompt, given as text or as its tokens; BOS is put before it.
+        """The ids of a prompt, given as text or as its tokens, with BOS prepended.
 
         Returns:
             int32 of shape `[pos]`.
 
         Raises:
-            ValueError: if it is anything but one of these prompts, with any three names.
+            ValueError: if it does not have the form of a prompt; any three names are allowed.
         """
         text = prompt if isinstance(prompt, str) else "".join(map(str, prompt))
         tokens = _TOKEN.findall(text.removeprefix(BOS))
@@ -124,15 +124,15 @@ class PromptSpace:
         unknown = [token for token in tokens if token not in self.vocabulary.id_of]
         if unknown:
             raise ValueError(
-                f"Expected a prompt of the {len(self.vocabulary.tokens)} tokens that the table "
-                f"holds, such as {_EXAMPLE!r}; got {unknown[0]!r} in {text!r}. Names and words are "
-                "those of `task.tokens`."
+                f"Expected a prompt of the {len(self.vocabulary.tokens)} tokens in the table, such "
+                f"as {_EXAMPLE!r}; got {unknown[0]!r} in {text!r}. The allowed names and words are "
+                "in `task.tokens`."
             )
         ids = np.asarray([self.vocabulary.id_of[token] for token in (BOS, *tokens)], np.int32)
         if len(ids) != N_POSITIONS or not self.is_prompt(ids[None])[0]:
             raise ValueError(
-                f"Expected a prompt in the form of {_EXAMPLE!r}, without the name that it asks "
-                f"for; got {text!r}."
+                f"Expected a prompt in the form of {_EXAMPLE!r}, without the name that completes "
+                f"it; got {text!r}."
             )
         return ids
 
@@ -142,7 +142,7 @@ class PromptSpace:
 
     @cached_property
     def _skeleton(self) -> np.ndarray:
-        """Ids of the fixed words; -1 in the slots."""
+        """The ids of the fixed words; -1 in the slots."""
         ids = [-1 if token is None else self.vocabulary.id_of[token] for token in _SKELETON]
         return np.asarray(ids, np.int32)
 
@@ -153,6 +153,6 @@ class PromptSpace:
         return rows[self.is_in_split(rows, split)]
 
     def is_in_split(self, rows: np.ndarray, split: Split | None) -> np.ndarray:
-        """Whether each prompt belongs to a split, the same in every vocabulary: bool `[rows]`."""
+        """Whether each prompt is in a split: bool `[rows]`, the same in every vocabulary."""
         places = np.searchsorted(np.asarray(self.vocabulary.ids), rows)
         return is_in_split(places, -1, split)

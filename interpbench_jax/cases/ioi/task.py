@@ -37,25 +37,25 @@ s_inhibition = the token at that position, or -1{at_s_inhibition}
 name_mover   = so far, 10 for each name, -15 for each s_inhibition{at_name_mover}
 output       = the token with the highest score"""
 
-# GPT-2's own, which upstream's models keep although a prompt has 16 positions.
+# GPT-2's context length, which upstream's models keep although a prompt has 16 positions.
 _N_CTX = 1024
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class IoiTask(Task):
-    """Whom is the object given to? The name that was said once, of two.
+    """Indirect object identification: of two names, the answer is the one that occurs only once.
 
-    Inputs are the prompts (`ioi.prompts`); the last position is scored, by the difference of two
-    logits: of the answer, and of the distractor, which is the giver's name. Inputs are ids of the
-    prompts' own tokens, of which there are few; `in_full_vocabulary` gives the same task in
-    GPT-2's ids, for upstream's models.
+    Inputs are the prompts of `ioi.prompts`. Only the last position is scored, by the answer's
+    logit minus that of the distractor, which is the giver's name. Ids number the few tokens that
+    occur in prompts; `in_full_vocabulary` returns the same task in GPT-2's ids, for upstream's
+    models.
 
     Attributes:
-        predicts_next_token: whether the model is trained to give the next token everywhere, the
-            last position counting ten times, or the answer at the last position alone.
-        has_tokens: whether the first MLP is aligned with the tokens, so that all else reads them
-            there; without it the heads read the embedding.
-        vocabulary: the ids.
+        predicts_next_token: whether the model is trained on the next token at every position,
+            with ten times the weight at the last one, or only on the answer at the last position.
+        has_tokens: whether the first MLP is aligned with the tokens, so that the other components
+            read them there; if not, the heads read the embedding.
+        vocabulary: the tokens and their ids.
     """
 
     max_seq_len: int = N_POSITIONS
@@ -65,15 +65,15 @@ class IoiTask(Task):
     vocabulary: Vocabulary = PROMPT_TOKENS
 
     def in_full_vocabulary(self) -> "IoiTask":
-        """The task in GPT-2's ids, as upstream's models have them."""
+        """The same task in GPT-2's ids, which upstream's models use."""
         return replace(self, vocabulary=GPT2)
 
     def densely_labelled(self) -> "IoiTask":
-        """The task that is trained on the next token everywhere."""
+        """The same task, trained on the next token at every position."""
         return replace(self, predicts_next_token=True)
 
     def in_vocabulary_of(self, config: TransformerConfig) -> "IoiTask":
-        """The task in GPT-2's ids for a model that has all of them."""
+        """The task in GPT-2's ids if the model has all of them; otherwise this task."""
         return self.in_full_vocabulary() if config.d_vocab == GPT2.size else self
 
     @property
@@ -84,13 +84,13 @@ class IoiTask(Task):
 
     @cached_property
     def tokens(self) -> tuple[str, ...]:
-        """The token of every id; of GPT-2's others only the id, as no table is shipped."""
+        """The token of every id; `<id>` for GPT-2's other tokens, which the table lacks."""
         known = dict(zip(self.vocabulary.ids, self.vocabulary.tokens, strict=True))
         return tuple(known.get(index, f"<{index}>") for index in range(self.vocabulary.size))
 
     @property
     def gpt2_ids(self) -> tuple[int, ...]:
-        """GPT-2's id of every token of the prompts, in the order of `tokens`."""
+        """GPT-2's id of every token of the prompts, in the order of `vocabulary.tokens`."""
         return GPT2_IDS
 
     @property
@@ -103,7 +103,7 @@ class IoiTask(Task):
 
     @cached_property
     def classes(self) -> tuple[Value, ...]:
-        """The tokens: the output is one of them."""
+        """The tokens, because the output is one of them."""
         return self.tokens
 
     @cached_property
@@ -131,7 +131,7 @@ class IoiTask(Task):
 
     @cached_property
     def upstream_circuit(self) -> Circuit:
-        """The edges that InterpBench lists, into the values of heads alone.
+        """The edges that InterpBench lists, where heads read only by their value inputs.
 
         In the `head` universe they are those of `complete_circuit`.
         """
@@ -145,7 +145,7 @@ class IoiTask(Task):
 
     @cached_property
     def high_level(self) -> "IoiModel":
-        """The rule of the task, with interchange."""
+        """The task's rule as a model that supports interchange."""
         from interpbench_jax.cases.ioi.high_level import IoiModel
 
         return IoiModel(self.vocabulary, self.has_tokens)
@@ -160,7 +160,7 @@ class IoiTask(Task):
 
     @property
     def bench_inputs(self) -> int:
-        """Fewer than elsewhere: a run of this model costs a thousand of the others'."""
+        """Fewer than in other tasks: one run here costs about as much as a thousand of theirs."""
         return 100
 
     @property
@@ -182,12 +182,12 @@ class IoiTask(Task):
 
     @property
     def counterfactuals(self) -> tuple[str, ...]:
-        """The kinds of corrupted inputs; `ioi.counterfactuals.corrupt` says what each is."""
+        """The kinds of corrupted inputs, which `ioi.counterfactuals.corrupt` describes."""
         return COUNTERFACTUALS
 
     @cached_property
     def space(self) -> PromptSpace:
-        """Every prompt."""
+        """The space of all prompts."""
         return PromptSpace(self.vocabulary)
 
     @property
@@ -239,33 +239,33 @@ class IoiTask(Task):
         *,
         split: Split | None = None,
     ) -> np.ndarray:
-        """A counterfactual of each prompt; `ioi.counterfactuals.corrupt` says what each is.
+        """A counterfactual of each prompt; see `ioi.counterfactuals.corrupt` for the kinds.
 
         Args:
             prompts: int32 `[prompts, pos]`.
             seed: as for `sample`.
-            counterfactual: out of `counterfactuals`.
-            split: where `"random"` draws from.
+            counterfactual: one of `counterfactuals`.
+            split: the split that `"random"` draws from.
 
         Returns:
             int32 of the prompts' shape.
 
         Raises:
-            TypeError: if the seed is of another type.
-            ValueError: if there is no such counterfactual.
+            TypeError: if the seed is neither an int nor a NumPy `Generator`.
+            ValueError: if the counterfactual is unknown, or the seed is negative.
         """
         check_counterfactual(counterfactual, self.counterfactuals)
         kind = cast(Counterfactual, counterfactual)
         return corrupt(self.space, prompts, make_generator(seed), split, kind)
 
     def encode(self, sequence: str | Sequence[Value]) -> np.ndarray:
-        """The ids of a prompt, given as text or as its tokens, with BOS before it.
+        """The ids of a prompt, given as text or as its tokens, with BOS prepended.
 
         Returns:
             int32 of shape `[pos]`.
 
         Raises:
-            ValueError: if it is anything but one of the prompts, with any three names.
+            ValueError: if it does not have the form of a prompt; any three names are allowed.
         """
         if isinstance(sequence, str):
             return self.space.encode(sequence)
@@ -280,7 +280,7 @@ class IoiTask(Task):
         return "".join(self.decode(ids)[1:])
 
     def _next_tokens(self, prompts: np.ndarray) -> np.ndarray:
-        """The prompt from its first token on, and then what the rule of the task says."""
+        """The prompt's tokens after BOS, followed by the answer of the task's rule."""
         if not len(prompts):
             return np.zeros(prompts.shape, np.int32)
         answers = np.asarray(self.high_level.targets(prompts))[:, -1:]

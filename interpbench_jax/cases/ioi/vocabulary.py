@@ -1,4 +1,4 @@
-"""Which id is which token: the prompts' tokens alone, or where GPT-2's vocabulary has them."""
+"""Vocabularies of the prompts' tokens: with ids of their own, or with GPT-2's."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,9 +20,9 @@ class Vocabulary:
     """The tokens of the prompts and their ids.
 
     Attributes:
-        tokens: every token of a prompt, its leading space included, in the order of GPT-2's ids.
-        ids: the id of each, ascending.
-        size: how many ids the model has.
+        tokens: every token of a prompt, with its leading space, in the order of GPT-2's ids.
+        ids: the id of each token, ascending.
+        size: the number of ids in the model's vocabulary.
     """
 
     tokens: tuple[str, ...]
@@ -31,12 +31,12 @@ class Vocabulary:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it has ids of tokens that no prompt holds."""
+        """Whether it has ids for tokens that occur in no prompt."""
         return self.size > len(self.tokens)
 
     @cached_property
     def id_of(self) -> dict[str, int]:
-        """Ids by token."""
+        """The id of each token."""
         return dict(zip(self.tokens, self.ids, strict=True))
 
     @property
@@ -51,13 +51,13 @@ class Vocabulary:
 
     @cached_property
     def is_name(self) -> np.ndarray:
-        """bool `[tokens]`: whether the token is a name."""
+        """Whether each token is a name: bool `[tokens]`."""
         return np.isin(np.asarray(self.ids), self.names)
 
 
 _TOKENS = tuple(sorted(_IDS, key=_IDS.__getitem__))
 
-# Of every token, in the order of `PROMPT_TOKENS`.
+# GPT-2's id of every token, in the order of `PROMPT_TOKENS`.
 GPT2_IDS = tuple(_IDS[token] for token in _TOKENS)
 
 PROMPT_TOKENS = Vocabulary(_TOKENS, tuple(range(len(_TOKENS))), len(_TOKENS))

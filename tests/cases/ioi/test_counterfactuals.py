@@ -111,12 +111,12 @@ def test_nothing_else_warns_or_changes_its_prompts(kind: Counterfactual) -> None
 
 def test_unknown_ones_are_refused() -> None:
     prompts = TASK.draw(2, np.random.default_rng(0))
-    message = "Expected a counterfactual out of abc, swapped, random, upstream, got 'ABC'"
+    message = "Expected counterfactual to be one of abc, swapped, random, upstream; got 'ABC'"
     with pytest.raises(ValueError, match=message):
         TASK.corrupt(prompts, 0, "ABC")
     with pytest.raises(ValueError, match=message):
         TASK.sample(2, 0, counterfactual="ABC")
-    with pytest.raises(ValueError, match="Expected a seed from 0, got -1"):
+    with pytest.raises(ValueError, match="Expected the seed to be at least 0, got -1"):
         TASK.corrupt(prompts, -1, "abc")
 
 

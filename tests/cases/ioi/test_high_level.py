@@ -385,7 +385,7 @@ def test_a_wrong_component(node: Chosen, message: str) -> None:
 def test_wrong_inputs() -> None:
     with pytest.raises(ValueError, match="Expected source_tokens and a node or an edge"):
         MODEL.targets(INPUTS, SOURCES)
-    with pytest.raises(ValueError, match=r"as many sources of the same length, got \(39, 16\)"):
+    with pytest.raises(ValueError, match=r"of the same shape as the inputs, got \(39, 16\)"):
         MODEL.targets(INPUTS, SOURCES[:39], "duplicate")
     gpt2 = np.asarray(TASK.gpt2_ids, np.int32)[INPUTS]
     with pytest.raises(ValueError, match="Expected token ids from 0 to 112, got 11 to 50256"):

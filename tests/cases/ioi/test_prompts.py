@@ -203,11 +203,11 @@ def test_every_prompt_can_be_drawn_once() -> None:
 
 def test_more_than_there_are() -> None:
     rng = np.random.default_rng(0)
-    message = "at most 116,424 different inputs to be asked for, got 116,425; ask for fewer"
+    message = "at most 116,424 different inputs, got 116,425; request fewer"
     with pytest.raises(ValueError, match=message):
         TASK.space.draw_unique(116_425, rng, None)
     n = len(TASK.all_inputs("test"))
-    message = rf"at most {n:,} different inputs in split 'test' to be asked for, got {n + 1:,}"
+    message = rf"at most {n:,} different inputs in split 'test', got {n + 1:,}"
     with pytest.raises(ValueError, match=message):
         TASK.sample(n + 1, 0, split="test", unique=True)
 
@@ -220,7 +220,7 @@ def test_an_unknown_split() -> None:
         lambda: TASK.space.draw_unique(1, rng, "dev"),  # pyright: ignore[reportArgumentType]
         lambda: TASK.all_inputs("dev"),  # pyright: ignore[reportArgumentType]
     ):
-        with pytest.raises(ValueError, match="a split out of train, validation, test, got 'dev'"):
+        with pytest.raises(ValueError, match="to be one of train, validation, test; got 'dev'"):
             draw()
 
 
@@ -251,9 +251,9 @@ def test_three_different_names_are_read() -> None:
     assert TASK.text(TASK.encode(text)) == text
 
 
-FORM = "Expected a prompt in the form of 'Then, Mary and John .*', without the name that it asks"
+FORM = "Expected a prompt in the form of 'Then, Mary and John .*', without the name that completes"
 SUCH_AS = "Expected a prompt such as 'Then, Mary and John went to the store"
-TOKENS = "Expected a prompt of the 113 tokens that the table holds, such as 'Then, Mary.*; got "
+TOKENS = "Expected a prompt of the 113 tokens in the table, such as 'Then, Mary.*; got "
 
 
 @pytest.mark.parametrize(
