@@ -1,4 +1,4 @@
-"""RASP programs: values to build, two readings, and their place in a transformer.
+"""RASP programs: their building blocks, two evaluators, and their layout on a transformer.
 
 `interpbench_jax.rasp.compiled` and `.high_level` import JAX and are therefore not imported here.
 """

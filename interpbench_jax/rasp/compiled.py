@@ -1,15 +1,15 @@
-"""The compiled reading: what a program's compiled transformer outputs, in JAX.
+"""The compiled evaluator: the output of a program's compiled transformer, in JAX.
 
 A categorical variable is a row with one entry per value, a numerical one a row of one number.
 Nothing forces a row to be one-hot: a missing value is a row of zeros, a mean over several values
 is fractional, and both pass through tables and heads as they pass through compiled weights.
 Source: Lindner et al. 2023 (Tracr, arXiv:2301.05062), and its code at `9ce2b8c`.
 
-It differs knowingly from Tracr's weights in four things, none of which moves a released case by
-more than a few entries. Steps are sharp (theirs rise over a hundredth, so that a few large widths
-come out off their one-hot row). Numbers that a `Map` makes from values may be negative (theirs
-are cut at 0). What a `Map` makes from a number is missing at BOS (theirs is the result for 0).
-PAD is never attended to (theirs is, by its position).
+It deliberately differs from Tracr's weights in four ways, none of which changes more than a few
+entries of a released case. Steps are sharp (Tracr's rise over an interval of a hundredth, so that
+the rows of a few large widths are not one-hot). Numbers that a `Map` computes from categorical
+values can be negative (Tracr's are clipped at 0). The result of a `Map` of a number is missing at
+BOS (Tracr's is the result for 0). PAD is never attended to (Tracr's is, by its position).
 """
 
 from collections.abc import Mapping
@@ -45,11 +45,11 @@ _BOS_ALWAYS = 1.0
 
 @dataclass(frozen=True)
 class TokenIds:
-    """Which id is which token.
+    """The ids of a program's tokens.
 
     Attributes:
         vocab: the program's tokens.
-        ids: the id of each.
+        ids: the id of each token.
         bos: the id of BOS.
         pad: the id of PAD.
     """
@@ -63,8 +63,8 @@ class TokenIds:
         every = (*self.ids, self.bos, self.pad)
         if len(self.ids) != len(self.vocab) or sorted(every) != list(range(len(every))):
             raise ValueError(
-                f"Expected one id from 0 up for each of {len(self.vocab)} tokens, BOS and PAD, "
-                f"all different, got {every}."
+                f"Expected distinct ids, numbered from 0, for {len(self.vocab)} tokens, BOS and "
+                f"PAD; got {every}."
             )
 
 
@@ -73,13 +73,13 @@ class CompiledProgram:
     """A program with every table that its evaluation needs; equal only to itself.
 
     Attributes:
-        lowering: the components and what they compute.
-        token_ids: how tokens are numbered.
+        lowering: the components and the variables that they compute.
+        token_ids: the ids of the tokens.
         n_positions: positions of the longest input, BOS not counted.
-        is_causal: whether selectors are masked causally, whatever the program says.
+        is_causal: whether selectors are masked causally, regardless of the program.
         classes: the output's values in the order of the output rows; None for a number.
-        token_rows: float32, one row per token id; BOS's and PAD's are zeros.
-        tables: what the component of each computed variable knows.
+        token_rows: float32, one row per token id; zeros for BOS and PAD.
+        tables: the table of the component that computes each variable.
     """
 
     lowering: Lowering
@@ -92,7 +92,7 @@ class CompiledProgram:
 
 
 class Evaluation(NamedTuple):
-    """One evaluation.
+    """The result of an evaluation.
 
     Attributes:
         output: rows of the output; shape `[batch, pos, classes or 1]`.
@@ -104,13 +104,13 @@ class Evaluation(NamedTuple):
 
 
 class Interchange(NamedTuple):
-    """What is taken from another run.
+    """The values to take from another run.
 
     Attributes:
         values: that run's `Evaluation.values`.
-        nodes: True for the components to replace, for all that read them, per example, in the
+        nodes: True for the components to replace for all of their readers, per example, in the
             order of `Lowering.nodes`; None for none.
-        edges: True for the edges to replace, for the one input that reads them, per example, in
+        edges: True for the edges to replace for the one input that reads them, per example, in
             the order of `Lowering.edges`; None for none.
     """
 
@@ -123,11 +123,12 @@ class Interchange(NamedTuple):
 def compile_program(
     program: Variable, token_ids: TokenIds, n_positions: int, is_causal: bool
 ) -> CompiledProgram:
-    """Compute every table of a program, once.
+    """Compute every table of a program; recent results are cached.
 
     Raises:
-        ValueError: if a part needs an encoding that it cannot have, a function does not accept
-            its arguments, or a value set or a table is too large to be written out.
+        ValueError: if an operation reads a variable of the wrong encoding, a selector combines
+            selects of different variables, a function does not accept its arguments, or a value
+            set or a table is too large to write out.
     """
     lowering = lower(program)
     sets = value_sets(program, token_ids.vocab, n_positions)
@@ -149,24 +150,25 @@ def compile_program(
 def evaluate(
     program: CompiledProgram, tokens: Tokens, interchange: Interchange | None = None
 ) -> Evaluation:
-    """Run a compiled program, with the values of some components taken from another run.
+    """Run a compiled program, optionally with some values taken from another run.
 
-    Pure, and without effect on shapes: it may stand inside `jit`, `vmap` and `scan`, with
-    `program` static. A component's replaced values are what its later readers read; along a
-    replaced edge one reader alone does. Where both are replaced, both read the other run's.
+    The function is pure and its shapes do not depend on values: it works inside `jit`, `vmap` and
+    `scan`, with `program` static. The replaced values of a component are read by all of its later
+    readers, and those of an edge by its one reader. Where a component and one of its edges are
+    both replaced, every reader reads the other run's values.
 
     Args:
         program: a compiled program.
-        tokens: ids; BOS first, at most `n_positions` more, PAD at the end only.
-        interchange: what to replace; None for a plain run.
+        tokens: token ids; BOS first, at most `n_positions` more, PAD only at the end.
+        interchange: the values to replace; None for a plain run.
 
     Raises:
-        ValueError: if the inputs are longer than the program's longest.
+        ValueError: if the inputs have no position, or more than the program's longest input.
     """
     if not 1 <= tokens.shape[1] <= program.n_positions + 1:
         raise ValueError(
             f"Expected inputs of 1 to {program.n_positions + 1} positions (BOS counts), got "
-            f"{tokens.shape[1]}; cut them, or compile the program for longer ones."
+            f"{tokens.shape[1]}; shorten them, or compile the program for longer inputs."
         )
     reads = _Reads(program, tokens, interchange)
     for step in program.lowering.steps:
@@ -175,7 +177,7 @@ def evaluate(
 
 
 class _Reads:
-    """What heads and MLPs read: the variables so far, and where BOS and PAD are."""
+    """The inputs of heads and MLPs: the variables so far, and the positions of BOS and PAD."""
 
     def __init__(
         self, program: CompiledProgram, tokens: Tokens, interchange: Interchange | None
@@ -202,7 +204,7 @@ class _Reads:
                 self.rows[variable] = jnp.broadcast_to(jnp.asarray(indices), shape)
 
     def write(self, step: Step, rows: Rows) -> None:
-        """Keep what a step computed, or what takes its place."""
+        """Store the rows that a step computed, or their replacement."""
         given = self.interchange
         if given is not None and given.nodes is not None:
             is_replaced = given.nodes[:, self._nodes[step.node], None, None]
@@ -210,11 +212,11 @@ class _Reads:
         self.rows[step.variable] = rows
 
     def read(self, step: Step, slot: Kind, variable: Variable) -> Rows:
-        """A variable as a step reads it by one of its inputs."""
+        """The rows of a variable as a step reads them by one of its inputs."""
         return self._along(self.lowering.edge_of(step, VariableRead(slot, variable)), variable)
 
     def finish(self) -> Evaluation:
-        """The output, as it is read, and every variable."""
+        """The output, with any replacement along its edge, and the rows of every variable."""
         output = self._along(self.lowering.output_edge, self.lowering.program)
         return Evaluation(
             output, tuple(self.rows[variable] for variable in self.lowering.variables)
@@ -249,7 +251,7 @@ def _compute(table: Table, step: Step, reads: _Reads) -> Rows:
     rows = [reads.read(step, read.slot, read.variable) for read in step.reads]
     match variable:
         case LinearSequenceMap():
-            # Of one variable twice there is one read.
+            # If both are the same variable, there is only one read.
             return weights[0] * rows[0] + weights[1] * rows[-1]
         case SequenceMap() if len(rows) > 1:
             return operations.look_up_pair(rows[0], rows[1], weights)
@@ -263,5 +265,5 @@ def _look_up_number(table: NumberTable, step: Step, reads: _Reads) -> Rows:
         jnp.asarray(table.thresholds),
         jnp.asarray(table.rows),
     )
-    # At BOS a number is 0 without meaning it.
+    # The number 0 at BOS is not a value.
     return jnp.where(reads.is_bos[..., None], jnp.float32(0), found)

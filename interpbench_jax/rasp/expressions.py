@@ -1,8 +1,8 @@
-"""RASP programs as values: frozen, hashable, equal when they are built alike.
+"""RASP programs as values: frozen, hashable, and equal if they are built alike.
 
-A program is a `Variable`: one value per position. Nothing here evaluates anything, and nothing
-imports JAX. Source: Weiss et al. 2021 (arXiv:2106.06981), in the dialect that Lindner et al.
-2023 (Tracr, arXiv:2301.05062) compile.
+A program is a `Variable`: one value per position. This module evaluates nothing and does not
+import JAX. Source: Weiss et al. 2021 (arXiv:2106.06981), in the dialect that Lindner et al. 2023
+(Tracr, arXiv:2301.05062) compile.
 """
 
 import abc
@@ -27,7 +27,7 @@ ExpressionT = TypeVar("ExpressionT", bound="Expression")
 
 
 class Encoding(enum.Enum):
-    """How a variable lies in the residual stream."""
+    """The encoding of a variable in the residual stream."""
 
     CATEGORICAL = "categorical"  # one direction per value
     NUMERICAL = "numerical"  # one direction, scaled by the value
@@ -35,7 +35,7 @@ class Encoding(enum.Enum):
 
 @dataclass(frozen=True, eq=False)
 class Expression:
-    """A part of a program. Two are equal if their types, parts, constants and names are."""
+    """A part of a program; parts are equal if their types, parts, constants and names are."""
 
     name: str | None = field(default=None, kw_only=True)
 
@@ -45,18 +45,18 @@ class Expression:
         except TypeError as error:
             raise TypeError(
                 f"Expected a {type(self).__name__} of hashable functions and constants, got one "
-                f"that is not ({error}); write a mapping as `lookup({{...}})`."
+                f"that is not hashable ({error}); write a mapping as `lookup({{...}})`."
             ) from None
 
     @cached_property
     def children(self) -> "tuple[Expression, ...]":
-        """What this expression reads, in the order that decides the order of heads."""
+        """The expressions that this one reads, in the order that heads are numbered by."""
         values = (getattr(self, item.name) for item in fields(self))
         return tuple(value for value in values if isinstance(value, Expression))
 
     @property
     def label(self) -> str:
-        """The name, or what kind of operation it is."""
+        """The name, or the type of the operation if it has no name."""
         return self.name or type(self).__name__
 
     @cached_property
@@ -79,11 +79,11 @@ class Expression:
         return self._identity == other._identity
 
     def __getstate__(self) -> dict[str, object]:
-        # A cached hash does not outlive its process.
+        # A cached hash is valid only in its own process.
         return {item.name: getattr(self, item.name) for item in fields(self)}
 
     def named(self: ExpressionT, name: str) -> ExpressionT:
-        """The same expression under a name, by which renderings and errors call it."""
+        """The same expression with a name, which renderings and errors show."""
         return replace(self, name=name)
 
     def __str__(self) -> str:
@@ -96,18 +96,18 @@ class Expression:
 class Variable(Expression, abc.ABC):
     """One value per position.
 
-    Operators build `Map`s and `SequenceMap`s. Equality stays Python's own, so the comparison
-    of values is `variable.equals(...)` and `variable.differs_from(...)`.
+    Operators build `Map`s and `SequenceMap`s. `==` and `!=` compare programs, so values are
+    compared with `variable.equals(...)` and `variable.differs_from(...)`.
     """
 
     @property
     @abc.abstractmethod
     def encoding(self) -> Encoding:
-        """How the variable lies in the residual stream."""
+        """The encoding of the variable in the residual stream."""
 
     @property
     def is_categorical(self) -> bool:
-        """Whether there is one direction per value."""
+        """Whether the encoding has one direction per value."""
         return self.encoding is Encoding.CATEGORICAL
 
     def equals(self, other: "Variable | Value") -> "Variable":
@@ -166,7 +166,7 @@ class Variable(Expression, abc.ABC):
 
 @dataclass(frozen=True, eq=False)
 class Tokens(Variable):
-    """The input's token at each position; BOS and PAD have none."""
+    """The input's token at each position; BOS and PAD have no value."""
 
     @property
     def encoding(self) -> Encoding:
@@ -187,9 +187,9 @@ class Map(Variable):
     """`function(inner)` per position.
 
     Attributes:
-        function: of one value; None or an arithmetic error is a missing value.
-        inner: what it is applied to.
-        encoded: how the result lies in the residual stream.
+        function: a function of one value; None or an arithmetic error means a missing value.
+        inner: the variable that it is applied to.
+        encoded: the encoding of the result in the residual stream.
     """
 
     function: Unary
@@ -203,7 +203,7 @@ class Map(Variable):
 
 @dataclass(frozen=True, eq=False)
 class SequenceMap(Variable):
-    """`function(first, second)` per position; all three are categorical."""
+    """`function(first, second)` per position; both inputs and the result are categorical."""
 
     function: Binary
     first: Variable
@@ -216,7 +216,7 @@ class SequenceMap(Variable):
 
 @dataclass(frozen=True, eq=False)
 class LinearSequenceMap(Variable):
-    """`first_factor * first + second_factor * second` per position; all are numerical."""
+    """`first_factor * first + second_factor * second` per position; all three are numerical."""
 
     first: Variable
     second: Variable
@@ -230,7 +230,7 @@ class LinearSequenceMap(Variable):
 
 @dataclass(frozen=True, eq=False)
 class Selector(Expression):
-    """For each query position, which key positions are selected."""
+    """A selection of key positions for each query position."""
 
     def __and__(self, other: "Selector") -> "Selector":
         return SelectorAnd(self, other)
@@ -244,11 +244,11 @@ class Selector(Expression):
 
 @dataclass(frozen=True, eq=False)
 class Select(Selector):
-    """Selects where `predicate(key, query)` holds.
+    """Selects the key positions for which `predicate(key, query)` holds.
 
     Attributes:
-        keys: the values attended to.
-        queries: the values that attend.
+        keys: the variable that is attended to.
+        queries: the variable that attends.
         predicate: a `Comparison` or any function of a key and a query.
     """
 
@@ -259,7 +259,7 @@ class Select(Selector):
 
 @dataclass(frozen=True, eq=False)
 class SelectorAnd(Selector):
-    """Selects what both select."""
+    """Selects the positions that both selectors select."""
 
     first: Selector
     second: Selector
@@ -267,7 +267,7 @@ class SelectorAnd(Selector):
 
 @dataclass(frozen=True, eq=False)
 class SelectorOr(Selector):
-    """Selects what either selects."""
+    """Selects the positions that at least one of two selectors selects."""
 
     first: Selector
     second: Selector
@@ -275,16 +275,16 @@ class SelectorOr(Selector):
 
 @dataclass(frozen=True, eq=False)
 class SelectorNot(Selector):
-    """Selects what `inner` does not."""
+    """Selects the positions that `inner` does not select."""
 
     inner: Selector
 
 
 @dataclass(frozen=True, eq=False)
 class Aggregate(Variable):
-    """The mean of `values` over what `selector` selects, encoded as `values` are.
+    """The mean of `values` over the positions that `selector` selects, encoded as `values` are.
 
-    Where nothing is selected a categorical result is missing and a numerical one is 0.
+    Where nothing is selected, a categorical result is missing and a numerical one is 0.
     """
 
     selector: Selector
@@ -297,7 +297,7 @@ class Aggregate(Variable):
 
 @dataclass(frozen=True, eq=False)
 class SelectorWidth(Variable):
-    """How many positions `selector` selects."""
+    """The number of positions that `selector` selects."""
 
     selector: Selector
     encoded: Encoding = Encoding.CATEGORICAL

@@ -1,7 +1,7 @@
-"""Functions and predicates that are values: two of them are equal when they compute the same.
+"""Functions and predicates as values, which are equal if they are built alike.
 
-A plain Python function is accepted wherever these are, but is equal only to itself; `operator`'s
-functions, builtins and the classes here make programs that compare by structure.
+A plain Python function is accepted wherever these are, but is equal only to itself; programs of
+`operator`'s functions, builtins and the classes here compare by structure.
 """
 
 import enum
@@ -61,7 +61,7 @@ class KeyBefore:
 
 @dataclass(frozen=True)
 class Not:
-    """Selects what `inner` does not."""
+    """Selects the keys that `inner` does not select."""
 
     inner: Predicate
 
@@ -74,7 +74,7 @@ class Not:
 
 @dataclass(frozen=True)
 class Both:
-    """Selects what `first` and `second` both select."""
+    """Selects the keys that `first` and `second` both select."""
 
     first: Predicate
     second: Predicate
@@ -88,7 +88,7 @@ class Both:
 
 @dataclass(frozen=True)
 class Either:
-    """Selects what `first` or `second` selects."""
+    """Selects the keys that `first` or `second` selects."""
 
     first: Predicate
     second: Predicate
@@ -102,7 +102,7 @@ class Either:
 
 @dataclass(frozen=True, eq=False)
 class Lookup:
-    """A function of one value, written out; a value that it does not list has no result."""
+    """A function of one value, as a table; a value that it does not list has no result."""
 
     entries: tuple[tuple[Value, Value | None], ...]
 
@@ -133,8 +133,8 @@ class WithConstant:
 
     Attributes:
         function: the function of two values.
-        constant: the fixed one.
-        is_first: whether it is the first of the two.
+        constant: the fixed value.
+        is_first: whether the constant is the first of the two.
     """
 
     function: Binary
@@ -172,7 +172,7 @@ def logical_or(first: Value, second: Value) -> Value:
 
 
 def lookup(table: Mapping[str, Value | None] | Mapping[Value, Value | None]) -> Lookup:
-    """The function that a mapping writes out."""
+    """The function that a mapping defines."""
     return Lookup(tuple(table.items()))
 
 
@@ -185,7 +185,7 @@ def apply(function: Callable[..., Value | None], *values: Value | None) -> Value
     """The function's result; None where an argument is missing or the arithmetic has no result.
 
     Missing results of arithmetic (a division by zero) follow Tracr's basis inference, which
-    takes it that such an input never occurs.
+    assumes that such an input never occurs.
     """
     if any(value is None for value in values):
         return None
@@ -196,7 +196,7 @@ def apply(function: Callable[..., Value | None], *values: Value | None) -> Value
 
 
 def describe(function: Callable[..., object]) -> str:
-    """A short text for a function: its operator, its name, or its own text."""
+    """A short text for a function: its operator symbol, its name, or its own text."""
     symbol = _SYMBOLS.get(function)
     if symbol is not None:
         return symbol

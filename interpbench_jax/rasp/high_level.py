@@ -21,7 +21,7 @@ from interpbench_jax.rasp.compiled import CompiledProgram, Interchange, evaluate
 from interpbench_jax.rasp.functions import Value
 from interpbench_jax.sites import Edge, Node
 
-# On a CPU what fits its cache is fastest; elsewhere few large steps are.
+# On a CPU, chunks that fit in the cache are fastest; elsewhere, a few large chunks are.
 _CPU_CHUNK_BYTES = 1 << 20
 _CHUNK_BYTES = 1 << 28
 
@@ -68,7 +68,7 @@ class CompiledModel(HighLevelModel):
         return _outputs(self.program, tokens, swap)
 
     def mixed_rows(self, rows: Outputs) -> Bool[Array, "batch pos"]:
-        """Where the output is a mean of several classes, as attention to several values gives it.
+        """Which output rows are a mean of several classes, as attention to several values gives.
 
         A row of zeros is not mixed: it counts as class 0.
         """
@@ -84,7 +84,7 @@ class CompiledModel(HighLevelModel):
 def _outputs(
     program: CompiledProgram, tokens: Int[Array, "batch pos"], swap: Swap | None
 ) -> Outputs:
-    """Outputs of any number of inputs, so many at a time that intermediate arrays stay small."""
+    """The outputs of any number of inputs, in chunks that keep intermediate arrays small."""
 
     def run_chunk(chunk: tuple[Array, Swap | None]) -> Float[Array, "rows pos classes"]:
         inputs, given = chunk

@@ -15,10 +15,10 @@ from interpbench_jax.rasp.functions import Comparison, KeyBefore
 
 
 def numerical(variable: Variable) -> Variable:
-    """`variable` as one direction scaled by its value.
+    """`variable`, encoded as one direction scaled by its value.
 
     Raises:
-        ValueError: if the operation has no numerical form; the message says which have.
+        ValueError: if the operation has no numerical form; the message names those that have.
     """
     if isinstance(variable, (Map, SelectorWidth)):
         return replace(variable, encoded=Encoding.NUMERICAL)
@@ -31,11 +31,11 @@ def numerical(variable: Variable) -> Variable:
 
 
 def shift(variable: Variable, distance: int) -> Aggregate:
-    """The value `distance` positions earlier (later if negative); missing past an end."""
+    """The value `distance` positions earlier (later if negative); missing beyond either end."""
     selected = Select(indices, indices, KeyBefore(distance))
     return Aggregate(selected, variable, name=f"shift_by({distance})")
 
 
 def width(keys: Variable, queries: Variable, comparison: Comparison) -> SelectorWidth:
-    """How many keys compare so with the query."""
+    """The number of keys for which `comparison` with the query holds."""
     return SelectorWidth(Select(keys, queries, comparison))

@@ -22,7 +22,7 @@ _HEAD_INPUTS = (Kind.Q_INPUT, Kind.K_INPUT, Kind.V_INPUT)
 
 @dataclass(frozen=True, eq=False)
 class WidthAttention(Variable):
-    """What the head of a selector width writes: 1 / (1 + width), BOS being attended to as well."""
+    """The output of a selector width's head: 1 / (1 + width), because it also attends to BOS."""
 
     owner: SelectorWidth
 
@@ -33,11 +33,11 @@ class WidthAttention(Variable):
 
 @dataclass(frozen=True)
 class VariableRead:
-    """One thing that a component reads.
+    """One variable that a component reads.
 
     Attributes:
-        slot: by which input: `Kind.Q_INPUT`, `K_INPUT`, `V_INPUT` or `MLP_IN`.
-        variable: what is read.
+        slot: the input that it is read by: `Kind.Q_INPUT`, `K_INPUT`, `V_INPUT` or `MLP_IN`.
+        variable: the variable that is read.
     """
 
     slot: Kind
@@ -46,13 +46,13 @@ class VariableRead:
 
 @dataclass(frozen=True)
 class Step:
-    """One computed variable.
+    """The computation of one variable.
 
     Attributes:
-        variable: what is computed.
+        variable: the variable that is computed.
         node: the component that computes it: a head, or an MLP's `hook_post`.
-        reads: what is read, by which input.
-        select: for a head, the merged selector; None for an MLP.
+        reads: the variables that are read, with the inputs that they are read by.
+        select: the merged selector of a head; None for an MLP.
     """
 
     variable: Variable
@@ -67,7 +67,7 @@ class Lowering:
 
     Attributes:
         program: the output variable.
-        steps: every computed variable, in the order of computation.
+        steps: the computation of every variable, in order.
     """
 
     program: Variable
@@ -80,12 +80,12 @@ class Lowering:
 
     @property
     def n_layers(self) -> int:
-        """Layers that the program needs."""
+        """The number of layers that the program needs."""
         return 1 + max((node.layer or 0 for node in self.nodes), default=-1)
 
     @property
     def n_heads(self) -> int:
-        """Heads that the program needs in its fullest layer."""
+        """The number of heads that the program needs in its fullest layer."""
         return 1 + max((node.head for node in self.nodes if node.head is not None), default=-1)
 
     def variables_of(self, node: Node) -> tuple[Variable, ...]:
@@ -101,25 +101,25 @@ class Lowering:
 
     @cached_property
     def variables(self) -> tuple[Variable, ...]:
-        """Every variable that is embedded or computed: inputs first, then the order of `steps`."""
+        """Every variable that is embedded or computed: inputs first, then in `steps`' order."""
         parts = in_order(self.program)
         inputs = [part for part in parts if isinstance(part, Tokens | Indices)]
         return (*inputs, *(step.variable for step in self.steps))
 
     @cached_property
     def edges(self) -> tuple[Edge, ...]:
-        """What each component reads, by which input, and last what the output is read from.
+        """The edges into each component, one per writer and input, and last that into the output.
 
-        The nodes are the compiled program's own: the output is its last residual stream. What a
-        component computes for several readers, or several variables of one component that enter
-        the same input of another, are one edge for each such input.
+        The nodes are the compiled program's own: the output is its last residual stream. A
+        component has one edge to each input that reads it, even if several of its variables enter
+        that input.
         """
         reads = [self.edge_of(step, read) for step in self.steps for read in step.reads]
         return (*dict.fromkeys(reads), self.output_edge)
 
     @property
     def output_edge(self) -> Edge:
-        """The edge by which the output is read."""
+        """The edge into the output."""
         output = Node(Kind.RESID_POST, max(self.n_layers, 1) - 1)
         return Edge(self._writer(self.program), output)
 
@@ -131,7 +131,7 @@ class Lowering:
     def low_level_edges(
         self, edge: Edge, n_layers: int, alignment: Alignment | None = None
     ) -> tuple[Edge, ...]:
-        """The model's edges that stand for an edge of the program (see `edges`)."""
+        """The model's edges that correspond to an edge of the program (see `edges`)."""
         aligned = {node: (node,) for node in self.nodes} | dict(alignment or {})
         target = edge.dst
         if target.kind is Kind.RESID_POST:
@@ -145,8 +145,8 @@ class Lowering:
     def circuit(self, n_layers: int, n_heads: int, alignment: Alignment | None = None) -> Circuit:
         """Every edge that the program uses, each into the input that reads it.
 
-        A selector's queries enter q, its keys k, an aggregate's values v. The flag by which
-        heads know BOS, and the constant 1, belong to no variable and make no edge.
+        A selector's queries enter q and its keys k; an aggregate's values enter v. The flag by
+        which heads recognize BOS and the constant 1 belong to no variable and add no edge.
 
         Raises:
             ValueError: if the model is too small for the program.
@@ -158,11 +158,11 @@ class Lowering:
     ) -> Circuit:
         """The edges as InterpBench's release 1.0.0 lists and scores them.
 
-        They differ from `circuit` in two ways. What a head reads enters all of q, k and v. And
-        a writer is left out of a reader's list when another writer of that list has read it as
-        a value: where an MLP reads both the tokens and what a head has moved out of the
-        tokens, the list lacks the edge from the embedding to the MLP, although the program
-        needs it. Source: InterpBench `220791e`, `circuits_benchmark`:
+        They differ from `circuit` in two ways. Everything that a head reads enters all of q, k
+        and v. A writer is also left out of a reader's list if another writer of that list has
+        read it as a value: if an MLP reads both the tokens and the output of a head that has
+        moved tokens, the list lacks the edge from the embedding to the MLP, although the
+        program needs it. Source: InterpBench `220791e`, `circuits_benchmark`:
         `transformers/tracr_circuits_builder.py` and `utils/circuit/alignment.py`.
 
         Raises:
@@ -219,7 +219,7 @@ class Lowering:
 def _without_moved(
     writers: frozenset[Node], moved: Mapping[Node, frozenset[Node]]
 ) -> frozenset[Node]:
-    """Those of the writers that no other of them has read as a value."""
+    """The writers that no other one among them has read as a value."""
     gone = frozenset().union(*(moved.get(writer, frozenset()) for writer in writers))
     return writers - gone
 

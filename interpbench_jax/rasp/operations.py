@@ -1,4 +1,4 @@
-"""What heads and MLPs of a compiled program do to rows of values.
+"""The operations of a compiled program's heads and MLPs on rows of values.
 
 Source: Lindner et al. 2023 (Tracr, arXiv:2301.05062), and its
 `tracr/craft/chamber/` at `9ce2b8c`.
@@ -24,11 +24,11 @@ def attention_pattern(
     bos_score: Float[Array, "batch k_pos"],
     is_visible: Bool[Array, "batch q_pos k_pos"],
 ) -> Pattern:
-    """How much each query attends to each key; rows sum to 1.
+    """The attention of each query to each key; rows sum to 1.
 
-    A softmax so cold that it is a mean over the keys of the largest score: 1 for what is
-    selected, `bos_score` at BOS (a half where BOS stands in for nothing selected, 1 where it is
-    attended to besides), 0 elsewhere. Rows that are not one-hot give scores in between.
+    The softmax is so cold that it averages over the keys with the largest score: 1 for selected
+    keys, `bos_score` at BOS (1/2 where BOS is attended to only if nothing is selected, 1 where it
+    is always attended to), 0 elsewhere. Rows that are not one-hot give scores in between.
     """
     wanted = jnp.einsum("bqv,kv->bqk", queries, selected, precision=_EXACT)
     scores = jnp.einsum("bqv,bkv->bqk", wanted, keys, precision=_EXACT)
@@ -44,7 +44,7 @@ def attend(pattern: Pattern, values: Float[Array, "batch k_pos values"]) -> Valu
 def look_up(
     rows: Float[Array, "batch pos arguments"], table: Float[Array, "arguments values"]
 ) -> ValueRows:
-    """The table's rows, mixed as the argument is: a row of zeros gives zeros."""
+    """The table's rows, weighted by the entries of each argument row: zeros give zeros."""
     return jnp.einsum("bpa,av->bpv", rows, table, precision=_EXACT)
 
 
@@ -53,7 +53,7 @@ def look_up_pair(
     second: Float[Array, "batch pos second"],
     table: Float[Array, "first second values"],
 ) -> ValueRows:
-    """The table's rows, each by how much its pair of values is present: relu(x + y - 1)."""
+    """The table's rows, each weighted by the presence of its pair of values: relu(x + y - 1)."""
     present = jax.nn.relu(first[..., :, None] + second[..., None, :] - 1)
     return jnp.einsum("bpfs,fsv->bpv", present, table, precision=_EXACT)
 
@@ -63,8 +63,8 @@ def look_up_number(
     thresholds: Float[Array, " steps"],
     table: Float[Array, "levels values"],
 ) -> ValueRows:
-    """The table's row for the step on which each number lies."""
-    # Comparing with every threshold is fastest while there are few.
+    """The table's row for the step that each number lies on."""
+    # Comparing with every threshold is fastest if there are few.
     method = "compare_all" if len(thresholds) <= _FEW else "scan"
     level = jnp.searchsorted(thresholds, numbers[..., 0], side="left", method=method)
     return jnp.take(table, level, axis=0)

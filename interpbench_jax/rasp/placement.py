@@ -1,9 +1,9 @@
-"""Which component computes each variable of a program.
+"""The placement of a program's variables on heads and MLPs.
 
 Source: Lindner et al. 2023 (Tracr, arXiv:2301.05062): a variable is computed in the
-earliest place after everything that it reads, attention before MLP in a layer; heads count in
-breadth-first order from the output. Tracr itself sometimes places a variable later than that
-(it works on depths, not on places); none of InterpBench's programs is such.
+earliest place after everything that it reads, attention before MLP in a layer; heads are numbered
+in breadth-first order from the output. Tracr itself sometimes places a variable later than that
+(it works with depths, not places), but never in InterpBench's programs.
 """
 
 from collections.abc import Iterator
@@ -31,12 +31,12 @@ from interpbench_jax.sites import Kind, Node
 
 @lru_cache(maxsize=256)
 def lower(program: Variable) -> Lowering:
-    """Lay a program out on layers.
+    """Lay a program out on the heads and MLPs of a transformer.
 
-    Parts that are equal are one variable, computed once.
+    Equal parts are one variable, computed once.
 
     Raises:
-        ValueError: if a part needs an encoding that its place does not have, or a selector
+        ValueError: if an operation reads a variable of the wrong encoding, or a selector
             combines selects of different variables.
     """
     places: dict[Variable, int] = {}
@@ -98,7 +98,7 @@ def _attention_name(width: SelectorWidth) -> str:
 
 
 def _place(variable: Variable, places: dict[Variable, int]) -> None:
-    """Put a variable in the earliest place: even for the heads of a layer, odd for its MLP."""
+    """Assign a variable its earliest place: even for the heads of a layer, odd for its MLP."""
     if not variable.children:
         places[variable] = -1
         return
@@ -141,23 +141,23 @@ def _select_of(variable: Variable) -> Select | None:
 
 
 def _check_encodings(variable: Variable) -> None:
-    """Refuse what has no place in a transformer, as Tracr does."""
+    """Check the encodings of the variables that an operation reads, as Tracr does."""
     select = _select_of(variable)
     if select is not None:
         for role, read in (("keys", select.keys), ("queries", select.queries)):
             _check(read, Encoding.CATEGORICAL, f"the {role} of a selector")
     if isinstance(variable, SequenceMap):
         for read in (variable.first, variable.second):
-            _check(read, Encoding.CATEGORICAL, "what a SequenceMap reads")
+            _check(read, Encoding.CATEGORICAL, "the inputs of a SequenceMap")
     if isinstance(variable, LinearSequenceMap):
         for read in (variable.first, variable.second):
-            _check(read, Encoding.NUMERICAL, "what a LinearSequenceMap reads")
+            _check(read, Encoding.NUMERICAL, "the inputs of a LinearSequenceMap")
 
 
 def _check(variable: Variable, encoding: Encoding, role: str) -> None:
     if variable.encoding is not encoding:
         hint = (
-            "encode it so with `numerical`, or convert it with a Map"
+            "encode it with `numerical`, or convert it with a Map"
             if encoding is Encoding.NUMERICAL
             else "convert it with a Map, whose result is categorical"
         )

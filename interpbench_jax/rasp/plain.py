@@ -1,4 +1,4 @@
-"""The plain reading: what a program means, on Python lists. For people and for tests."""
+"""The plain evaluator: the meaning of a program, on Python lists, for users and for tests."""
 
 from collections.abc import Callable, Sequence
 
@@ -27,9 +27,9 @@ Selection = list[list[bool | None]]
 def read(program: Variable, sequence: Sequence[Value], *, is_causal: bool = False) -> PlainValues:
     """The program's output at each position of a sequence of tokens (without BOS and PAD).
 
-    None is a missing value: where nothing is selected for a categorical aggregate, where it
-    selects values that differ (no one value is their mean), where a function has no result, and
-    where something that was read is missing. A missing key or query selects nothing.
+    None is a missing value: it results where a categorical aggregate selects nothing or selects
+    values that differ (no single value is their mean), where a function has no result, and where
+    a value that is read is missing. A missing key or query selects nothing.
 
     Args:
         program: the output variable.
@@ -43,11 +43,12 @@ def read(program: Variable, sequence: Sequence[Value], *, is_causal: bool = Fals
 def read_parts(
     program: Variable, sequence: Sequence[Value], *, is_causal: bool = False
 ) -> tuple[dict[Expression, PlainValues], dict[Expression, Selection]]:
-    """Every variable of a program, and every selector, on a sequence; see `read`.
+    """Every variable and every selector of a program, evaluated on a sequence; see `read`.
 
     Returns:
         The values of each variable; and for each selector, for each query position, whether
-        each key position is selected, None where the key or the query is missing.
+        each key position is selected, None where the key or the query is missing or the key is
+        masked.
     """
     values: dict[Expression, PlainValues] = {}
     selections: dict[Expression, Selection] = {}
@@ -93,7 +94,7 @@ def _read_variable(
 
 
 def _only_value(selected: PlainValues) -> Value | None:
-    """The value that all of them are."""
+    """The value that all selected positions share, or None."""
     return selected[0] if selected and all(value == selected[0] for value in selected) else None
 
 
@@ -110,7 +111,7 @@ def _select(
     selections: dict[Expression, Selection],
     is_causal: bool,
 ) -> Selection:
-    """For each query, whether each key is selected; None where either is missing."""
+    """For each query, whether each key is selected; None where one is missing or masked."""
     match selector:
         case Select():
             keys, queries = values[selector.keys], values[selector.queries]

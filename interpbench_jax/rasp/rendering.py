@@ -1,4 +1,4 @@
-"""A program as text, one named step a line."""
+"""Programs as text, with one named step per line."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -24,10 +24,11 @@ _LONG = 60
 
 
 def render(program: Expression) -> str:
-    """The program for reading: inputs first, the output last.
+    """The program as readable text: inputs first, the output last.
 
-    A part gets a line of its own if it is named or used more than once; others stand where
-    they are used. Example: `same = select(tokens == tokens)`, then `width(same)`.
+    The output and every part that is named or used more than once get a line of their own; other
+    parts are written where they are used. Example: `same = select(key tokens == query tokens)`,
+    then `output = width(same)`.
     """
     parts = list(walk(program))
     uses = Counter(child for part in parts for child in part.children)

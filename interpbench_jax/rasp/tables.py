@@ -1,4 +1,4 @@
-"""What each component of a compiled program knows, as finite arrays."""
+"""The tables of a compiled program's components, as finite arrays."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,8 +29,8 @@ class NumberTable:
 
     Attributes:
         thresholds: float32, ascending; shape `[n - 1]`.
-        rows: float32, shape `[n, values]`; row `i` holds for numbers above threshold `i - 1`
-            and up to threshold `i`.
+        rows: float32, shape `[n, values]`; row `i` is for numbers above threshold `i - 1` and up
+            to threshold `i`.
     """
 
     thresholds: np.ndarray
@@ -44,10 +44,11 @@ def build_table(step: Step, sets: ValueSets, n_positions: int) -> Table:
     """The table of one computed variable, float32.
 
     For a head: 1 where a key (first axis) is selected by a query (second). For a `Map` of a
-    categorical variable: its result's row per value; of a numerical one: a `NumberTable`. For a
-    `SequenceMap`: its result's row per pair of values, shape `[first, second, values]`. For a
+    categorical variable: the row of its result for each value; of a numerical one: a
+    `NumberTable`. For a `SequenceMap`: the row of its result for each pair of values, shape
+    `[first, second, values]`, or for each value if both inputs are one variable. For a
     `LinearSequenceMap`: its factors, shape `[2]`. For a `SelectorWidth`: a `NumberTable` that
-    turns 1 / (1 + width) into the width.
+    maps 1 / (1 + width) to the width.
 
     Raises:
         ValueError: if a function does not accept its arguments, or the table is too large.
@@ -87,7 +88,7 @@ def build_table(step: Step, sets: ValueSets, n_positions: int) -> Table:
 
 
 def _rows(results: list[Value | None], variable: Variable, sets: ValueSets) -> np.ndarray:
-    """Each result as a row; a missing one as zeros."""
+    """Each result as a row; a missing result as zeros."""
     if not variable.is_categorical:
         return np.asarray([[_number(result, variable)] for result in results], np.float32)
     index = {value: i for i, value in enumerate(sets[variable])}

@@ -1,4 +1,4 @@
-"""Orders in which to go through a program."""
+"""Traversal orders of a program's parts."""
 
 from collections import deque
 from collections.abc import Iterator

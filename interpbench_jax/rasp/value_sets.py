@@ -1,4 +1,4 @@
-"""The finite value set of every variable, computed when a program is built."""
+"""The finite value sets of a program's variables, computed before it runs."""
 
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
@@ -32,17 +32,17 @@ def value_sets(
 ) -> Mapping[Variable, tuple[Value, ...]]:
     """The values that each variable can take, sorted.
 
-    Every categorical variable has an entry, and every numerical one that a `Map` reads: nothing
-    else looks a value up.
+    Every categorical variable has an entry, and so does every numerical one that a `Map` reads or
+    that such values are computed from: nothing else looks values up.
 
     Args:
         program: the output variable.
-        vocab: what `tokens` can be.
+        vocab: the values that `tokens` can take.
         n_positions: positions of the longest input, BOS not counted.
         includes_output: whether the output has an entry even if it is numerical.
 
     Raises:
-        ValueError: if a value set or a table of pairs is too large to be written out.
+        ValueError: if a value set or a table of pairs is too large to write out.
     """
     variables = [part for part in in_order(program) if isinstance(part, Variable)]
     needed = {part for part in variables if part.is_categorical}
@@ -64,7 +64,7 @@ def value_sets(
 
 
 def sort_values(values: Iterable[Value]) -> tuple[Value, ...]:
-    """Distinct values in ascending order; by type first where types do not compare."""
+    """Distinct values in ascending order; by type first if their types do not compare."""
     distinct = list(dict.fromkeys(values))
     try:
         return tuple(sorted(distinct))  # pyright: ignore[reportArgumentType]
@@ -73,7 +73,7 @@ def sort_values(values: Iterable[Value]) -> tuple[Value, ...]:
 
 
 def call(variable: Map | SequenceMap, *values: Value) -> Value | None:
-    """The function of an operation on some of its possible arguments.
+    """The result of an operation's function for some of its possible arguments.
 
     Raises:
         ValueError: if the function does not accept them.
@@ -93,7 +93,7 @@ def _values(
     vocab: tuple[Value, ...],
     n_positions: int,
 ) -> tuple[tuple[Value, ...], str]:
-    """A variable's values, and where their number comes from."""
+    """A variable's values, and the reason for their number, for error messages."""
     match variable:
         case Tokens():
             return sort_values(vocab), "the vocabulary"
@@ -139,7 +139,7 @@ def _means(
     variable: Aggregate, values: tuple[Value, ...], n_positions: int
 ) -> tuple[tuple[Value, ...], str]:
     """Every mean of one to `n_positions` of the values, and 0 for nothing selected."""
-    why = f"the means of up to {n_positions} out of {len(values):,} values"
+    why = f"the means of up to {n_positions} of {len(values):,} values"
     numbers = [Fraction(_number(value, variable)) for value in values]
     means = {Fraction(0)}
     sums = {Fraction(0)}
@@ -151,7 +151,7 @@ def _means(
 
 
 def _distinct_numbers(numbers: Iterable[float]) -> tuple[float, ...]:
-    """Sorted, without those that differ by rounding only."""
+    """The numbers in ascending order, without those that differ only by rounding."""
     kept: list[float] = []
     for number in sorted(numbers):
         if not kept or number - kept[-1] > _CLOSE:

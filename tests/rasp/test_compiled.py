@@ -91,7 +91,7 @@ def test_named_inputs_are_inputs() -> None:
 
 def test_token_ids_must_cover_every_token_once() -> None:
     for ids in ((2,), (2, 2), (2, 4), (1, 2)):
-        with pytest.raises(ValueError, match="Expected one id from 0 up for each of 2 tokens"):
+        with pytest.raises(ValueError, match="distinct ids, numbered from 0, for 2 tokens"):
             TokenIds(vocab=VOCAB, ids=ids, bos=0, pad=1)
 
 
@@ -157,7 +157,7 @@ def test_wrong_edges_are_refused() -> None:
     both = pairs.input_ids, pairs.corrupted_input_ids
     with pytest.raises(ValueError, match=r"Expected an edge of the program \(hook_embed"):
         model(*both, edge="hook_embed -> blocks.1.hook_mlp_in")
-    with pytest.raises(ValueError, match=r"Expected edge as int of shape \(4,\) or bool"):
+    with pytest.raises(ValueError, match=r"Expected edge to be int of shape \(4,\) or bool"):
         model(*both, edge=np.zeros((4, 99), bool))
     with pytest.raises(ValueError, match="Expected source_tokens and a node or an edge"):
         model(pairs.input_ids, edge=model.edges[0])

@@ -125,7 +125,7 @@ def test_a_wrong_component(node: str | np.ndarray, message: str) -> None:
 def test_wrong_sources() -> None:
     with pytest.raises(ValueError, match="Expected source_tokens and a node or an edge"):
         MODEL(INPUTS, SOURCES)
-    with pytest.raises(ValueError, match=r"as many sources of the same length, got \(19, 10\)"):
+    with pytest.raises(ValueError, match=r"of the same shape as the inputs, got \(19, 10\)"):
         MODEL(INPUTS, SOURCES[:19], MODEL.nodes[0])
     with pytest.raises(ValueError, match="Expected inputs of 1 to 10 positions"):
         MODEL(np.full((2, 11), TASK.token_ids["BOS"]))

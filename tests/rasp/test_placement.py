@@ -101,10 +101,10 @@ NUMBER = numerical(Map(len, tokens, name="number"))
         ),
         (width(NUMBER, tokens, Comparison.EQ), "keys of a selector to be categorical, got the num"),
         (width(tokens, NUMBER, Comparison.EQ), r"queries of a selector .* number; convert it with"),
-        (SequenceMap(max, NUMBER, tokens), "what a SequenceMap reads to be categorical"),
+        (SequenceMap(max, NUMBER, tokens), "the inputs of a SequenceMap to be categorical"),
         (
             LinearSequenceMap(NUMBER, tokens, 1, 1),
-            r"reads to be numerical, got the categorical Tok",
+            r"LinearSequenceMap to be numerical, got the categorical Tok",
         ),
     ],
 )
