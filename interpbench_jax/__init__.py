@@ -1,6 +1,6 @@
 """Transformers whose circuits are known, in JAX.
 
-Names are looked up when they are first used, so that importing the package stays light.
+Names are imported when they are first used, so that importing the package stays light.
 """
 
 from importlib import import_module
@@ -118,7 +118,7 @@ _HOMES = {
     "training": ("train",),
     "universes": ("UNIVERSES", "Universe", "universe"),
 }
-# `ib.scores.roc_auc`, say, works without a second import.
+# For example, `ib.scores.roc_auc` works without a second import.
 _MODULES = ("cases", "discovery", "metrics", "rasp", "scores", "sites", "statistics", "training")
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -140,5 +140,5 @@ def __dir__() -> list[str]:
     return __all__
 
 
-# Imports nothing: `datasets` is left alone until something imports it.
+# This imports nothing: `datasets` is left alone until something imports it.
 _ALIAS = _install_alias()

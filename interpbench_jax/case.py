@@ -1,4 +1,4 @@
-"""One benchmark case, and the files that a case of ours is kept in."""
+"""One benchmark case, and the files that store a case of ours."""
 
 import hashlib
 import json
@@ -40,16 +40,16 @@ class Case(Travels):
     """A model whose circuit is known.
 
     Attributes:
-        case_id: as upstream numbers it: `"11"`, `"ioi"`, ...
-        config: the model's shape.
+        case_id: the id that upstream gives the case: `"11"`, `"ioi"`, ...
+        config: the model's config.
         weights: every weight by its TransformerLens name, as it was stored.
-        circuit: the edges that matter; None where the files tell none.
-        vocab: the token of every id, BOS and PAD included; None where it is not known.
-        task_description: what the model computes; empty where it is not known.
-        provenance: where the files came from (plain JSON values).
+        circuit: the edges that matter; None if the files contain no circuit.
+        vocab: the token of every id, including BOS and PAD; None if it is not known.
+        task_description: a description of what the model computes; empty if it is not known.
+        provenance: the origin of the files (plain JSON values).
 
     Raises:
-        ValueError: if the parts do not fit one another.
+        ValueError: if the parts do not match.
     """
 
     case_id: str
@@ -74,7 +74,7 @@ class Case(Travels):
             )
         if self.vocab is not None and len(set(self.vocab)) != len(self.vocab):
             raise ValueError(
-                f"Case {shown(self.case_id)}: expected different tokens, got {shown(self.vocab)}."
+                f"Case {shown(self.case_id)}: expected distinct tokens, got {shown(self.vocab)}."
             )
         if self.vocab is not None and len(self.vocab) != self.config.d_vocab:
             raise ValueError(
@@ -100,9 +100,9 @@ class Case(Travels):
 
     @cached_property
     def model(self) -> "Transformer":
-        """The model, built when it is first asked for.
+        """The model, built on first use.
 
-        Its precision is that of the stored weights, or float32 for float64 weights where
+        Its precision is that of the stored weights, or float32 for float64 weights if
         `jax_enable_x64` is off.
         """
         from interpbench_jax.model import build_model
@@ -113,12 +113,12 @@ class Case(Travels):
     def task(self) -> "Task":
         """Our declaration of the task: the program, its data and the high-level model.
 
-        The declared task may differ from what a converted model was trained on: cases 8 and 38
-        look ahead here and were released masked causally, and upstream's current case 13 is a
-        simpler program.
+        The declared task can differ from the one that a converted model was trained on: cases 8
+        and 38 look ahead here but were released with a causal mask, and upstream's current case
+        13 is a simpler program.
 
         Raises:
-            ValueError: if no task is declared under this id, or its tokens are others.
+            ValueError: if no task is declared under this id, or its tokens differ.
         """
         from interpbench_jax.cases import CASES
 
@@ -140,11 +140,11 @@ class Case(Travels):
         """A circuit to score against.
 
         Args:
-            name: `"complete"`: the circuit of the case's files, which for our models is
-                `task.complete_circuit`; `"upstream"`: the one that InterpBench lists.
+            name: `"complete"`: the circuit in the case's files, which for our models is
+                `task.complete_circuit`; `"upstream"`: the circuit that InterpBench lists.
 
         Raises:
-            ValueError: if it is not known, or there is no truth of that name.
+            ValueError: if the circuit is not known, or there is no truth of that name.
         """
         if name != "complete":
             return self.task.truth(name)
@@ -154,7 +154,7 @@ class Case(Travels):
 
     @property
     def high_level(self) -> "HighLevelModel":
-        """`task.high_level`: the program as a model, with interchange."""
+        """`task.high_level`: the program as a model that supports interchange."""
         return self.task.high_level
 
     def sample(
@@ -167,7 +167,7 @@ class Case(Travels):
         variable_length: bool | None = None,
         counterfactual: str | None = None,
     ) -> "TaskPairs":
-        """`task.sample`: pairs of inputs, the targets of both, and what runs are judged by."""
+        """`task.sample`: pairs of inputs, the targets of both, and the objective of runs."""
         return self.task.sample(
             n,
             seed,
@@ -196,7 +196,7 @@ class Case(Travels):
         )
 
     def all_inputs(self, split: "Split | None" = None) -> np.ndarray:
-        """`task.all_inputs`: int32 `[inputs, pos]`, where there are at most a million."""
+        """`task.all_inputs`: int32 `[inputs, pos]`, if there are at most a million."""
         return self.task.all_inputs(split)
 
     def encode(self, sequence: "Sequence[Value]") -> np.ndarray:
@@ -210,16 +210,17 @@ class Case(Travels):
     def save(self, directory: Path | str) -> Path:
         """Write `model.safetensors`, `config.json` and `circuit.json` into a folder.
 
-        All files are written beside their places before the first one takes its own, `config.json`
-        last: a full disk changes nothing, and a folder that has a `config.json` is complete. It
-        names the weights' digest, so that a save that was killed between two files is found out.
+        All files are written under temporary names before the first one is moved into place, with
+        `config.json` last: a full disk changes nothing, and a folder that has a `config.json` is
+        complete. `config.json` stores the digest of the weights, so that a save that was killed
+        between two files is detected.
 
         Returns:
             The folder.
 
         Raises:
-            OSError: if the folder cannot be made or written.
-            TypeError: if the provenance holds something that is not JSON; nothing is written.
+            OSError: if the folder cannot be created or written to.
+            TypeError: if the provenance has a value that is not JSON; nothing is written.
         """
         directory = Path(directory)
         weights = encode_weights(self.weights)
@@ -247,16 +248,16 @@ class Case(Travels):
 
 
 def is_case_directory(directory: Path) -> bool:
-    """Whether a folder holds a case in our own layout."""
+    """Whether a folder contains a case in our own layout."""
     return (directory / CONFIG_FILE).is_file()
 
 
 def read_case(directory: Path | str) -> Case:
-    """Read what `Case.save` wrote.
+    """Read a case that `Case.save` wrote.
 
     Raises:
         FileNotFoundError: if a file is missing.
-        ValueError: if a file is not what it should be; the message names it.
+        ValueError: if a file is invalid; the message names it.
     """
     directory = Path(directory)
     path = directory / CONFIG_FILE
@@ -305,7 +306,7 @@ def _check_header(described: Mapping[str, object]) -> None:
     for key, kinds in types.items():
         if not isinstance(described[key], kinds):
             raise ValueError(
-                f"Expected another type than {type(described[key]).__name__} for {key}."
+                f"Expected {key} to be of a type other than {type(described[key]).__name__}."
             )
 
 
@@ -314,5 +315,5 @@ def _read_vocab(value: object) -> tuple[str, ...] | None:
         return None
     assert isinstance(value, list)  # _check_header
     if not all(isinstance(token, str) for token in value) or len(set(value)) != len(value):
-        raise ValueError("Expected vocab as a list of different strings.")
+        raise ValueError("Expected vocab to be a list of distinct strings.")
     return tuple(value)

@@ -1,4 +1,4 @@
-"""Circuits: the edges that matter in a model, and what scores may see of them."""
+"""Circuits: the edges that matter in a model, and the truth values that scores use."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -24,7 +24,7 @@ TruthValue = Literal["in", "out", "constant"]
 
 _FORMAT = "interpbench-circuit"
 _EMBEDDINGS = (Kind.EMBED, Kind.POS_EMBED)
-# Upstream's naming also lists the wiring inside a component; it carries no choice.
+# Upstream's lists also name the wiring inside a component, which is the same in every circuit.
 _INSIDE = {
     (Kind.Q_INPUT, Kind.Q),
     (Kind.K_INPUT, Kind.K),
@@ -38,19 +38,19 @@ _INSIDE = {
 
 @dataclass(frozen=True, repr=False)
 class Circuit:
-    """The edges that matter, in a model of `n_layers` layers of `n_heads` heads.
+    """The edges that matter in a model of `n_layers` layers of `n_heads` heads.
 
     Attributes:
-        n_layers: layers of the model.
-        n_heads: heads per layer.
+        n_layers: number of layers of the model.
+        n_heads: number of heads per layer.
         edges: the edges as they were given, in any of upstream's namings.
-        constant: those of them that carry a variable which is the same in both inputs of every
-            pair, positions for instance. Resampling them changes nothing, so that scores leave
+        constant: the edges among them that carry a variable which is the same in both inputs of
+            every pair, for example positions. Resampling them changes nothing, so scores leave
             them out: they are neither in the circuit nor outside it.
 
     Raises:
-        ValueError: if an edge does not exist in such a model, or a constant edge is none of the
-            edges.
+        ValueError: if an edge does not exist in such a model, or a constant edge is not one of
+            the edges.
     """
 
     n_layers: int
@@ -60,7 +60,7 @@ class Circuit:
 
     def __post_init__(self) -> None:
         for edge in set(self.constant) - set(self.edges):
-            raise ValueError(f"Expected constant edges out of the circuit's own, got {edge}.")
+            raise ValueError(f"Expected constant edges to be edges of the circuit, got {edge}.")
         for edge in self.edges:
             for fine in self._expand(edge):
                 self._check_node(fine.src)
@@ -73,11 +73,11 @@ class Circuit:
                     )
 
     def __len__(self) -> int:
-        """How many edges were given, constant ones among them."""
+        """The number of edges that were given, including constant ones."""
         return len(self.edges)
 
     def __bool__(self) -> bool:
-        """True, of an empty circuit too: that is not the same as none."""
+        """True, even if the circuit is empty: an empty circuit is not the same as none."""
         return True
 
     def __iter__(self) -> Iterator[Edge]:
@@ -86,10 +86,10 @@ class Circuit:
     def __contains__(self, edge: object) -> bool:
         """Whether an edge, or its name (`"hook_embed -> blocks.0.hook_mlp_in"`), is in it.
 
-        Edges count as they were given, and as writer -> reader edges (`fine_edges`).
+        An edge matches as it was given or as a writer -> reader edge (`fine_edges`).
 
         Raises:
-            ValueError: if a name is none of an edge.
+            ValueError: if a name is not that of an edge.
         """
         wanted = parse_edge(edge) if isinstance(edge, str) else edge
         return wanted in self.edges or wanted in self.fine_edges
@@ -116,8 +116,8 @@ class Circuit:
         """The circuit as writer -> reader edges, completed down to the output.
 
         Release 1.0.0's lists lack the edge into the final residual stream where the program
-        has fewer layers than the model; InterpBench's evaluation adds it, and so do we: with no
-        edge into the output, everything that is written to and read by nothing else writes to
+        has fewer layers than the model. InterpBench's evaluation adds it, and so do we: if no
+        edge enters the output, every component that edges enter but none leaves gets an edge to
         the output.
         """
         given = {fine for edge in self.edges for fine in self._expand(edge)}
@@ -134,28 +134,28 @@ class Circuit:
         return self.fine_edges - {fine for edge in self.constant for fine in self._expand(edge)}
 
     def in_universe(self, name: UniverseName) -> frozenset[Edge]:
-        """The circuit in a universe: the edges that stand for at least one of its fine edges."""
+        """The circuit in a universe: the edges that cover at least one of its fine edges."""
         return self._gather(name, self.fine_edges)
 
     def constant_in(self, name: UniverseName) -> frozenset[Edge]:
-        """The constant edges of a universe: those that stand for constant fine edges alone.
+        """The constant edges of a universe: those that cover only constant edges of the circuit.
 
-        What such an edge gathers besides, and the circuit lacks, does not count.
+        Fine edges outside the circuit that such an edge also covers do not count.
         """
         return self.in_universe(name) - self._gather(name, self.varying_fine_edges)
 
     def edge_truths(self, name: UniverseName) -> dict[Edge, TruthValue]:
-        """What the circuit says of every edge of a universe, in its order.
+        """The truth value of every edge of a universe, in the universe's order.
 
         `"in"`: it matters. `"out"`: it does not. `"constant"`: the circuit has it, but it carries
-        nothing that differs between the two inputs of a pair, so that no score can see it.
+        nothing that differs between the two inputs of a pair, so no score can detect it.
         """
         own, constant = self.in_universe(name), self.constant_in(name)
         edges = universe(name, self.n_layers, self.n_heads).edges
         return {edge: _truth(edge in own, edge in constant) for edge in edges}
 
     def node_truths(self, name: UniverseName) -> dict[Node, TruthValue]:
-        """What the circuit says of every source of a universe, in its order; as `edge_truths`."""
+        """The truth value of every source of a universe, in its order; see `edge_truths`."""
         own, constant = self.nodes_in(name), self.constant_nodes_in(name)
         nodes = universe(name, self.n_layers, self.n_heads).sources
         return {node: _truth(node in own, node in constant) for node in nodes}
@@ -165,7 +165,7 @@ class Circuit:
         return _ends(self.in_universe(name))
 
     def constant_nodes_in(self, name: UniverseName) -> frozenset[Node]:
-        """The ends of constant edges of a universe that are an end of no other circuit edge."""
+        """The ends of a universe's constant edges that are not ends of other circuit edges."""
         constant = self.constant_in(name)
         return _ends(constant) - _ends(self.in_universe(name) - constant)
 
@@ -193,7 +193,7 @@ class Circuit:
 
     @classmethod
     def from_json(cls, text: str) -> "Circuit":
-        """Read what `to_json` wrote.
+        """Read a circuit from the text that `to_json` returned.
 
         Raises:
             ValueError: if the text is not a circuit.
@@ -203,19 +203,21 @@ class Circuit:
         fields = {"format", "version", "n_layers", "n_heads", "edges", "constant"}
         if set(data) != fields:
             raise ValueError(
-                f"Expected the circuit fields {sorted(fields)}, got {shown(sorted(data))}."
+                f"Expected a circuit with the fields {sorted(fields)}, got {shown(sorted(data))}."
             )
         layers, heads = data["n_layers"], data["n_heads"]
         for size in (layers, heads):
             if not isinstance(size, int) or isinstance(size, bool) or not 0 < size <= 1024:
                 raise ValueError(
-                    f"Expected n_layers and n_heads from 1 to 1024, got {shown((layers, heads))}."
+                    f"Expected n_layers and n_heads to be ints from 1 to 1024, got "
+                    f"{shown((layers, heads))}."
                 )
         assert isinstance(layers, int) and isinstance(heads, int)
         edges, constant = data["edges"], data["constant"]
         if not isinstance(edges, list) or not isinstance(constant, list):
             raise ValueError(
-                f"Expected edges and constant as lists, got {edges!r:.200} and {constant!r:.200}."
+                f"Expected edges and constant to be lists, got {edges!r:.200} and "
+                f"{constant!r:.200}."
             )
         return cls.from_names(edges, layers, heads, constant)
 
@@ -230,7 +232,7 @@ class Circuit:
         """A circuit from pairs of upstream's node names, as `edges.pkl` lists them.
 
         Raises:
-            ValueError: if an entry is not a pair of hook names, or not an edge of the model.
+            ValueError: if an entry is not a pair of hook names or not an edge of the model.
         """
         edges, marked = (tuple(map(_read_pair, given)) for given in (pairs, constant))
         return cls(n_layers, n_heads, edges, marked)
@@ -239,12 +241,12 @@ class Circuit:
         """The circuit as a directed graph whose nodes are upstream's names.
 
         Args:
-            name: the universe to state it in; by default the edges as they were given.
+            name: the universe whose edges to use; by default, the edges as they were given.
 
         Raises:
             ImportError: if networkx is not installed.
         """
-        with needs_extra("analysis", "A circuit as a graph"):
+        with needs_extra("analysis", "Converting a circuit to a graph"):
             import networkx
 
         edges = self.edges if name is None else sorted(self.in_universe(name), key=str)
@@ -283,10 +285,10 @@ class Circuit:
                 # A compiled program shallower than the model names its own last layer.
                 self._check_node(node)
                 if not _comes_before(edge.src, node, self.n_heads):
-                    raise ValueError(f"Expected an edge forward, got {edge}.")
+                    raise ValueError(f"Expected an edge that runs forward, got {edge}.")
                 return (Node(Kind.RESID_POST, self.n_layers - 1),)
         raise ValueError(
-            f"Expected an edge that ends in a reader of the residual stream, got {edge}."
+            f"Expected an edge that ends at a reader of the residual stream, got {edge}."
         )
 
     def _check_node(self, node: Node) -> None:

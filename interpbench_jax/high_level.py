@@ -1,4 +1,4 @@
-"""What every high-level model offers, whatever it is made of: outputs, and interchange.
+"""The interface of every high-level model: outputs, plain and under interchange.
 
 Source: interchange interventions, Geiger et al. 2021 (arXiv:2106.02997); along single
 edges they are path patching, Goldowsky-Dill et al. 2023 (arXiv:2304.05969).
@@ -18,7 +18,7 @@ from interpbench_jax.sites import Edge, Node, parse_edge, parse_node
 MARGIN = 1e-3
 
 Inputs = Int[Array, "batch pos"] | Int[np.ndarray, "batch pos"]
-# Checked against `Inputs` by the model, whose message says more than a type checker's.
+# The model checks these against `Inputs`, with a message that says more than a type checker's.
 Sources = Int[Array, "sources source_pos"] | Int[np.ndarray, "sources source_pos"]
 Mask = Bool[Array, "sources nodes"] | Bool[np.ndarray, "sources nodes"]
 NodeIndices = Int[Array, " chosen"] | Int[np.ndarray, " chosen"]
@@ -30,12 +30,12 @@ Arguments = TypeVar("Arguments")
 
 
 class Swap(NamedTuple):
-    """What of a run is another run's.
+    """The parts of a run that are replaced by those of another run.
 
     Attributes:
         tokens: the other run's inputs.
-        nodes: the components that are replaced, for everything that reads them.
-        edges: the edges that are replaced, for the one input that reads them.
+        nodes: True for the components that are replaced for all of their readers.
+        edges: True for the edges that are replaced for the one input that reads them.
     """
 
     tokens: Int[Array, "batch pos"]
@@ -44,7 +44,7 @@ class Swap(NamedTuple):
 
 
 class HighLevelModel(ABC):
-    """What the trained model is to do, and to do under interchange."""
+    """The computation that the trained model should perform, plain and under interchange."""
 
     @property
     @abstractmethod
@@ -57,15 +57,15 @@ class HighLevelModel(ABC):
     @property
     @abstractmethod
     def edges(self) -> tuple[Edge, ...]:
-        """What each component reads, by which input; the last is what the output is read from.
+        """The edges into each component, one per writer and input; the last enters the output.
 
-        Each from the embedding, the positions, a head or an MLP's output, to an input of a head,
-        an MLP's input or the final residual stream of the program's own last layer.
+        Each runs from the embedding, the positional embedding, a head or an MLP's output to an
+        input of a head, an MLP's input or the residual stream after the program's own last layer.
         """
 
     @property
     def names(self) -> Mapping[str, Node]:
-        """Other names that components go by; none by default."""
+        """Alternative names of components; none by default."""
         return {}
 
     @property
@@ -76,19 +76,19 @@ class HighLevelModel(ABC):
     @property
     @abstractmethod
     def n_classes(self) -> int:
-        """Output classes; 1 for a number."""
+        """The number of output classes; 1 if the output is a number."""
 
     @abstractmethod
     def check_ids(self, tokens: np.ndarray) -> None:
-        """Refuse inputs that cannot be of the task.
+        """Check that inputs can belong to the task.
 
         Raises:
-            ValueError: if there is an unknown id or no BOS.
+            ValueError: if an id is unknown, or an input does not begin with BOS.
         """
 
     @abstractmethod
     def outputs(self, tokens: Int[Array, "batch pos"], swap: Swap | None) -> Outputs:
-        """Output rows of inputs of the right shape, as a call gives them."""
+        """The output rows that a call returns, for arguments that are already checked."""
 
     def __call__(
         self,
@@ -97,24 +97,24 @@ class HighLevelModel(ABC):
         node: Chosen | None = None,
         edge: ChosenEdges | None = None,
     ) -> Outputs:
-        """Output rows, with what some components wrote taken from the run on the sources.
+        """The output rows, with the values of some components taken from the run on the sources.
 
         Args:
-            tokens: ids; BOS first, PAD at the end only.
-            source_tokens: as many inputs of as many positions; None for a plain run.
-            node: what to interchange: a component or its name, several of them, or per example
+            tokens: token ids; BOS first, PAD only at the end.
+            source_tokens: source inputs of the same shape; None for a plain run.
+            node: the components to interchange: one or its name, several of them, or per example
                 the index of one in `nodes` (int, `[batch]`; -1 for none) or any set of them
                 (bool, `[batch, nodes]`).
-            edge: along which edges to interchange, for the reader alone; as for `node`, out of
-                `edges`.
+            edge: the edges to interchange, for their reader alone; given as for `node`, with
+                `edges` in place of `nodes`.
 
         Returns:
             float32 of shape `[batch, pos, classes]`, or `[batch, pos, 1]` for a regression. The
-            row at BOS means nothing.
+            row at BOS has no meaning.
 
         Raises:
-            ValueError: if shapes do not fit, or there is no such component; and, for NumPy
-                inputs, if there is an unknown id or no BOS.
+            ValueError: if shapes do not match, or there is no such component or edge; and, for
+                NumPy inputs, if an id is unknown or an input does not begin with BOS.
         """
         return self.outputs(*self._checked(tokens, source_tokens, node, edge))
 
@@ -125,7 +125,7 @@ class HighLevelModel(ABC):
         node: Chosen | None = None,
         edge: ChosenEdges | None = None,
     ) -> ProgramTargets:
-        """What the trained model is to answer; arguments as for a call.
+        """The targets of the trained model; the arguments are those of a call.
 
         Returns:
             int32 class ids of shape `[batch, pos]` (see `classify`), or float32 numbers.
@@ -140,19 +140,19 @@ class HighLevelModel(ABC):
         node: Chosen | None = None,
         edge: ChosenEdges | None = None,
     ) -> Bool[Array, "batch pos"]:
-        """Where the output is several classes at once, so that none of them is right.
+        """Which outputs are several classes at once, so that no single one is correct.
 
-        Arguments as for a call.
+        The arguments are those of a call.
         """
         return self.mixed_rows(self(tokens, source_tokens, node, edge))
 
     def mixed_rows(self, rows: Outputs) -> Bool[Array, "batch pos"]:
         """Which output rows are several classes at once.
 
-        By default those with several largest entries, of which `targets` gives the first.
+        By default, those with several largest entries, of which `targets` returns the first.
 
         Args:
-            rows: output rows, as a call gives them.
+            rows: output rows, as a call returns them.
         """
         return (rows >= rows.max(axis=-1, keepdims=True) - MARGIN).sum(axis=-1) > 1
 
@@ -163,13 +163,13 @@ class HighLevelModel(ABC):
         node: Chosen | None = None,
         edge: ChosenEdges | None = None,
     ) -> Outputs:
-        """What the trained model's logits are to be, but for their scale; arguments as for a call.
+        """The logits of the trained model, up to scale; the arguments are those of a call.
 
         Returns:
             float32 of shape `[batch, pos, classes]`: 1 for the class of `targets` and 0 for the
-            others. A program that reads its output off a mean of several values gives a mixture
-            under interchange; its shares are returned as they are. So are the scores of a program
-            that adds scores up: a head can do that, but not choose the highest of them.
+            others. A program whose output is a mean of several values gives a mixture under
+            interchange; its shares are returned as they are. So are the scores of a program that
+            sums scores, because a head can sum scores but cannot choose the highest one.
         """
         return self.shares_of_rows(self(tokens, source_tokens, node, edge))
 
@@ -179,18 +179,18 @@ class HighLevelModel(ABC):
         return False
 
     def shares_of_rows(self, rows: Outputs) -> Outputs:
-        """What `class_shares` gives for output rows: by default 1 for the class of each.
+        """The `class_shares` of output rows: by default, 1 for the class of each row.
 
         Args:
-            rows: output rows, as a call gives them.
+            rows: output rows, as a call returns them.
         """
         return jax.nn.one_hot(classify(rows), self.n_classes, dtype=jnp.float32)
 
     def interchange_mask(self, node: Chosen, batch: int) -> Bool[Array, "batch nodes"]:
-        """Which components `node` means, per example, in the order of `nodes`.
+        """The mask of the components that `node` names, per example, in the order of `nodes`.
 
         Raises:
-            ValueError: if there is no such component, or a shape does not fit.
+            ValueError: if there is no such component, or a shape does not match.
         """
         if isinstance(node, (Node, str)):
             node = (node,)
@@ -200,10 +200,10 @@ class HighLevelModel(ABC):
         return _same_row([each in chosen for each in self.nodes], batch)
 
     def edge_mask(self, edge: ChosenEdges, batch: int) -> Bool[Array, "batch edges"]:
-        """Which edges `edge` means, per example, in the order of `edges`.
+        """The mask of the edges that `edge` names, per example, in the order of `edges`.
 
         Raises:
-            ValueError: if there is no such edge, or a shape does not fit.
+            ValueError: if there is no such edge, or a shape does not match.
         """
         if isinstance(edge, (Edge, str)):
             edge = (edge,)
@@ -228,15 +228,15 @@ class HighLevelModel(ABC):
                 self.check_ids(given)
         if (source_tokens is None) != (node is None and edge is None):
             raise ValueError(
-                "Expected source_tokens and a node or an edge for an interchange, got only one of "
-                "them."
+                "Expected source_tokens and a node or an edge for an interchange, got one without "
+                "the other."
             )
         if source_tokens is None:
             return jnp.asarray(tokens), None
         if source_tokens.shape != tokens.shape:
             raise ValueError(
-                f"Expected as many sources of the same length, got {source_tokens.shape} for "
-                f"inputs of shape {tokens.shape}."
+                f"Expected source_tokens of the same shape as the inputs, got "
+                f"{source_tokens.shape} for inputs of shape {tokens.shape}."
             )
         batch = tokens.shape[0]
         nodes = self.interchange_mask(() if node is None else node, batch)
@@ -247,7 +247,7 @@ class HighLevelModel(ABC):
         known = {**{str(each): each for each in self.nodes}, **self.names}
         found = known.get(node) if isinstance(node, str) else node
         if found is None and not self.names:
-            found = parse_node(str(node))  # whose message says what a hook is called
+            found = parse_node(str(node))  # its message explains the names of hooks
         if found not in self.nodes:
             raise ValueError(
                 f"Expected a component of the program ({', '.join(known)}), got {node}."
@@ -261,7 +261,7 @@ def _mask_of_array(array: Array, name: str, n: int, batch: int) -> Bool[Array, "
     if jnp.issubdtype(array.dtype, jnp.integer) and array.shape == (batch,):
         return array[:, None] == jnp.arange(n, dtype=array.dtype)[None]
     raise ValueError(
-        f"Expected {name} as int of shape ({batch},) or bool of shape ({batch}, {n}), got "
+        f"Expected {name} to be int of shape ({batch},) or bool of shape ({batch}, {n}), got "
         f"{array.dtype} of shape {array.shape}."
     )
 
@@ -273,8 +273,8 @@ def _same_row(row: list[bool], batch: int) -> Bool[Array, "batch items"]:
 def classify(outputs: Outputs | Float[np.ndarray, "batch pos classes"]) -> Int[Array, "batch pos"]:
     """The class of each output row: the first one within `MARGIN` of the largest entry.
 
-    So a row of zeros is class 0 and a tie goes to the smaller class, and no class depends on
-    float noise.
+    Hence a row of zeros is class 0, a tie goes to the smaller class, and no class depends on
+    floating-point noise.
     """
     rows = jnp.asarray(outputs)
     largest = jnp.max(rows, axis=-1, keepdims=True)
@@ -282,12 +282,12 @@ def classify(outputs: Outputs | Float[np.ndarray, "batch pos classes"]) -> Int[A
 
 
 def in_chunks(function: Callable[[Arguments], Array], arguments: Arguments, size: int) -> Array:
-    """A function of arrays with a batch axis first, so many rows at a time; may be traced.
+    """Apply a function of arrays, batch axis first, to a chunk of rows at a time; traceable.
 
     Args:
-        function: from rows of the arguments to as many rows.
-        arguments: a pytree of arrays of as many rows.
-        size: rows at a time.
+        function: a function from rows of the arguments to the same number of rows.
+        arguments: a pytree of arrays with the same number of rows.
+        size: number of rows per chunk.
     """
     batch = jax.tree.leaves(arguments)[0].shape[0]
     if batch <= size:
@@ -304,10 +304,10 @@ def in_chunks(function: Callable[[Arguments], Array], arguments: Arguments, size
 
 
 def check_token_ids(tokens: np.ndarray, n_ids: int, bos: int) -> None:
-    """Refuse ids from `n_ids` up, and inputs that do not begin with BOS.
+    """Check that all ids are below `n_ids` and that all inputs begin with BOS.
 
     Raises:
-        ValueError: if there are such.
+        ValueError: if they do not.
     """
     if tokens.size and not 0 <= tokens.min() <= tokens.max() < n_ids:
         raise ValueError(

@@ -1,29 +1,29 @@
-"""JSON from files that may hold anything."""
+"""Parsing of JSON from files with arbitrary contents."""
 
 import json
 from collections.abc import Mapping
 
 
 def parse_json_object(text: str, what: str) -> dict[str, object]:
-    """A JSON object from text that may be anything.
+    """Parse a JSON object from arbitrary text.
 
     Raises:
-        ValueError: if it is not one; `what` says in the message what was expected.
+        ValueError: if the text is not a JSON object; `what` is its name in the message.
     """
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"Expected {what} as JSON, got text that is not: {error}") from None
+        raise ValueError(f"Expected {what} as JSON, got text that is not JSON: {error}") from None
     if not isinstance(data, dict):
         raise ValueError(f"Expected {what} as a JSON object, got a {type(data).__name__}.")
     return data
 
 
 def check_format(data: Mapping[str, object], name: str) -> None:
-    """Refuse an object that is not of one of our formats, version 1.
+    """Check that an object is in one of our formats, version 1.
 
     Raises:
-        ValueError: if its `format` or `version` is another.
+        ValueError: if its `format` or `version` is different.
     """
     if data.get("format") != name or data.get("version") != 1:
         raise ValueError(

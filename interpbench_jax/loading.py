@@ -1,4 +1,4 @@
-"""From a case's id and a source to a `Case`, whatever layout the files are in."""
+"""Loading of a `Case` from its id and a source, whatever layout its files have."""
 
 import dataclasses
 import os
@@ -13,7 +13,7 @@ from interpbench_jax.sites import Node
 if TYPE_CHECKING:
     from interpbench_jax.cases import IoiTask
 
-# The declared tasks are imported where they are asked for: a packaged case needs none of them.
+# The declared tasks are imported only where they are needed: a packaged case needs none of them.
 
 KeptTokensName = Literal["all", "prompts"]
 
@@ -23,7 +23,7 @@ _REPO_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 
 def packaged_cases() -> tuple[str, ...]:
-    """The cases whose weights this installation carries, in numeric order; it may carry none."""
+    """The cases whose weights this installation includes, in numeric order; possibly none."""
     return model_ids(packaged_models())
 
 
@@ -41,32 +41,34 @@ def load_case(
     Nothing in the files is executed, and neither torch nor TransformerLens is needed.
 
     Args:
-        case_id: as upstream numbers it, such as `"11"`; or a folder with a case's files: a
-            `Path`, or a string with a `/` in it, such as `"./mine"`.
-        source: `"packaged"` for our own weights, which this installation carries
-            (`packaged_cases` tells which) and which need no network; or `"hub"` for upstream's
-            repository on the Hugging Face Hub; or the id of another repository there, such as
-            `"someone/their-models"`; or a folder with the case's files, or one that holds such a
-            folder named after the case, in upstream's layout of release 1.0.0, in its current
-            one, or in ours. The two words win over folders of these names, which are
-            `"./packaged"` and `"./hub"`.
+        case_id: the id that upstream gives the case, such as `"11"`; or a folder with a case's
+            files: a `Path`, or a string with a `/` in it, such as `"./mine"`.
+        source: `"packaged"` for our own weights, which this installation includes
+            (`packaged_cases` lists them) and which need no network; `"hub"` for upstream's
+            repository on the Hugging Face Hub; the id of another repository there, such as
+            `"someone/their-models"`; or a folder with the case's files, or one that contains such
+            a folder named after the case, in upstream's layout of release 1.0.0, in its current
+            layout, or in ours. The two words take precedence over folders of these names, which
+            are `"./packaged"` and `"./hub"`.
         revision: for the Hub: a branch, a tag, or, to pin it, a full commit id; by default
             `main`.
-        cache_dir: for the Hub: the cache to use in place of the library's own.
-        refresh: for the Hub: whether to ask for news of a branch that the cache holds; without
-            it, what the cache holds is used and no request is made.
-        tokens: for upstream's files of a language model (`"ioi"`, `"ioi_next_token"`): `"all"` of
-            the file's 50,257 tokens, or only those of `"prompts"`, as our own models have
-            them. On prompts both give the same activations and the same logits of those tokens.
+        cache_dir: for the Hub: the cache to use instead of the library's own.
+        refresh: for the Hub: whether to check for updates of a cached branch; if not, what the
+            cache has is used without a request.
+        tokens: for upstream's files of a language model (`"ioi"`, `"ioi_next_token"`): `"all"` to
+            keep all of the file's 50,257 tokens, or `"prompts"` to keep only those of prompts, as
+            our own models do. On prompts, both give the same activations and the same logits of
+            those tokens.
 
     Raises:
-        FileNotFoundError: if the case is not packaged, or the folder holds no such case.
+        FileNotFoundError: if the case is not packaged, the folder does not contain it, or the
+            source is neither a folder nor a repository.
         interpbench_conversion.errors.UpstreamFormatError: if a file of upstream's is not
             understood; a ValueError.
-        ValueError: if a file of ours is not, the source is neither a folder nor a repository,
-            something that is for the Hub is given for the packaged models, or `tokens` says
-            `"prompts"` for a case that has none.
-        interpbench_conversion.hub.HubError: if the Hub does not give the files; an OSError.
+        ValueError: if a file of ours is invalid or of another case, a folder as `case_id` comes
+            with a source, an option for the Hub comes with such a folder or with the packaged
+            models, or `tokens` is `"prompts"` for a case without prompts.
+        interpbench_conversion.hub.HubError: if the Hub does not provide the files; an OSError.
     """
     if isinstance(case_id, Path) or re.search(r"[/\\]", str(case_id)):
         _check_no_source(source)
@@ -84,8 +86,8 @@ def load_case(
     if isinstance(source, Path) or (source != HUB and not _REPO_ID.fullmatch(source)):
         raise FileNotFoundError(
             f"Expected {PACKAGED!r}, {HUB!r}, a folder, or a Hub repository such as "
-            f"'someone/models' as the source of case {case_id!r}, got {str(source)!r}, which is no "
-            "folder here."
+            f"'someone/models' as the source of case {case_id!r}, got {str(source)!r}, which is "
+            "not a folder here."
         )
     from interpbench_conversion.hub import DEFAULT_REPO, DEFAULT_REVISION, fetch_case
 
@@ -105,7 +107,7 @@ def load_case(
 
 
 def _load_folder(directory: Path, tokens: KeptTokensName) -> Case:
-    """The case of a folder: of ours whichever it is, of upstream's the one it is named after."""
+    """Load the case in a folder; a folder in upstream's layout must be named after its case."""
     if not directory.is_dir():
         raise FileNotFoundError(
             f"Expected a case's id or a folder with a case's files, got {str(directory)!r}: there "
@@ -123,9 +125,9 @@ def _load_packaged(case_id: str) -> Case:
     if case_id not in packaged:
         there = f"one of {', '.join(packaged)}" if packaged else "of which there is none here"
         raise FileNotFoundError(
-            f"Expected a case whose weights interpbench-jax carries, {there}; got {case_id!r}. "
+            f"Expected a case whose weights interpbench-jax includes, {there}; got {case_id!r}. "
             f"Give source={HUB!r} (on the command line --repo {HUB}) for upstream's weights, or "
-            "the folder that holds the case's files."
+            "the folder that contains the case's files."
         )
     return _load_directory(packaged_models() / case_id, case_id, {})
 
@@ -133,7 +135,7 @@ def _load_packaged(case_id: str) -> Case:
 def _check_no_source(source: str | Path) -> None:
     if source != PACKAGED:
         raise ValueError(
-            f"Expected a folder alone, or an id and a source, got a folder and the source "
+            f"Expected a folder alone, or an id and a source; got a folder and the source "
             f"{str(source)!r}."
         )
 
@@ -144,13 +146,13 @@ def _check_not_of_the_hub(revision: str | None, cache_dir: Path | None, refresh:
     if given:
         raise ValueError(
             f"Expected no revision, cache_dir or refresh for the packaged weights, got "
-            f"{', '.join(given)}: they are for the Hub. Leave them out, or give source={HUB!r} (on "
-            f"the command line --repo {HUB}) or another repository."
+            f"{', '.join(given)}: they apply only to the Hub. Omit them, or give source={HUB!r} "
+            f"(on the command line --repo {HUB}) or another repository."
         )
 
 
 def _check_tokens(case_id: str, tokens: str) -> None:
-    """Refuse what `load_case` does not know how to keep."""
+    """Check that `load_case` can keep these tokens of the case."""
     if tokens == "all":
         return
     from interpbench_jax.cases import CASES, IoiTask
@@ -172,7 +174,7 @@ def _load_directory(
         case = read_case(directory)
         if case.case_id != case_id:
             raise ValueError(
-                f"Expected case {case_id!r} in {directory}, got case {case.case_id!r}; ask for it "
+                f"Expected case {case_id!r} in {directory}, got case {case.case_id!r}; request it "
                 "by that name, or give another source."
             )
         return case
@@ -186,7 +188,7 @@ def _load_directory(
     if files is None:
         raise FileNotFoundError(
             f"Expected case {case_id!r} in {directory}, found neither our config.json nor "
-            f"upstream's ll_model*.pth there; it has {_listing(directory)}."
+            f"upstream's ll_model*.pth there; it contains {_listing(directory)}."
         )
     task, metadata = CASES.get(case_id), find_metadata(directory, case_id)
     vocab = metadata.vocab if metadata is not None else None
@@ -194,7 +196,7 @@ def _load_directory(
     moved: dict[Node, Node] = {}
     kept = None
     if isinstance(task, IoiTask):
-        # Its files hold GPT-2's vocabulary, of which we ship the table of the prompts' tokens.
+        # Its files have GPT-2's vocabulary, of which we ship only the table of prompts' tokens.
         description = task.description
         if tokens == "prompts":
             kept = KeptTokens(task.gpt2_ids, task.tokens, task.max_seq_len)
@@ -217,9 +219,9 @@ def _load_directory(
 
 
 def _complete(case: Case, task: "IoiTask") -> Case:
-    """What upstream's files of a language model do not tell: the circuit, and short vocabularies.
+    """Add what upstream's files of a language model lack: the circuit and a short vocabulary.
 
-    Upstream releases no list of edges for it; the alignment is what it states.
+    Upstream releases no list of edges for it, only the alignment that the edges follow from.
     """
     is_short = case.config.d_vocab == len(task.tokens)
     return dataclasses.replace(
@@ -230,7 +232,7 @@ def _complete(case: Case, task: "IoiTask") -> Case:
 
 
 def case_directory(directory: Path, case_id: str) -> Path:
-    """The folder of a case: the one that is named after it inside, or the given one."""
+    """The folder of a case: a subfolder named after it, or the given folder itself."""
     from interpbench_jax.cases import CASES
 
     for inner in (directory / case_id, directory / "models" / case_id):

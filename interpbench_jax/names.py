@@ -1,4 +1,4 @@
-"""Names that options are chosen by, for the command line too, which tells them without JAX."""
+"""The names that options accept, also for the command line, which lists them without JAX."""
 
 from typing import Literal
 
@@ -14,5 +14,5 @@ MetricName = Literal[
     "accuracy",
 ]
 UniverseName = Literal["qkv", "qkv-merged", "head", "head-no-embed"]
-# What a method scores.
+# Whether a method scores edges or nodes.
 Level = Literal["edge", "node"]

@@ -1,4 +1,4 @@
-"""Texts as people read them."""
+"""Texts for display."""
 
 import reprlib
 from collections.abc import Sequence
@@ -9,23 +9,23 @@ _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
 
 
 def plain(text: str) -> str:
-    """A text on one line, without control characters, such as those that move a cursor."""
+    """The text on one line, without control characters such as those that move the cursor."""
     return "".join(char if char.isprintable() else " " for char in text)
 
 
 def count(n: int, thing: str) -> str:
-    """`1 pair`, `2 pairs`."""
+    """A count of things, such as `1 pair` or `2 pairs`."""
     return f"{n:,} {thing}" if n == 1 else f"{n:,} {thing}s"
 
 
 def cut_off(parts: Sequence[str], most: int = 3, between: str = ", ") -> str:
-    """Some of a list, and how many are left out."""
+    """The first parts of a list, followed by the number of parts that are left out."""
     some = between.join(parts[:most])
     return some if len(parts) <= most else f"{some}, and {len(parts) - most:,} more"
 
 
 def shown(value: object) -> str:
-    """A value from outside as a message shows it: cut, however long, large or deep it is."""
+    """An external value as messages show it: shortened, however long, large or deep it is."""
     try:
         return _SHORT.repr(value)
     except ValueError:  # An integer of more digits than Python prints.

@@ -1,7 +1,7 @@
-"""Frozen dataclasses that travel between processes: pickled by their fields alone.
+"""Frozen dataclasses that move between processes, pickled by their fields alone.
 
-What is worked out from the fields is worked out again; mappings that cannot be changed, which
-Python does not pickle, are packed.
+Values derived from the fields are computed again; read-only mappings, which Python does not
+pickle, are packed.
 """
 
 from dataclasses import fields, is_dataclass
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 
 class Travels:
-    """A frozen dataclass that pickles and copies."""
+    """A frozen dataclass that can be pickled and copied."""
 
     def __getstate__(self) -> dict[str, object]:
         assert is_dataclass(self)
@@ -22,7 +22,7 @@ class Travels:
 
 
 class _Packed(NamedTuple):
-    """A mapping that cannot be changed, as it travels."""
+    """A read-only mapping in its pickled form."""
 
     items: dict[object, object]
 

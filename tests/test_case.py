@@ -98,7 +98,7 @@ def test_another_vocabulary_is_refused(vocab: tuple[str, ...]) -> None:
 
 
 def test_a_token_twice_is_refused() -> None:
-    with pytest.raises(ValueError, match="different"):
+    with pytest.raises(ValueError, match="distinct"):
         make_case(vocab=("BOS", "PAD", "a", "b", "c", "d", "a"))
 
 
@@ -221,14 +221,14 @@ def test_a_folder_without_weights_is_refused(folder: Path) -> None:
         ({"format": "interpbench-circuit"}, '"format": "interpbench-case"'),
         ({"version": 2}, "comes from a newer release"),
         ({"url": "x"}, r"Expected the keys .* got .*'url'"),
-        ({"case_id": 11}, "Expected another type than int for case_id"),
-        ({"task_description": None}, "Expected another type than NoneType for task_description"),
-        ({"vocab": "abcdefg"}, "Expected another type than str for vocab"),
-        ({"vocab": list("abcdefa")}, "Expected vocab as a list of different strings"),
-        ({"vocab": [1, 2, 3, 4, 5, 6, 7]}, "Expected vocab as a list of different strings"),
-        ({"transformer": []}, "Expected another type than list for transformer"),
+        ({"case_id": 11}, "Expected case_id to be of a type other than int"),
+        ({"task_description": None}, "task_description to be of a type other than NoneType"),
+        ({"vocab": "abcdefg"}, "Expected vocab to be of a type other than str"),
+        ({"vocab": list("abcdefa")}, "Expected vocab to be a list of distinct strings"),
+        ({"vocab": [1, 2, 3, 4, 5, 6, 7]}, "Expected vocab to be a list of distinct strings"),
+        ({"transformer": []}, "Expected transformer to be of a type other than list"),
         ({"transformer": {}}, '"format": "interpbench-transformer"'),
-        ({"provenance": []}, "Expected another type than list for provenance"),
+        ({"provenance": []}, "Expected provenance to be of a type other than list"),
     ],
 )
 @pytest.mark.usefixtures("unchecked")

@@ -99,7 +99,7 @@ def test_verify(tmp_path: Path) -> None:
         (("verify", CASE, "--oracle", str(UPSTREAM / "oracle" / "13.npz")), 2, "Error: Expected"),
         (("sweep", "11", "--repo", "hub"), 3, "HF_HUB_OFFLINE is set"),
         (("show", "99"), 2, "Give source='hub' (on the command line --repo hub)"),
-        (("show", "11", "--revision", "main"), 2, "got revision='main': they are for the Hub"),
+        (("show", "11", "--revision", "main"), 2, "revision='main': they apply only to the Hub"),
         (("nonsense",), 2, "No such command"),
         (("sample", "99"), 2, "Expected a case out of 3, 4, 8"),
     ],

@@ -51,7 +51,7 @@ def test_packaged_weights_are_the_default() -> None:
 @pytest.mark.usefixtures("no_hub")
 @pytest.mark.parametrize("case_id", ["ioi", "24", ".", ""])
 def test_cases_that_are_not_packaged(models: Path, case_id: str) -> None:
-    message = f"carries, one of 3, 4, 11, 19, 20; got '{case_id}'. Give source='hub' .*--repo hub"
+    message = f"includes, one of 3, 4, 11, 19, 20; got '{case_id}'. Give source='hub' .*--repo hub"
     with pytest.raises(FileNotFoundError, match=message):
         load_case(case_id)
 
@@ -77,7 +77,7 @@ def test_no_models_at_all(models: Path) -> None:
     ],
 )
 def test_what_is_for_the_hub_alone(options: dict[str, object], given: str) -> None:
-    message = f"for the packaged weights, got {given}: they are for the Hub. .*--repo hub"
+    message = f"for the packaged weights, got {given}: they apply only to the Hub. .*--repo hub"
     with pytest.raises(ValueError, match=message):
         load_case("3", **options)  # pyright: ignore[reportArgumentType]
     assert load_case("3", refresh=False) == make_model("3")
@@ -181,7 +181,7 @@ def test_vocabulary_comes_from_the_metadata_for_cases_that_we_do_not_declare(
     ("case_id", "source", "error", "message"),
     [
         ("11", "nowhere", FileNotFoundError, "Expected 'packaged', 'hub', a folder, or a Hub"),
-        ("11", Path("no/where"), FileNotFoundError, "which is no folder here"),
+        ("11", Path("no/where"), FileNotFoundError, "which is not a folder here"),
         ("11", UPSTREAM / "release_v1" / "3", FileNotFoundError, "the folder of case '3'"),
         ("12", UPSTREAM / "release_v1", FileNotFoundError, "found neither our config.json nor"),
     ],
@@ -240,6 +240,6 @@ def test_a_folder_by_its_path(tmp_path: Path, as_text: bool) -> None:
         load_case(folder, revision="main")
     with pytest.raises(FileNotFoundError, match=r"or a folder .*there is no such folder"):
         load_case(tmp_path / "none")
-    with pytest.raises(FileNotFoundError, match=r"Expected case 'empty' in .*it has nothing"):
+    with pytest.raises(FileNotFoundError, match=r"Expected case 'empty' in .*it contains nothing"):
         (tmp_path / "empty").mkdir()
         load_case(tmp_path / "empty")

@@ -86,7 +86,7 @@ def test_written_elsewhere(
     ("arguments", "message"),
     [
         (("no/such/folder",), "there is no such folder"),
-        (("99",), "Expected a case whose weights interpbench-jax carries"),
+        (("99",), "Expected a case whose weights interpbench-jax includes"),
         ((".", "--n", "0"), "Invalid value for '--n'"),
         ((".", "--min", "1.5"), "Invalid value for '--min'"),
         ((".", "--seed", "-1"), "Invalid value for '--seed'"),

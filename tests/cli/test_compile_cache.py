@@ -122,7 +122,7 @@ def test_no_cache_by_the_environment(tmp_path: Path, value: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("warmup", "99"), "Expected a case whose weights interpbench-jax carries"),
+        (("warmup", "99"), "Expected a case whose weights interpbench-jax includes"),
         (("warmup", "36", "--n", "0"), "Invalid value for '--n'"),
         (("warmup", "all", "36"), "Expected cases or 'all', got both."),
     ],

@@ -222,7 +222,7 @@ def test_a_folder_among_cases_and_no_circuit(output: Output, tmp_path: Path) -> 
     [
         ((), "Missing argument"),
         (("all", CASE), "Expected cases or 'all', got both."),
-        ((CASE, "99"), "Expected a case whose weights interpbench-jax carries"),
+        ((CASE, "99"), "Expected a case whose weights interpbench-jax includes"),
         ((CASE, OTHER, "--save-to", "x"), "Expected one case with --save-to, got 2."),
         ((CASE, "--positions", "some"), "numbers such as 0,3,4; got 'some'"),
         ((CASE, "--positions", "1,"), "numbers such as 0,3,4; got '1,'"),
