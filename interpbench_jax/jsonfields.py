@@ -38,7 +38,7 @@ def read_text(value: object, name: str) -> str:
     """A string.
 
     Raises:
-        ValueError: if it is something else.
+        ValueError: if it is anything else.
     """
     if not isinstance(value, str):
         raise ValueError(f"Expected {name} to be a string, got {shown(value)}.")
@@ -49,7 +49,7 @@ def read_choice(value: object, name: str, choices: tuple[Choice, ...]) -> Choice
     """One of some strings.
 
     Raises:
-        ValueError: if it is something else.
+        ValueError: if it is anything else.
     """
     for choice in choices:
         if value == choice:
@@ -61,7 +61,7 @@ def read_digest(value: object, name: str) -> str:
     """A SHA-256 in hexadecimal.
 
     Raises:
-        ValueError: if it is something else.
+        ValueError: if it is anything else.
     """
     if not isinstance(value, str) or not _DIGEST.fullmatch(value):
         raise ValueError(f"Expected {name} to be 64 hexadecimal digits, got {shown(value)}.")
@@ -72,7 +72,7 @@ def read_count(value: object, name: str) -> int:
     """An integer of at least 0.
 
     Raises:
-        ValueError: if it is something else.
+        ValueError: if it is anything else.
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise ValueError(f"Expected {name} to be an integer of at least 0, got {shown(value)}.")
@@ -83,7 +83,7 @@ def read_number(value: object, name: str) -> float:
     """A finite number.
 
     Raises:
-        ValueError: if it is something else.
+        ValueError: if it is anything else.
     """
     # A bool is an int, an int can be too large for a float, and NaN is within no bounds.
     if (
@@ -99,7 +99,7 @@ def read_share(value: object, name: str) -> float:
     """A number from 0 to 1.
 
     Raises:
-        ValueError: if it is something else.
+        ValueError: if it is anything else.
     """
     share = read_number(value, name)
     if not 0 <= share <= 1:

@@ -45,14 +45,14 @@ class Task(Travels, ABC):
 
     Attributes:
         case_id: the id that InterpBench gives the case.
-        description: what the model should compute at each scored position.
+        description: the output that the model should compute at each scored position.
         max_seq_len: positions of the longest input, BOS counted.
         min_seq_len: positions of the shortest input, BOS counted.
         training: the settings with which release 1.0.0 trained the model.
         recipe: the settings with which we train it.
         moved: components of the high-level model that are aligned with nodes other than those of
             the same name, each with its nodes.
-        note: what a user should know before comparing with upstream; empty if there is nothing.
+        note: facts to know before comparing with upstream; empty if there are none.
     """
 
     case_id: str

@@ -329,7 +329,7 @@ def test_wrong_input() -> None:
     for n in (0, -3):
         with pytest.raises(ValueError, match=f"at least 1 pair, got n={n}"):
             certify(case, n=n)
-    with pytest.raises(TypeError, match=r"as an int, got 2\.5"):
+    with pytest.raises(TypeError, match=r"to be an int, got 2\.5"):
         certify(case, n=2.5)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="Expected the seed to be at least 0"):
         certify(case, n=3, seed=-1)

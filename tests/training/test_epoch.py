@@ -101,7 +101,8 @@ def test_one_step_is_on_the_sum_of_the_losses(
     @jax.jit
     def compute() -> tuple[jax.Array, Losses, Losses]:
         batch = epoch._answer(tokens, jax.random.key(0), data, jnp.int32(0))
-        total, found = epoch._sum(weights, batch, data.has_class)
+        total, losses = epoch._objective(Losses._fields, weights, batch, data.has_class)
+        found = Losses(**losses)
         model = epoch._model(weights, data.has_class)
         # Each example's source is the one before it.
         values = run(model, jnp.roll(tokens, 1, axis=0)).values
@@ -158,9 +159,8 @@ def test_whether_the_source_is_trained(which: str) -> None:
         return losses.interchange + losses.strict + losses.behavior + losses.edges
 
     def compute(weights: WeightArrays, epoch: Epoch) -> jax.Array:
-        if which == "sum":
-            return epoch._sum(weights, batch, data.has_class)[0]
-        return epoch._one(which, weights, batch, data.has_class)[0]
+        wanted = Losses._fields if which == "sum" else (which,)
+        return epoch._objective(wanted, weights, batch, data.has_class)[0]
 
     expected = [
         jax.jit(jax.grad(lambda own: expect(own, weights)))(weights),
