@@ -87,8 +87,8 @@ def convert_case(
         circuit = circuit_instead if has_own else circuit
         origin["impossible_edges"] = list(impossible)
         warnings.warn(
-            f"{files.edges}: {count(len(impossible), 'edge')} that no model of this shape has left "
-            f"out: {cut_off(impossible)}. "
+            f"{files.edges}: left out {count(len(impossible), 'edge')} that no model of this shape "
+            f"has: {cut_off(impossible)}. "
             + ("The task's own circuit is used." if has_own else "The others form the circuit."),
             stacklevel=2,
         )

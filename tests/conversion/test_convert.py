@@ -260,12 +260,16 @@ def test_edges_that_the_model_cannot_have_are_left_out(copied: Path, edge: tuple
     whole = convert(copied)
     own = pickle.loads((copied / "edges.pkl").read_bytes())
     (copied / "edges.pkl").write_bytes(pickle.dumps([*own, edge], protocol=4))
-    with pytest.warns(UserWarning, match=r"edges\.pkl: 1 edge that no model of this shape has"):
+    with pytest.warns(
+        UserWarning, match=r"edges\.pkl: left out 1 edge that no model of this shape has"
+    ):
         found = convert(copied)
     assert found.circuit == whole.circuit
     assert found.provenance["impossible_edges"] == [" -> ".join(edge)]
     (copied / "edges.pkl").write_bytes(pickle.dumps([edge], protocol=4))
-    with pytest.warns(UserWarning, match=r"edges\.pkl: 1 edge that no model of this shape has"):
+    with pytest.warns(
+        UserWarning, match=r"edges\.pkl: left out 1 edge that no model of this shape has"
+    ):
         assert convert(copied).circuit is None
 
 
