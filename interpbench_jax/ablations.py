@@ -29,11 +29,10 @@ from interpbench_jax.metrics import (
     resolve_metric,
 )
 from interpbench_jax.model import Transformer, check_model, check_tokens
-from interpbench_jax.names import Progress
+from interpbench_jax.names import AblationName, Progress
 from interpbench_jax.objective import Objective
 from interpbench_jax.pairs import Pairs, as_pairs
 
-AblationName = Literal["resample", "mean", "zero", "optimal"]
 ABLATION_NAMES: tuple[AblationName, ...] = get_args(AblationName)
 # The ablations whose replacements all inputs share.
 SharedAblation = Literal["mean", "zero", "optimal"]

@@ -72,15 +72,16 @@ def load_case(
     """
     if isinstance(case_id, Path) or re.search(r"[/\\]", str(case_id)):
         _check_no_source(source)
-        _check_not_of_the_hub(revision, cache_dir, refresh)
+        _check_not_of_the_hub("weights in a folder", revision, cache_dir, refresh)
         return _load_folder(Path(case_id).expanduser(), tokens)
     case_id = str(case_id)
     _check_tokens(case_id, tokens)
     if source == PACKAGED:
-        _check_not_of_the_hub(revision, cache_dir, refresh)
+        _check_not_of_the_hub("the packaged weights", revision, cache_dir, refresh)
         return _load_packaged(case_id)
     directory = Path(source).expanduser()
     if source != HUB and directory.is_dir():
+        _check_not_of_the_hub("weights in a folder", revision, cache_dir, refresh)
         folder = case_directory(directory, case_id)
         return _load_directory(folder, case_id, {"source": "folder"}, tokens)
     if isinstance(source, Path) or (source != HUB and not _REPO_ID.fullmatch(source)):
@@ -140,12 +141,14 @@ def _check_no_source(source: str | Path) -> None:
         )
 
 
-def _check_not_of_the_hub(revision: str | None, cache_dir: Path | None, refresh: bool) -> None:
+def _check_not_of_the_hub(
+    what: str, revision: str | None, cache_dir: Path | None, refresh: bool
+) -> None:
     options = {"revision": revision, "cache_dir": cache_dir, "refresh": refresh or None}
     given = [f"{name}={value!r}" for name, value in options.items() if value is not None]
     if given:
         raise ValueError(
-            f"Expected no revision, cache_dir or refresh for the packaged weights, got "
+            f"Expected no revision, cache_dir or refresh for {what}, got "
             f"{', '.join(given)}: they apply only to the Hub. Omit them, or give source={HUB!r} "
             f"(on the command line --repo {HUB}) or another repository."
         )

@@ -111,6 +111,10 @@ METRICS: Mapping[MetricName, Metric] = {
     "logit_diff": logit_difference_drop,
     "accuracy": accuracy_drop,
 }
+# Distances from the clean run are lowest at the clean run, where their slope is therefore 0.
+DISTANCES = tuple(METRICS[name] for name in ("kl", "l2", "centred_l2", "mae", "mse"))
+# Means over all classes, which a class that only pads a vocabulary would change.
+OVER_CLASSES = tuple(METRICS[name] for name in ("centred_l2", "mae", "mse"))
 METRIC_NAMES: tuple[MetricName, ...] = get_args(MetricName)
 # How many roundings of the largest output may add up in the computation of an effect.
 _ROUNDINGS = 16

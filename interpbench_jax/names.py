@@ -14,6 +14,7 @@ MetricName = Literal[
     "logit_diff",
     "accuracy",
 ]
+AblationName = Literal["resample", "mean", "zero", "optimal"]
 UniverseName = Literal["qkv", "qkv-merged", "head", "head-no-embed"]
 # Whether a method scores edges or nodes.
 Level = Literal["edge", "node"]

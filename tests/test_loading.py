@@ -76,11 +76,14 @@ def test_no_models_at_all(models: Path) -> None:
         ({"refresh": True, "revision": ""}, "revision='', refresh=True"),
     ],
 )
-def test_what_is_for_the_hub_alone(options: dict[str, object], given: str) -> None:
+def test_what_is_for_the_hub_alone(models: Path, options: dict[str, object], given: str) -> None:
     message = f"for the packaged weights, got {given}: they apply only to the Hub. .*--repo hub"
     with pytest.raises(ValueError, match=message):
         load_case("3", **options)  # pyright: ignore[reportArgumentType]
     assert load_case("3", refresh=False) == make_model("3")
+    for of_folder in ({"case_id": "3", "source": models}, {"case_id": models / "3"}):
+        with pytest.raises(ValueError, match=f"for weights in a folder, got {given}"):
+            load_case(**of_folder, **options)  # pyright: ignore[reportArgumentType]
 
 
 def test_no_other_case_is_read(models: Path) -> None:

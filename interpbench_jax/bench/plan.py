@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from interpbench_jax.ablations import ABLATION_NAMES, AblationName
+from interpbench_jax.ablations import ABLATION_NAMES
 from interpbench_jax.bench.own_methods import digest_code, find_method
 from interpbench_jax.bench.tiers import tier_of
 from interpbench_jax.case import Case
@@ -20,6 +20,7 @@ from interpbench_jax.circuit import Circuit
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.discovery import METHODS, Method
 from interpbench_jax.discovery.method import FineUniverse, default_metric_of
+from interpbench_jax.names import AblationName
 from interpbench_jax.version import __version__
 from interpbench_jax.weights import digest_weights
 

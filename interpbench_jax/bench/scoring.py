@@ -7,14 +7,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
-from interpbench_jax.ablations import AblationName
 from interpbench_jax.axes import Constants
 from interpbench_jax.bench.plan import Facts, Subject
 from interpbench_jax.bench.submission import item_names
 from interpbench_jax.cases import TaskPairs
 from interpbench_jax.circuit import Circuit
 from interpbench_jax.discovery import Scores
-from interpbench_jax.names import Level
+from interpbench_jax.names import AblationName, Level
 from interpbench_jax.report.rows import LEVELS, ResultRow, ScoreRow
 from interpbench_jax.scores import (
     PAPER_UNIVERSE,

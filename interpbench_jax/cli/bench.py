@@ -27,9 +27,9 @@ from interpbench_jax.storage import make_folder
 from interpbench_jax.texts import count
 
 if TYPE_CHECKING:
-    from interpbench_jax.ablations import AblationName
     from interpbench_jax.bench.plan import BenchSettings
     from interpbench_jax.bench.run import BenchOutcome, Status
+    from interpbench_jax.names import AblationName
     from interpbench_jax.report.rows import ResultRow, ScoreRow
 
 MARKDOWN_FILE = "results.md"

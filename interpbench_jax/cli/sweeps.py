@@ -24,13 +24,12 @@ from interpbench_jax.cli.console import (
 )
 from interpbench_jax.cli.pairs import draw_pairs
 from interpbench_jax.cli.terminal import say, show
-from interpbench_jax.names import MetricName, UniverseName
+from interpbench_jax.names import AblationName, MetricName, UniverseName
 from interpbench_jax.texts import count
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
 
-    from interpbench_jax.ablations import AblationName
     from interpbench_jax.case import Case
     from interpbench_jax.inputs import Drawn
     from interpbench_jax.sites import Edge, Node

@@ -5,18 +5,14 @@ from dataclasses import replace
 import jax
 import numpy as np
 
-from interpbench_jax.ablations import (
-    ABLATION_NAMES,
-    AblationName,
-    OptimalSettings,
-    constants_of,
-)
+from interpbench_jax.ablations import ABLATION_NAMES, OptimalSettings, constants_of
 from interpbench_jax.axes import Constants, OtherTokens, Tokens
 from interpbench_jax.discovery.method import DiscoveryData, FineUniverse
 from interpbench_jax.engine.plain_runs import PlainRuns
 from interpbench_jax.interventions import check_constants
 from interpbench_jax.metrics import Metric
 from interpbench_jax.model import Transformer, check_tokens
+from interpbench_jax.names import AblationName
 from interpbench_jax.objective import Objective
 from interpbench_jax.pairs import Pairs, as_pairs
 

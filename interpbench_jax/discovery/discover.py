@@ -8,7 +8,6 @@ from typing import Any, cast
 import jax
 import numpy as np
 
-from interpbench_jax.ablations import AblationName
 from interpbench_jax.axes import Constants, OtherTokens, Tokens
 from interpbench_jax.discovery.data import data_for
 from interpbench_jax.discovery.method import (
@@ -19,15 +18,19 @@ from interpbench_jax.discovery.method import (
     default_metric_of,
 )
 from interpbench_jax.discovery.table import METHODS
-from interpbench_jax.metrics import METRICS, Metric, MetricName, for_targets, resolve_metric
+from interpbench_jax.metrics import (
+    DISTANCES,
+    METRICS,
+    Metric,
+    MetricName,
+    for_targets,
+    resolve_metric,
+)
 from interpbench_jax.model import Transformer, check_model
+from interpbench_jax.names import AblationName
 from interpbench_jax.objective import Objective
 from interpbench_jax.pairs import Pairs, PairStream, as_pairs
 from interpbench_jax.universes import universe as universe_of
-
-# Distances from the clean run are lowest at the clean run, where their slope is therefore 0.
-_DISTANCES = tuple(METRICS[name] for name in ("kl", "l2", "centred_l2", "mae", "mse"))
-
 
 AnyMethod = str | Method | Callable[..., Scores]
 
@@ -141,7 +144,7 @@ def _check_slope(method: Method, metric: Metric) -> None:
             "in steps. Use 'cross_entropy' or 'logit_diff', or a method that cuts edges, such as "
             "'exact' or 'acdc'."
         )
-    if method.slope_at_clean and metric in _DISTANCES:
+    if method.slope_at_clean and metric in DISTANCES:
         raise ValueError(
             "Expected a metric with a slope at the clean run, the only point at which this method "
             f"uses it; got {name}, a distance from that run, which is lowest there. Use "

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from interpbench_jax.ablations import AblationName
 from interpbench_jax.axes import Constants, OtherTokens, Tokens
 from interpbench_jax.masks import edge_indices
 from interpbench_jax.metrics import Metric, MetricName
 from interpbench_jax.model import Transformer
-from interpbench_jax.names import Level
+from interpbench_jax.names import AblationName, Level
 from interpbench_jax.objective import Objective
 from interpbench_jax.pairs import Pairs, PairStream, as_pairs
 from interpbench_jax.scores.levels import Ranking, check_scores, edge_ends, read_values

@@ -7,12 +7,13 @@ from typing import Generic, Literal
 import jax
 import numpy as np
 
-from interpbench_jax.ablations import ABLATION_NAMES, AblationName
+from interpbench_jax.ablations import ABLATION_NAMES
 from interpbench_jax.axes import Constants
 from interpbench_jax.engine.scoring import Scoring
 from interpbench_jax.interventions import check_constants
 from interpbench_jax.metrics import default_metric, for_targets, resolve_metric
 from interpbench_jax.model import Transformer, check_model, check_tokens
+from interpbench_jax.names import AblationName
 from interpbench_jax.pairs import Pairs, PairStream
 from interpbench_jax.sweeps.edits import EditName, EditSet
 from interpbench_jax.sweeps.inputs import (

@@ -7,7 +7,7 @@ from typing import Final, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from interpbench_jax.ablations import AblationName
+from interpbench_jax.names import AblationName
 from interpbench_jax.pairs import Pairs, PairStream
 
 CONSTANTS: Final = "constants"

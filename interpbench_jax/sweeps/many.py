@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from interpbench_jax.engine.weights import Weights
-from interpbench_jax.metrics import METRICS, Metric, MetricName, noise_floor
+from interpbench_jax.metrics import METRICS, OVER_CLASSES, Metric, MetricName, noise_floor
 from interpbench_jax.model import Transformer
 from interpbench_jax.objective import Objective
 from interpbench_jax.pairs import Pairs, as_pairs
@@ -24,10 +24,6 @@ from interpbench_jax.sweeps.pipeline import make_whole_job, name_effects
 from interpbench_jax.sweeps.plan import SweepPlan, plan_job
 from interpbench_jax.sweeps.result import SweepResult
 from interpbench_jax.universes import UniverseName
-
-# Means over classes, which a padding class would change.
-_OVER_CLASSES = ("centred_l2", "mae", "mse")
-_BLIND_TO_PADDING = tuple(METRICS[name] for name in METRICS if name not in _OVER_CLASSES)
 
 # Models may differ in shape.
 AnyTokens = Int[Array | np.ndarray, "_ _"]
@@ -153,7 +149,8 @@ def _of_one_shape(jobs: Sequence[SweepJob]) -> list[list[int]]:
     for number, job in enumerate(jobs):
         weights, inputs, scoring = job.weights, job.question.inputs, job.question.scoring
         n_classes = weights.unembed.shape[0]
-        pads = scoring.metric in _BLIND_TO_PADDING and n_classes > 1
+        is_known = scoring.metric in METRICS.values() and scoring.metric not in OVER_CLASSES
+        pads = is_known and n_classes > 1
         key = (
             job.form,
             scoring,

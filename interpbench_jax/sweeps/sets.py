@@ -5,11 +5,11 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from jaxtyping import Array, Float
 
-from interpbench_jax.ablations import AblationName
 from interpbench_jax.axes import Constants, OtherTokens, Tokens
 from interpbench_jax.layout import Layout
 from interpbench_jax.metrics import Metric, MetricName
 from interpbench_jax.model import Transformer
+from interpbench_jax.names import AblationName
 from interpbench_jax.objective import Objective
 from interpbench_jax.pairs import Pairs, PairStream, as_source
 from interpbench_jax.sites import Edge, Neuron

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 import interpbench_jax as ib
+from interpbench_jax.ablations import ABLATION_NAMES
+from interpbench_jax.cli.sweeps import AblationChoice
 from tests.certificates.commands import run_command
 
 # Two models of one shape, so that the tests share compiled programs.
@@ -249,3 +251,7 @@ def test_nothing_is_packaged(
     monkeypatch.setattr("interpbench_jax.loading.packaged_cases", lambda: ())
     run_command("sweep", "all", code=2)
     assert "this installation has none" in " ".join(capsys.readouterr().err.split())
+
+
+def test_every_ablation_can_be_chosen() -> None:
+    assert tuple(choice.value for choice in AblationChoice) == ABLATION_NAMES
