@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from interpbench_jax.case import Case
-from interpbench_jax.pairs import BLOCK, Pairs, PairStream, as_pairs
+from interpbench_jax.pairs import BLOCK, Pairs, PairStream, as_pairs, block_sizes
 from interpbench_jax.texts import count
 
 _BOS, _PAD = "BOS", "PAD"
@@ -82,8 +82,8 @@ def uniform_pairs(case: Case, n: int, seed: int) -> Drawn:
 
     def draw_blocks() -> Iterator[Pairs]:
         generator = np.random.default_rng(seed)
-        for start in range(0, n, BLOCK):
-            shape = (2, min(BLOCK, n - start), case.config.n_ctx)
+        for size in block_sizes(n):
+            shape = (2, size, case.config.n_ctx)
             drawn = generator.choice(ids, size=shape).astype(np.int32)
             if bos is not None:
                 drawn[:, :, 0] = bos

@@ -105,6 +105,11 @@ class PairStream:
         )
 
 
+def block_sizes(n: int) -> list[int]:
+    """The sizes of the blocks in which `n` rows are drawn."""
+    return [min(BLOCK, n - start) for start in range(0, n, BLOCK)]
+
+
 def check_rows(rows: slice) -> None:
     """Check that an index of pairs is a slice.
 
@@ -135,8 +140,8 @@ def as_pairs(
     """
     if isinstance(clean, PairStream):
         raise TypeError(
-            f"Expected pairs in memory, got {clean!r}, which only sweeps accept. Use some pairs, "
-            "such as `case.sample(1000, seed=0)` or the first block, `next(iter(stream))`."
+            f"Expected pairs in memory, got {clean!r}, which only sweeps of one model accept. Use some "
+            "pairs, such as `case.sample(1000, seed=0)` or the first block, `next(iter(stream))`."
         )
     if isinstance(clean, Pairs):
         if corrupted is not None:

@@ -24,7 +24,7 @@ from interpbench_jax.cases.training_arguments import TrainingArguments
 from interpbench_jax.cases.truth import N_PAIRS, TRUTHS, TruthName, find_circuit
 from interpbench_jax.circuit import Circuit
 from interpbench_jax.config import TransformerConfig
-from interpbench_jax.pairs import BLOCK, PairStream
+from interpbench_jax.pairs import PairStream, block_sizes
 from interpbench_jax.rasp import Value
 from interpbench_jax.sites import Edge, Node, components
 from interpbench_jax.travel import Travels
@@ -213,9 +213,9 @@ class Task(Travels, ABC):
 
         def draw_blocks() -> Iterator[TaskPairs]:
             rng = make_generator(seed)
-            for start in range(0, n, BLOCK):
+            for size in block_sizes(n):
                 yield self.draw_pairs(
-                    min(BLOCK, n - start),
+                    size,
                     rng,
                     split=split,
                     unique=False,
@@ -258,7 +258,7 @@ class Task(Travels, ABC):
         """
         check_count(n)
         rng = make_generator(seed)
-        sizes = [n] if unique else [min(BLOCK, n - start) for start in range(0, n, BLOCK)] or [0]
+        sizes = [n] if unique else block_sizes(n) or [0]
         return join_pairs(
             [
                 self.draw_pairs(

@@ -17,8 +17,8 @@ from interpbench_jax import (
     sweep_masks,
     sweep_nodes,
 )
+from interpbench_jax import pairs as pairs_module
 from interpbench_jax.cases import CASES
-from interpbench_jax.cases import task as tasks
 from interpbench_jax.sweeps import SweepOptions, sweep_neurons
 from interpbench_jax.sweeps.check import Ablations
 
@@ -29,7 +29,7 @@ N = 70
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make blocks so small that a few pairs fill several."""
-    monkeypatch.setattr(tasks, "BLOCK", 16)
+    monkeypatch.setattr(pairs_module, "BLOCK", 16)
 
 
 def in_blocks(pairs: Pairs, *sizes: int) -> PairStream:
