@@ -140,8 +140,8 @@ def as_pairs(
     """
     if isinstance(clean, PairStream):
         raise TypeError(
-            f"Expected pairs in memory, got {clean!r}, which only sweeps of one model accept. Use some "
-            "pairs, such as `case.sample(1000, seed=0)` or the first block, `next(iter(stream))`."
+            f"Expected pairs in memory, got {clean!r}, which only sweeps of one model accept. Use "
+            "some pairs, `case.sample(1000, seed=0)`, or the first block, `next(iter(stream))`."
         )
     if isinstance(clean, Pairs):
         if corrupted is not None:
