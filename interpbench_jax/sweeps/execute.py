@@ -76,7 +76,7 @@ class _Task(NamedTuple):
         number: its number among all tasks.
         call: the call.
         rows: the inputs.
-        context: what the patched runs start from; None if the sums are known.
+        context: what the patched runs start from; None if all sums of the chunk are known.
         sums: the sums, if a store has them.
     """
 
