@@ -285,7 +285,7 @@ def test_edges_that_no_model_has_do_not_cost_the_weights(tmp_path: Path) -> None
     given = pickle.loads(edges.read_bytes())
     odd = ("blocks.1.attn.hook_q[0]", "blocks.1.hook_q_input[1]")
     edges.write_bytes(pickle.dumps([*given, odd]))
-    with pytest.warns(UserWarning, match=r"1 edges .* are left out.* own circuit is used"):
+    with pytest.warns(UserWarning, match=r"left out 1 edge .* own circuit is used"):
         loaded = ib.load_case(folder)
     assert loaded.circuit == ib.CASES["4"].upstream_circuit
     assert loaded.provenance["impossible_edges"] == [" -> ".join(odd)]

@@ -161,7 +161,7 @@ def test_some_of_the_pairs() -> None:
     assert len(plain) == 4 and np.asarray(plain.objective.scored).shape == (5,)
     np.testing.assert_array_equal(plain.objective.targets, CLEAN[2:] % 4)
     for wrong in (pairs, plain):
-        with pytest.raises(TypeError, match=r"as a slice, pairs\[:10\] say, got 1"):
+        with pytest.raises(TypeError, match=r"a slice of pairs, such as pairs\[:10\]; got index 1"):
             wrong[1]  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="as many corrupted inputs as clean ones"):
         Pairs(CLEAN, CORRUPTED[:2])[:2]

@@ -12,7 +12,7 @@ from interpbench_jax.axes import Constants
 from interpbench_jax.engine.scoring import Scoring
 from interpbench_jax.interventions import check_constants
 from interpbench_jax.metrics import default_metric, for_targets, resolve_metric
-from interpbench_jax.model import Transformer, check_model, check_tokens
+from interpbench_jax.model import Transformer, check_tokens
 from interpbench_jax.names import AblationName
 from interpbench_jax.pairs import Pairs, PairStream
 from interpbench_jax.sweeps.edits import EditName, EditSet
@@ -42,7 +42,6 @@ class SweepRequest(Generic[EditName]):
     options: SweepOptions | None = None
 
     def __post_init__(self) -> None:
-        check_model(self.model)
         if not isinstance(self.options, SweepOptions | None):
             raise TypeError(
                 f"Expected options as SweepOptions(max_bytes=..., save_to=...), got "

@@ -9,7 +9,7 @@ from jaxtyping import Array, Int
 
 from interpbench_jax.engine.weights import Weights
 from interpbench_jax.metrics import METRICS, OVER_CLASSES, Metric, MetricName, noise_floor
-from interpbench_jax.model import Transformer
+from interpbench_jax.model import Transformer, check_model
 from interpbench_jax.objective import Objective
 from interpbench_jax.pairs import Pairs, as_pairs
 from interpbench_jax.sites import Edge
@@ -70,7 +70,7 @@ def sweep_many(
     Raises:
         ValueError: if an argument does not fit the models or the others.
     """
-    how = _check_options(options)
+    how = _check(models, options)
     others = [None] * len(models) if corrupted is None else corrupted
     objectives = [None] * len(models) if objective is None else objective
     if not len(models) == len(clean) == len(others) == len(objectives):
@@ -121,7 +121,10 @@ def _split(
     return results
 
 
-def _check_options(options: SweepOptions | None) -> SweepOptions:
+def _check(models: Sequence[Transformer], options: SweepOptions | None) -> SweepOptions:
+    """The options, if they and the models make sense."""
+    for model in models:
+        check_model(model)
     how = DEFAULT_OPTIONS if options is None else options
     given = [name for name in ("mesh", "save_to") if getattr(how, name) is not None]
     given += ["return_logits"] * how.return_logits

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 from interpbench_jax.axes import Constants, OtherTokens, Tokens
 from interpbench_jax.layout import Layout
 from interpbench_jax.metrics import Metric, MetricName
-from interpbench_jax.model import Transformer
+from interpbench_jax.model import Transformer, check_model
 from interpbench_jax.names import AblationName
 from interpbench_jax.objective import Objective
 from interpbench_jax.pairs import Pairs, PairStream, as_source
@@ -56,6 +56,7 @@ def sweep_cuts(
     Raises:
         ValueError: if an argument does not fit the model or the others, or a set is empty.
     """
+    check_model(model)
     _check_one(ablation)
     names = tuple(tuple(cut) for cut in cuts)
     if not names or not all(names):
@@ -108,6 +109,7 @@ def sweep_masks(
     Raises:
         ValueError: if an argument does not fit the model or the others.
     """
+    check_model(model)
     _check_one(ablation)
     layout = Layout(model.config.n_layers, model.config.n_heads)
     shape = (layout.n_readers, layout.n_writers)
@@ -152,6 +154,7 @@ def sweep_neurons(
     Returns:
         Effects by layer, then by unit; positive where the replacement hurts.
     """
+    check_model(model)
     if isinstance(ablation, np.ndarray | Array):
         raise ValueError(
             "Expected an ablation by name for hidden units, got an array of replacements, which "

@@ -2,7 +2,7 @@
 
 from interpbench_jax.axes import OtherTokens, Tokens
 from interpbench_jax.metrics import Metric, MetricName
-from interpbench_jax.model import Transformer
+from interpbench_jax.model import Transformer, check_model
 from interpbench_jax.objective import Objective
 from interpbench_jax.pairs import Pairs, PairStream, as_source
 from interpbench_jax.sites import Edge, Node
@@ -69,6 +69,7 @@ def sweep_edges(
     Raises:
         ValueError: if an argument does not fit the model or the others.
     """
+    check_model(model)
     return run_sweep(
         SweepRequest(
             model=model,
@@ -107,6 +108,7 @@ def sweep_nodes(
         Effects in the order of `universes.universe(...).sources`; positive where the replacement
         hurts.
     """
+    check_model(model)
     return run_sweep(
         SweepRequest(
             model=model,

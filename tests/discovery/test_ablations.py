@@ -131,7 +131,7 @@ def test_bad_arguments(unchecked: None) -> None:
         ablation_constants(model, data.clean, ablation="resample")  # pyright: ignore
     wrong = np.full_like(ablation_constants(model, data.clean, ablation="zero"), np.nan)
     for use in (data_for, sweep_edges):
-        with pytest.raises(ValueError, match="Expected finite constants"):
+        with pytest.raises(ValueError, match="Expected finite replacement constants"):
             use(model, data.clean, ablation=wrong)
     with pytest.raises(ValueError, match="for hidden units; got 'optimal'"):
         sweep_neurons(model, data.clean, data.corrupted, ablation="optimal")
