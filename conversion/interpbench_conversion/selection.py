@@ -52,7 +52,7 @@ class TensorSelection:
         for block in blocks:
             stop = start + len(block)
             if not is_finite(block):
-                raise ValueError(f"inf or nan in rows {start} to {stop - 1}")
+                raise ValueError(f"infinity or NaN in rows {start} to {stop - 1}")
             if self.axis == 0:
                 (inside,) = np.nonzero((start <= indices) & (indices < stop))
                 kept[inside] = block[indices[inside] - start]

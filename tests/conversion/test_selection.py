@@ -43,7 +43,7 @@ def test_the_part_does_not_share_memory() -> None:
 def test_what_is_not_kept_must_be_finite_too(number: float) -> None:
     array = ROWS.copy()
     array[3, 2] = number
-    with pytest.raises(ValueError, match="inf or nan in rows 2 to 3"):
+    with pytest.raises(ValueError, match="infinity or NaN in rows 2 to 3"):
         TensorSelection((4, 3), 1, (0,)).gather([array[:2], array[2:]], array.dtype)
 
 
