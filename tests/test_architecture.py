@@ -318,6 +318,22 @@ def test_the_repository_was_read() -> None:
     assert {"axes", "sites", "circuit", "model", "rasp", "interpbench_conversion", FRONT} <= units
 
 
+def test_the_architecture_page_lists_what_is_there() -> None:
+    """Its tables name every module of the engine and of the sweeps, with about as many lines."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    tables = text[text.index("## The engine") : text.index("## Before and after")]
+    told: dict[str, int] = {}
+    for row in re.findall(r"^\|.*\|$", tables, re.MULTILINE):
+        names = re.findall(r"`([\w/]+\.py)`", row)
+        counts = re.findall(r"\| ([\d, ]+) \|", row)
+        if names and counts:
+            told |= zip(names, map(int, counts[0].split(", ")), strict=True)
+    for folder, prefix in (("engine", "engine/"), ("sweeps", "")):
+        for path in (ROOT / "interpbench_jax" / folder).glob("[!_]*.py"):
+            lines = len(path.read_text(encoding="utf-8").splitlines())
+            assert abs(told[f"{prefix}{path.name}"] - lines) <= 20, path
+
+
 # Violations planted in a small repository
 
 
