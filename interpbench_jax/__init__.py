@@ -53,6 +53,11 @@ if TYPE_CHECKING:
     from interpbench_jax.objective import Objective as Objective
     from interpbench_jax.pairs import Pairs as Pairs
     from interpbench_jax.pairs import PairStream as PairStream
+    from interpbench_jax.pictures import draw_circuit as draw_circuit
+    from interpbench_jax.pictures import plot_attention as plot_attention
+    from interpbench_jax.pictures import plot_effects as plot_effects
+    from interpbench_jax.pictures import plot_faithfulness as plot_faithfulness
+    from interpbench_jax.pictures import plot_roc as plot_roc
     from interpbench_jax.scores import edge_auc_by_universe as edge_auc_by_universe
     from interpbench_jax.scores import rank_scores as rank_scores
     from interpbench_jax.scores import structure_scores as structure_scores
@@ -102,6 +107,13 @@ _HOMES = {
     "model": ("Transformer", "build_model", "hook_names", "random_model"),
     "objective": ("Objective",),
     "pairs": ("PairStream", "Pairs"),
+    "pictures": (
+        "draw_circuit",
+        "plot_attention",
+        "plot_effects",
+        "plot_faithfulness",
+        "plot_roc",
+    ),
     "scores": ("edge_auc_by_universe", "rank_scores", "structure_scores"),
     "interpbench_jax.scores.faithfulness": ("faithfulness_curve",),
     "sites": ("Edge", "Kind", "Neuron", "Node", "parse_edge", "parse_node"),

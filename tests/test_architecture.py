@@ -57,6 +57,7 @@ ORDER: tuple[str, ...] = (
     "scores",
     "statistics",
     "report",
+    "pictures",
 )
 # A case contains its circuit, and no method may see the truth.
 BLIND = (

@@ -39,6 +39,12 @@ def show(
     provenance: Annotated[
         bool, typer.Option("--provenance", help="Show all that is known about the weights' origin.")
     ] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Draw the circuit into a .png or .svg file.", show_default=False
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show a case: its model, vocabulary, circuit, origin and certificate."""
@@ -46,6 +52,8 @@ def show(
     from interpbench_jax.universes import UNIVERSES, universe
 
     loaded = load(case, repo, revision)
+    if plot is not None:
+        _draw(loaded, plot)
     certificate = summarize(case, repo, loaded)
     config, circuit = loaded.config, loaded.circuit
     parameters = sum(array.size for array in loaded.weights.values())
@@ -98,6 +106,31 @@ def show(
         show_parts(circuit_tree(circuit))
     if edges:
         show_parts(circuit_table(edges))
+
+
+def _draw(case: "Case", path: Path) -> None:
+    """Draw a case's circuit into a file."""
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in ("png", "svg"):
+        raise ValueError(f"Expected --plot to be a .png or .svg file, got {path}.")
+    if case.circuit is None:
+        raise ValueError(f"Expected a case with a known circuit to draw; {case.case_id} has none.")
+    from interpbench_jax.extras import needs_extra
+
+    with needs_extra("bench", "Drawing pictures"):
+        import matplotlib
+
+    # Without a display; this process draws for the file alone.
+    matplotlib.use("Agg")
+    from interpbench_jax.pictures import draw_circuit
+    from interpbench_jax.report.plots import encode_figure
+    from interpbench_jax.storage import write_file
+
+    title = f"Case {case.case_id}: {case.task_description or 'task not known'}"
+    figure = draw_circuit(case.circuit, universe="qkv", title=title).get_figure(root=True)
+    assert figure is not None
+    write_file(path, encode_figure(figure, kind))
+    say(f"Drew the circuit into {path}.", stderr=True)
 
 
 def convert(
