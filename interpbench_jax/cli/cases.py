@@ -122,13 +122,15 @@ def _draw(case: "Case", path: Path) -> None:
 
     # Without a display; this process draws for the file alone.
     matplotlib.use("Agg")
+    from matplotlib.figure import Figure
+
     from interpbench_jax.pictures import draw_circuit
     from interpbench_jax.report.plots import encode_figure
     from interpbench_jax.storage import write_file
 
     title = f"Case {case.case_id}: {case.task_description or 'task not known'}"
-    figure = draw_circuit(case.circuit, universe="qkv", title=title).get_figure(root=True)
-    assert figure is not None
+    figure = draw_circuit(case.circuit, universe="qkv", title=title).figure
+    assert isinstance(figure, Figure)
     write_file(path, encode_figure(figure, kind))
     say(f"Drew the circuit into {path}.", stderr=True)
 
