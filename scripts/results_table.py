@@ -1,4 +1,4 @@
-"""Print the README's table of certificates from the packaged models.
+"""Print the table of the packaged models' certificates, as Markdown.
 
 Usage: `python scripts/results_table.py`
 """
@@ -26,13 +26,13 @@ HEADER = (
 )
 
 
-def main() -> None:
-    """Print one row per case."""
-    print("| " + " | ".join(HEADER) + " |")
-    print("|" + "---|" * len(HEADER))
-    for case_id in CASES:
-        certificate = read_certificate(packaged_folder() / model_path(case_id))
-        print("| " + " | ".join(row(certificate)) + " |")
+def table() -> str:
+    """Return the Markdown table, with one row per case."""
+    rows = [
+        row(read_certificate(packaged_folder() / model_path(case_id))) for case_id in CASES
+    ]
+    lines = [HEADER, ("---",) * len(HEADER), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def row(certificate: Certificate) -> tuple[str, ...]:
@@ -70,4 +70,4 @@ def times(factor: float) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    print(table())
