@@ -28,9 +28,7 @@ HEADER = (
 
 def table() -> str:
     """Return the Markdown table, with one row per case."""
-    rows = [
-        row(read_certificate(packaged_folder() / model_path(case_id))) for case_id in CASES
-    ]
+    rows = [row(read_certificate(packaged_folder() / model_path(case_id))) for case_id in CASES]
     lines = [HEADER, ("---",) * len(HEADER), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

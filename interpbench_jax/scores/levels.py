@@ -1,4 +1,7 @@
-"""Conversion of scores to coarser universes, and between edges and nodes."""
+"""Conversion of scores to coarser universes, and between edges and nodes.
+
+The conversions take the scores of one method, or of many random draws as further columns.
+"""
 
 import warnings
 from typing import Protocol, cast, runtime_checkable
@@ -119,13 +122,13 @@ def only_edges(level: Level) -> None:
         )
 
 
-def check_scores(scores: Float[np.ndarray, " items"], n_items: int, what: str) -> None:
+def check_scores(scores: Float[np.ndarray, "items ..."], n_items: int, what: str) -> None:
     """Reject scores that are not one number for each item.
 
     Raises:
         ValueError: if the shape is wrong, or a score is NaN.
     """
-    if scores.shape != (n_items,):
+    if scores.shape[:1] != (n_items,):
         raise ValueError(
             f"Expected one score for each of the {n_items} {what}, got shape {scores.shape}."
         )
@@ -137,7 +140,7 @@ def check_scores(scores: Float[np.ndarray, " items"], n_items: int, what: str) -
 
 
 def check_edge_scores(
-    scores: Float[np.ndarray, " edges"], name: UniverseName, n_layers: int, n_heads: int
+    scores: Float[np.ndarray, "edges ..."], name: UniverseName, n_layers: int, n_heads: int
 ) -> None:
     """Reject scores that are not one number for each edge of a universe.
 
@@ -170,13 +173,49 @@ def as_truth(given: Shaped[np.ndarray, "*items"]) -> Bool[np.ndarray, "*items"]:
     return truth.astype(bool)
 
 
-def as_floats(values: Float[np.ndarray, " items"]) -> Float[np.ndarray, " items"]:
+def check_pair(
+    scores: Float[np.ndarray, " items"], truth: Truth
+) -> tuple[Float[np.ndarray, " items"], Bool[np.ndarray, " items"]]:
+    """Return scores as floats, and whether each item is true.
+
+    Raises:
+        ValueError: if there is not one of both for each item, or one is not a number or a truth
+            value.
+    """
+    scores, labels = as_floats(scores), as_truth(truth)
+    if scores.shape != labels.shape or scores.ndim != 1:
+        raise ValueError(
+            "Expected one score and one truth value per item, got shapes "
+            f"{scores.shape} and {labels.shape}."
+        )
+    check_scores(scores, len(labels), "items")
+    return scores, labels
+
+
+def count_sides(truth: Bool[np.ndarray, " items"]) -> tuple[int, int]:
+    """Return the numbers of items in the circuit and outside it.
+
+    Raises:
+        ValueError: if one of them is 0.
+    """
+    positives, negatives = int(truth.sum()), int((~truth).sum())
+    if positives == 0 or negatives == 0:
+        raise ValueError(
+            f"Expected items both in the circuit and outside it, got {positives} and {negatives}; "
+            "the area is not defined."
+        )
+    return positives, negatives
+
+
+def as_floats(values: Float[np.ndarray, "items ..."]) -> Float[np.ndarray, "items ..."]:
     """The same numbers as floats, since negating unsigned integers or booleans goes wrong."""
     given = np.asarray(values)
     return given if np.issubdtype(given.dtype, np.floating) else given.astype(np.float64)
 
 
-def importance(values: Float[np.ndarray, " items"], absolute: bool) -> Float[np.ndarray, " items"]:
+def importance(
+    values: Float[np.ndarray, "items ..."], absolute: bool
+) -> Float[np.ndarray, "items ..."]:
     """The importance of each item: the absolute value of a method's value, or the value itself."""
     numbers = as_floats(values)
     return np.abs(numbers) if absolute else numbers
@@ -190,12 +229,12 @@ def component_of(node: Node) -> Node:
 
 
 def promote_scores(
-    scores: Float[np.ndarray, " edges"],
+    scores: Float[np.ndarray, "edges ..."],
     finer: UniverseName,
     coarser: UniverseName,
     n_layers: int,
     n_heads: int,
-) -> Float[np.ndarray, " coarser_edges"]:
+) -> Float[np.ndarray, "coarser_edges ..."]:
     """Scores of a coarser universe's edges: each the maximum over the edges that it merges.
 
     Raises:
@@ -204,16 +243,16 @@ def promote_scores(
     source = universe(finer, n_layers, n_heads)
     check_edge_scores(scores, finer, n_layers, n_heads)
     groups = universe(coarser, n_layers, n_heads).groups_of(source)
-    return np.asarray([scores[list(group)].max() for group in groups])
+    return np.asarray([scores[list(group)].max(axis=0) for group in groups])
 
 
 def promote_node_scores(
-    scores: Float[np.ndarray, " nodes"],
+    scores: Float[np.ndarray, "nodes ..."],
     finer: UniverseName,
     coarser: UniverseName,
     n_layers: int,
     n_heads: int,
-) -> Float[np.ndarray, " coarser_nodes"]:
+) -> Float[np.ndarray, "coarser_nodes ..."]:
     """Scores of a coarser universe's sources: each the maximum over the sources that it merges.
 
     Only the embeddings are merged: the two are one source in `"qkv-merged"` and `"head"`, and
@@ -230,19 +269,18 @@ def promote_node_scores(
     targets = set(universe(coarser, n_layers, n_heads).sources)
     for index, node in enumerate(nodes):
         groups.setdefault(node if node in targets else Node(Kind.RESID_PRE, 0), []).append(index)
-    return np.asarray(
-        [scores[groups[node]].max() for node in universe(coarser, n_layers, n_heads).sources]
-    )
+    sources = universe(coarser, n_layers, n_heads).sources
+    return np.asarray([scores[groups[node]].max(axis=0) for node in sources])
 
 
 def nodes_from_edges(
-    scores: Float[np.ndarray, " edges"],
+    scores: Float[np.ndarray, "edges ..."],
     name: UniverseName,
     n_layers: int,
     n_heads: int,
     *,
     absolute: bool = True,
-) -> Float[np.ndarray, " nodes"]:
+) -> Float[np.ndarray, "nodes ..."]:
     """Convert scores of edges to scores of nodes: the maximum over the edges at each node.
 
     An edge is at its writer, and at the head or MLP that reads it.
@@ -263,20 +301,24 @@ def nodes_from_edges(
     space = universe(name, n_layers, n_heads)
     check_scores(scores, len(space.edges), f"edges of {name!r}")
     ends = edge_ends(name, n_layers, n_heads)
+    sizes = importance(scores, absolute)
     # The last entry collects the scores of ends that are not sources.
-    found = np.full(len(space.sources) + 1, -np.inf, scores.dtype)
-    np.maximum.at(found, ends, importance(scores, absolute)[:, None])
+    found = np.full((len(space.sources) + 1, *scores.shape[1:]), -np.inf, scores.dtype)
+    by_node = np.argsort(ends.reshape(-1), kind="stable")
+    nodes, starts = np.unique(ends.reshape(-1)[by_node], return_index=True)
+    if len(nodes):
+        found[nodes] = np.maximum.reduceat(sizes[by_node // 2], starts, axis=0)
     return found[:-1]
 
 
 def edges_from_nodes(
-    scores: Float[np.ndarray, " nodes"],
+    scores: Float[np.ndarray, "nodes ..."],
     name: UniverseName,
     n_layers: int,
     n_heads: int,
     *,
     absolute: bool = True,
-) -> Float[np.ndarray, " edges"]:
+) -> Float[np.ndarray, "edges ..."]:
     """Convert scores of nodes to scores of edges: the smaller score of each edge's two ends.
 
     The edges above a threshold are thus those between nodes above it. The q, k and v inputs
@@ -298,7 +340,8 @@ def edges_from_nodes(
     """
     space = universe(name, n_layers, n_heads)
     check_scores(scores, len(space.sources), f"sources of {name!r}")
-    scored = np.append(importance(scores, absolute), np.asarray(np.inf, scores.dtype))
+    output = np.full((1, *scores.shape[1:]), np.inf, scores.dtype)
+    scored = np.concatenate([importance(scores, absolute), output])
     return scored[edge_ends(name, n_layers, n_heads)].min(axis=1)
 
 

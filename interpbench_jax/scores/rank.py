@@ -16,9 +16,8 @@ from interpbench_jax.names import Level
 from interpbench_jax.scores.levels import (
     Ranking,
     Truth,
-    as_floats,
-    as_truth,
-    check_scores,
+    check_pair,
+    count_sides,
     edges_from_nodes,
     heard,
     importance,
@@ -29,27 +28,10 @@ from interpbench_jax.scores.levels import (
     read_values,
     warn_of_silence,
 )
+from interpbench_jax.scores.null import draw_ranks, interval_of
 from interpbench_jax.sites import Edge, Node
 from interpbench_jax.universes import UNIVERSES, UniverseName
 from interpbench_jax.universes import universe as find_universe
-
-
-@dataclass(frozen=True)
-class NullInterval:
-    """ROC-AUC of a method's own scores, assigned to the items at random.
-
-    Attributes:
-        mean: mean over the draws; 0.5 up to chance.
-        low: the 2.5 % quantile.
-        high: the 97.5 % quantile.
-        p_value: one-sided p-value: (1 + number of draws whose area is at least the observed one)
-            / (1 + number of draws).
-    """
-
-    mean: float
-    low: float
-    high: float
-    p_value: float
 
 
 @dataclass(frozen=True)
@@ -67,7 +49,8 @@ class RankScore:
         roc_auc: see `roc_auc`. None, as are all fields of the null, if the circuit has all of the
             items or none.
         average_precision: see `average_precision`. None if the circuit has no item.
-        null_mean: mean of the null; see `NullInterval`.
+        null_mean: mean of the null, in which the values that were given are assigned to their
+            items at random and then converted to this universe and level; see `NullInterval`.
         null_low: the 2.5 % quantile of the null.
         null_high: the 97.5 % quantile of the null.
         p_value: p-value of `roc_auc` under the null.
@@ -96,9 +79,10 @@ def roc_auc(scores: Float[np.ndarray, " items"], truth: Truth) -> float:
     Raises:
         ValueError: if a score is NaN, the lengths differ, or all items are on one side.
     """
-    scores, truth = _check_pair(scores, truth)
-    positives, negatives = _two_sides(truth)
-    return float(_area(_mid_ranks(scores)[truth].sum(), positives, negatives))
+    scores, truth = check_pair(scores, truth)
+    positives, negatives = count_sides(truth)
+    rank_sum = _mid_ranks(scores)[truth].sum()
+    return float((rank_sum - positives * (positives + 1) / 2) / (positives * negatives))
 
 
 def average_precision(scores: Float[np.ndarray, " items"], truth: Truth) -> float:
@@ -111,7 +95,7 @@ def average_precision(scores: Float[np.ndarray, " items"], truth: Truth) -> floa
     Raises:
         ValueError: if a score is NaN, the lengths differ, or no item is true.
     """
-    scores, truth = _check_pair(scores, truth)
+    scores, truth = check_pair(scores, truth)
     positives = int(truth.sum())
     if positives == 0:
         raise ValueError(
@@ -122,41 +106,6 @@ def average_precision(scores: Float[np.ndarray, " items"], truth: Truth) -> floa
     taken = np.bincount(inverse, minlength=len(levels))
     precision = np.cumsum(found) / np.cumsum(taken)
     return float((found * precision).sum() / positives)
-
-
-def null_interval(
-    scores: Float[np.ndarray, " items"],
-    truth: Truth,
-    n_draws: int = 400,
-    seed: int = 0,
-) -> NullInterval:
-    """The ROC-AUC expected by chance: the scores are permuted over the items, ties included.
-
-    Args:
-        scores: a method's scores.
-        truth: whether each item is in the circuit.
-        n_draws: number of permutations; the p-value is at least 1 / (1 + `n_draws`).
-        seed: random seed for the permutations; the same scores, truth and seed give the same
-            interval.
-
-    Raises:
-        ValueError: if a score is NaN, the lengths differ, all items are on one side, or there
-            is no draw.
-    """
-    scores, truth = _check_pair(scores, truth)
-    positives, negatives = _two_sides(truth)
-    if n_draws < 1:
-        raise ValueError(f"Expected at least one draw, got n_draws={n_draws}.")
-    ranks = _mid_ranks(scores)
-    drawn = np.random.default_rng(seed).permuted(np.tile(ranks, (n_draws, 1)), axis=1)
-    # Sums of halves are exact, so equal areas compare as equal.
-    areas = _area(drawn[:, :positives].sum(axis=1), positives, negatives)
-    observed = _area(ranks[truth].sum(), positives, negatives)
-    low, high = np.quantile(areas, (0.025, 0.975))
-    at_least = int((areas >= observed).sum())
-    return NullInterval(
-        float(areas.mean()), float(low), float(high), (1 + at_least) / (1 + n_draws)
-    )
 
 
 def edge_auc(
@@ -267,16 +216,14 @@ def rank_scores(
     numbers, universe, level = read_values(values, universe, level)
     shape = (circuit.n_layers, circuit.n_heads)
     scored = importance(heard(values, numbers), absolute)
+    names = UNIVERSES[UNIVERSES.index(universe) :]
+    converted = [_convert(scored, universe, name, level, shape) for name in names]
+    drawn = draw_ranks(scored, counted_in(circuit, universe, level), n_draws, seed)
     found = []
-    for name in UNIVERSES[UNIVERSES.index(universe) :]:
-        if level == "edge":
-            edges = promote_scores(scored, universe, name, *shape)
-            nodes = nodes_from_edges(edges, name, *shape, absolute=False)
-        else:
-            nodes = promote_node_scores(scored, universe, name, *shape)
-            edges = edges_from_nodes(nodes, name, *shape, absolute=False)
-        found.append(_rank(edges, circuit, name, "edge", n_draws, seed))
-        found.append(_rank(nodes, circuit, name, "node", n_draws, seed))
+    for name, (edges, nodes) in zip(names, converted, strict=True):
+        edge_ranks, node_ranks = _convert(drawn, universe, name, level, shape)
+        found.append(_rank(edges, edge_ranks, circuit, name, "edge"))
+        found.append(_rank(nodes, node_ranks, circuit, name, "node"))
     warn_of_silence(values, scored, truth_of(circuit, universe, level))
     return tuple(found)
 
@@ -299,19 +246,33 @@ def _truths(circuit: Circuit, name: UniverseName, level: Level) -> Iterable[Trut
     return truths.values()
 
 
+def _convert(
+    values: Float[np.ndarray, "items ..."],
+    universe: UniverseName,
+    name: UniverseName,
+    level: Level,
+    shape: tuple[int, int],
+) -> tuple[Float[np.ndarray, "edges ..."], Float[np.ndarray, "nodes ..."]]:
+    """Values of a universe's edges or nodes as those of another's edges, and of its nodes."""
+    if level == "edge":
+        edges = promote_scores(values, universe, name, *shape)
+        return edges, nodes_from_edges(edges, name, *shape, absolute=False)
+    nodes = promote_node_scores(values, universe, name, *shape)
+    return edges_from_nodes(nodes, name, *shape, absolute=False), nodes
+
+
 def _rank(
     scores: Float[np.ndarray, " items"],
+    ranks: Float[np.ndarray, "items draws"],
     circuit: Circuit,
     name: UniverseName,
     level: Level,
-    n_draws: int,
-    seed: int,
 ) -> RankScore:
     counts = counted_in(circuit, name, level)
     truth, scores = truth_of(circuit, name, level)[counts], scores[counts]
     n_true = int(truth.sum())
     two_sided = 0 < n_true < len(truth)
-    null = null_interval(scores, truth, n_draws, seed) if two_sided else None
+    null = interval_of(ranks[counts], truth) if two_sided else None
     return RankScore(
         universe=name,
         level=level,
@@ -339,35 +300,6 @@ def _mid_ranks(scores: Float[np.ndarray, " items"]) -> np.ndarray:
     """Ranks from 1 for the lowest score; ties share their mean rank."""
     _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-
-
-def _area(
-    rank_sum: np.ndarray | np.float64, positives: int, negatives: int
-) -> np.ndarray | np.float64:
-    return (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)
-
-
-def _two_sides(truth: Bool[np.ndarray, " items"]) -> tuple[int, int]:
-    positives, negatives = int(truth.sum()), int((~truth).sum())
-    if positives == 0 or negatives == 0:
-        raise ValueError(
-            f"Expected items both in the circuit and outside it, got {positives} and {negatives}; "
-            "the area is not defined."
-        )
-    return positives, negatives
-
-
-def _check_pair(
-    scores: Float[np.ndarray, " items"], truth: Truth
-) -> tuple[Float[np.ndarray, " items"], Bool[np.ndarray, " items"]]:
-    scores, labels = as_floats(scores), as_truth(truth)
-    if scores.shape != labels.shape or scores.ndim != 1:
-        raise ValueError(
-            "Expected one score and one truth value per item, got shapes "
-            f"{scores.shape} and {labels.shape}."
-        )
-    check_scores(scores, len(labels), "items")
-    return scores, labels
 
 
 def _check_items(

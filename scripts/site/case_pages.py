@@ -79,16 +79,17 @@ Its variables, in the order in which they are computed:
 
 ## Model
 
-{config.n_layers} layers of {config.n_heads} heads; d_model {config.d_model}, d_head {config.d_head},
-d_mlp {config.d_mlp}; {config.attention_dir} attention; inputs of up to {config.n_ctx} positions;
-{config.d_vocab} tokens{_tokens(case)}. The output is {_output(task)}. Tier: {task.tier}.
+{config.n_layers} layers of {config.n_heads} heads; d_model {config.d_model}, d_head
+{config.d_head}, d_mlp {config.d_mlp}; {config.attention_dir} attention; inputs of up to
+{config.n_ctx} positions; {config.d_vocab} tokens{_tokens(case)}. The output is {_output(task)}.
+Tier: {task.tier}.
 {_note(task)}
 
 {table(("variable", "computed by"), _alignment(task))}
 
 ## Circuit
 
-![The circuit's edges, from the embeddings at the bottom to the output at the top]({case.case_id}.svg)
+![The circuit, from the embeddings at the bottom to the output at the top]({case.case_id}.svg)
 
 {table(("universe", "in the circuit", "constant", "all edges"), sizes)}
 
@@ -184,7 +185,7 @@ def _alignment(task: Task) -> list[tuple[str, ...]]:
 def _edge_list(title: str, edges: list[str]) -> str:
     if not edges:
         return ""
-    return f"??? note \"{title} ({len(edges)})\"\n\n" + "\n".join(f"    - `{e}`" for e in edges)
+    return f'??? note "{title} ({len(edges)})"\n\n' + "\n".join(f"    - `{e}`" for e in edges)
 
 
 def _measured(certificate: Certificate) -> list[tuple[str, ...]]:

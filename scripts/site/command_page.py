@@ -2,7 +2,7 @@
 
 import os
 
-import click
+import typer
 from typer.cli import get_docs_for_click
 from typer.main import get_command
 
@@ -21,7 +21,7 @@ def command_page() -> str:
     from interpbench_jax.cli import app
 
     command = get_command(app)
-    with click.Context(command, info_name="interpbench") as context:
+    with typer.Context(command, info_name="interpbench") as context:
         text = get_docs_for_click(obj=command, ctx=context, name="interpbench", title="Commands")
     title, _, rest = text.partition("\n")
     return f"{title}\n{INTRODUCTION}{rest}"

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from interpbench_jax.circuit import Circuit
+from interpbench_jax.names import Level
 from interpbench_jax.scores import (
     average_precision,
     edge_auc,
@@ -27,7 +28,7 @@ from interpbench_jax.scores import (
     score_largest,
     truth_of,
 )
-from interpbench_jax.sites import parse_edge, parse_node
+from interpbench_jax.sites import Kind, parse_edge, parse_node
 from interpbench_jax.universes import UNIVERSES, UniverseName, universe
 from tests.scores.random_edges import CIRCUIT, edge_values, node_values
 
@@ -332,9 +333,47 @@ def test_edge_values_are_ranked_in_each_universe(ties: bool) -> None:
         assert each.average_precision == pytest.approx(
             average_precision_score(truth, scores), abs=ATOL
         )
-        null = null_interval(scores, truth, 20, 5)
-        assert (each.null_mean, each.null_low) == (null.mean, null.low)
-        assert (each.null_high, each.p_value) == (null.high, null.p_value)
+        if (each.universe, each.level) == ("qkv", "edge"):
+            null = null_interval(scores, truth, 20, 5)
+            assert (each.null_mean, each.null_low) == (null.mean, null.low)
+            assert (each.null_high, each.p_value) == (null.high, null.p_value)
+
+
+@pytest.mark.parametrize("level", ["edge", "node"])
+def test_the_null_is_where_chance_is_in_each_universe(level: Level) -> None:
+    space = universe("qkv", 2, 3)
+    n_items = len(space.edges if level == "edge" else space.sources)
+    generator = np.random.default_rng(3)
+    drawn = [
+        rank_scores(generator.standard_normal(n_items), CIRCUIT, "qkv", level, n_draws=20)
+        for _ in range(400)
+    ]
+    for of_one in zip(*drawn, strict=True):
+        areas, nulls = (
+            np.asarray([getattr(each, name) for each in of_one])
+            for name in ("roc_auc", "null_mean")
+        )
+        # Five standard errors of the mean of 400 areas.
+        assert nulls.mean() == pytest.approx(areas.mean(), abs=5 * areas.std() / 20)
+        p_values = np.asarray([each.p_value for each in of_one])
+        assert np.mean(p_values <= 0.25) == pytest.approx(0.25, abs=5 * (0.25 * 0.75 / 400) ** 0.5)
+
+
+def test_chance_favors_edges_that_stand_for_several() -> None:
+    # The circuit's only coarse edge leads into an MLP, from one draw; those into heads have more.
+    circuit = Circuit(2, 3, (parse_edge("blocks.0.hook_mlp_out -> blocks.1.hook_mlp_in"),))
+    scores = rank_scores(edge_values("qkv", 1, False), circuit, "qkv")
+    nulls = {each.universe: each.null_mean for each in scores if each.level == "edge"}
+    assert nulls["qkv"] == pytest.approx(0.5, abs=0.08)
+    # Chance of one draw against n: 1 / (n + 1), over the universe's other edges.
+    groups = universe("head", 2, 3).groups_of(universe("qkv", 2, 3))
+    edges = universe("head", 2, 3).edges
+    true = [edge.dst.kind is Kind.MLP_OUT and edge.src.kind is Kind.MLP_OUT for edge in edges]
+    expected = np.mean(
+        [1 / (len(group) + 1) for group, own in zip(groups, true, strict=True) if not own]
+    )
+    assert nulls["head"] == pytest.approx(expected, abs=0.08)
+    assert expected < 0.4
 
 
 def test_node_values_are_ranked_in_each_universe() -> None:
