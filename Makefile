@@ -10,7 +10,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check
 PYTEST = $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
 FAST = $(PYTEST) -m "not slow" --no-typecheck
 
-.PHONY: demo test test-fast test-lowest test-newest bench lint types clean
+.PHONY: demo test test-fast test-lowest test-newest bench docs lint types clean
 
 # Stamp files, so that a second call installs nothing.
 $(VENV)/.venv:
@@ -27,6 +27,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/.venv
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/.venv
 	@echo "Installing interpbench-jax and its development tools into $(VENV): about 1.2 GB, two minutes or so"
 	$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	@touch $@ $(VENV)/.installed $(VENV)/.installed-docs
+
+$(VENV)/.installed-docs: pyproject.toml constraints.txt | $(VENV)/.venv
+	@echo "Installing interpbench-jax and what its documentation is built with into $(VENV): about 800 MB"
+	$(PIP) install --constraint constraints.txt --editable '.[docs]'
 	@touch $@ $(VENV)/.installed
 
 demo: $(VENV)/.installed
@@ -62,6 +67,10 @@ test-newest: .venv-newest/.resolved-highest
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.speed $(BENCH)
 
+# The documentation, in site/. Its examples run, and a warning is an error.
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -70,4 +79,4 @@ types: $(VENV)/.installed-dev
 	$(BIN)/pyright
 
 clean:
-	rm -rf $(VENV) .venv-lowest .venv-newest
+	rm -rf $(VENV) .venv-lowest .venv-newest site

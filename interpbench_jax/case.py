@@ -126,7 +126,7 @@ class Case(Travels):
         if task is None:
             raise ValueError(
                 f"Expected a case whose task is declared ({', '.join(CASES)}), got "
-                f"{shown(self.case_id)}; see the README on adding one."
+                f"{shown(self.case_id)}; CONTRIBUTING.md says how to add one."
             )
         task = task.in_vocabulary_of(self.config)
         if self.vocab is not None and set(self.vocab) != set(task.token_ids):

@@ -76,7 +76,7 @@ _NAME = re.compile(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Node:
     """A place where an activation exists: one hook, or one head of it.
 
@@ -110,8 +110,11 @@ class Node:
         name = self.kind.value.format(layer=self.layer)
         return name if self.head is None else f"{name}[{self.head}]"
 
+    def __repr__(self) -> str:
+        return f"parse_node({str(self)!r})"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Edge:
     """The part of what `dst` reads from the residual stream that `src` wrote."""
 
@@ -120,6 +123,9 @@ class Edge:
 
     def __str__(self) -> str:
         return f"{self.src}{_ARROW}{self.dst}"
+
+    def __repr__(self) -> str:
+        return f"parse_edge({str(self)!r})"
 
 
 @dataclass(frozen=True)

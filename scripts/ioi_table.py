@@ -1,4 +1,4 @@
-"""Print the tables of the README's section on language tasks: patching and discovery on `ioi`.
+"""Print the tables of docs/results.md about language tasks: patching and discovery on `ioi`.
 
     python scripts/ioi_table.py [--case ioi_next_token] [--n 100] [--acdc-n 32]
 

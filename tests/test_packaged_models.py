@@ -36,7 +36,7 @@ def test_the_certificates_of_the_rasp_cases_pass(case_id: str) -> None:
 
 @pytest.mark.parametrize("case_id", ["ioi", "ioi_next_token"])
 def test_what_the_certificates_of_the_language_models_say(case_id: str) -> None:
-    """They fail for the reasons that the README gives, and for no others."""
+    """They fail for the reasons that docs/truth.md gives, and for no others."""
     certificate = read_certificate(packaged_folder() / model_path(case_id))
     assert certificate.weights_sha256 == digest_weights(load_case(case_id).weights)
     assert certificate.accuracy == certificate.sequence_accuracy == 1

@@ -92,6 +92,12 @@ def test_edge_names_round_trip(src: Node, dst: Node) -> None:
     assert parse_edge(str(Edge(src, dst))) == Edge(src, dst)
 
 
+@given(nodes(), nodes())
+def test_what_python_prints_is_an_expression(src: Node, dst: Node) -> None:
+    assert eval(repr(src)) == src
+    assert eval(repr(Edge(src, dst))) == Edge(src, dst)
+
+
 @given(st.lists(nodes(), max_size=20))
 def test_different_nodes_have_different_names(some: list[Node]) -> None:
     assert len({str(node) for node in some}) == len(set(some))

@@ -137,4 +137,4 @@ def _name_devices(placement: Placement) -> str:
         kind = jax.devices()[0].device_kind
         return f"one {kind.upper() if kind == 'cpu' else kind}"
     shape = " x ".join(f"{n} {name}" for name, n in placement.mesh.shape.items())
-    return f"{placement.mesh.size} devices ({shape})"
+    return f"{_count(placement.mesh.size, 'device')} ({shape})"

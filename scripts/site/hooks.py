@@ -7,9 +7,10 @@ import logging
 from pathlib import Path
 
 from case_pages import case_files
-from command_page import command_page
+from command_page import command_reference
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 from notebook_pages import notebook_files, notebooks
 from public_names import public_names, undocumented
 
@@ -38,11 +39,15 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     generated: dict[str, str | bytes] = {
         **case_files(),
         **notebook_files(NOTEBOOKS),
-        "commands.md": command_page(),
     }
     for path, content in generated.items():
         files.append(File.generated(config, path, content=content))
     return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Add the reference of all commands to the page about them."""
+    return markdown + command_reference() if page.file.src_uri == "commands.md" else markdown
 
 
 def on_post_build(config: MkDocsConfig) -> None:

@@ -40,7 +40,7 @@ def test_a_perfect_submission_scores_one_in_every_coarser_universe() -> None:
     rows = score_submission(checked.submission, truths())
     assert len(rows) == 12 and {row.roc_auc for row in rows} == {1.0}
     assert {row.universe for row in rows} == {*UNIVERSES}
-    # There are 137 edges in `qkv`, as the README says, and 53 in `head`.
+    # There are 137 edges in `qkv`, and 53 in `head`.
     assert {row.n_items for row in rows if row.universe == "qkv"} == {137}
     in_head = [row for row in rows if row.universe == "head"]
     assert [(row.case, row.n_items, row.n_true) for row in in_head] == [

@@ -325,7 +325,7 @@ def test_two_processes_find_the_same_and_communicate_once(on_meshes: dict) -> No
 def test_a_mesh_of_one_device(on_meshes: dict) -> None:
     mesh = sweep_mesh(1)
     assert dict(mesh.shape) == {"edits": 1, "batch": 1}
-    assert "1 devices (1 edits x 1 batch)" in edges(mesh=mesh).plan.devices
+    assert "1 device (1 edits x 1 batch)" in edges(mesh=mesh).plan.devices
 
 
 @pytest.mark.parametrize(
