@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 # The token embedding and the positional embedding.
 N_EMBEDDINGS = 2
-# The inputs of a head: its queries, its keys and its values.
-QUERIES, KEYS, VALUES = range(3)
+# The inputs of a head: its queries, its keys and, last, its values.
 N_KINDS = 3
+VALUES = 2
 
 
 class ReaderPlace(NamedTuple):
@@ -72,11 +72,6 @@ class Layout:
     def n_readers(self) -> int:
         """How many readers there are."""
         return self.output_reader + 1
-
-    @property
-    def n_norms(self) -> int:
-        """How many layer norms there are, which is also how many streams are read."""
-        return self.final_norm + 1
 
     def first_head(self, layer: Any) -> Any:
         """The index of a layer's first head among the writers: the number of writers before it."""

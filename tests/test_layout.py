@@ -51,7 +51,7 @@ def test_places_of_readers(shape: tuple[int, int]) -> None:
 def test_places_of_layer_norms(shape: tuple[int, int]) -> None:
     """The stream before a layer norm is the sum of what earlier writers wrote."""
     layout, every = Layout(*shape), readers(*shape)
-    assert layout.n_norms == 2 * shape[0] + 1
+    assert layout.final_norm == 2 * shape[0]
     for layer in range(layout.n_layers):
         for norm, reader in (
             (layout.attention_norm(layer), every[layout.first_reader(layer)]),

@@ -5,7 +5,7 @@ import json
 
 from interpbench_dataset.schema import Column, TableSchema, hub_features
 from interpbench_jax.extras import needs_extra
-from interpbench_jax.storage import decode_parquet
+from interpbench_jax.storage import decode_parquet, encode_parquet
 
 with needs_extra("dataset", "Building or checking the dataset"):
     import pyarrow as pa
@@ -39,27 +39,8 @@ def arrow_type(column: Column) -> pa.DataType:
 
 
 def encode_table(table: pa.Table) -> bytes:
-    """Encode a table as a Parquet file.
-
-    Every option that could change the bytes is set. Only the text `created_by` and the encodings
-    still depend on the release of pyarrow. Nothing is compressed: the small integers are packed
-    into a few bits each anyway, and a compression library would be another dependency whose
-    releases differ.
-    """
-    buffer = io.BytesIO()
-    pq.write_table(
-        table,
-        buffer,
-        version="2.6",
-        data_page_version="1.0",
-        compression="none",
-        use_dictionary=True,
-        write_statistics=True,
-        store_schema=True,
-        write_page_index=False,
-        row_group_size=65_536,
-    )
-    return buffer.getvalue()
+    """Encode a table as a Parquet file, without checksums: the card has a digest of the file."""
+    return encode_parquet(table, checksums=False)
 
 
 def decode_table(data: bytes) -> pa.Table:

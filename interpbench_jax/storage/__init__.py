@@ -5,6 +5,7 @@ from interpbench_jax.storage.locks import FileLock as FileLock
 from interpbench_jax.storage.locks import InUse as InUse
 from interpbench_jax.storage.locks import lock_folder as lock_folder
 from interpbench_jax.storage.parquet import decode_parquet as decode_parquet
+from interpbench_jax.storage.parquet import encode_parquet as encode_parquet
 from interpbench_jax.storage.reading import digest_file as digest_file
 from interpbench_jax.storage.reading import open_regular as open_regular
 from interpbench_jax.storage.reading import read_bytes as read_bytes

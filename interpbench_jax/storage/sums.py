@@ -1,6 +1,5 @@
 """The sums of a sweep's tasks as Parquet files, and tables as bytes that only they decide."""
 
-import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from jaxtyping import Float64
 from interpbench_jax.extras import needs_extra
 from interpbench_jax.storage import (
     decode_parquet,
+    encode_parquet,
     read_bytes,
     remove_leftovers,
     sync_folder,
@@ -92,29 +92,12 @@ def remove_parts(folder: Path) -> None:
 def encode_table(table: "pyarrow.Table") -> bytes:
     """A table as a Parquet file: equal tables, equal bytes, under one release of pyarrow.
 
-    Every option that could change the bytes is set, as in the published dataset. How the table
-    is held in memory and in which order its metadata came makes no difference, and what pandas
-    adds to the metadata is left out.
+    How the table is held in memory and in which order its metadata came makes no difference, and
+    what pandas adds to the metadata is left out.
     """
-    import pyarrow.parquet as pq
-
     metadata = sorted((table.schema.metadata or {}).items())
     ours = {key: value for key, value in metadata if key != b"pandas"}
-    buffer = io.BytesIO()
-    pq.write_table(
-        table.replace_schema_metadata(ours or None).combine_chunks(),
-        buffer,
-        version="2.6",
-        data_page_version="1.0",
-        compression="none",
-        use_dictionary=True,
-        write_statistics=True,
-        store_schema=True,
-        write_page_index=False,
-        write_page_checksum=True,
-        row_group_size=65_536,
-    )
-    return buffer.getvalue()
+    return encode_parquet(table.replace_schema_metadata(ours or None).combine_chunks())
 
 
 def read_table(path: Path) -> "pyarrow.Table":

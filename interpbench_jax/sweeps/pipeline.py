@@ -123,7 +123,7 @@ def _learn_constants(
     constants = None if store is None else store.constants()
     if constants is not None:
         constants = check_constants(request.model.config, job.n_pos, constants)
-    n_calls = plan.n_calls * -(-job.n_inputs // plan.chunk_inputs)
+    n_calls = plan.n_chunks * plan.n_calls
     n_learned = 0
     if constants is None:
         n_learned = job.weights.layout.n_writers
@@ -171,6 +171,5 @@ def _open_store(
     plan: SweepPlan,
     calls: Sequence[Call],
 ) -> SweepStore:
-    n_chunks = -(-job.n_inputs // plan.chunk_inputs)
     description = describe_job(job, plan, calls, request.edits.names)
-    return SweepStore.open(folder, description, n_chunks * plan.n_calls)
+    return SweepStore.open(folder, description, plan.n_chunks * plan.n_calls)

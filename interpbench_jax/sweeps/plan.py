@@ -49,6 +49,11 @@ class SweepPlan:
         """The number of inputs of a chunk, on all devices."""
         return self.chunks.batch * self.batch_shares
 
+    @property
+    def n_chunks(self) -> int:
+        """The number of chunks of inputs."""
+        return -(-self.n_inputs // self.chunk_inputs)
+
     def __str__(self) -> str:
         chunks = self.chunks
         n_edits = sum(place.n_edits for place in self.places)

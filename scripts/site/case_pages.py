@@ -14,12 +14,16 @@ from interpbench_jax.certificates import BARS, Certificate, read_certificate
 from interpbench_jax.report.grids import escape
 from interpbench_jax.universes import UNIVERSES, universe
 
-INTRODUCTION = """# Cases
+INTRODUCTION = """---
+hide: [toc]
+---
+
+# Cases
 
 The eighteen cases of InterpBench's release 1.0.0. Each page has the program that a model computes,
 the circuit that follows from it, and the certificate of the model in the package.
 """
-HEADER = ("case", "task", "layers", "heads", "d_model", "edges", "tier", "certificate")
+HEADER = ("case", "task", "model", "edges", "tier", "certificate")
 
 
 def case_files() -> dict[str, str | bytes]:
@@ -131,10 +135,8 @@ def _summary(case: ib.Case, certificate: Certificate) -> tuple[str, ...]:
     return (
         f"[{case.case_id}]({case.case_id}.md)",
         escape(task.description),
-        str(config.n_layers),
-        str(config.n_heads),
-        str(config.d_model),
-        f"{n_edges} of {total}",
+        f"{config.n_layers} layers, {config.n_heads} heads, d_model {config.d_model}",
+        f"{n_edges} of {total:,}",
         task.tier,
         "fails" if certificate.failures() else "passes",
     )
