@@ -6,7 +6,7 @@ from interpbench_jax.cases.pairs import Seed, TaskPairs
 from interpbench_jax.cases.rasp_task import RaspTask
 from interpbench_jax.cases.recipe import Recipe
 from interpbench_jax.cases.sequences import SPLITS, Split
-from interpbench_jax.cases.table import CASES, RASP_CASES
+from interpbench_jax.cases.table import CASES, RASP_CASES, RELEASES, find_case_id
 from interpbench_jax.cases.task import Task, Tier
 from interpbench_jax.cases.training_arguments import TrainingArguments
 from interpbench_jax.cases.truth import TRUTHS, TruthName
@@ -16,6 +16,7 @@ __all__ = [
     "CASES",
     "PAD",
     "RASP_CASES",
+    "RELEASES",
     "SPLITS",
     "TRUTHS",
     "IoiTask",
@@ -28,4 +29,5 @@ __all__ = [
     "Tier",
     "TrainingArguments",
     "TruthName",
+    "find_case_id",
 ]

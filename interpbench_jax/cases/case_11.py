@@ -13,6 +13,7 @@ same_length = Select(length, length, Comparison.EQ)
 
 TASK = RaspTask(
     case_id="11",
+    releases=("1.0.0", "current"),
     description="The length of each word, read off the earlier words that are as long.",
     program=Aggregate(same_length, length, name="length_of_alike"),
     vocab=WORDS,

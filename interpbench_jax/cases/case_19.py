@@ -13,6 +13,7 @@ def unless_repeated(token: Value, previous: Value) -> Value | None:
 
 TASK = RaspTask(
     case_id="19",
+    releases=("1.0.0", "current"),
     description="Each token that differs from the one before it; nothing where it repeats it.",
     program=SequenceMap(unless_repeated, tokens, shift(tokens, 1), name="without_repeats"),
     vocab=("a", "b", "c"),

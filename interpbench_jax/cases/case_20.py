@@ -15,6 +15,7 @@ def judge(word: str) -> str:
 
 TASK = RaspTask(
     case_id="20",
+    releases=("1.0.0", "current"),
     description="Whether each word is one of the words that give spam away.",
     program=Map(judge, tokens, name="verdict"),
     vocab=tuple(sorted((*WORDS, *SPAM_WORDS, "spam"))),

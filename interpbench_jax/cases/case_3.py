@@ -11,6 +11,7 @@ so_far = Select(indices, indices, Comparison.LEQ)
 
 TASK = RaspTask(
     case_id="3",
+    releases=("1.0.0", "current"),
     description="At each position, which share of the tokens up to and including it is 'x'.",
     program=Aggregate(so_far, is_x, name="share_of_x"),
     vocab=("a", "b", "c", "x"),

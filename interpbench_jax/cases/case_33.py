@@ -13,6 +13,7 @@ def has_even_length(word: str) -> bool:
 
 TASK = RaspTask(
     case_id="33",
+    releases=("1.0.0", "current"),
     description="Whether each word has an even number of letters.",
     program=Map(has_even_length, tokens, name="is_even"),
     vocab=WORDS,

@@ -21,6 +21,7 @@ share_close = Aggregate(so_far, is_close, name="share_close")
 
 TASK = RaspTask(
     case_id="4",
+    releases=("1.0.0", "current"),
     description=(
         "At each position, the share of opening brackets among the tokens so far, less the "
         "share of closing ones."

@@ -60,6 +60,7 @@ RECIPE = replace(
 
 TASK = IoiTask(
     case_id="ioi",
+    releases=("1.0.0", "current"),
     description="At the last position, the indirect object: the name that was said only once.",
     training=TRAINING,
     recipe=RECIPE,

@@ -5,6 +5,7 @@ from interpbench_jax.cases.ioi.task import IoiTask
 
 TASK = IoiTask(
     case_id="ioi_next_token",
+    releases=("1.0.0", "current"),
     description="The next token; scored at the last position, where it is the indirect object.",
     predicts_next_token=True,
     training=case_ioi.TRAINING,

@@ -18,7 +18,7 @@ from interpbench_jax.rasp import Value, Variable
 from interpbench_jax.rasp.lowering import Lowering
 from interpbench_jax.rasp.placement import lower
 from interpbench_jax.rasp.rendering import render
-from interpbench_jax.rasp.value_sets import value_sets
+from interpbench_jax.rasp.value_sets import sort_values, value_sets
 from interpbench_jax.sites import Edge, Kind, Node
 
 if TYPE_CHECKING:
@@ -82,7 +82,9 @@ class RaspTask(Task):
 
     @cached_property
     def tokens(self) -> tuple[str, ...]:
-        """The sorted vocabulary, including BOS and PAD."""
+        """Numbers by value, then BOS and PAD; words by text, BOS and PAD among them."""
+        if all(isinstance(token, int | float) for token in self.vocab):
+            return (*map(str, sort_values(self.vocab)), BOS, PAD)
         return tuple(sorted({BOS, PAD, *(str(token) for token in self.vocab)}))
 
     @property

@@ -1,7 +1,8 @@
 """The table of all tasks. To add a task, add a file beside this one and an entry here."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
+from typing import get_args
 
 from interpbench_jax.cases import (
     case_3,
@@ -23,8 +24,12 @@ from interpbench_jax.cases import (
     case_ioi,
     case_ioi_next_token,
 )
+from interpbench_jax.cases.current import counts, lengths, numbers, positions, steps, words
 from interpbench_jax.cases.rasp_task import RaspTask
 from interpbench_jax.cases.task import Task
+from interpbench_jax.names import ReleaseName
+
+_SUFFIX = "-current"
 
 RASP_CASES: Mapping[str, RaspTask] = MappingProxyType(
     {
@@ -46,11 +51,71 @@ RASP_CASES: Mapping[str, RaspTask] = MappingProxyType(
         "38": case_38.TASK,
     }
 )
+"""The sixteen RASP tasks of release 1.0.0, on which methods are compared."""
 
-CASES: Mapping[str, Task] = MappingProxyType(
+_NEW: tuple[RaspTask, ...] = (
+    *numbers.TASKS,
+    *words.TASKS,
+    *counts.TASKS,
+    *positions.TASKS,
+    *lengths.TASKS,
+    *steps.TASKS,
+)
+
+
+def number_of(case_id: str) -> str:
+    """The number, or name, that InterpBench gives a case, without the release that `8-current` adds."""
+    return case_id.removesuffix(_SUFFIX)
+
+
+def case_order(case_id: str) -> tuple[int, int, str]:
+    """A sort key: by number, the current release's case after that of release 1.0.0; names last."""
+    number = number_of(case_id)
+    if number.isascii() and number.isdecimal():
+        return 0, int(number), case_id
+    return 1, 0, case_id
+
+
+def _by_id(tasks: Iterable[Task]) -> Mapping[str, Task]:
+    return MappingProxyType(
+        {task.case_id: task for task in sorted(tasks, key=lambda task: case_order(task.case_id))}
+    )
+
+
+CASES: Mapping[str, Task] = _by_id(
+    (*RASP_CASES.values(), case_ioi.TASK, case_ioi_next_token.TASK, *_NEW)
+)
+"""Every task of both releases by its id.
+
+An id is InterpBench's number. Where the two releases have different tasks under one number, the
+number alone is release 1.0.0's, and the current release's is `8-current`.
+"""
+
+RELEASES: Mapping[ReleaseName, tuple[str, ...]] = MappingProxyType(
     {
-        **RASP_CASES,
-        "ioi": case_ioi.TASK,
-        "ioi_next_token": case_ioi_next_token.TASK,
+        release: tuple(case_id for case_id, task in CASES.items() if release in task.releases)
+        for release in get_args(ReleaseName)
     }
 )
+"""The ids of each release's tasks."""
+
+
+def find_case_id(name: str) -> str:
+    """The id of the task that a name means: an id, or a number and a release.
+
+    `"8"` and `"8-current"` are ids. `"11-current"` is `"11"`, because both releases have that task,
+    `"2-current"` is `"2"`, which release 1.0.0 does not have, and `"8-1.0.0"` is `"8"`.
+
+    Raises:
+        ValueError: if there is no such task, or it is not in that release.
+    """
+    if name in CASES:
+        return name
+    number, _, release = name.rpartition("-")
+    of_release = {number_of(case_id): case_id for case_id in RELEASES.get(release, ())}  # pyright: ignore
+    if number not in of_release:
+        raise ValueError(
+            f"Expected the id of a case ({', '.join(CASES)}), or a number and a release, such as "
+            f"'11-current' or '11-1.0.0'; got {name!r:.80}."
+        )
+    return of_release[number]

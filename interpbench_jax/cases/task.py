@@ -24,6 +24,7 @@ from interpbench_jax.cases.training_arguments import TrainingArguments
 from interpbench_jax.cases.truth import N_PAIRS, TRUTHS, TruthName, find_circuit
 from interpbench_jax.circuit import Circuit
 from interpbench_jax.config import TransformerConfig
+from interpbench_jax.names import ReleaseName
 from interpbench_jax.pairs import PairStream, block_sizes
 from interpbench_jax.rasp import Value
 from interpbench_jax.sites import Edge, Node, components
@@ -53,6 +54,7 @@ class Task(Travels, ABC):
         moved: components of the high-level model that are aligned with nodes other than those of
             the same name, each with its nodes.
         note: facts to know before comparing with upstream; empty if there are none.
+        releases: the releases of InterpBench that have this task and a model of this shape.
     """
 
     case_id: str
@@ -63,6 +65,7 @@ class Task(Travels, ABC):
     recipe: Recipe = _RECIPE
     moved: tuple[tuple[Node, tuple[Node, ...]], ...] = ()
     note: str = ""
+    releases: tuple[ReleaseName, ...] = ("1.0.0",)
 
     @property
     @abstractmethod

@@ -9,8 +9,9 @@ import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
-Value = str | int | float | bool
+Value = str | int | float | bool | tuple[Any, ...]
 Unary = Callable[..., Value | None]
 Binary = Callable[..., Value | None]
 Predicate = Callable[..., bool]

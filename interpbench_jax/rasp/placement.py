@@ -1,12 +1,13 @@
 """The placement of a program's variables on heads and MLPs.
 
-Source: Lindner et al. 2023 (Tracr, arXiv:2301.05062): a variable is computed in the
-earliest place after everything that it reads, attention before MLP in a layer; heads are numbered
-in breadth-first order from the output. Tracr itself sometimes places a variable later than that
-(it works with depths, not places), but never in InterpBench's programs.
+Source: Lindner et al. 2023 (Tracr, arXiv:2301.05062), `compiler/craft_graph_to_model.py`. A
+variable's depth is the number of variables on the longest path to it; the attention and the MLP of
+a selector's width have one depth. Variables of one depth share a layer, with attention before the
+MLP. Two depths share one only if the first has attention alone and the second MLPs alone. Heads are
+numbered in breadth-first order from the output.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 
 from interpbench_jax.rasp.expressions import (
@@ -39,16 +40,14 @@ def lower(program: Variable) -> Lowering:
         ValueError: if an operation reads a variable of the wrong encoding, or a selector
             combines selects of different variables.
     """
-    places: dict[Variable, int] = {}
-    for part in in_order(program):
-        if isinstance(part, SelectorWidth):
-            _place(WidthAttention(part, name=_attention_name(part)), places)
-        if isinstance(part, Variable):
-            _place(part, places)
+    variables = tuple(_breadth_first(program))
+    depths = _depths(program)
+    layers = _layers(variables, depths)
+    places = {each: (layers[depths[each]], _select_of(each) is None) for each in variables}
     heads: dict[int, int] = {}
     steps = []
-    for variable in sorted(_breadth_first(program), key=places.__getitem__):
-        layer, is_mlp = divmod(places[variable], 2)
+    for variable in sorted(variables, key=places.__getitem__):
+        layer, is_mlp = places[variable]
         if is_mlp:
             node = Node(Kind.MLP_POST, layer)
         else:
@@ -97,15 +96,37 @@ def _attention_name(width: SelectorWidth) -> str:
     return f"{width.name or 'width'}_attention"
 
 
-def _place(variable: Variable, places: dict[Variable, int]) -> None:
-    """Assign a variable its earliest place: even for the heads of a layer, odd for its MLP."""
-    if not variable.children:
-        places[variable] = -1
-        return
-    _check_encodings(variable)
-    earliest = 1 + max(places[read.variable] for read in _reads(variable))
-    is_mlp = _select_of(variable) is None
-    places[variable] = earliest + (earliest % 2 != is_mlp)
+def _depths(program: Variable) -> dict[Variable, int]:
+    """The depth of each variable: 0 for tokens and indices."""
+    depths: dict[Variable, int] = {}
+    for part in in_order(program):
+        if not isinstance(part, Variable):
+            continue
+        if not part.children:
+            depths[part] = 0
+            continue
+        own = WidthAttention(part, name=_attention_name(part)) if isinstance(part, SelectorWidth) else part
+        for variable in dict.fromkeys((own, part)):
+            _check_encodings(variable)
+        depths[part] = 1 + max(depths[read.variable] for read in _reads(own))
+        depths[own] = depths[part]
+    return depths
+
+
+def _layers(variables: Iterable[Variable], depths: Mapping[Variable, int]) -> dict[int, int]:
+    """The layer of each depth."""
+    kinds: dict[int, set[bool]] = {}
+    for variable in variables:
+        kinds.setdefault(depths[variable], set()).add(_select_of(variable) is None)
+    layers: dict[int, int] = {}
+    layer, is_open = -1, False
+    for depth in sorted(kinds):
+        joins = is_open and kinds[depth] == {True}
+        layer += not joins
+        layers[depth] = layer
+        # A depth of attention alone leaves room for MLPs in its layer.
+        is_open = kinds[depth] == {False}
+    return layers
 
 
 def _reads(variable: Variable) -> tuple[VariableRead, ...]:
