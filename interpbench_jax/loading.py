@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Literal
 
 from interpbench_dataset.packaged import model_ids, packaged_models
 from interpbench_jax.case import Case, is_case_directory, read_case
+from interpbench_jax.names import ReleaseName
 from interpbench_jax.sites import Node
 
 if TYPE_CHECKING:
-    from interpbench_jax.cases import IoiTask
+    from interpbench_conversion.upstream_files import UpstreamFiles
+    from interpbench_jax.cases import IoiTask, Task
 
 # The declared tasks are imported only where they are needed: a packaged case needs none of them.
 
@@ -74,7 +76,7 @@ def load_case(
         _check_no_source(source)
         _check_not_of_the_hub("weights in a folder", revision, cache_dir, refresh)
         return _load_folder(Path(case_id).expanduser(), tokens)
-    case_id = str(case_id)
+    case_id = _find_id(str(case_id))
     _check_tokens(case_id, tokens)
     if source == PACKAGED:
         _check_not_of_the_hub("the packaged weights", revision, cache_dir, refresh)
@@ -91,9 +93,10 @@ def load_case(
             "not a folder here."
         )
     from interpbench_conversion.hub import DEFAULT_REPO, DEFAULT_REVISION, fetch_case
+    from interpbench_jax.cases import number_of
 
     fetched = fetch_case(
-        case_id,
+        number_of(case_id),
         repo_id=DEFAULT_REPO if source == HUB else str(source),
         revision=DEFAULT_REVISION if revision is None else revision,
         cache_dir=cache_dir,
@@ -107,6 +110,18 @@ def load_case(
     return _load_directory(fetched.directory, case_id, provenance, tokens)
 
 
+def _find_id(name: str) -> str:
+    """The id that a name means; what names no declared task is left to the source."""
+    if name in packaged_cases():
+        return name
+    from interpbench_jax.cases import find_task
+
+    try:
+        return find_task(name).case_id
+    except ValueError:
+        return name
+
+
 def _load_folder(directory: Path, tokens: KeptTokensName) -> Case:
     """Load the case in a folder; a folder in upstream's layout must be named after its case."""
     if not directory.is_dir():
@@ -116,9 +131,24 @@ def _load_folder(directory: Path, tokens: KeptTokensName) -> Case:
         )
     if is_case_directory(directory):
         return read_case(directory)
-    case_id = Path(os.path.realpath(directory)).name
+    name = Path(os.path.realpath(directory)).name
+    case_id = _id_in_folder(directory, name)
     _check_tokens(case_id, tokens)
     return _load_directory(directory, case_id, {"source": "folder"}, tokens)
+
+
+def _id_in_folder(directory: Path, name: str) -> str:
+    """The id of the case in a folder of this name, of the release that has the files' layout."""
+    from interpbench_conversion.upstream_files import find_upstream_files
+    from interpbench_jax.cases import task_in
+
+    files = find_upstream_files(directory)
+    task = None if files is None else task_in(_release_of(files), name)
+    return name if task is None else task.case_id
+
+
+def _release_of(files: "UpstreamFiles") -> ReleaseName:
+    return "1.0.0" if files.layout == "v1" else "current"
 
 
 def _load_packaged(case_id: str) -> Case:
@@ -185,7 +215,7 @@ def _load_directory(
     from interpbench_conversion.metadata import find_metadata
     from interpbench_conversion.upstream_files import find_upstream_files
     from interpbench_conversion.vocabulary import KeptTokens
-    from interpbench_jax.cases import CASES, IoiTask
+    from interpbench_jax.cases import CASES, IoiTask, number_of
 
     files = find_upstream_files(directory)
     if files is None:
@@ -193,7 +223,9 @@ def _load_directory(
             f"Expected case {case_id!r} in {directory}, found neither our config.json nor "
             f"upstream's ll_model*.pth there; it contains {_listing(directory)}."
         )
-    task, metadata = CASES.get(case_id), find_metadata(directory, case_id)
+    task, metadata = CASES.get(case_id), find_metadata(directory, number_of(case_id))
+    if task is not None:
+        _check_release(task, files)
     vocab = metadata.vocab if metadata is not None else None
     description = metadata.task_description if metadata is not None else ""
     moved: dict[Node, Node] = {}
@@ -221,6 +253,25 @@ def _load_directory(
     return case if not isinstance(task, IoiTask) else _complete(case, task)
 
 
+def _check_release(task: "Task", files: "UpstreamFiles") -> None:
+    """Refuse files of a release that has another task under the number.
+
+    Raises:
+        ValueError: if the layout is that of a release without the task.
+    """
+    from interpbench_jax.cases import number_of, task_in
+
+    release = _release_of(files)
+    if release in task.releases:
+        return
+    other = task_in(release, number_of(task.case_id))
+    advice = f"; request {other.case_id!r}" if other is not None else ""
+    raise ValueError(
+        f"Expected the files of case {task.case_id!r}, of release {task.releases[0]}, in "
+        f"{files.weights.parent}, got files in the layout of release {release}{advice}."
+    )
+
+
 def _complete(case: Case, task: "IoiTask") -> Case:
     """Add what upstream's files of a language model lack: the circuit and a short vocabulary.
 
@@ -236,13 +287,14 @@ def _complete(case: Case, task: "IoiTask") -> Case:
 
 def case_directory(directory: Path, case_id: str) -> Path:
     """The folder of a case: a subfolder named after it, or the given folder itself."""
-    from interpbench_jax.cases import CASES
+    from interpbench_jax.cases import CASES, number_of
 
-    for inner in (directory / case_id, directory / "models" / case_id):
+    number = number_of(case_id)
+    for inner in (directory / case_id, directory / "models" / case_id, directory / number):
         if inner.is_dir():
             return inner
     name = Path(os.path.realpath(directory)).name
-    if name in CASES and name != case_id:
+    if name in CASES and name not in (case_id, number):
         raise FileNotFoundError(
             f"Expected case {case_id!r} in {directory}, which is the folder of case {name!r}."
         )

@@ -5,7 +5,7 @@ Usage: `python scripts/results_table.py`
 
 from interpbench_dataset.models import model_path
 from interpbench_dataset.packaged import packaged_folder
-from interpbench_jax.cases import CASES
+from interpbench_jax.cases import RELEASES
 from interpbench_jax.certificates import BARS, Certificate, read_certificate
 
 HEADER = (
@@ -28,7 +28,10 @@ HEADER = (
 
 def table() -> str:
     """Return the Markdown table, with one row per case."""
-    rows = [row(read_certificate(packaged_folder() / model_path(case_id))) for case_id in CASES]
+    rows = [
+        row(read_certificate(packaged_folder() / model_path(case_id)))
+        for case_id in RELEASES["1.0.0"]
+    ]
     lines = [HEADER, ("---",) * len(HEADER), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

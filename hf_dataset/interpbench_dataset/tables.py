@@ -20,7 +20,7 @@ from interpbench_dataset.schema import (
     table_schemas,
 )
 from interpbench_jax.cases import CASES as TASKS
-from interpbench_jax.cases import IoiTask, Task, TaskPairs
+from interpbench_jax.cases import RELEASES, IoiTask, Task, TaskPairs, find_task
 from interpbench_jax.universes import UNIVERSES, universe
 
 Announce = Callable[[str], None]
@@ -50,7 +50,7 @@ def make_content(
     """Draw and evaluate every row of a dataset.
 
     Args:
-        case_ids: the cases; None for all. Their order is that of `CASES`.
+        case_ids: the cases; None for those of release 1.0.0. Their order is that of `CASES`.
         n: number of rows per case.
         progress: called with a line of text about each case before it is drawn.
 
@@ -89,10 +89,8 @@ def choose_tasks(case_ids: Iterable[str] | None) -> tuple[Task, ...]:
     """
     if isinstance(case_ids, str):
         raise TypeError(f"Expected a list of case ids, got {case_ids!r}; write [{case_ids!r}].")
-    wanted = list(TASKS) if case_ids is None else list(case_ids)
-    unknown = [case_id for case_id in wanted if case_id not in TASKS]
-    if unknown:
-        raise ValueError(f"Expected case ids to be among {', '.join(TASKS)}; got {unknown}.")
+    names = RELEASES["1.0.0"] if case_ids is None else case_ids
+    wanted = [find_task(name).case_id for name in names]
     if not wanted or len(set(wanted)) != len(wanted):
         raise ValueError(f"Expected one or more different case ids, got {wanted}.")
     return tuple(task for case_id, task in TASKS.items() if case_id in wanted)

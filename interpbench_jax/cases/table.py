@@ -28,6 +28,7 @@ from interpbench_jax.cases.current import counts, lengths, numbers, positions, s
 from interpbench_jax.cases.rasp_task import RaspTask
 from interpbench_jax.cases.task import Task
 from interpbench_jax.names import ReleaseName
+from interpbench_jax.texts import shown
 
 _SUFFIX = "-current"
 
@@ -64,7 +65,7 @@ _NEW: tuple[RaspTask, ...] = (
 
 
 def number_of(case_id: str) -> str:
-    """The number, or name, that InterpBench gives a case, without the release that `8-current` adds."""
+    """The number, or name, that InterpBench gives a case: 8 for `8-current`."""
     return case_id.removesuffix(_SUFFIX)
 
 
@@ -100,22 +101,28 @@ RELEASES: Mapping[ReleaseName, tuple[str, ...]] = MappingProxyType(
 """The ids of each release's tasks."""
 
 
-def find_case_id(name: str) -> str:
-    """The id of the task that a name means: an id, or a number and a release.
+def task_in(release: ReleaseName, number: str) -> Task | None:
+    """The task that a release has under a number, or a name; None if it has none."""
+    named = (CASES[case_id] for case_id in RELEASES[release] if number_of(case_id) == number)
+    return next(named, None)
 
-    `"8"` and `"8-current"` are ids. `"11-current"` is `"11"`, because both releases have that task,
-    `"2-current"` is `"2"`, which release 1.0.0 does not have, and `"8-1.0.0"` is `"8"`.
+
+def find_task(name: str) -> Task:
+    """The task that a name means: the id of a case, or a number and a release.
+
+    `"8"` and `"8-current"` are ids. `"11-current"` means `"11"`, because both releases have that
+    task, `"2-current"` means `"2"`, which release 1.0.0 does not have, and `"8-1.0.0"` means `"8"`.
 
     Raises:
         ValueError: if there is no such task, or it is not in that release.
     """
     if name in CASES:
-        return name
-    number, _, release = name.rpartition("-")
-    of_release = {number_of(case_id): case_id for case_id in RELEASES.get(release, ())}  # pyright: ignore
-    if number not in of_release:
-        raise ValueError(
-            f"Expected the id of a case ({', '.join(CASES)}), or a number and a release, such as "
-            f"'11-current' or '11-1.0.0'; got {name!r:.80}."
-        )
-    return of_release[number]
+        return CASES[name]
+    for release in RELEASES:
+        task = task_in(release, name.removesuffix(f"-{release}"))
+        if name.endswith(f"-{release}") and task is not None:
+            return task
+    raise ValueError(
+        f"Expected the id of a case, or a number and a release, such as '11-current' or "
+        f"'11-1.0.0'; got {shown(name)}. `interpbench list` lists the cases."
+    )

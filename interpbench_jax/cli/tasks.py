@@ -36,12 +36,10 @@ def sample(
     as_json: JsonOption = False,
 ) -> None:
     """Draw input pairs of a task, with the program's outputs."""
-    from interpbench_jax.cases import CASES
+    from interpbench_jax.cases import find_task
     from interpbench_jax.report import pairs_table
 
-    if case_id not in CASES:
-        raise ValueError(f"Expected the case to be one of {', '.join(CASES)}; got {case_id!r}.")
-    task = CASES[case_id]
+    task = find_task(case_id)
     pairs = task.sample(n, seed, counterfactual=counterfactual)
     classes = task.classes
 
@@ -63,9 +61,9 @@ def sample(
     ]
     if as_json:
         kind = counterfactual or task.counterfactuals[0]
-        print_json({"case_id": case_id, "seed": seed, "counterfactual": kind, "pairs": rows})
+        print_json({"case_id": task.case_id, "seed": seed, "counterfactual": kind, "pairs": rows})
         return
-    show(pairs_table(f"Case {case_id}: {task.description}", rows))
+    show(pairs_table(f"Case {task.case_id}: {task.description}", rows))
 
 
 def _row(task: "Task", is_packaged: bool) -> dict[str, object]:

@@ -153,21 +153,14 @@ def _choose_tasks(
     case_ids: Sequence[str], everything: bool, recipe: str, epochs: int | None
 ) -> "list[Task]":
     """Return the tasks, each with the recipe to train it with."""
-    from interpbench_jax.cases import CASES, Recipe
+    from interpbench_jax.cases import RELEASES, Recipe, find_task
 
     if everything == bool(case_ids):
         raise ValueError(
-            f"Expected cases from {', '.join(CASES)}, or --all; got "
-            f"{'both' if everything else 'neither'}."
-        )
-    unknown = [case_id for case_id in case_ids if case_id not in CASES]
-    if unknown:
-        raise ValueError(
-            f"Expected each case to be one of {', '.join(CASES)}; got {', '.join(unknown)}."
+            f"Expected the ids of cases, or --all; got {'both' if everything else 'neither'}."
         )
     tasks = []
-    for task in CASES.values() if everything else map(CASES.get, dict.fromkeys(case_ids)):
-        assert task is not None
+    for task in map(find_task, dict.fromkeys(RELEASES["1.0.0"] if everything else case_ids)):
         own = task.recipe if recipe == "ours" else Recipe.released(task.training)
         own = own if epochs is None else dataclasses.replace(own, epochs=epochs)
         tasks.append(dataclasses.replace(task, recipe=own))

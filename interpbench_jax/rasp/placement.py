@@ -105,7 +105,9 @@ def _depths(program: Variable) -> dict[Variable, int]:
         if not part.children:
             depths[part] = 0
             continue
-        own = WidthAttention(part, name=_attention_name(part)) if isinstance(part, SelectorWidth) else part
+        own = part
+        if isinstance(part, SelectorWidth):
+            own = WidthAttention(part, name=_attention_name(part))
         for variable in dict.fromkeys((own, part)):
             _check_encodings(variable)
         depths[part] = 1 + max(depths[read.variable] for read in _reads(own))

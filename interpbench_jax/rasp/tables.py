@@ -100,7 +100,7 @@ def _rows(results: list[Value | None], variable: Variable, sets: ValueSets) -> n
 
 
 def _number(result: Value | None, variable: Variable) -> float:
-    if isinstance(result, str):
+    if isinstance(result, str | tuple):
         raise ValueError(
             f"Expected numbers from the numerical {variable.label}, got {result!r}; a numerical "
             "variable scales one direction by its value."

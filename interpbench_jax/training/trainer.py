@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, PyTree
 
 from interpbench_jax.case import Case
-from interpbench_jax.cases import CASES, Recipe, Task
+from interpbench_jax.cases import Recipe, Task, find_task
 from interpbench_jax.storage import make_folder, read_text, remove_leftovers, write_file
 from interpbench_jax.training.checkpoints import Checkpoint, Checkpoints
 from interpbench_jax.training.devices import place_models
@@ -102,7 +102,7 @@ def train_many(
     The results are in the order of the tasks, whose case ids must differ. See `train` for the
     arguments and errors.
     """
-    found = [_find_task(task) for task in tasks]
+    found = [find_task(task) if isinstance(task, str) else task for task in tasks]
     chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     if not chosen or len(set(chosen)) < len(chosen) or min(chosen) < 0:
         raise ValueError(f"Expected one or more distinct seeds from 0, got {seeds!r}.")
@@ -113,14 +113,6 @@ def train_many(
         for result in _train_stack(stack, None if directory is None else Path(directory), progress):
             trained[result.case.case_id] = result
     return tuple(trained[task.case_id] for task in found)
-
-
-def _find_task(task: Task | str) -> Task:
-    if isinstance(task, Task):
-        return task
-    if task not in CASES:
-        raise ValueError(f"Expected a task or one of the ids {', '.join(CASES)}; got {task!r}.")
-    return CASES[task]
 
 
 def _train_stack(

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 import interpbench_jax as ib
 from interpbench_dataset.models import model_path
 from interpbench_dataset.packaged import packaged_folder
-from interpbench_jax.cases import CASES, Task
+from interpbench_jax.cases import Task
 from interpbench_jax.certificates import BARS, Certificate, read_certificate
 from interpbench_jax.report.grids import escape
 from interpbench_jax.universes import UNIVERSES, universe
@@ -30,7 +30,7 @@ def case_files() -> dict[str, str | bytes]:
     """Return the content of each page and picture by its path in the site."""
     files: dict[str, str | bytes] = {}
     rows = []
-    for case_id in CASES:
+    for case_id in ib.packaged_cases():
         case = ib.load_case(case_id)
         certificate = read_certificate(packaged_folder() / model_path(case_id))
         files[f"cases/{case_id}.svg"] = drawing(case)

@@ -14,7 +14,7 @@ from mkdocs.structure.pages import Page
 from notebook_pages import notebook_files, notebooks
 from public_names import public_names, undocumented
 
-from interpbench_jax.cases import CASES
+from interpbench_jax.loading import packaged_cases
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "examples" / "notebooks"
@@ -28,7 +28,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     assert isinstance(nav, list)
     for section in nav:
         if isinstance(section, dict) and "Cases" in section:
-            section["Cases"] += [f"cases/{case_id}.md" for case_id in CASES]
+            section["Cases"] += [f"cases/{case_id}.md" for case_id in packaged_cases()]
         if isinstance(section, dict) and "Notebooks" in section:
             section["Notebooks"] += [f"notebooks/{path.stem}.md" for path in notebooks(NOTEBOOKS)]
     return config

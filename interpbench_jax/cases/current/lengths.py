@@ -40,7 +40,7 @@ def double_if(number: int, is_chosen: int) -> int:
     return 2 * number if is_chosen else number
 
 
-def halve_if(number: int, is_chosen: bool) -> float:
+def halve_if(number: int, is_chosen: bool) -> int | float:
     """Half of the number if it is chosen, else the number itself."""
     return number / 2 if is_chosen else number
 
@@ -64,7 +64,7 @@ def after_even(index: int, length: int) -> int:
     return index if index == length - 1 else index + 1
 
 
-def divide(number: int, length: int) -> float:
+def divide(number: int, length: int) -> int | float:
     """The quotient, or 0 for a length of 0."""
     return number / length if length else 0
 

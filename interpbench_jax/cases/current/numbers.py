@@ -1,7 +1,6 @@
 """Tasks that apply a function to each number: an embedding and one MLP."""
 
 import math
-import operator
 
 from interpbench_jax.cases.current.declaration import DIGITS, current_task
 from interpbench_jax.rasp import Map, tokens
@@ -12,6 +11,16 @@ UNIT_INTERVAL = tuple(-1 + tenth / 10 for tenth in range(20))
 def same(number: int) -> int:
     """The number itself."""
     return number
+
+
+def absolute(number: int) -> int:
+    """The absolute value."""
+    return abs(number)
+
+
+def negative(number: int) -> int:
+    """The number negated."""
+    return -number
 
 
 def fibonacci(index: int) -> int:
@@ -115,7 +124,7 @@ def reflect(number: int) -> int:
 
 TASKS = (
     current_task("8-current", "Each number unchanged.", Map(same, tokens)),
-    current_task("41", "The absolute value of each number.", Map(abs, tokens), range(-10, 10)),
+    current_task("41", "The absolute value of each number.", Map(absolute, tokens), range(-10, 10)),
     current_task("43", "The Fibonacci number of each index.", Map(fibonacci, tokens), range(20)),
     current_task("46", "Each number minus 1.", tokens - 1),
     current_task(
@@ -143,7 +152,7 @@ TASKS = (
     ),
     current_task("69", "The sign of each number, none of which is negative.", Map(sign, tokens)),
     current_task("70", "The cosine of each number.", Map(math.cos, tokens)),
-    current_task("72", "Each number negated.", Map(operator.neg, tokens), range(-10, 10)),
+    current_task("72", "Each number negated.", Map(negative, tokens), range(-10, 10)),
     current_task("73", "The sine of each number.", Map(math.sin, tokens)),
     current_task("75", "Twice each number.", tokens * 2),
     current_task("77", "The tangent of each number.", Map(math.tan, tokens)),

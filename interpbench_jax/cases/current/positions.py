@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from interpbench_jax.cases import case_3, case_24
-from interpbench_jax.cases.case_13 import step_out
+from interpbench_jax.cases.case_13 import compare
 from interpbench_jax.cases.current.declaration import LETTERS, current_task
 from interpbench_jax.cases.current.lengths import LOWERCASE
 from interpbench_jax.rasp import (
@@ -82,17 +82,15 @@ def index_of_first(count: int, index: int) -> int:
 doubled = SequenceMap(pair, tokens, tokens, name="token_twice")
 doubled_at = SequenceMap(pair, doubled, indices, name="and_index")
 token_at = SequenceMap(pair, tokens, indices, name="token_and_index")
-occurrences = SelectorWidth(
-    Select(token_at, token_at, is_same_until), name="occurrences_so_far"
-)
+occurrences = SelectorWidth(Select(token_at, token_at, is_same_until), name="occurrences_so_far")
 firsts = SequenceMap(index_of_first, occurrences, indices, name="first_index")
 stretched = Aggregate(Select(indices, indices, key_is_half), tokens, name="stretched")
 
 TASKS = (
     current_task(
         "13-current",
-        "Whether the next number is smaller ('decreasing'), larger ('increasing') or equal.",
-        SequenceMap(step_out, tokens, shift(tokens, -1), name="trend"),
+        "Whether the next number is larger ('increasing'), smaller ('decreasing') or equal.",
+        SequenceMap(compare, tokens, shift(tokens, -1), name="trend"),
         range(3),
         d_model=20,
         attention="bidirectional",

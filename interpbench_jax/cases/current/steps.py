@@ -46,7 +46,7 @@ def keep_order(number: int, index: int) -> float:
     return number + index * 1e-14
 
 
-def scale(number: int, largest: int) -> float:
+def scale(number: int, largest: int) -> int | float:
     """The number divided by the largest, or 0 if that is 0."""
     return number / largest if largest else 0
 
