@@ -1,0 +1,55 @@
+// Elements of HTML and SVG. Text becomes the content of text nodes and is never parsed as markup.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+/** Fill an element: functions listen to events, other attributes are set, children are added. */
+function fill(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (typeof value === "function") element.addEventListener(name, value);
+    else element.setAttribute(name, value === true ? "" : String(value));
+  }
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+function html(name, attributes = {}, ...children) {
+  return fill(document.createElement(name), attributes, children);
+}
+
+function svg(name, attributes = {}, ...children) {
+  return fill(document.createElementNS(SVG, name), attributes, children);
+}
+
+/** A labelled list of choices; `choices` are pairs of a value and a text. */
+function choice(label, choices, chosen, choose) {
+  const options = choices.map(([value, text]) =>
+    html("option", { value, selected: value === chosen }, text));
+  const select = html("select", { change: () => choose(select.value) }, options);
+  return html("label", {}, label, select);
+}
+
+/** A table in a region that scrolls by itself and that the keyboard can reach. */
+function scrollingTable(label, table) {
+  return html("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": label }, table);
+}
+
+/** A table of texts: the first `words` columns hold words, all others numbers. */
+function plainTable(headers, rows, words = 0) {
+  const style = (index) => (index < words ? null : "number");
+  const head = headers.map((text, index) =>
+    html("th", { scope: "col", class: style(index) }, text));
+  const body = rows.map((cells) =>
+    html("tr", {}, cells.map((cell, index) => html("td", { class: style(index) }, cell))));
+  return html("table", {}, html("thead", {}, html("tr", {}, head)), html("tbody", {}, body));
+}
+
+/** Details whose content is made when they are first opened. */
+function lazyDetails(title, make) {
+  const details = html("details", {
+    toggle: () => {
+      if (details.open && details.childElementCount === 1) details.append(make());
+    },
+  }, html("summary", {}, title));
+  return details;
+}
