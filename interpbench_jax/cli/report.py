@@ -75,6 +75,8 @@ def board_page(board: "Board", truths: "dict[str, CaseTruth]") -> str:
         texts=case_texts(board.rows),
         title="InterpBench leaderboard",
         grids=file_grids(board),
+        # A submission may call itself anything.
+        reference=None,
     )
 
 

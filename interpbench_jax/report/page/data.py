@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from interpbench_jax.names import Level
-from interpbench_jax.report.bench import RANKED, TIERS, labels, leaderboard
+from interpbench_jax.report.bench import RANKED, labels, leaderboard, tier_order
 from interpbench_jax.report.page.drawings import CaseDrawing, RunKey, draw_case, shape_as_json
 from interpbench_jax.report.page.texts import CaseText
 from interpbench_jax.report.releases import release_of
@@ -70,9 +70,9 @@ class PageData:
     @classmethod
     def of(cls, rows: Sequence[ResultRow]) -> "PageData":
         """Arrange rows, which may be none."""
-        levels = tuple(level for level in LEVELS if any(row.level == level for row in rows))
+        levels: list[Level] = [level for level in LEVELS if any(row.level == level for row in rows)]
         present = {row.universe for row in rows}
-        universes = tuple(name for name in UNIVERSES if name in present)
+        universes: list[UniverseName] = [name for name in UNIVERSES if name in present]
         names = [
             (entry.method, entry.ablation)
             for level in levels
@@ -92,9 +92,9 @@ class PageData:
         return cls(
             contenders=contenders,
             cases=tuple(sorted(tier_of, key=case_order)),
-            tiers=tuple(sorted(set(tier_of.values()), key=_tier_order)),
-            levels=levels,
-            universes=universes,
+            tiers=tuple(sorted(set(tier_of.values()), key=tier_order)),
+            levels=tuple(levels),
+            universes=tuple(universes),
             level=levels[0] if levels else "edge",
             universe=RANKED if RANKED in present or not universes else universes[-1],
             results=results,
@@ -163,10 +163,6 @@ def page_as_json(
             for case in data.cases
         ],
     }
-
-
-def _tier_order(tier: str) -> tuple[bool, int, str]:
-    return tier not in TIERS, TIERS.index(tier) if tier in TIERS else 0, tier
 
 
 def _shape_name(shape: tuple[int, int]) -> str:
@@ -291,7 +287,7 @@ def _drawing_as_json(
     }
 
 
-def _curves_as_json(rows: Sequence[CurveRow]) -> dict[str, list[list[float]]] | None:
+def _curves_as_json(rows: Sequence[CurveRow]) -> dict[str, list[list[float | int]]] | None:
     """Return a run's curves as lists of share, number of edges and faithfulness."""
     if not rows:
         return None

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from interpbench_jax.layout import Layout
 from interpbench_jax.report.rows import ScoreRow
-from interpbench_jax.sites import Edge, Kind, Node, parse_edge
+from interpbench_jax.sites import Edge, Kind, Node, n_writers_before, parse_edge, readers
 from interpbench_jax.universes import HEAD_INPUTS, UNIVERSES, Universe, UniverseName, universe
 
 FINEST: UniverseName = "qkv"
@@ -61,7 +62,7 @@ def draw_case(rows: Sequence[ScoreRow]) -> CaseDrawing | None:
     if any(scores.keys() != set(names) for scores in runs.values()):
         return None
     fine = "".join(_LETTERS[items[name].truth] for name in names)
-    values = {run: _short([own[name].value for name in names]) for run, own in runs.items()}
+    values = {run: shorten([own[name].value for name in names]) for run, own in runs.items()}
     return CaseDrawing(shape, _truths(fine, shape), values)
 
 
@@ -104,11 +105,11 @@ def _shape_of(items: Mapping[str, ScoreRow]) -> Shape | None:
         return None
     layers = 1 + max(node.layer or 0 for node in ends)
     heads = 1 + max(node.head or 0 for node in ends)
-    # A made-up name could claim a huge model: there are at least this many edges into its heads.
-    fewest = 3 * heads * (2 * layers + heads * layers * (layers - 1) // 2)
-    if fewest > len(items) or len(universe(FINEST, layers, heads).edges) != len(items):
+    # A made-up name could claim a huge model, whose edges must not be listed.
+    if Layout(layers, heads).n_readers > len(items):
         return None
-    return layers, heads
+    n_edges = sum(n_writers_before(reader, heads) for reader in readers(layers, heads))
+    return (layers, heads) if n_edges == len(items) else None
 
 
 def _ends(edge: Edge) -> tuple[Node, Node]:
@@ -126,7 +127,7 @@ def _truths(fine: str, shape: Shape) -> dict[UniverseName, str]:
     return {name: merge(universe(name, *shape)) for name in UNIVERSES}
 
 
-def _short(values: Sequence[float]) -> list[float]:
+def shorten(values: Sequence[float]) -> list[float]:
     """Return the values with as few digits as keep their order, without infinities.
 
     Scores that were computed in float32 need half the digits. JSON has no infinity, which stands

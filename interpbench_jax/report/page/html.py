@@ -27,6 +27,9 @@ from interpbench_jax.texts import count, plain
 if TYPE_CHECKING:
     import jinja2
 
+REFERENCE = "exact"
+"""The method whose scores are the exact effects."""
+
 _FOLDER = Path(__file__).parent
 _STYLES = ("page.css", "tables.css", "charts.css")
 # Later scripts use the functions of earlier ones; `main.js` calls them.
@@ -52,6 +55,7 @@ def report_html(
     texts: Mapping[str, CaseText] | None = None,
     title: str = "InterpBench results",
     grids: Sequence[Grid] = (),
+    reference: str | None = REFERENCE,
 ) -> str:
     """Return a benchmark as one HTML page, which loads nothing else.
 
@@ -65,6 +69,7 @@ def report_html(
         texts: what the declaration of each case says, by case.
         title: the heading.
         grids: further tables, each in a section of its own.
+        reference: the method whose scores are the exact effects; None if there is none.
 
     Raises:
         ImportError: if Jinja2 is not installed.
@@ -74,10 +79,10 @@ def report_html(
     chance = chance_row(data)
     script, style = _joined("scripts", _SCRIPTS), _joined("styles", _STYLES)
     page = page_as_json(data, scores, curves, texts or {})
-    page |= {"columns": [column.as_json() for column in columns]}
+    page |= {"columns": [column.as_json() for column in columns], "reference": reference}
     markup = _environment()
     return markup.get_template("page.html").render(
-        title=plain(title),
+        title=title,
         lead=_lead(data),
         facts=_facts(data, results),
         data=data,
@@ -115,10 +120,16 @@ def _environment() -> "jinja2.Environment":
         loader=jinja2.FileSystemLoader(_FOLDER / "templates", encoding="utf-8"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_without_control,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+
+
+def _without_control(value: object) -> object:
+    """Return a text on one line, without control characters; anything else as it is."""
+    return plain(value) if type(value) is str else value
 
 
 def _trusted(text: str) -> object:
@@ -191,7 +202,7 @@ def _listed(values: Iterable[str | int]) -> str:
     """Return the distinct values in order, without empty ones."""
     distinct = {value for value in values if value != ""}
     ordered = sorted(distinct, key=lambda value: (isinstance(value, str), value))
-    return ", ".join(plain(str(each)) for each in ordered)
+    return ", ".join(str(each) for each in ordered)
 
 
 def _interval_text(interval: Interval | None) -> str:

@@ -16,7 +16,7 @@ _STEPS = 6
 
 
 @dataclass(frozen=True)
-class Column:
+class MethodColumn:
     """A column of the table of methods.
 
     Attributes:
@@ -83,20 +83,20 @@ class HeatRow:
 
 
 _COLUMNS = (
-    Column("rank", "Rank", "by number of cases, then by ROC-AUC"),
-    Column("method", "Method", "the method's name", is_text=True),
-    Column("ablation", "Ablation", "what cut edges carry", is_text=True),
-    Column("cases", "Cases", "number of cases"),
-    Column("area", "ROC-AUC", "mean over cases, with its 95 % bootstrap interval"),
-    Column("precision", "AP", "average precision, mean over cases"),
-    Column("paper", "Paper's area", "InterpBench's staircase area, in universe head"),
-    Column("cpr", "CPR", "circuit performance ratio; larger is better"),
-    Column("cmd", "CMD", "circuit-model distance; smaller is better"),
-    Column("seconds", "Seconds", "time of one run, without compilation"),
+    MethodColumn("rank", "Rank", "by number of cases, then by ROC-AUC"),
+    MethodColumn("method", "Method", "the method's name", is_text=True),
+    MethodColumn("ablation", "Ablation", "what cut edges carry", is_text=True),
+    MethodColumn("cases", "Cases", "number of cases"),
+    MethodColumn("area", "ROC-AUC", "mean over cases, with its 95 % bootstrap interval"),
+    MethodColumn("precision", "AP", "average precision, mean over cases"),
+    MethodColumn("paper", "Paper's area", "InterpBench's staircase area, in universe head"),
+    MethodColumn("cpr", "CPR", "circuit performance ratio; larger is better"),
+    MethodColumn("cmd", "CMD", "circuit-model distance; smaller is better"),
+    MethodColumn("seconds", "Seconds", "time of one run, without compilation"),
 )
 
 
-def columns_of(rows: Sequence[ResultRow]) -> tuple[Column, ...]:
+def columns_of(rows: Sequence[ResultRow]) -> tuple[MethodColumn, ...]:
     """Return the columns that have a value somewhere."""
     sources = {
         "precision": "average_precision",
@@ -106,7 +106,7 @@ def columns_of(rows: Sequence[ResultRow]) -> tuple[Column, ...]:
         "seconds": "seconds",
     }
 
-    def is_there(column: Column) -> bool:
+    def is_there(column: MethodColumn) -> bool:
         if column.key == "ablation":
             return len({row.ablation for row in rows}) > 1
         source = sources.get(column.key)
@@ -116,7 +116,7 @@ def columns_of(rows: Sequence[ResultRow]) -> tuple[Column, ...]:
 
 
 def method_cells(
-    data: PageData, rows: Sequence[ResultRow], columns: Sequence[Column]
+    data: PageData, rows: Sequence[ResultRow], columns: Sequence[MethodColumn]
 ) -> list[MethodCells]:
     """Return the table of methods, best first, in the universe and level shown first."""
     labels = {(each.method, each.ablation): each for each in data.contenders}

@@ -11,7 +11,10 @@ function linearScale([low, high], [start, end]) {
 function logScale([low, high], [start, end]) {
   const [first, last] = [Math.log10(low), Math.log10(high)];
   const scale = (value) => start + ((Math.log10(value) - first) / (last - first)) * (end - start);
-  return Object.assign(scale, { ticks: logTicks(first, last), text: powerText });
+  const isShort = first > -3.5 && last < 3.5;
+  return Object.assign(scale, {
+    ticks: logTicks(first, last), text: isShort ? tickText : powerText,
+  });
 }
 
 function linearTicks(low, high) {
@@ -37,7 +40,7 @@ function tickText(value) {
 
 function powerText(value) {
   const power = Math.round(Math.log10(value));
-  if (power >= -3 && power <= 3) return tickText(value);
+  if (power === 0) return "1";
   const digits = [...String(power)].map((each) => (each === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[each]));
   return `10${digits.join("")}`;
 }

@@ -1,7 +1,5 @@
 // The view of one case: its circuit and what each method found, as drawings, curves and tables.
 
-const CHART_HEIGHT = 330;
-
 /** Everything about the case shown, in the universe shown; null if there is nothing to draw. */
 function caseView() {
   const own = PAGE.cases.find((each) => each.id === state.case);
@@ -18,7 +16,7 @@ function caseView() {
   const { ablation } = PAGE.contenders[chosen.contender];
   const exact = own.drawing.runs.find((run) => {
     const contender = PAGE.contenders[run.contender];
-    return contender.method === "exact" && contender.ablation === ablation;
+    return contender.method === PAGE.reference && contender.ablation === ablation;
   });
   return {
     own, runs, chosen, shape, universe, truths, valuesOf,
@@ -41,15 +39,16 @@ function renderCase() {
     caseControls(view),
     caseText(view.own));
   if (view.chosen) {
-    const [first, second] = [html("div", { class: "two" }), html("div", { class: "two" })];
-    section.append(first, second);
-    // A chart is as wide as its column, which is known once the column is on the page.
-    first.append(html("div", { class: "panel" }), rankingPanel(view));
-    second.append(...[1, 2, 3].map(() => html("div", { class: "panel" })));
-    fillCircuit(first.firstChild, view);
-    fillRoc(second.children[0], view);
-    fillEffects(second.children[1], view);
-    fillFaithfulness(second.children[2], view);
+    const panel = () => html("div", { class: "panel" });
+    const [circuit, effects, roc, faithfulness] = [panel(), panel(), panel(), panel()];
+    // A chart is as wide as its panel, which is known once the panel is on the page.
+    section.append(
+      html("div", { class: "two" }, circuit, html("div", {}, rankingPanel(view), effects)),
+      html("div", { class: "two" }, roc, faithfulness));
+    fillCircuit(circuit, view);
+    fillEffects(effects, view);
+    fillRoc(roc, view);
+    fillFaithfulness(faithfulness, view);
   } else {
     section.append(html("p", { class: "notice" }, whyNothing(view.own)));
   }
@@ -100,6 +99,11 @@ function widthOf(panel) {
   return Math.max(260, panel.clientWidth);
 }
 
+function chartSize(panel) {
+  const width = Math.min(widthOf(panel), 620);
+  return { width, height: Math.min(Math.max(0.66 * width, 260), 380) };
+}
+
 /** The circuit with a slider for the number of edges that the method is asked for. */
 function fillCircuit(panel, view) {
   const most = rankEdges(view.values, view.truths).length;
@@ -129,7 +133,7 @@ function fillCircuit(panel, view) {
     replaceAddress({ edges: "" });
     draw();
   });
-  panel.append(
+  add(panel,
     html("h3", {}, `The circuit, and what ${labelOf(view.chosen)} finds`),
     html("div", { class: "slider" },
       html("label", { for: "edges" }, "Number of edges"), slider, reset, output),
@@ -162,10 +166,9 @@ function fillRoc(panel, view) {
   const lines = curves.map(({ run, curve }) =>
     ({ index: run.contender, isChosen: run === view.chosen, points: curve.points }));
   const best = curves.reduce((a, b) => (b.curve.area > a.curve.area ? b : a));
-  const width = Math.min(widthOf(panel), 520);
-  panel.append(
+  add(panel,
     lineChart(lines, {
-      width, height: Math.min(width, 400), xTitle: "false positive rate",
+      ...chartSize(panel), xTitle: "false positive rate",
       yTitle: "true positive rate", xDomain: [0, 1], yDomain: [0, 1], reference: [[0, 0], [1, 1]],
       label: `ROC curves of ${curves.length} methods in universe ${state.universe}. The largest area, `
         + `${fixed(best.curve.area)}, has ${labelOf(best.run)}.`,
@@ -198,7 +201,7 @@ function methodLegend(view, headers, numbersOf, name) {
       html("th", { scope: "row" }, button),
       numbers.map((value) => html("td", { class: "number", "data-value": value }, fixed(value))));
   });
-  return scrollingTable("Legend",
+  return scrollingTable(`Methods and their ${name}`,
     html("table", { class: name }, html("thead", {}, head), html("tbody", {}, body)));
 }
 
@@ -206,7 +209,7 @@ function methodLegend(view, headers, numbersOf, name) {
 function fillEffects(panel, view) {
   panel.append(html("h3", {}, "Exact effect and score"));
   if (!view.exact) {
-    panel.append(html("p", {}, "The benchmark has no exact effects (method “exact”) to compare with."));
+    panel.append(html("p", {}, "There are no exact effects to compare with: the benchmark was run without method exact."));
     return;
   }
   const points = [...view.values.keys()]
@@ -215,24 +218,24 @@ function fillEffects(panel, view) {
       x: Math.abs(view.exact[index]), y: Math.abs(view.values[index]),
       isTrue: view.truths[index] === TRUE,
     }));
-  const width = Math.min(widthOf(panel), 640);
-  const silent = points.filter((point) => !point.x).length;
+  const xDomain = powersAround(points.map((point) => point.x));
+  const yDomain = powersAround(points.map((point) => point.y));
+  const below = points.filter((point) => point.x < xDomain[0] || point.y < yDomain[0]).length;
   const key = [[true, "in the circuit"], [false, "not in the circuit"]].map(([isTrue, text]) =>
     html("li", {}, svg("svg", { class: "chart", width: 14, height: 14, "aria-hidden": true },
       marker(isTrue, 7, 7)), text));
-  panel.append(
+  add(panel,
     html("ul", { class: "legend" }, key),
     scatterPlot(points, {
-      width, height: CHART_HEIGHT, xTitle: "exact effect of patching the edge",
+      ...chartSize(panel), xTitle: "exact effect of patching the edge",
       yTitle: `score by ${shorten(labelOf(view.chosen))}`,
-      xDomain: powersAround(points.map((point) => point.x)),
-      yDomain: powersAround(points.map((point) => point.y)),
+      xDomain,
+      yDomain,
       label: `Exact effects and scores by ${labelOf(view.chosen)} of ${points.length} edges, of which `
         + `${countTrue(view.truths)} are in the circuit. The table of all edges has the numbers.`,
     }),
-    html("p", { class: "note" },
-      `Both axes are logarithmic; edges below them, such as the ${silent} without any effect, are drawn `
-      + "at their lower ends."));
+    html("p", { class: "note" }, "Both axes are logarithmic and show absolute values."
+      + (below ? ` Edges with smaller values, or none, are drawn at the lower ends: ${below}.` : "")));
 }
 
 function shorten(text) {
@@ -259,10 +262,9 @@ function fillFaithfulness(panel, view) {
   const shares = lines.flatMap((line) => line.points.map(([share]) => share)).filter((each) => each > 0);
   const first = Math.min(...shares);
   const isCut = heights.some((value) => value < low || value > high);
-  const width = Math.min(widthOf(panel), 640);
-  panel.append(
+  add(panel,
     lineChart(lines.map((line) => ({ ...line, points: line.points.filter(([share]) => share > 0) })), {
-      width, height: CHART_HEIGHT, isLog: true, xDomain: [first, 1], yDomain: [low, high],
+      ...chartSize(panel), isLog: true, xDomain: [first, 1], yDomain: [low, high],
       xTitle: "share of the edges that is kept", yTitle: "faithfulness",
       reference: [[first, 1], [1, 1]],
       label: `Faithfulness of circuits of growing size by ${known.length} methods, from ${first} of all `

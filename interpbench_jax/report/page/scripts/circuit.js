@@ -7,8 +7,10 @@ const FINDINGS = {
   hit: "in the circuit and found",
 };
 const GUTTER = 58;
-const ROW = 68;
+const ROW = 70;
 const HALF_HEIGHT = 17;
+// How far curves may bend, in columns; the least comes first.
+const BENDS = [0, -0.3, 0.3, -0.6, 0.6, -0.9, 0.9];
 const PORTS = { query: -1, key: 0, value: 1 };
 
 /** The component to which a node belongs: a query, key or value input belongs to its head. */
@@ -33,7 +35,7 @@ function placeComponents(shape, edges) {
     if (isHead) [column, row] = [node.head - (shape.heads - 1) / 2, 1 + 2 * node.layer];
     else if (node.kind === "mlp") row = 2 + 2 * node.layer;
     else if (node.kind === "output") row = 1 + 2 * shape.layers;
-    else if (hasTwo) column = node.kind === "token" ? -0.5 : 0.5;
+    else if (hasTwo) column = node.kind === "token" ? -0.7 : 0.7;
     const known = places.get(componentOf(node));
     const hasPorts = node.kind in PORTS || (known ? known.hasPorts : false);
     places.set(componentOf(node), { column, row, name: shortName(node), hasPorts });
@@ -41,34 +43,74 @@ function placeComponents(shape, edges) {
   return places;
 }
 
-/** The column in which an edge passes the rows between its ends: between heads, or outside. */
-function corridor(from, to, heads, isOdd) {
-  const middle = (from.column + to.column) / 2;
-  const free = [];
-  for (let column = -heads / 2; column <= heads / 2; column += 1) {
-    if (column !== 0) free.push(column);
-  }
-  const side = isOdd ? 1e-6 : -1e-6;
-  return free.reduce((best, each) =>
-    (Math.abs(each - middle - side) < Math.abs(best - middle - side) ? each : best));
+/** A cubic curve as its four points: it leaves upwards, arrives upwards, and bends to one side. */
+function edgeCurve(start, end, bend) {
+  const lift = (start.y - end.y) * (bend ? 0.3 : 0.5);
+  return [
+    start,
+    { x: start.x + bend, y: start.y - lift },
+    { x: end.x + bend, y: end.y + lift },
+    end,
+  ];
 }
 
-/** The path of an edge, which bends around the nodes of the rows that it passes. */
-function edgePath(start, end, from, to, heads, pitch) {
-  const rise = start.y - end.y;
-  const rows = to.row - from.row;
-  let bend = 0;
-  if (rows > 1) {
-    const way = corridor(from, to, heads, from.row % 2 === 1);
-    // Edges that share a way are drawn beside each other.
-    const aside = (((from.row * 3 + to.row) % 5) - 2) * 0.06;
-    bend = ((way + aside - (from.column + to.column) / 2) * pitch) / 0.75;
+function pointOf(curve, share) {
+  const rest = 1 - share;
+  const weights = [rest ** 3, 3 * rest ** 2 * share, 3 * rest * share ** 2, share ** 3];
+  const sum = (axis) => weights.reduce((total, each, index) => total + each * curve[index][axis], 0);
+  return { x: sum("x"), y: sum("y") };
+}
+
+/** Whether a curve crosses one of the boxes, whose centers are given. */
+function crosses(curve, boxes, halfWidth) {
+  for (let step = 1; step < 24; step += 1) {
+    const { x, y } = pointOf(curve, step / 24);
+    if (boxes.some((box) =>
+      Math.abs(x - box.x) < halfWidth + 5 && Math.abs(y - box.y) < HALF_HEIGHT + 4)) return true;
   }
-  const lift = rows > 1 ? Math.min(rise * 0.3, ROW * 1.6) : rise * 0.45;
-  return `M${start.x.toFixed(1)},${start.y.toFixed(1)}`
-    + `C${(start.x + bend).toFixed(1)},${(start.y - lift).toFixed(1)}`
-    + ` ${(end.x + bend).toFixed(1)},${(end.y + lift).toFixed(1)}`
-    + ` ${end.x.toFixed(1)},${end.y.toFixed(1)}`;
+  return false;
+}
+
+/** The columns in which edges may pass many rows: between the heads, and outside them. */
+function corridors(heads) {
+  return Array.from({ length: heads + 1 }, (_, index) => index - heads / 2)
+    .filter((column) => column !== 0);
+}
+
+/** The tracks of all corridors: each edge in a corridor is drawn beside those before it. */
+function makeTracks(shape, center, pitch, halfWidth) {
+  const used = new Map();
+  const spacing = Math.min(6, (pitch - 2 * halfWidth) / 7);
+  return (startX, endX) => {
+    const way = (column) => {
+      const x = center + column * pitch;
+      return Math.abs(x - startX) + Math.abs(x - endX);
+    };
+    const column = corridors(shape.heads).reduce((best, each) => (way(each) < way(best) ? each : best));
+    const count = used.get(column) ?? 0;
+    used.set(column, count + 1);
+    const place = count % 7;
+    return center + column * pitch + (place % 2 ? 1 : -1) * Math.ceil(place / 2) * spacing;
+  };
+}
+
+const pair = ({ x, y }) => `${x.toFixed(1)},${y.toFixed(1)}`;
+
+/** The path of an edge: a curve if one passes the boxes between its ends, or else by a corridor. */
+function edgePath(start, end, between, pitch, halfWidth, trackBetween) {
+  const curve = BENDS.map((bend) => edgeCurve(start, end, bend * pitch))
+    .find((each) => !crosses(each, between, halfWidth));
+  if (curve) return `M${pair(curve[0])}C${curve.slice(1).map(pair).join(" ")}`;
+  const x = trackBetween(start.x, end.x);
+  const gap = ROW - 2 * HALF_HEIGHT;
+  return `M${pair(start)}${stepAside(start, { x, y: start.y - gap })}`
+    + `V${(end.y + gap).toFixed(1)}${stepAside({ x, y: end.y + gap }, end)}`;
+}
+
+/** A curve to a neighboring column within the space between two rows. */
+function stepAside(from, to) {
+  const middle = (from.y + to.y) / 2;
+  return `C${pair({ x: from.x, y: middle })} ${pair({ x: to.x, y: middle })} ${pair(to)}`;
 }
 
 function arrowheads() {
@@ -90,15 +132,17 @@ function drawCircuit(shape, universe, findings, width, label) {
   const pitch = Math.min(130, Math.max(52, (width - GUTTER - 16) / (shape.heads + 0.5)));
   const full = Math.max(width, GUTTER + 16 + pitch * (shape.heads + 0.5));
   const center = GUTTER + (full - GUTTER) / 2;
-  const height = ROW * (2 * shape.layers + 1) + 2 * HALF_HEIGHT + 12;
+  const lowest = Math.min(...[...places.values()].map((place) => place.row));
+  const height = ROW * (2 * shape.layers + 1 - lowest) + 2 * HALF_HEIGHT + 12;
   const point = ({ column, row }) =>
-    ({ x: center + column * pitch, y: height - HALF_HEIGHT - 6 - row * ROW });
-  const halfWidth = Math.min(34, pitch * 0.42);
+    ({ x: center + column * pitch, y: height - HALF_HEIGHT - 6 - (row - lowest) * ROW });
+  const halfWidth = Math.min(34, pitch * 0.37);
   const picture = svg("svg", {
     class: "chart circuit", width: full, height, viewBox: `0 0 ${full} ${height}`, role: "img",
     "aria-label": label,
   }, arrowheads(), layerLines(shape, full, point));
   const touched = new Set();
+  const trackBetween = makeTracks(shape, center, pitch, halfWidth);
   for (const finding of Object.keys(FINDINGS)) {
     universe.edges.forEach(([src, dst], index) => {
       if (findings[index] !== finding) return;
@@ -113,7 +157,8 @@ function drawCircuit(shape, universe, findings, width, label) {
         d: edgePath(
           { x: start.x, y: start.y - HALF_HEIGHT },
           { x: end.x + port, y: end.y + HALF_HEIGHT + 1 },
-          from, to, shape.heads, pitch),
+          [...places.values()].filter(({ row }) => row > from.row && row < to.row).map(point),
+          pitch, halfWidth, trackBetween),
       }, svg("title", {}, `${edgeName(shape, universe, index)}: ${FINDINGS[finding]}`)));
     });
   }

@@ -9,6 +9,11 @@ function fill(element, attributes, children) {
     if (typeof value === "function") element.addEventListener(name, value);
     else element.setAttribute(name, value === true ? "" : String(value));
   }
+  return add(element, ...children);
+}
+
+/** Add children, texts and lists of them; what is null is left out. */
+function add(element, ...children) {
   element.append(...children.flat().filter((child) => child !== null && child !== undefined));
   return element;
 }
@@ -34,9 +39,9 @@ function scrollingTable(label, table) {
   return html("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": label }, table);
 }
 
-/** A table of texts: the first `words` columns hold words, all others numbers. */
-function plainTable(headers, rows, words = 0) {
-  const style = (index) => (index < words ? null : "number");
+/** A table of texts; the columns in `words` hold words, all others numbers. */
+function plainTable(headers, rows, words = []) {
+  const style = (index) => (words.includes(index) ? null : "number");
   const head = headers.map((text, index) =>
     html("th", { scope: "col", class: style(index) }, text));
   const body = rows.map((cells) =>

@@ -26,28 +26,25 @@ function go(changes) {
 function replaceAddress(changes) {
   window.history.replaceState(null, "", addressOf(changes));
   readAddress();
+}
+
+function render() {
+  renderFilters(document.getElementById("filters"));
+  renderMethods();
   renderMatrix();
+  renderCase();
 }
 
 function renderAddress() {
-  if (!readAddress()) return;
-  if (!PAGE.cases.length) return;
-  renderFilters(document.getElementById("filters"));
-  renderMethods();
-  renderMatrix();
-  renderCase();
+  if (readAddress()) render();
 }
 
 function start() {
+  if (!PAGE.cases.length) return;
   for (const element of document.querySelectorAll("[data-needs-script]")) element.hidden = false;
-  const nothing = !PAGE.cases.length;
-  if (nothing) return;
   document.getElementById("filters").addEventListener("submit", (event) => event.preventDefault());
   readAddress();
-  renderFilters(document.getElementById("filters"));
-  renderMethods();
-  renderMatrix();
-  renderCase();
+  render();
   if (window.location.hash.includes("case=")) showCase();
   window.addEventListener("hashchange", () => {
     renderAddress();

@@ -1,6 +1,6 @@
 // Numbers: their text, means and bootstrap intervals.
 
-const RESAMPLES = 2000;
+const RESAMPLES = 10000;
 
 function fixed(value, digits = 3) {
   return value === null || value === undefined ? "-" : value.toFixed(digits);

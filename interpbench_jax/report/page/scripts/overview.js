@@ -170,7 +170,7 @@ function intervalPicture(value, low, high, chance) {
   const level = (name, from, to) =>
     svg("line", { class: name, x1: from * 100, x2: to * 100, y1: 6, y2: 6 });
   return svg("svg", {
-    class: "interval-picture", width: 104, height: 12, viewBox: "-2 0 104 12", "aria-hidden": true,
+    class: "interval-picture", width: 108, height: 12, viewBox: "-4 0 108 12", "aria-hidden": true,
   },
   level("track", 0, 1),
   chance === null ? null

@@ -13,9 +13,7 @@ function edgeTable(view, indices) {
     view.truths[index] === TRUE ? "◆ yes" : "○ no",
     ...(view.exact ? [significant(view.exact[index])] : []),
   ]);
-  const table = plainTable(headers, rows);
-  table.classList.add("ranking");
-  return table;
+  return plainTable(headers, rows, [1, 3]);
 }
 
 function rankingPanel(view) {
@@ -27,5 +25,5 @@ function rankingPanel(view) {
     scrollingTable(title, edgeTable(view, ranked.slice(0, SHOWN_EDGES))),
     lazyDetails(`All ${ranked.length} edges in their order`, () =>
       scrollingTable("All edges in their order", edgeTable(view, ranked))),
-    constant ? html("p", { class: "note" }, `${constant} constant edges are not ranked.`) : null);
+    constant ? html("p", { class: "note" }, `Constant edges are not ranked: ${constant}.`) : null);
 }
