@@ -88,11 +88,11 @@ _COLUMNS = (
     MethodColumn("ablation", "Ablation", "what cut edges carry", is_text=True),
     MethodColumn("cases", "Cases", "number of cases"),
     MethodColumn("area", "ROC-AUC", "mean over cases, with its 95 % bootstrap interval"),
-    MethodColumn("precision", "AP", "average precision, mean over cases"),
-    MethodColumn("paper", "Paper's area", "InterpBench's staircase area, in universe head"),
-    MethodColumn("cpr", "CPR", "circuit performance ratio; larger is better"),
-    MethodColumn("cmd", "CMD", "circuit-model distance; smaller is better"),
-    MethodColumn("seconds", "Seconds", "time of one run, without compilation"),
+    MethodColumn("precision", "AP", "average precision"),
+    MethodColumn("paper", "Paper's area", "InterpBench's staircase area in universe head"),
+    MethodColumn("cpr", "CPR", "circuit performance ratio (larger is better)"),
+    MethodColumn("cmd", "CMD", "circuit-model distance (smaller is better)"),
+    MethodColumn("seconds", "Seconds", "time of one run without compilation"),
 )
 
 

@@ -1,5 +1,8 @@
 // The view of one case: its circuit and what each method found, as drawings, curves and tables.
 
+// More edges than these cannot be told apart, and take long to draw.
+const MOST_DRAWN = 1500;
+
 /** Everything about the case shown, in the universe shown; null if there is nothing to draw. */
 function caseView() {
   const own = PAGE.cases.find((each) => each.id === state.case);
@@ -106,7 +109,7 @@ function chartSize(panel) {
 
 /** The circuit with a slider for the number of edges that the method is asked for. */
 function fillCircuit(panel, view) {
-  const most = rankEdges(view.values, view.truths).length;
+  const most = Math.min(rankEdges(view.values, view.truths).length, MOST_DRAWN);
   const trueSize = countTrue(view.truths);
   const slider = html("input", {
     type: "range", id: "edges", min: 0, max: most, "data-control": "edges",
@@ -134,7 +137,7 @@ function fillCircuit(panel, view) {
     draw();
   });
   add(panel,
-    html("h3", {}, `The circuit, and what ${labelOf(view.chosen)} finds`),
+    html("h3", {}, `The circuit and the edges found by ${labelOf(view.chosen)}`),
     html("div", { class: "slider" },
       html("label", { for: "edges" }, "Number of edges"), slider, reset, output),
     legend, drawing);
@@ -145,9 +148,9 @@ function findingsText(findings, asked) {
   const count = (finding) => findings.filter((each) => each === finding).length;
   const [hits, extra, all] = [count("hit"), count("extra"), count("hit") + count("missed")];
   const chosen = hits + extra;
-  const fewer = chosen < asked ? ` (no other has a score above the lowest)` : "";
+  const fewer = chosen < asked ? " (no other has a score above the lowest)" : "";
   const precision = chosen ? `; precision ${fixed(hits / chosen, 2)}` : "";
-  return `${chosen} edges chosen${fewer}: ${hits} of the circuit's ${all}, and ${extra} others`
+  return `${chosen} ${chosen === 1 ? "edge" : "edges"} chosen${fewer}: ${hits} of the circuit's ${all}, and ${extra} others`
     + `${precision}.`;
 }
 

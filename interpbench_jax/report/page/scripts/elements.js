@@ -14,8 +14,14 @@ function fill(element, attributes, children) {
 
 /** Add children, texts and lists of them; what is null is left out. */
 function add(element, ...children) {
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  const present = children.flat().filter((child) => child !== null && child !== undefined);
+  element.append(...present.map((child) => (typeof child === "string" ? visible(child) : child)));
   return element;
+}
+
+/** A text without characters that are invisible or turn the direction of others. */
+function visible(text) {
+  return text.replace(/(?!\n)[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, " ");
 }
 
 function html(name, attributes = {}, ...children) {

@@ -29,6 +29,7 @@ function replaceAddress(changes) {
 }
 
 function render() {
+  summary = summarize();
   renderFilters(document.getElementById("filters"));
   renderMethods();
   renderMatrix();

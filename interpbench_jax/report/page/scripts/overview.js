@@ -3,6 +3,8 @@
 const HALF_STEPS = 6;
 const SMALLER_FIRST = ["rank", "method", "ablation", "cmd", "seconds"];
 
+// The rows of both tables by rank, for the current state.
+let summary = [];
 let sorting = { key: "rank", isAscending: true };
 
 const RESULTS = new Map(
@@ -103,15 +105,16 @@ function renderFilters(form) {
 function renderMethods() {
   const table = document.getElementById("methods-table");
   const cases = shownCases();
-  const rows = summarize();
   const chance = mean(cases.map((each) => chanceOf(each.id)));
   document.getElementById("methods-status").textContent =
     `Mean ROC-AUC of ${state.level}s in universe ${state.universe}, over `
     + (isUnfiltered() ? `${cases.length} cases.`
       : `${cases.length} of ${PAGE.cases.length} cases; intervals are computed again.`);
-  rows.sort((a, b) => {
+  const rows = [...summary].sort((a, b) => {
     const [first, second] = sorting.isAscending ? [a, b] : [b, a];
-    return compare(first[sorting.key], second[sorting.key]) || a.rank - b.rank;
+    const isUnknown = (row) => Number(row[sorting.key] === null);
+    return isUnknown(a) - isUnknown(b) || compare(first[sorting.key], second[sorting.key])
+      || a.rank - b.rank;
   });
   renderHeaders(table.tHead.rows[0]);
   table.tBodies[0].replaceChildren(...rows.map((row) => methodRow(row, chance)));
@@ -190,7 +193,6 @@ function chanceRow(chance) {
 function renderMatrix() {
   const table = document.getElementById("matrix-table");
   const cases = shownCases();
-  const rows = summarize();
   document.getElementById("matrix-status").textContent =
     `ROC-AUC of ${state.level}s in universe ${state.universe}. A degree sign marks an area that `
     + "random rankings reach, too. Every number leads to its case.";
@@ -200,7 +202,7 @@ function renderMatrix() {
   table.tHead.replaceChildren(html("tr", {},
     html("th", { scope: "col" }, "Method"), heads,
     html("th", { scope: "col", class: "number" }, "Mean")));
-  table.tBodies[0].replaceChildren(...rows.map((row) => html("tr", {},
+  table.tBodies[0].replaceChildren(...summary.map((row) => html("tr", {},
     html("th", { scope: "row" }, row.label),
     cases.map((each) => heatCell(row, each.id)),
     html("td", { class: "number total" }, fixed(row.area)))));
