@@ -243,6 +243,7 @@ def test_a_case_by_its_address(watched: Watched) -> None:
     watched.visit("#case=11&method=noisy&universe=qkv&edges=1")
     page = watched.page
     assert page.locator("#case-title").inner_text() == "Case 11"
+    assert page.get_by_text("seed 0 and edge order 0, one of 2").is_visible()
     assert page.locator("output").inner_text().startswith("1 edge chosen: ")
     assert page.get_by_label("Universe").first.input_value() == "qkv"
     watched.visit("#case=nobody&universe=none&method=x&edges=-1&tier=y")

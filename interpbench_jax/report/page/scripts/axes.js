@@ -21,9 +21,9 @@ function linearTicks(low, high) {
   const rough = (high - low) / 5;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 2.5, 5, 10].map((each) => each * power).find((each) => each >= rough);
-  const count = Math.floor(high / step + 1e-9) - Math.ceil(low / step - 1e-9);
   const start = Math.ceil(low / step - 1e-9);
-  return Array.from({ length: count + 1 }, (_, index) => (start + index) * step);
+  const count = Math.floor(high / step + 1e-9) - start + 1;
+  return Array.from({ length: count }, (_, index) => (start + index) * step);
 }
 
 function logTicks(first, last) {

@@ -40,7 +40,7 @@ function renderCase() {
   section.replaceChildren(
     html("h2", { id: "case-title", tabindex: -1 }, `Case ${view.own.id}`),
     caseControls(view),
-    caseText(view.own));
+    caseText(view));
   if (view.chosen) {
     const panel = () => html("div", { class: "panel" });
     const [circuit, effects, roc, faithfulness] = [panel(), panel(), panel(), panel()];
@@ -74,7 +74,9 @@ function caseControls(view) {
     type: "button", "data-control": text, disabled: !PAGE.cases[to],
     click: () => go({ case: PAGE.cases[to].id, edges: "" }),
   }, text);
-  return html("form", { class: "controls", "aria-label": "Case", submit: (event) => event.preventDefault() },
+  return html("form", {
+    class: "controls", "aria-label": "Case", submit: (event) => event.preventDefault(),
+  },
     named(choice("Case", PAGE.cases.map((each) => [each.id, each.id]), view.own.id,
       (value) => go({ case: value, edges: "" })), "case"),
     view.chosen && named(choice("Method", view.runs.map((run) => [labelOf(run), labelOf(run)]),
@@ -84,17 +86,21 @@ function caseControls(view) {
     html("div", { class: "steps" }, step("Previous case", place - 1), step("Next case", place + 1)));
 }
 
-function caseText(own) {
+function caseText({ own, chosen }) {
   const facts = own.facts.map(([name, value]) =>
     html("div", {}, html("dt", {}, name), html("dd", {}, html("code", {}, value))));
   return html("div", { class: "case-text" },
     own.description ? html("p", { class: "description" }, own.description) : null,
     html("p", { class: "note" }, `Tier: ${own.tier || "not known"}. Release: ${own.release}.`),
     own.note ? html("p", { class: "note" }, own.note) : null,
+    chosen && chosen.of > 1 ? html("p", { class: "note" },
+      `Drawings and curves show the run with seed ${chosen.seed} and edge order ${chosen.order}, one of `
+      + `${chosen.of}; the tables above show means over all runs.`) : null,
     own.program
       ? html("details", {}, html("summary", {}, "The program"), html("pre", {}, own.program)) : null,
     facts.length
-      ? html("details", {}, html("summary", {}, "Inputs and digests"), html("dl", { class: "facts wide" }, facts))
+      ? html("details", {},
+        html("summary", {}, "Inputs and digests"), html("dl", { class: "facts wide" }, facts))
       : null);
 }
 
@@ -150,8 +156,8 @@ function findingsText(findings, asked) {
   const chosen = hits + extra;
   const fewer = chosen < asked ? " (no other has a score above the lowest)" : "";
   const precision = chosen ? `; precision ${fixed(hits / chosen, 2)}` : "";
-  return `${chosen} ${chosen === 1 ? "edge" : "edges"} chosen${fewer}: ${hits} of the circuit's ${all}, and ${extra} others`
-    + `${precision}.`;
+  return `${chosen} ${chosen === 1 ? "edge" : "edges"} chosen${fewer}: `
+    + `${hits} of the circuit's ${all}, and ${extra} others${precision}.`;
 }
 
 /** ROC curves of all methods, with their areas and those of chance. */
@@ -212,7 +218,8 @@ function methodLegend(view, headers, numbersOf, name) {
 function fillEffects(panel, view) {
   panel.append(html("h3", {}, "Exact effect and score"));
   if (!view.exact) {
-    panel.append(html("p", {}, "There are no exact effects to compare with: the benchmark was run without method exact."));
+    panel.append(html("p", {},
+      "There are no exact effects here; they are the scores of a benchmark's method exact."));
     return;
   }
   const points = [...view.values.keys()]

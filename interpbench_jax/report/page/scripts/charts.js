@@ -67,7 +67,8 @@ function scatterPlot(points, options) {
 /** A filled diamond for an edge of the circuit, a ring for one outside it. */
 function marker(isTrue, x, y) {
   if (!isTrue) return svg("circle", { class: "mark-out", cx: x.toFixed(1), cy: y.toFixed(1), r: 3.2 });
-  return svg("path", { class: "mark-in", d: `M${x.toFixed(1)},${(y - 5.5).toFixed(1)}l5.5,5.5l-5.5,5.5l-5.5,-5.5Z` });
+  const top = `${x.toFixed(1)},${(y - 5.5).toFixed(1)}`;
+  return svg("path", { class: "mark-in", d: `M${top}l5.5,5.5l-5.5,5.5l-5.5,-5.5Z` });
 }
 
 /** Powers of ten around positive values; at most nine, so that tiny values do not fill the axis. */

@@ -3,7 +3,9 @@
 let leadsToCase = false;
 
 /** Called by links to a case: once the address has changed, the case is brought into view. */
-function leadToCase() {
+function leadToCase(event) {
+  const opensElsewhere = event.ctrlKey || event.metaKey || event.shiftKey;
+  if (opensElsewhere) return;
   leadsToCase = true;
   // A link to the case that is shown already changes no address.
   if (this.getAttribute("href") === window.location.hash) showCase();
