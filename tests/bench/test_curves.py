@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from interpbench_jax.bench.export import export_submission
+from interpbench_jax.bench.leaderboard import read_board
 from interpbench_jax.bench.parts import PARTS_FOLDER
 from interpbench_jax.bench.plan import BenchSettings, choose_methods
 from interpbench_jax.bench.run import BenchOutcome, run_bench
@@ -22,7 +24,7 @@ from interpbench_jax.bench.table import (
 )
 from interpbench_jax.report.rows import CurveRow
 from interpbench_jax.scores.faithfulness import MIB_FRACTIONS, faithfulness_areas
-from tests.bench.fake_results import result_row
+from tests.bench.fake_results import fake_bench, result_row, truths
 from tests.tiny_models import make_model
 
 
@@ -57,6 +59,20 @@ def test_a_folder_may_have_no_curves(tmp_path: Path) -> None:
     assert read_curves(tmp_path) == []
     with pytest.raises(FileNotFoundError, match=r"Expected curves.parquet of a benchmark"):
         read_curves(tmp_path / CURVES_FILE)
+
+
+@pytest.mark.slow
+def test_boards_and_submissions_do_not_need_curves(tmp_path: Path) -> None:
+    fake = fake_bench()
+    for name, curves in (("with", [curve_row()]), ("without", [])):
+        write_tables(tmp_path / name, fake.results, fake.scores, curves)
+    boards = [read_board(tmp_path / name, truths()) for name in ("with", "without")]
+    assert boards[0].rows == boards[1].rows and not boards[0].invalid
+    texts = [
+        export_submission(tmp_path / name, "noisy", truths(), authors=["A. Person"])
+        for name in ("with", "without")
+    ]
+    assert texts[0] == texts[1]
 
 
 @pytest.mark.usefixtures("unchecked")
