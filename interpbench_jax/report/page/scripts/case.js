@@ -157,7 +157,7 @@ function findingsText(findings, asked) {
   const fewer = chosen < asked ? " (no other has a score above the lowest)" : "";
   const precision = chosen ? `; precision ${fixed(hits / chosen, 2)}` : "";
   return `${chosen} ${chosen === 1 ? "edge" : "edges"} chosen${fewer}: `
-    + `${hits} of the circuit's ${all}, and ${extra} others${precision}.`;
+    + `${hits} of the circuit's ${all}, and ${extra} outside it${precision}.`;
 }
 
 /** ROC curves of all methods, with their areas and those of chance. */
