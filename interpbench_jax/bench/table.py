@@ -7,7 +7,6 @@ none. The dataclasses of the rows define the schema: one column per field, in or
 if the field may be None.
 """
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -17,7 +16,13 @@ from typing import TYPE_CHECKING, TypeVar, get_args
 from interpbench_jax.bench.rules import check_keys, check_rows, check_values
 from interpbench_jax.extras import needs_extra
 from interpbench_jax.report.rows import CurveRow, ResultRow, ScoreRow
-from interpbench_jax.storage import decode_parquet, make_folder, read_bytes, write_files
+from interpbench_jax.storage import (
+    decode_parquet,
+    encode_parquet,
+    make_folder,
+    read_bytes,
+    write_files,
+)
 from interpbench_jax.texts import shown
 
 if TYPE_CHECKING:
@@ -30,7 +35,6 @@ SCHEMA_VERSION = 1
 
 _FORMAT = b"interpbench-bench"
 _VERSION_COLUMN = "schema_version"
-_ROW_GROUP = 65_536
 _MOST_BYTES = 2**30
 _MOST_ROWS = 2_000_000
 _ARROW = {str: "string", int: "int32", float: "double", bool: "bool"}
@@ -113,7 +117,7 @@ def column_types(
 
 
 def _encode(kind: type[Row], rows: Sequence[Row]) -> bytes:
-    pa, pq = _pyarrow()
+    pa = _pyarrow()
     ordered = sorted(rows, key=lambda row: row.key)
     check_rows(ordered)
     columns = column_types(kind)
@@ -131,21 +135,7 @@ def _encode(kind: type[Row], rows: Sequence[Row]) -> bytes:
         for name in columns
     }
     table = pa.Table.from_pydict(arrays, schema=schema)
-    buffer = io.BytesIO()
-    pq.write_table(
-        table,
-        buffer,
-        version="2.6",
-        data_page_version="1.0",
-        compression="none",
-        use_dictionary=True,
-        write_statistics=True,
-        store_schema=True,
-        write_page_index=False,
-        write_page_checksum=True,
-        row_group_size=_ROW_GROUP,
-    )
-    return buffer.getvalue()
+    return encode_parquet(table)
 
 
 def _read(kind: type[Row], path: Path, file_name: str) -> list[Row]:
@@ -222,8 +212,7 @@ def _values(column: "pyarrow.ChunkedArray") -> list[object]:
     return [texts[index] for index in encoded.indices.to_pylist()]
 
 
-def _pyarrow() -> tuple[ModuleType, ModuleType]:
+def _pyarrow() -> ModuleType:
     with needs_extra("bench", "Reading and writing a benchmark's tables"):
         import pyarrow
-        import pyarrow.parquet
-    return pyarrow, pyarrow.parquet
+    return pyarrow

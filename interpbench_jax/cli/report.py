@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from interpbench_jax.cli.console import JsonOption, print_json
+from interpbench_jax.cli.console import JsonOption, check_file, print_json
 from interpbench_jax.cli.terminal import say
 from interpbench_jax.texts import count
 
@@ -81,24 +81,17 @@ def board_page(board: "Board", truths: "dict[str, CaseTruth]") -> str:
 
 
 def check_page(output: Path) -> None:
-    """Refuse a page that could not be written.
+    """Refuse a page that could not be written; create its folder.
 
     Raises:
-        FileNotFoundError: if its folder does not exist.
-        IsADirectoryError: if it is a folder.
+        OSError: if it is a folder, or its own folder cannot be created.
         ValueError: if its name does not end in `.html`.
     """
     if output.suffix.lower() != PAGE_SUFFIX:
         raise ValueError(
             f"Expected a page to write whose name ends in {PAGE_SUFFIX}, got {output.name!r}."
         )
-    if output.is_dir():
-        raise IsADirectoryError(f"Expected a file to write, got the folder {output}; name a file.")
-    if not output.parent.is_dir():
-        raise FileNotFoundError(
-            f"Expected to write {output.name} into a folder that exists, got {output.parent}; "
-            "create it first."
-        )
+    check_file(output)
 
 
 def case_texts(rows: "Sequence[ResultRow]") -> "dict[str, CaseText]":
