@@ -13,7 +13,15 @@ from interpbench_jax.extras import needs_extra
 from interpbench_jax.jsontext import check_format, parse_json_object
 from interpbench_jax.layout import Layout
 from interpbench_jax.masks import edge_mask
-from interpbench_jax.sites import Edge, Kind, Node, n_writers_before, parse_edge, parse_node
+from interpbench_jax.sites import (
+    EMBEDDING_SOURCES,
+    Edge,
+    Kind,
+    Node,
+    n_writers_before,
+    parse_edge,
+    parse_node,
+)
 from interpbench_jax.texts import cut_off, shown
 from interpbench_jax.universes import HEAD_INPUTS, UniverseName, promote_reader, universe
 
@@ -23,7 +31,6 @@ if TYPE_CHECKING:
 TruthValue = Literal["in", "out", "constant"]
 
 _FORMAT = "interpbench-circuit"
-_EMBEDDINGS = (Kind.EMBED, Kind.POS_EMBED)
 # Upstream's lists also name the wiring inside a component, which is the same in every circuit.
 _INSIDE = {
     (Kind.Q_INPUT, Kind.Q),
@@ -324,7 +331,7 @@ def _read_pair(pair: Iterable[str]) -> Edge:
 
 def _comes_before(writer: Node, reader: Node, n_heads: int) -> bool:
     """Whether a writer has written when a reader reads; True for the merged embeddings."""
-    if writer.kind in (*_EMBEDDINGS, Kind.RESID_PRE):
+    if writer.kind in EMBEDDING_SOURCES:
         return True
     layer = writer.layer or 0
     layout = Layout(layer + 1, n_heads)

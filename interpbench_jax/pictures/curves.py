@@ -9,6 +9,7 @@ from interpbench_jax.circuit import Circuit
 from interpbench_jax.names import Level, UniverseName
 from interpbench_jax.pictures.canvas import GREY, axes_for, line_style, set_title
 from interpbench_jax.report.plots import roc_curve
+from interpbench_jax.scores.areas import roc_auc
 from interpbench_jax.scores.levels import (
     Ranking,
     heard,
@@ -17,7 +18,7 @@ from interpbench_jax.scores.levels import (
     promote_scores,
     read_values,
 )
-from interpbench_jax.scores.rank import counted_in, roc_auc, truth_of
+from interpbench_jax.scores.rank import counted_in, truth_of
 from interpbench_jax.texts import plain
 from interpbench_jax.universes import UNIVERSES
 

@@ -3,6 +3,10 @@
 Nothing here needs JAX; `interpbench_jax.scores.faithfulness`, which runs models, does.
 """
 
+from interpbench_jax.scores.areas import NullInterval as NullInterval
+from interpbench_jax.scores.areas import average_precision as average_precision
+from interpbench_jax.scores.areas import null_interval as null_interval
+from interpbench_jax.scores.areas import roc_auc as roc_auc
 from interpbench_jax.scores.levels import Level as Level
 from interpbench_jax.scores.levels import edges_from_nodes as edges_from_nodes
 from interpbench_jax.scores.levels import heard as heard
@@ -17,16 +21,12 @@ from interpbench_jax.scores.paper import kept_curve as kept_curve
 from interpbench_jax.scores.paper import paper_auc as paper_auc
 from interpbench_jax.scores.paper import paper_curve as paper_curve
 from interpbench_jax.scores.paper import staircase_auc as staircase_auc
-from interpbench_jax.scores.rank import NullInterval as NullInterval
 from interpbench_jax.scores.rank import RankScore as RankScore
-from interpbench_jax.scores.rank import average_precision as average_precision
 from interpbench_jax.scores.rank import counted_in as counted_in
 from interpbench_jax.scores.rank import edge_auc as edge_auc
 from interpbench_jax.scores.rank import edge_auc_by_universe as edge_auc_by_universe
 from interpbench_jax.scores.rank import node_auc as node_auc
-from interpbench_jax.scores.rank import null_interval as null_interval
 from interpbench_jax.scores.rank import rank_scores as rank_scores
-from interpbench_jax.scores.rank import roc_auc as roc_auc
 from interpbench_jax.scores.rank import truth_of as truth_of
 from interpbench_jax.scores.selection import keep_largest as keep_largest
 from interpbench_jax.scores.selection import on_paths as on_paths

@@ -235,6 +235,38 @@ def promote_node_scores(
     )
 
 
+def promote_drawn(
+    drawn: Float[np.ndarray, "draws items"],
+    finer: UniverseName,
+    coarser: UniverseName,
+    level: Level,
+    n_layers: int,
+    n_heads: int,
+) -> dict[Level, np.ndarray]:
+    """Many rows of scores at once, promoted and converted: `[draws, items]` of edges and of nodes.
+
+    Each row becomes what `promote_scores` and `nodes_from_edges` make of it, or
+    `promote_node_scores` and `edges_from_nodes` for scores of nodes.
+    """
+    own, space = (universe(name, n_layers, n_heads) for name in (finer, coarser))
+    ends = edge_ends(coarser, n_layers, n_heads)
+    if level == "edge":
+        groups = space.groups_of(own)
+        edges = np.stack([drawn[:, list(group)].max(axis=1) for group in groups], axis=1)
+        # The last column collects the scores of ends that are not sources.
+        nodes = np.full((len(drawn), len(space.sources) + 1), -np.inf)
+        for column, pair in zip(edges.T, ends, strict=True):
+            nodes[:, pair] = np.maximum(nodes[:, pair], column[:, None])
+        return {"edge": edges, "node": nodes[:, :-1]}
+    index = np.arange(len(own.sources), dtype=np.float64)
+    first = promote_node_scores(index, finer, coarser, n_layers, n_heads).astype(int)
+    nodes = drawn[:, first]
+    if len(first) < len(own.sources) and Node(Kind.RESID_PRE, 0) in space.sources:
+        nodes[:, 0] = drawn[:, : len(own.sources) - len(first) + 1].max(axis=1)
+    scored = np.append(nodes, np.full((len(nodes), 1), np.inf), axis=1)
+    return {"edge": scored[:, ends].min(axis=2), "node": nodes}
+
+
 def nodes_from_edges(
     scores: Float[np.ndarray, " edges"],
     name: UniverseName,

@@ -13,17 +13,23 @@ from jaxtyping import Bool, Float
 
 from interpbench_jax.circuit import Circuit, TruthValue
 from interpbench_jax.names import Level
+from interpbench_jax.scores.areas import (
+    average_precision,
+    drawn_interval,
+    null_interval,
+    roc_auc,
+)
 from interpbench_jax.scores.levels import (
     Ranking,
-    Truth,
     as_floats,
-    as_truth,
+    check_edge_scores,
     check_scores,
     edges_from_nodes,
     heard,
     importance,
     nodes_from_edges,
     only_edges,
+    promote_drawn,
     promote_node_scores,
     promote_scores,
     read_values,
@@ -32,24 +38,6 @@ from interpbench_jax.scores.levels import (
 from interpbench_jax.sites import Edge, Node
 from interpbench_jax.universes import UNIVERSES, UniverseName
 from interpbench_jax.universes import universe as find_universe
-
-
-@dataclass(frozen=True)
-class NullInterval:
-    """ROC-AUC of a method's own scores, assigned to the items at random.
-
-    Attributes:
-        mean: mean over the draws; 0.5 up to chance.
-        low: the 2.5 % quantile.
-        high: the 97.5 % quantile.
-        p_value: one-sided p-value: (1 + number of draws whose area is at least the observed one)
-            / (1 + number of draws).
-    """
-
-    mean: float
-    low: float
-    high: float
-    p_value: float
 
 
 @dataclass(frozen=True)
@@ -67,7 +55,8 @@ class RankScore:
         roc_auc: see `roc_auc`. None, as are all fields of the null, if the circuit has all of the
             items or none.
         average_precision: see `average_precision`. None if the circuit has no item.
-        null_mean: mean of the null; see `NullInterval`.
+        null_mean: mean of the null, the areas of the same values assigned at random; see
+            `rank_scores`. This is where chance lies.
         null_low: the 2.5 % quantile of the null.
         null_high: the 97.5 % quantile of the null.
         p_value: p-value of `roc_auc` under the null.
@@ -85,78 +74,6 @@ class RankScore:
     null_low: float | None
     null_high: float | None
     p_value: float | None
-
-
-def roc_auc(scores: Float[np.ndarray, " items"], truth: Truth) -> float:
-    """Area under the ROC curve: how often an item of the circuit outscores one outside, in 0..1.
-
-    A tie counts half. Source: Hanley and McNeil 1982 (the Mann-Whitney statistic); equals
-    scikit-learn's `roc_auc_score`.
-
-    Raises:
-        ValueError: if a score is NaN, the lengths differ, or all items are on one side.
-    """
-    scores, truth = _check_pair(scores, truth)
-    positives, negatives = _two_sides(truth)
-    return float(_area(_mid_ranks(scores)[truth].sum(), positives, negatives))
-
-
-def average_precision(scores: Float[np.ndarray, " items"], truth: Truth) -> float:
-    """Area under the precision-recall curve as a sum of steps, in 0..1.
-
-    The sum runs over the distinct scores from high to low: the recall that each adds, times the
-    precision among the items that score at least as much. Tied items thus enter together, in no
-    order. Equals scikit-learn's `average_precision_score`.
-
-    Raises:
-        ValueError: if a score is NaN, the lengths differ, or no item is true.
-    """
-    scores, truth = _check_pair(scores, truth)
-    positives = int(truth.sum())
-    if positives == 0:
-        raise ValueError(
-            "Expected at least one item in the circuit, got none; average precision is not defined."
-        )
-    levels, inverse = np.unique(-scores, return_inverse=True)
-    found = np.bincount(inverse, weights=truth, minlength=len(levels))
-    taken = np.bincount(inverse, minlength=len(levels))
-    precision = np.cumsum(found) / np.cumsum(taken)
-    return float((found * precision).sum() / positives)
-
-
-def null_interval(
-    scores: Float[np.ndarray, " items"],
-    truth: Truth,
-    n_draws: int = 400,
-    seed: int = 0,
-) -> NullInterval:
-    """The ROC-AUC expected by chance: the scores are permuted over the items, ties included.
-
-    Args:
-        scores: a method's scores.
-        truth: whether each item is in the circuit.
-        n_draws: number of permutations; the p-value is at least 1 / (1 + `n_draws`).
-        seed: random seed for the permutations; the same scores, truth and seed give the same
-            interval.
-
-    Raises:
-        ValueError: if a score is NaN, the lengths differ, all items are on one side, or there
-            is no draw.
-    """
-    scores, truth = _check_pair(scores, truth)
-    positives, negatives = _two_sides(truth)
-    if n_draws < 1:
-        raise ValueError(f"Expected at least one draw, got n_draws={n_draws}.")
-    ranks = _mid_ranks(scores)
-    drawn = np.random.default_rng(seed).permuted(np.tile(ranks, (n_draws, 1)), axis=1)
-    # Sums of halves are exact, so equal areas compare as equal.
-    areas = _area(drawn[:, :positives].sum(axis=1), positives, negatives)
-    observed = _area(ranks[truth].sum(), positives, negatives)
-    low, high = np.quantile(areas, (0.025, 0.975))
-    at_least = int((areas >= observed).sum())
-    return NullInterval(
-        float(areas.mean()), float(low), float(high), (1 + at_least) / (1 + n_draws)
-    )
 
 
 def edge_auc(
@@ -248,6 +165,11 @@ def rank_scores(
     of edges, then of nodes. Values of edges are promoted (`promote_scores`) and converted to nodes
     (`nodes_from_edges`); values of nodes likewise (`promote_node_scores`, `edges_from_nodes`).
 
+    For the null, the values themselves are permuted, among all items of their universe and level
+    but constant ones, and then promoted and converted. The mean of the null can therefore differ
+    from 0.5: an edge into a head takes the largest of three values in `"head"`, an edge into an
+    MLP takes one, and most true edges of a circuit may be of one of these kinds.
+
     Args:
         values: a sweep's result or a method's scores; or one number for each edge of a universe,
             or for each of its sources, in its order.
@@ -267,6 +189,14 @@ def rank_scores(
     numbers, universe, level = read_values(values, universe, level)
     shape = (circuit.n_layers, circuit.n_heads)
     scored = importance(heard(values, numbers), absolute)
+    if n_draws < 1:
+        raise ValueError(f"Expected at least one draw, got n_draws={n_draws}.")
+    if level == "edge":
+        check_edge_scores(scored, universe, *shape)
+    else:
+        sources = find_universe(universe, *shape).sources
+        check_scores(scored, len(sources), f"sources of {universe!r}")
+    drawn = _permuted(scored, counted_in(circuit, universe, level), n_draws, seed)
     found = []
     for name in UNIVERSES[UNIVERSES.index(universe) :]:
         if level == "edge":
@@ -275,8 +205,10 @@ def rank_scores(
         else:
             nodes = promote_node_scores(scored, universe, name, *shape)
             edges = edges_from_nodes(nodes, name, *shape, absolute=False)
-        found.append(_rank(edges, circuit, name, "edge", n_draws, seed))
-        found.append(_rank(nodes, circuit, name, "node", n_draws, seed))
+        promoted = promote_drawn(drawn, universe, name, level, *shape)
+        for kind, own in (("edge", edges), ("node", nodes)):
+            random = None if (name, kind) == (universe, level) else promoted[kind]
+            found.append(_rank(own, random, circuit, name, kind, n_draws, seed))
     warn_of_silence(values, scored, truth_of(circuit, universe, level))
     return tuple(found)
 
@@ -299,8 +231,18 @@ def _truths(circuit: Circuit, name: UniverseName, level: Level) -> Iterable[Trut
     return truths.values()
 
 
+def _permuted(
+    scores: Float[np.ndarray, " items"], counts: Bool[np.ndarray, " items"], n_draws: int, seed: int
+) -> Float[np.ndarray, "draws items"]:
+    """Scores that are assigned to the counted items at random, one row for each draw."""
+    drawn = np.tile(as_floats(scores), (n_draws, 1))
+    drawn[:, counts] = np.random.default_rng(seed).permuted(drawn[:, counts], axis=1)
+    return drawn
+
+
 def _rank(
     scores: Float[np.ndarray, " items"],
+    drawn: Float[np.ndarray, "draws items"] | None,
     circuit: Circuit,
     name: UniverseName,
     level: Level,
@@ -311,7 +253,11 @@ def _rank(
     truth, scores = truth_of(circuit, name, level)[counts], scores[counts]
     n_true = int(truth.sum())
     two_sided = 0 < n_true < len(truth)
-    null = null_interval(scores, truth, n_draws, seed) if two_sided else None
+    null = None
+    if two_sided and drawn is None:
+        null = null_interval(scores, truth, n_draws, seed)
+    elif two_sided and drawn is not None:
+        null = drawn_interval(scores, drawn[:, counts], truth)
     return RankScore(
         universe=name,
         level=level,
@@ -333,41 +279,6 @@ def _area_of(scores: Float[np.ndarray, " items"], truths: Sequence[TruthValue]) 
     values = np.asarray(truths)
     counts = values != "constant"
     return roc_auc(np.asarray(scores)[counts], values[counts] == "in")
-
-
-def _mid_ranks(scores: Float[np.ndarray, " items"]) -> np.ndarray:
-    """Ranks from 1 for the lowest score; ties share their mean rank."""
-    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-
-
-def _area(
-    rank_sum: np.ndarray | np.float64, positives: int, negatives: int
-) -> np.ndarray | np.float64:
-    return (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)
-
-
-def _two_sides(truth: Bool[np.ndarray, " items"]) -> tuple[int, int]:
-    positives, negatives = int(truth.sum()), int((~truth).sum())
-    if positives == 0 or negatives == 0:
-        raise ValueError(
-            f"Expected items both in the circuit and outside it, got {positives} and {negatives}; "
-            "the area is not defined."
-        )
-    return positives, negatives
-
-
-def _check_pair(
-    scores: Float[np.ndarray, " items"], truth: Truth
-) -> tuple[Float[np.ndarray, " items"], Bool[np.ndarray, " items"]]:
-    scores, labels = as_floats(scores), as_truth(truth)
-    if scores.shape != labels.shape or scores.ndim != 1:
-        raise ValueError(
-            "Expected one score and one truth value per item, got shapes "
-            f"{scores.shape} and {labels.shape}."
-        )
-    check_scores(scores, len(labels), "items")
-    return scores, labels
 
 
 def _check_items(

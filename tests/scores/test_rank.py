@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from interpbench_jax.circuit import Circuit
+from interpbench_jax.names import Level
 from interpbench_jax.scores import (
     average_precision,
     edge_auc,
@@ -27,6 +28,7 @@ from interpbench_jax.scores import (
     score_largest,
     truth_of,
 )
+from interpbench_jax.scores.levels import promote_drawn
 from interpbench_jax.sites import parse_edge, parse_node
 from interpbench_jax.universes import UNIVERSES, UniverseName, universe
 from tests.scores.random_edges import CIRCUIT, edge_values, node_values
@@ -332,9 +334,47 @@ def test_edge_values_are_ranked_in_each_universe(ties: bool) -> None:
         assert each.average_precision == pytest.approx(
             average_precision_score(truth, scores), abs=ATOL
         )
-        null = null_interval(scores, truth, 20, 5)
-        assert (each.null_mean, each.null_low) == (null.mean, null.low)
-        assert (each.null_high, each.p_value) == (null.high, null.p_value)
+    null = null_interval(np.abs(values), truth_of(CIRCUIT, "qkv", "edge"), 20, 5)
+    assert (found[0].null_mean, found[0].null_low) == (null.mean, null.low)
+    assert (found[0].null_high, found[0].p_value) == (null.high, null.p_value)
+
+
+@pytest.mark.parametrize("name", UNIVERSES)
+def test_chance_lies_where_random_scores_lie(name: UniverseName) -> None:
+    """The largest of a draws exceeds the largest of b others with probability a / (a + b)."""
+    values = np.random.default_rng(0).random(len(universe("qkv", 2, 3).edges))
+    groups = universe(name, 2, 3).groups_of(universe("qkv", 2, 3))
+    sizes = np.asarray([len(group) for group in groups])
+    truth = truth_of(CIRCUIT, name, "edge")
+    inside, outside = sizes[truth][:, None], sizes[~truth]
+    expected = (inside / (inside + outside)).mean()
+    (found,) = (
+        each
+        for each in rank_scores(values, CIRCUIT, n_draws=4_000)
+        if (each.universe, each.level) == (name, "edge")
+    )
+    # Five standard errors of 4,000 draws whose deviation is at most 0.2.
+    assert found.null_mean == pytest.approx(expected, abs=0.016)
+    assert (abs(expected - 0.5) < 1e-9) == (name == "qkv")
+
+
+@pytest.mark.parametrize("finer", UNIVERSES)
+@pytest.mark.parametrize("level", ["edge", "node"])
+def test_draws_are_promoted_like_scores(finer: UniverseName, level: Level) -> None:
+    space = universe(finer, 2, 3)
+    n_items = len(space.edges if level == "edge" else space.sources)
+    drawn = np.random.default_rng(0).integers(0, 20, (3, n_items)).astype(float)
+    for coarser in UNIVERSES[UNIVERSES.index(finer) :]:
+        found = promote_drawn(drawn, finer, coarser, level, 2, 3)
+        for row, edges, nodes in zip(drawn, found["edge"], found["node"], strict=True):
+            if level == "edge":
+                by_edge = promote_scores(row, finer, coarser, 2, 3)
+                by_node = nodes_from_edges(by_edge, coarser, 2, 3)
+            else:
+                by_node = promote_node_scores(row, finer, coarser, 2, 3)
+                by_edge = edges_from_nodes(by_node, coarser, 2, 3)
+            np.testing.assert_array_equal(edges, by_edge)
+            np.testing.assert_array_equal(nodes, by_node)
 
 
 def test_node_values_are_ranked_in_each_universe() -> None:
