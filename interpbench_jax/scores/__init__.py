@@ -22,6 +22,7 @@ from interpbench_jax.scores.paper import paper_auc as paper_auc
 from interpbench_jax.scores.paper import paper_curve as paper_curve
 from interpbench_jax.scores.paper import staircase_auc as staircase_auc
 from interpbench_jax.scores.rank import RankScore as RankScore
+from interpbench_jax.scores.rank import chance_curve as chance_curve
 from interpbench_jax.scores.rank import counted_in as counted_in
 from interpbench_jax.scores.rank import edge_auc as edge_auc
 from interpbench_jax.scores.rank import edge_auc_by_universe as edge_auc_by_universe

@@ -91,7 +91,7 @@ def null_interval(
     # Sums of halves are exact, so equal areas compare as equal.
     areas = _area(drawn[:, :positives].sum(axis=1), positives, negatives)
     observed = _area(ranks[truth].sum(), positives, negatives)
-    return _interval(areas, observed)
+    return _interval(np.asarray(areas), float(observed))
 
 
 def drawn_interval(
@@ -117,7 +117,7 @@ def drawn_interval(
     return _interval(wins / (positives * negatives), roc_auc(scores, truth))
 
 
-def _interval(areas: np.ndarray, observed: float | np.float64 | np.ndarray) -> NullInterval:
+def _interval(areas: np.ndarray, observed: float) -> NullInterval:
     low, high = np.quantile(areas, (0.025, 0.975))
     at_least = int((areas >= observed).sum())
     return NullInterval(
