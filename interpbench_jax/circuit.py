@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from interpbench_jax.display import html_table
+from interpbench_jax.display import SHOWN, html_table
+from interpbench_jax.drawings import beside
 from interpbench_jax.extras import needs_extra
 from interpbench_jax.jsontext import check_format, parse_json_object
 from interpbench_jax.layout import Layout
@@ -111,12 +112,13 @@ class Circuit:
 
     def _repr_html_(self) -> str:
         rows = [
-            (edge.src, edge.dst, "constant" if edge in self.constant else "in")
-            for edge in self.edges
+            (str(edge.src), str(edge.dst), "constant" if edge in self.constant else "in")
+            for edge in self.edges[:SHOWN]
         ]
-        return html_table(
-            f"Circuit of {self.n_layers} layers of {self.n_heads} heads", ("from", "to", ""), rows
-        )
+        if len(self) > SHOWN:
+            rows.append((f"and {len(self) - SHOWN:,} more", "", ""))
+        title = f"Circuit of {self.n_layers} layers of {self.n_heads} heads"
+        return beside(html_table(title, ("from", "to", ""), rows), self)
 
     @cached_property
     def fine_edges(self) -> frozenset[Edge]:

@@ -9,7 +9,7 @@ from interpbench_jax.circuit import Circuit
 from interpbench_jax.names import Level, UniverseName
 from interpbench_jax.pictures.canvas import axes_for, set_title
 from interpbench_jax.report.colors import GREY, line_style
-from interpbench_jax.report.curves import RatePair, draw_roc, roc_curve
+from interpbench_jax.report.curves import EXPECTED, RatePair, draw_roc, roc_curve
 from interpbench_jax.scores.levels import (
     Ranking,
     heard,
@@ -80,7 +80,7 @@ def plot_roc(
         curves[method] = roc_curve(sizes, truth)
     finest = sorted(set(owns), key=UNIVERSES.index)
     chance = {
-        "chance" if len(finest) == 1 else f"chance, scores of {own}": chance_curve(
+        EXPECTED if len(finest) == 1 else f"{EXPECTED}, scores of {own}": chance_curve(
             circuit, own, name, level
         )
         for own in finest

@@ -13,10 +13,12 @@ from interpbench_jax.texts import plain
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# False positive rates and true positive rates, from (0, 0) to (1, 1).
-RatePair = tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"]]
+# False positive rates and true positive rates, each `[points]`, from (0, 0) to (1, 1).
+RatePair = tuple[np.ndarray, np.ndarray]
 # The curve of random scores of the universe in which they are ranked.
 DIAGONAL: RatePair = (np.asarray([0.0, 1.0]), np.asarray([0.0, 1.0]))
+# A method may itself be called "chance".
+EXPECTED = "expected by chance"
 
 
 def roc_curve(scores: Float[np.ndarray, " items"], truth: Bool[np.ndarray, " items"]) -> RatePair:

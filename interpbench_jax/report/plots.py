@@ -4,10 +4,8 @@ Figures are made without pyplot, and in matplotlib's default style regardless of
 matplotlib, from the `bench` extra, is imported where it is used.
 """
 
-import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,17 +13,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float
 
-from interpbench_jax.extras import needs_extra
 from interpbench_jax.report.bench import Matrix, case_matrix, leaderboard
 from interpbench_jax.report.colors import BLUE, GREY, ORANGE
-from interpbench_jax.report.curves import DIAGONAL, RatePair, draw_roc, roc_curve
+from interpbench_jax.report.curves import DIAGONAL, EXPECTED, RatePair, draw_roc, roc_curve
+from interpbench_jax.report.figures import (
+    COLUMN,
+    PAGE,
+    encode_figure,
+    house_style,
+    new_figure,
+    set_title,
+)
 from interpbench_jax.report.rows import ResultRow, ScoreRow, case_order
 from interpbench_jax.storage import make_folder, write_file
 from interpbench_jax.texts import plain
 from interpbench_jax.universes import UniverseName
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 REFERENCE = "exact"
@@ -39,27 +43,6 @@ _INSIDE, _OUTSIDE = ORANGE, BLUE
 _FLOOR = 1e-9
 # The number of letters that fit under a cell of the heat map.
 _CELL_LETTERS = 4
-# The resolution that journals ask for, and the widths of a column and a page, in inches.
-_DPI = 300
-COLUMN, PAGE = 3.3, 6.9
-_STYLE = {
-    "svg.hashsalt": "interpbench-jax",
-    "svg.fonttype": "none",
-    "font.size": 8.0,
-    "axes.titlesize": 9.0,
-    "axes.labelsize": 8.0,
-    "legend.fontsize": 7.5,
-    "xtick.labelsize": 7.5,
-    "ytick.labelsize": 7.5,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "text.parse_math": False,
-}
-_METADATA: Mapping[str, dict[str, str | None]] = {
-    "png": {"Software": None},
-    "svg": {"Date": None, "Creator": None},
-}
 
 
 def write_plots(
@@ -100,7 +83,7 @@ def write_plots(
     folder = Path(folder)
     make_folder(folder)
     written = []
-    with _style():
+    with house_style():
         for wanted, draw in _plots(rows, items, chosen, reference):
             name = _unused(wanted, folder, written)
             figure = draw()
@@ -109,13 +92,6 @@ def write_plots(
                 write_file(path, encode_figure(figure, kind))
                 written.append(path)
     return written
-
-
-def encode_figure(figure: "Figure", kind: str) -> bytes:
-    """Encode a figure of its own size as `"png"` or `"svg"`, without dates or names of programs."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, dpi=_DPI, metadata=_METADATA[kind])
-    return buffer.getvalue()
 
 
 def box_plot(
@@ -130,7 +106,7 @@ def box_plot(
             mean over cases is drawn as a dashed line.
     """
     kept = [i for i, values in enumerate(matrix.values) if not np.isnan(values).all()]
-    figure, axes = _figure(COLUMN, 0.9 + 0.19 * max(len(kept), 1))
+    figure, axes = new_figure(COLUMN, 0.9 + 0.19 * max(len(kept), 1))
     places = list(range(len(kept), 0, -1))
     values = [matrix.values[i][~np.isnan(matrix.values[i])] for i in kept]
     # `Axes.boxplot` reads every setting, including the backend, and so imports pyplot.
@@ -153,11 +129,11 @@ def box_plot(
             mean, place - 0.5, place + 0.5, colors=GREY, linewidth=1, linestyles="dashed", zorder=0
         )
     known = sorted({f"{mean:.2f}" for mean in means if not np.isnan(mean)})
-    told = f"; dashed: chance, {_range(known)}" if known else ""
-    axes.set_xlabel(
-        f"ROC-AUC of edges, universe {matrix.universe}\n(dots: cases; thick line: median{told})"
-    )
-    axes.set_title(title, loc="left")
+    axes.set_xlabel(f"ROC-AUC, universe {matrix.universe}")
+    note = "dots: cases; thick line: median"
+    note += f"\ndashed: {EXPECTED}, {_range(known)}" if known else ""
+    figure.supxlabel(note, x=0.01, ha="left", fontsize=7)
+    set_title(figure, title)
     return figure
 
 
@@ -175,10 +151,10 @@ def heat_map(
     values, methods = matrix.values, list(matrix.methods)
     if chance is not None and not np.isnan(chance).all():
         values = np.vstack([values, [[_mean(column) for column in chance.T]]])
-        methods.append("chance")
+        methods.append(EXPECTED)
     n_methods, n_cases = values.shape
     # Wider than a page only if the numbers would touch.
-    figure, axes = _figure(max(PAGE, 2.0 + 0.27 * n_cases), 0.9 + 0.2 * n_methods)
+    figure, axes = new_figure(max(PAGE, 2.0 + 0.27 * n_cases), 0.9 + 0.2 * n_methods)
     image = axes.imshow(values, cmap="cividis", vmin=0, vmax=1, aspect="auto")
     axes.set_xticks(range(n_cases), [plain(case) for case in matrix.cases])
     axes.set_yticks(range(n_methods), [plain(method) for method in methods])
@@ -194,17 +170,17 @@ def heat_map(
         color = "white" if value < 0.55 else "black"
         axes.text(column, row, shown, ha="center", va="center", color=color, fontsize=7)
     axes.set_xlabel("case")
-    axes.set_title(title, loc="left")
-    label = f"ROC-AUC of edges,\nuniverse {matrix.universe}"
+    set_title(figure, title)
+    label = f"ROC-AUC, universe\n{matrix.universe}"
     figure.colorbar(image, ax=axes, label=label, shrink=0.9, pad=0.02)
     return figure
 
 
 def roc_plot(curves: Mapping[str, RatePair], title: str) -> "Figure":
     """Draw each method's ROC curve in the finest universe, with areas in the legend."""
-    figure, axes = _figure(PAGE, 3.6)
-    draw_roc(axes, curves, {"chance": DIAGONAL}, "edge", _FINEST)
-    axes.set_title(title, loc="left")
+    figure, axes = new_figure(PAGE, 3.6)
+    draw_roc(axes, curves, {EXPECTED: DIAGONAL}, "edge", _FINEST)
+    set_title(figure, title)
     axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, handlelength=3.2)
     return figure
 
@@ -219,7 +195,7 @@ def effects_plot(
 
     Magnitudes below 1e-9 of the largest, zeros included, lie on the edge of the axis.
     """
-    figure, axes = _figure(COLUMN, 3.5)
+    figure, axes = new_figure(COLUMN, 3.5)
     x, y = _magnitudes(exact), _magnitudes(scores)
     for inside, color, marker, name in (
         (False, _OUTSIDE, "o", "outside the circuit"),
@@ -242,9 +218,9 @@ def effects_plot(
         axis.set_major_formatter(lambda value, _: f"{value:.0e}")
         axis.set_minor_formatter(lambda *_: "")
     axes.tick_params(axis="x", rotation=30)
-    axes.set_xlabel(f"exact effect of the edge (universe {_FINEST}; left end: 0)")
-    axes.set_ylabel(f"method's score (universe {_FINEST}; lower end: 0)")
-    axes.set_title(title, loc="left")
+    axes.set_xlabel(f"exact effect of the edge, universe {_FINEST}\n(left end: 0)")
+    axes.set_ylabel(f"method's score of the edge, universe {_FINEST}\n(lower end: 0)")
+    set_title(figure, title)
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure
 
@@ -385,19 +361,3 @@ def _unused(name: str, folder: Path, written: Sequence[Path]) -> str:
 
 def _file_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9.+-]+", "-", text).strip("-.") or "unnamed"
-
-
-def _figure(width: float, height: float) -> "tuple[Figure, Axes]":
-    with needs_extra("bench", "Drawing plots"):
-        from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.add_subplot()
-
-
-@contextmanager
-def _style() -> Iterator[None]:
-    with needs_extra("bench", "Drawing plots"):
-        from matplotlib import style
-    with style.context(["default", _STYLE]):
-        yield
