@@ -140,7 +140,7 @@ def test_labels_of_the_largest_plots_do_not_overlap() -> None:
         boxes = [text.get_window_extent() for text in texts if text.get_text()]
         assert len(boxes) >= 18
         for index, box in enumerate(boxes):
-            assert box.height >= 9  # Pixels at the default 100 per inch.
+            assert box.height >= 8  # Pixels at the default 100 per inch.
             for other in boxes[:index]:
                 across = min(box.x1, other.x1) - max(box.x0, other.x0)
                 along = min(box.y1, other.y1) - max(box.y0, other.y0)
