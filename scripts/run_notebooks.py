@@ -1,7 +1,7 @@
 """Execute the example notebooks and write them back with their outputs.
 
     python scripts/run_notebooks.py                                # all of them
-    python scripts/run_notebooks.py examples/notebooks/2_patching.ipynb
+    python scripts/run_notebooks.py examples/notebooks/2_patching.ipynb -o elsewhere
 
 Each runs in a fresh kernel of this Python, in an empty working directory. What depends on the run
 (counts, times, paths, addresses) is removed, so that a second run changes only numbers and images.
@@ -59,6 +59,13 @@ def read(path: Path) -> NotebookNode:
     return notebook
 
 
+def environment() -> dict[str, str]:
+    """Return this process's environment, in which Python finds this repository's packages first."""
+    paths = [str(path) for path in (ROOT, ROOT / "conversion", ROOT / "hf_dataset")]
+    others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    return os.environ | {"PYTHONPATH": os.pathsep.join([*paths, *others])}
+
+
 def execute(notebook: NotebookNode, folder: Path, timeout: int = TIMEOUT) -> NotebookNode:
     """Return the notebook, executed in a folder, with normalized outputs.
 
@@ -66,9 +73,7 @@ def execute(notebook: NotebookNode, folder: Path, timeout: int = TIMEOUT) -> Not
         nbclient.exceptions.CellExecutionError: if a cell raises an error.
         nbclient.exceptions.CellTimeoutError: if a cell takes longer than `timeout` seconds.
     """
-    paths = (ROOT, ROOT / "conversion", ROOT / "hf_dataset")
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(map(str, (*paths, os.environ.get("PYTHONPATH", "")))),
+    settings = environment() | {
         "IPYTHONDIR": str(folder / ".ipython"),
         "JUPYTER_RUNTIME_DIR": str(folder / ".runtime"),
         "JAX_PLATFORMS": "cpu",
@@ -81,7 +86,7 @@ def execute(notebook: NotebookNode, folder: Path, timeout: int = TIMEOUT) -> Not
         km=AsyncKernelManager(kernel_spec_manager=ThisPython(), kernel_name="python3"),
         resources={"metadata": {"path": str(folder)}},
     )
-    client.execute(env=environment)
+    client.execute(env=settings)
     return normalize(notebook, folder)
 
 
@@ -128,16 +133,18 @@ def _normal(text: str, folder: Path) -> str:
 
 def main() -> None:
     """Execute the notebooks that are named, or all, and print how long each took."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description="Execute the example notebooks.")
     parser.add_argument("paths", nargs="*", type=Path, help="default: all example notebooks")
-    for path in parser.parse_args().paths or notebooks():
+    parser.add_argument("-o", "--output", type=Path, help="folder to write to; default: in place")
+    options = parser.parse_args()
+    for path in options.paths or notebooks():
         notebook = read(path)
         started = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             execute(notebook, Path(folder))
         seconds = time.perf_counter() - started
         text = nbformat.writes(notebook) + "\n"
-        write_file(path, text)
+        write_file(path if options.output is None else options.output / path.name, text)
         print(f"{path.name}: {seconds:.0f} s, {len(text.encode()) / 1000:.0f} kB", flush=True)
 
 
