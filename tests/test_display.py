@@ -124,6 +124,7 @@ def test_drawings_need_matplotlib_only_if_it_is_there(monkeypatch: pytest.Monkey
         assert shown.startswith("<table>") and shown.endswith("</table>")
 
 
+@pytest.mark.slow
 def test_displays_leave_pyplot_alone() -> None:
     code = (
         "import sys, interpbench_jax as ib\n"

@@ -285,6 +285,7 @@ def test_faithfulness() -> None:
 # Text, files and the command line
 
 
+@pytest.mark.slow
 def test_hostile_text_is_text() -> None:
     pictures = [
         ib.draw_circuit(CIRCUIT, title=HOSTILE),

@@ -176,6 +176,7 @@ def test_methods_whose_names_are_alike_as_files(tmp_path: Path) -> None:
 HOSTILE = "<script>alert(1)</script> $\\frac{a$ \x1b[31m"
 
 
+@pytest.mark.slow
 def test_plots_have_the_sizes_of_papers_and_readable_letters() -> None:
     curves = {name: (np.linspace(0, 1, 5), np.linspace(0, 1, 5)) for name in LARGE.methods}
     zeros = np.zeros(4)
