@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from interpbench_dataset.alias import install as _install_alias
+from interpbench_jax.notebooks import install as _install_drawings
 from interpbench_jax.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -156,3 +157,5 @@ def __dir__() -> list[str]:
 
 # This imports nothing: `datasets` is left alone until something imports it.
 _ALIAS = _install_alias()
+# Nor does this: a circuit's drawing is made when a notebook shows the circuit.
+_DRAWINGS = _install_drawings()

@@ -14,6 +14,7 @@ import numpy as np
 from interpbench_jax.circuit import Circuit
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.display import html_table
+from interpbench_jax.drawings import beside
 from interpbench_jax.jsontext import check_format, parse_json_object
 from interpbench_jax.storage import make_folder, read_text, write_files
 from interpbench_jax.texts import shown
@@ -96,7 +97,7 @@ class Case(Travels):
             ("circuit", "not known" if self.circuit is None else f"{len(self.circuit)} edges"),
             ("weights from", self.provenance.get("source", "")),
         ]
-        return html_table(f"Case {self.case_id}", ("", ""), rows)
+        return beside(html_table(f"Case {self.case_id}", ("", ""), rows), self)
 
     @cached_property
     def model(self) -> "Transformer":

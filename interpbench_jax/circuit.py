@@ -8,12 +8,21 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from interpbench_jax.display import html_table
+from interpbench_jax.display import SHOWN, html_table
+from interpbench_jax.drawings import beside
 from interpbench_jax.extras import needs_extra
 from interpbench_jax.jsontext import check_format, parse_json_object
 from interpbench_jax.layout import Layout
 from interpbench_jax.masks import edge_mask
-from interpbench_jax.sites import Edge, Kind, Node, n_writers_before, parse_edge, parse_node
+from interpbench_jax.sites import (
+    EMBEDDING_SOURCES,
+    Edge,
+    Kind,
+    Node,
+    n_writers_before,
+    parse_edge,
+    parse_node,
+)
 from interpbench_jax.texts import cut_off, shown
 from interpbench_jax.universes import HEAD_INPUTS, UniverseName, promote_reader, universe
 
@@ -23,7 +32,6 @@ if TYPE_CHECKING:
 TruthValue = Literal["in", "out", "constant"]
 
 _FORMAT = "interpbench-circuit"
-_EMBEDDINGS = (Kind.EMBED, Kind.POS_EMBED)
 # Upstream's lists also name the wiring inside a component, which is the same in every circuit.
 _INSIDE = {
     (Kind.Q_INPUT, Kind.Q),
@@ -104,12 +112,13 @@ class Circuit:
 
     def _repr_html_(self) -> str:
         rows = [
-            (edge.src, edge.dst, "constant" if edge in self.constant else "in")
-            for edge in self.edges
+            (str(edge.src), str(edge.dst), "constant" if edge in self.constant else "in")
+            for edge in self.edges[:SHOWN]
         ]
-        return html_table(
-            f"Circuit of {self.n_layers} layers of {self.n_heads} heads", ("from", "to", ""), rows
-        )
+        if len(self) > SHOWN:
+            rows.append((f"and {len(self) - SHOWN:,} more", "", ""))
+        title = f"Circuit of {self.n_layers} layers of {self.n_heads} heads"
+        return beside(html_table(title, ("from", "to", ""), rows), self)
 
     @cached_property
     def fine_edges(self) -> frozenset[Edge]:
@@ -324,7 +333,7 @@ def _read_pair(pair: Iterable[str]) -> Edge:
 
 def _comes_before(writer: Node, reader: Node, n_heads: int) -> bool:
     """Whether a writer has written when a reader reads; True for the merged embeddings."""
-    if writer.kind in (*_EMBEDDINGS, Kind.RESID_PRE):
+    if writer.kind in EMBEDDING_SOURCES:
         return True
     layer = writer.layer or 0
     layout = Layout(layer + 1, n_heads)

@@ -4,6 +4,7 @@ Every form with one clear meaning works; for any other, the error message says w
 """
 
 import difflib
+import html
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
@@ -12,8 +13,10 @@ import jax
 from jaxtyping import Array
 
 from interpbench_jax.config import TransformerConfig
+from interpbench_jax.display import html_table
 from interpbench_jax.model.transformer import hook_nodes
 from interpbench_jax.sites import Node, parse_node
+from interpbench_jax.texts import count, cut_off
 
 Hook = Callable[[Array], Array]
 Named = str | Node
@@ -47,6 +50,16 @@ class ActivationCache(dict[str, Array]):
             f"Expected one of the {len(self)} recorded hooks, got {key!r}{hint} Only hooks among "
             "`names` are recorded."
         )
+
+    def __repr__(self) -> str:
+        shapes = [f"{name} {[*array.shape]}" for name, array in self.items()]
+        return f"ActivationCache({count(len(self), 'activation')}: {cut_off(shapes)})"
+
+    def _repr_html_(self) -> str:
+        rows = [(name, str([*array.shape]), str(array.dtype)) for name, array in self.items()]
+        title = f"{count(len(self), 'activation')}; cache[name] gives one"
+        table = html_table(title, ("name", "shape", "type"), rows)
+        return f"<details><summary>{html.escape(repr(self))}</summary>{table}</details>"
 
     def tree_flatten_with_keys(self) -> tuple[list[tuple[Any, Array]], tuple[str, ...]]:
         return [(jax.tree_util.DictKey(name), array) for name, array in self.items()], (*self,)

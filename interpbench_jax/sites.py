@@ -75,6 +75,10 @@ _NAME = re.compile(
     re.ASCII,
 )
 
+EMBEDDINGS = (Kind.EMBED, Kind.POS_EMBED)
+# In coarse universes the two embeddings are one writer, the first layer's residual stream.
+EMBEDDING_SOURCES = (*EMBEDDINGS, Kind.RESID_PRE)
+
 
 @dataclass(frozen=True, repr=False)
 class Node:

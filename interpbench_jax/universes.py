@@ -12,11 +12,10 @@ from types import MappingProxyType
 from typing import get_args
 
 from interpbench_jax.names import UniverseName as UniverseName
-from interpbench_jax.sites import Edge, Kind, Node, n_writers_before, readers, writers
+from interpbench_jax.sites import EMBEDDINGS, Edge, Kind, Node, n_writers_before, readers, writers
 
 UNIVERSES: tuple[UniverseName, ...] = get_args(UniverseName)
 
-_EMBEDDINGS = (Kind.EMBED, Kind.POS_EMBED)
 HEAD_INPUTS = (Kind.Q_INPUT, Kind.K_INPUT, Kind.V_INPUT)
 
 
@@ -129,14 +128,14 @@ def _fine_edges(n_layers: int, n_heads: int) -> Iterator[Edge]:
 def _promote(name: UniverseName, fine: Edge) -> Edge | None:
     """The edge of a universe that a fine edge belongs to, or None if there is none."""
     coarse = name in ("head", "head-no-embed")
-    if coarse and fine.src.kind in _EMBEDDINGS:
+    if coarse and fine.src.kind in EMBEDDINGS:
         if name == "head-no-embed" or fine.dst.kind is Kind.RESID_POST:
             return None
     return Edge(_promote_writer(name, fine.src), promote_reader(name, fine.dst))
 
 
 def _promote_writer(name: UniverseName, writer: Node) -> Node:
-    if name != "qkv" and writer.kind in _EMBEDDINGS:
+    if name != "qkv" and writer.kind in EMBEDDINGS:
         return Node(Kind.RESID_PRE, 0)
     return writer
 

@@ -28,6 +28,7 @@ ORDER: tuple[str, ...] = (
     "version",
     "extras",
     "texts",
+    "drawings",
     "names",
     "jsontext",
     "storage",
@@ -92,11 +93,14 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 # The modules that join everything.
 MAY_IMPORT |= {
+    # Objects show drawings in notebooks without importing what draws; one module joins them.
+    "notebooks": {"drawings", "pictures"},
     # One module knows the installed data folder, and it imports nothing of ours.
     "interpbench_dataset.packaged": set(),
     "loading": {*MAY_IMPORT, "interpbench_dataset.packaged"},
     "cli": {*MAY_IMPORT, "loading", "interpbench_conversion.verify", "interpbench_dataset", FRONT},
-    FRONT: {*MAY_IMPORT, "loading", "interpbench_dataset"} - {"interpbench_conversion"},
+    FRONT: {*MAY_IMPORT, "loading", "notebooks", "interpbench_dataset"}
+    - {"interpbench_conversion"},
     "interpbench_dataset": {*MAY_IMPORT, "loading", "interpbench_dataset.packaged"},
     # Certificates run the converted model; so nothing else of that package may import them.
     "interpbench_conversion.verify": {

@@ -1,9 +1,15 @@
 """The display of results, and copies of them by pickling and between processes."""
 
+import base64
 import copy
 import multiprocessing
 import pickle
+import re
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import replace
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -13,11 +19,15 @@ from interpbench_dataset.packaged import packaged_folder
 from interpbench_jax.cases import CASES
 from interpbench_jax.certificates import read_certificate
 from interpbench_jax.display import html_table, largest
+from interpbench_jax.pictures import displays
 from interpbench_jax.texts import count, cut_off
+from interpbench_jax.training.evaluation import Accuracies
+from interpbench_jax.training.result import Trained
 from interpbench_jax.weights import digest_weights, random_weights
 
 CASE = ib.load_case("3")
 PAIRS = CASE.sample(8, 0)
+ACCURACIES = Accuracies(1.0, {}, {}, {}, {}, 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +42,11 @@ def objects() -> dict[str, object]:
         "nodes": ib.sweep_nodes(CASE.model, PAIRS, ablation=("mean", "zero"), positions=[1, 2]),
         "scores": ib.discover(CASE.model, PAIRS, "exact"),
         "certificate": read_certificate(packaged_folder() / "models" / "3"),
+        "faithfulness": ib.faithfulness_curve(
+            CASE.model, PAIRS, ib.discover(CASE.model, PAIRS, "eap")
+        ),
+        "cache": ib.run_with_cache(CASE.model, PAIRS.input_ids)[1],
+        "trained": Trained(CASE, 0, 5, True, ACCURACIES, ()),
         "universe": ib.universe("qkv", 2, 4),
         "config": CASE.config,
         "task": CASE.task,
@@ -51,11 +66,78 @@ def test_a_repr_fits_on_a_screen(objects: dict[str, object]) -> None:
     assert "4 layers" not in repr(CASE.truth()) and "(2 constant)" in repr(CASE.truth())
 
 
-@pytest.mark.parametrize("name", ["case", "circuit", "sweep", "nodes", "scores", "certificate"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "case",
+        "circuit",
+        "sweep",
+        "nodes",
+        "scores",
+        "certificate",
+        "faithfulness",
+        "cache",
+        "trained",
+    ],
+)
 def test_a_notebook_shows_a_table(objects: dict[str, object], name: str) -> None:
     shown = objects[name]._repr_html_()  # pyright: ignore[reportAttributeAccessIssue]
     assert shown.count("<table>") == shown.count("</table>") == (2 if name == "nodes" else 1)
-    assert len(shown) < 4_000
+    assert len(shown) < {"case": 120_000, "circuit": 30_000}.get(name, 8_000)
+
+
+def drawings_in(shown: str) -> list[str]:
+    """Return the SVG of every image."""
+    found = re.findall(r'src="data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)"', shown)
+    return [base64.b64decode(data).decode() for data in found]
+
+
+def test_a_circuit_is_drawn_beside_its_edges() -> None:
+    circuit = CASES["38"].complete_circuit
+    shown = circuit._repr_html_()
+    (drawing,) = drawings_in(shown)
+    assert ElementTree.fromstring(drawing).tag.endswith("svg")
+    assert "MLP 0" in drawing and "universe head" in drawing
+    assert shown.count("<tr>") == 1 + min(len(circuit), 10) + (len(circuit) > 10)
+    assert f"and {len(circuit) - 10} more" in shown
+    # The page has no element, style or identifier of a drawing.
+    assert not re.search(r"<svg|<style|\bid=|<script", shown)
+
+
+def test_a_case_shows_facts_circuit_and_model(objects: dict[str, object]) -> None:
+    shown = CASE._repr_html_()
+    assert len(drawings_in(shown)) == 1 and "<details" in shown
+    hostile = replace(
+        CASE, task_description="<script>alert(1)</script>", provenance={"source": "<b>"}
+    )
+    shown = hostile._repr_html_().partition("<details")[0]
+    assert "<script" not in shown and "<b>" not in shown and "&lt;script&gt;" in shown
+    assert drawings_in(replace(CASE, circuit=None)._repr_html_()) == []
+    # A language model is too large to build for a display.
+    assert "<details" not in ib.load_case("ioi")._repr_html_()
+
+
+def test_drawings_need_matplotlib_only_if_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(displays, "find_spec", lambda name: None)
+    for thing in (CASE, CASE.truth()):
+        shown = thing._repr_html_()
+        assert shown.startswith("<table>") and shown.endswith("</table>")
+
+
+@pytest.mark.slow
+def test_displays_leave_pyplot_alone() -> None:
+    code = (
+        "import sys, interpbench_jax as ib\n"
+        "shown = ib.load_case('3').truth()._repr_html_()\n"
+        "assert '<img' in shown and 'matplotlib.pyplot' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_model_is_shown_by_treescope() -> None:
+    shown = CASE.model._repr_mimebundle_()
+    assert "treescope" in shown["text/html"] and len(shown["text/html"]) < 200_000
+    assert shown["text/plain"].startswith("Transformer(TransformerConfig(")
 
 
 def test_text_is_never_markup() -> None:

@@ -234,7 +234,8 @@ def test_damaged_results_of_earlier_calls_are_not_lost_in_silence(tmp_path: Path
     done = command("bench", "--cases", "36", "--methods", "chance", "--n", "4", "-o", tmp_path)
     _, error = done.communicate(timeout=120)
     assert done.returncode == 2
-    assert "Delete results.parquet and scores.parquet to continue" in " ".join(error.split())
+    told = " ".join(error.split())
+    assert "Delete results.parquet, scores.parquet and curves.parquet to continue" in told
     assert (tmp_path / "results.parquet").read_bytes() == b"PAR1"
 
 

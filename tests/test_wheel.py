@@ -48,6 +48,14 @@ def test_it_is_typed_and_carries_the_published_folder(unpacked: Path) -> None:
     assert Path("models/11/model.safetensors") in files
 
 
+def test_it_carries_the_templates_of_the_page(unpacked: Path) -> None:
+    folder = Path("interpbench_jax", "report", "page")
+    kinds = (".html", ".css", ".js")
+    files = {path.name for path in (ROOT / folder).rglob("*") if path.suffix in kinds}
+    assert files == {path.name for path in (unpacked / folder).rglob("*") if path.suffix in kinds}
+    assert {"page.html", "page.css", "main.js"} <= files
+
+
 SCRIPT = """
 import sys
 from pathlib import Path

@@ -105,11 +105,11 @@ def make_bench(folder: Path, n_inputs: int = _TINY) -> None:
 
     settings = BenchSettings(choose_methods(["chance", "eap"]), n_inputs=n_inputs)
     done = run_bench([ib.load_case(CASE_ID)], settings, folder)
-    write_tables(folder, done.results, done.scores)
+    write_tables(folder, done.results, done.scores, done.curves)
 
 
 def _read_bench(folder: Path) -> object:
-    """Read the results and the parts, as a resumed benchmark does."""
+    """Read the tables and the parts, as a resumed benchmark does."""
     from interpbench_jax.bench.parts import read_part
     from interpbench_jax.bench.plan import (
         BenchSettings,
@@ -118,13 +118,14 @@ def _read_bench(folder: Path) -> object:
         facts_of,
         plan_runs,
     )
-    from interpbench_jax.bench.table import read_results, read_scores
+    from interpbench_jax.bench.table import read_curves, read_results, read_scores
 
     settings = BenchSettings(choose_methods(["chance", "eap"]), n_inputs=_TINY)
     subject = Subject.of(ib.load_case(CASE_ID))
     pairs = subject.case.sample(_TINY, 0)
     facts = [facts_of(run, subject, pairs, settings) for run in plan_runs([subject], settings)]
-    return [read_part(folder, each) for each in facts], read_results(folder), read_scores(folder)
+    parts = [read_part(folder, each) for each in facts]
+    return parts, read_results(folder), read_scores(folder), read_curves(folder)
 
 
 def _make_submission(folder: Path) -> None:

@@ -12,10 +12,13 @@ from interpbench_jax.bench.submission import CheckedSubmission as CheckedSubmiss
 from interpbench_jax.bench.submission import Submission as Submission
 from interpbench_jax.bench.submission import check_submission as check_submission
 from interpbench_jax.bench.submission import read_submission as read_submission
+from interpbench_jax.bench.table import CURVES_FILE as CURVES_FILE
 from interpbench_jax.bench.table import RESULTS_FILE as RESULTS_FILE
 from interpbench_jax.bench.table import SCORES_FILE as SCORES_FILE
+from interpbench_jax.bench.table import read_curves as read_curves
 from interpbench_jax.bench.table import read_results as read_results
 from interpbench_jax.bench.table import read_scores as read_scores
 from interpbench_jax.bench.table import write_tables as write_tables
+from interpbench_jax.report.rows import CurveRow as CurveRow
 from interpbench_jax.report.rows import ResultRow as ResultRow
 from interpbench_jax.report.rows import ScoreRow as ScoreRow

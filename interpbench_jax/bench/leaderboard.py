@@ -23,7 +23,7 @@ from interpbench_jax.report.bench import (
     tiers_grid,
 )
 from interpbench_jax.report.grids import Grid, as_markdown
-from interpbench_jax.report.rows import LEVELS, ResultRow
+from interpbench_jax.report.rows import LEVELS, ResultRow, ScoreRow
 from interpbench_jax.scores import PAPER_UNIVERSE, paper_auc, paper_curve, rank_scores
 from interpbench_jax.universes import UNIVERSES
 
@@ -41,11 +41,13 @@ class BoardFile:
         name: the file's path, relative to the folder.
         problems: the problems found in it, including warnings.
         submission: the submission in it; None for a benchmark or an invalid file.
+        method: the method's name on the board, for a submission; empty if there is none.
     """
 
     name: str
     problems: tuple[SubmissionProblem, ...]
     submission: Submission | None = None
+    method: str = ""
 
     @property
     def is_valid(self) -> bool:
@@ -106,8 +108,10 @@ def read_board(folder: Path | str, truths: Mapping[str, CaseTruth]) -> Board:
     sources = []
     for path, own, problems, submission in read:
         name = path.relative_to(folder).as_posix()
-        rows += _renamed(own, rows, name.removesuffix(f"/{RESULTS_FILE}"))
-        sources.append(BoardFile(name, tuple(problems), submission))
+        renamed = _renamed(own, rows, name.removesuffix(f"/{RESULTS_FILE}"))
+        rows += renamed
+        method = renamed[0].method if renamed and submission is not None else ""
+        sources.append(BoardFile(name, tuple(problems), submission, method))
     return Board(tuple(rows), tuple(sources))
 
 
@@ -137,6 +141,12 @@ def board_grids(board: Board) -> tuple[Grid, ...]:
         grids.append(leaderboard_grid(entries, level))
         if level == "edge":
             grids += [tiers_grid(board.rows), matrix_grid(case_matrix(board.rows, RANKED))]
+    return (*grids, *file_grids(board))
+
+
+def file_grids(board: Board) -> tuple[Grid, ...]:
+    """Return what is known about the submissions, and the problems of files, if there are any."""
+    grids = []
     told = [
         (source.name, own.method, ", ".join(own.authors), own.url)
         for source in board.sources
@@ -154,6 +164,34 @@ def board_grids(board: Board) -> tuple[Grid, ...]:
         headers = ("file", "ranked", "where", "what")
         grids.append(Grid("Problems", headers, tuple(problems), n_left=4))
     return tuple(grids)
+
+
+def board_scores(board: Board, truths: Mapping[str, CaseTruth]) -> list[ScoreRow]:
+    """Return the scores of every submission's edges, as far as they are of the finest universe.
+
+    Args:
+        board: the board.
+        truths: the truths that the submissions were scored against, by case.
+    """
+    return [
+        ScoreRow(
+            case=case.case,
+            method=source.method,
+            ablation="",
+            seed=0,
+            level=case.level,
+            item=str(edge),
+            value=float(value),
+            truth=truth,
+        )
+        for source in board.sources
+        if source.submission is not None
+        for case in source.submission.cases
+        if (case.universe, case.level) == (UNIVERSES[0], "edge")
+        for (edge, truth), value in zip(
+            truths[case.case].circuit.edge_truths(case.universe).items(), case.scores, strict=True
+        )
+    ]
 
 
 def board_markdown(board: Board) -> str:

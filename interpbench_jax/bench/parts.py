@@ -17,7 +17,7 @@ import numpy as np
 
 from interpbench_jax.bench.plan import Facts
 from interpbench_jax.names import Level
-from interpbench_jax.report.rows import ResultRow
+from interpbench_jax.report.rows import CurveRow, ResultRow
 from interpbench_jax.storage import make_folder, read_text, write_file
 
 PARTS_FOLDER = "parts"
@@ -33,6 +33,7 @@ class RunPart:
     Attributes:
         results: its rows, with seconds.
         values: the importance of every edge and of every node of the finest universe.
+        curves: its faithfulness curves; empty in a part of an earlier release.
         seconds: the method's time, without compilation.
         compile_seconds: the time for compiling its programs, or for loading them from a cache.
         scoring_seconds: the time for scoring the method's result, compilation included.
@@ -40,6 +41,7 @@ class RunPart:
 
     results: tuple[ResultRow, ...]
     values: dict[Level, np.ndarray]
+    curves: tuple[CurveRow, ...]
     seconds: float
     compile_seconds: float
     scoring_seconds: float
@@ -69,6 +71,7 @@ def write_part(folder: Path, facts: Facts, part: RunPart) -> Path:
         "scoring_seconds": part.scoring_seconds,
         "values": {level: values.tolist() for level, values in part.values.items()},
         "results": [dataclasses.asdict(row) for row in part.results],
+        "curves": [dataclasses.asdict(row) for row in part.curves],
     }
     body = json.dumps(content, allow_nan=False)
     head = {"format": _FORMAT, "version": _VERSION, "sha256": _sha256(body)}
@@ -101,18 +104,26 @@ def _read(content: dict[str, Any], facts: Facts) -> RunPart:
     if content["digest"] != facts.digest:
         raise ValueError(f"Expected the part of {facts.run}, got another.")
     rows = tuple(ResultRow(**row) for row in content["results"])
+    curves = tuple(CurveRow(**row) for row in content.get("curves", ()))
     seconds = [content[name] for name in ("seconds", "compile_seconds", "scoring_seconds")]
-    _check(rows, facts, seconds)
+    _check(rows, curves, facts, seconds)
     values: dict[Level, np.ndarray] = {
         level: np.asarray(content["values"][level], np.float64) for level in ("edge", "node")
     }
     if not all(each.ndim == 1 and np.isfinite(each).all() for each in values.values()):
         raise ValueError(f"Expected a finite number for each item of {facts.run}, got others.")
-    return RunPart(rows, values, *map(float, seconds))
+    return RunPart(rows, values, curves, *map(float, seconds))
 
 
-def _check(rows: Sequence[ResultRow], facts: Facts, seconds: Sequence[object]) -> None:
+def _check(
+    rows: Sequence[ResultRow],
+    curves: Sequence[CurveRow],
+    facts: Facts,
+    seconds: Sequence[object],
+) -> None:
     run = dataclasses.astuple(facts.run)
-    is_own = all((row.case, row.method, row.ablation, row.seed, row.order) == run for row in rows)
+    is_own = all(
+        (row.case, row.method, row.ablation, row.seed, row.order) == run for row in (*rows, *curves)
+    )
     if not rows or not is_own or not all(isinstance(each, float | int) for each in seconds):
         raise ValueError(f"Expected the results of {facts.run}, got others.")

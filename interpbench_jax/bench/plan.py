@@ -196,7 +196,7 @@ class Subject:
             ValueError: if its circuit or its task is not known.
         """
         circuit = case.truth(truth)
-        digests = digest_weights(case.weights), _digest(circuit.to_json().encode())
+        digests = digest_weights(case.weights), digest_circuit(circuit)
         return cls(case, truth, circuit, tier_of(case.task), *digests)
 
 
@@ -243,6 +243,11 @@ def digest_pairs(pairs: TaskPairs) -> str:
         digest.update(f"{array.dtype.str}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
+
+
+def digest_circuit(circuit: Circuit) -> str:
+    """Return the SHA-256 of a circuit's JSON text."""
+    return _digest(circuit.to_json().encode())
 
 
 def _settings_as_json(method: Method) -> str:

@@ -18,7 +18,7 @@ from interpbench_jax.bench.times import MethodTime
 from interpbench_jax.case import Case
 from interpbench_jax.cases import TaskPairs
 from interpbench_jax.discovery import discover
-from interpbench_jax.report.rows import ResultRow, ScoreRow
+from interpbench_jax.report.rows import CurveRow, ResultRow, ScoreRow
 from interpbench_jax.storage import lock_folder
 
 
@@ -62,6 +62,7 @@ class BenchOutcome:
     Attributes:
         results: the rows of `results.parquet`.
         scores: the rows of `scores.parquet`.
+        curves: the rows of `curves.parquet`.
         failures: the runs that raised an error.
         times: the times by method, in the order of the settings.
         n_runs: the number of runs that were requested.
@@ -70,6 +71,7 @@ class BenchOutcome:
 
     results: tuple[ResultRow, ...]
     scores: tuple[ScoreRow, ...]
+    curves: tuple[CurveRow, ...]
     failures: tuple[Failure, ...]
     times: tuple[MethodTime, ...]
     n_runs: int
@@ -129,6 +131,7 @@ class _Bench:
         self._spent: dict[str, list[float]] = {}
         self._results: list[ResultRow] = []
         self._scores: list[ScoreRow] = []
+        self._curves: list[CurveRow] = []
         self._parts: list[tuple[Run, RunPart]] = []
         self._failures: list[Failure] = []
         self._n_kept = 0
@@ -154,6 +157,7 @@ class _Bench:
             self._failures.append(Failure(run, message))
         else:
             self._results += part.results
+            self._curves += part.curves
             self._scores += score_rows(facts, subject.circuit, part.values)
             self._parts.append((run, part))
         self._left[run.method] -= 1
@@ -180,6 +184,7 @@ class _Bench:
         return BenchOutcome(
             tuple(self._results),
             tuple(self._scores),
+            tuple(self._curves),
             tuple(self._failures),
             tuple(times),
             len(self.runs),
@@ -201,14 +206,15 @@ class _Bench:
         found = time.perf_counter()
         compiling = clock.seconds_since(started)
         seconds = found - started - compiling
-        rows = score_run(facts, subject, pairs, scores, ablation)
+        scored = score_run(facts, subject, pairs, scores, ablation)
         values = values_by_universe(scores, subject.circuit)
         part = RunPart(
-            results=tuple(replace(row, seconds=seconds) for row in rows),
+            results=tuple(replace(row, seconds=seconds) for row in scored.results),
             values={
                 "edge": values[facts.universe, "edge"],
                 "node": values[facts.universe, "node"],
             },
+            curves=scored.curves,
             seconds=seconds,
             compile_seconds=compiling,
             scoring_seconds=time.perf_counter() - found,

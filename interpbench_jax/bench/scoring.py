@@ -14,7 +14,7 @@ from interpbench_jax.cases import TaskPairs
 from interpbench_jax.circuit import Circuit
 from interpbench_jax.discovery import Scores
 from interpbench_jax.names import AblationName, Level
-from interpbench_jax.report.rows import LEVELS, ResultRow, ScoreRow
+from interpbench_jax.report.rows import LEVELS, CurveRow, ResultRow, ScoreRow
 from interpbench_jax.scores import (
     PAPER_UNIVERSE,
     Curve,
@@ -48,14 +48,27 @@ class _Choice:
     is_connected: bool | None = None
 
 
+@dataclass(frozen=True)
+class RunScores:
+    """The scores of one run.
+
+    Attributes:
+        results: a row for every universe and level, without `seconds`.
+        curves: its faithfulness curves; empty if cutting every edge has no effect.
+    """
+
+    results: tuple[ResultRow, ...]
+    curves: tuple[CurveRow, ...]
+
+
 def score_run(
     facts: Facts,
     subject: Subject,
     pairs: TaskPairs,
     scores: Scores,
     ablation: AblationName | Constants,
-) -> list[ResultRow]:
-    """Return the results of a run in every universe and level, without `seconds`.
+) -> RunScores:
+    """Score a run in every universe and level.
 
     Importance is the absolute score. `scores.edges_from_nodes` scores the edges of a method that
     scores nodes, and `nodes_from_edges` the nodes of one that scores edges. Precision, recall and
@@ -69,7 +82,8 @@ def score_run(
     """
     values = values_by_universe(scores, subject.circuit)
     curve = paper_curve_of(scores, values, subject.circuit)
-    cpr, cmd = _faithfulness(subject, pairs, scores, ablation)
+    signed, by_size = _faithfulness(subject, pairs, scores, ablation)
+    cpr, cmd = _finite(signed.cpr), _finite(by_size.cmd)
     rows = []
     for rank in rank_scores(scores.values, subject.circuit, scores.universe, scores.level):
         name, level = rank.universe, rank.level
@@ -107,7 +121,8 @@ def score_run(
                 data_digest=facts.data_digest,
             )
         )
-    return rows
+    curves = (*_curve_rows(facts, signed, False), *_curve_rows(facts, by_size, True))
+    return RunScores(tuple(rows), curves)
 
 
 def values_by_universe(scores: Scores, circuit: Circuit) -> ValuesByUniverse:
@@ -182,8 +197,8 @@ def _choose(
 
 def _faithfulness(
     subject: Subject, pairs: TaskPairs, scores: Scores, ablation: AblationName | Constants
-) -> tuple[float | None, float | None]:
-    """Return MIB's areas: CPR of circuits by signed scores, CMD of circuits by absolute ones."""
+) -> tuple[FaithfulnessCurve, FaithfulnessCurve]:
+    """Return MIB's curves: of circuits by signed scores, for CPR, and by absolute ones, for CMD."""
 
     def curve(absolute: bool) -> FaithfulnessCurve:
         values = np.asarray(scores.values, np.float64)
@@ -201,8 +216,30 @@ def _faithfulness(
 
     by_size = curve(absolute=True)
     signed = (np.asarray(scores.values) < 0).any()
-    by_value = curve(absolute=False) if signed else by_size
-    return _finite(by_value.cpr), _finite(by_size.cmd)
+    return curve(absolute=False) if signed else by_size, by_size
+
+
+def _curve_rows(facts: Facts, curve: FaithfulnessCurve, absolute: bool) -> list[CurveRow]:
+    """Return a curve as rows; none if it is undefined or overflows somewhere."""
+    if curve.faithfulness is None or not np.isfinite(curve.faithfulness).all():
+        return []
+    run = facts.run
+    return [
+        CurveRow(
+            case=run.case,
+            method=run.method,
+            ablation=run.ablation,
+            seed=run.seed,
+            order=run.order,
+            absolute=absolute,
+            fraction=float(fraction),
+            n_edges=int(n_edges),
+            faithfulness=float(faithfulness),
+        )
+        for fraction, n_edges, faithfulness in zip(
+            curve.fractions, curve.n_edges, curve.faithfulness, strict=True
+        )
+    ]
 
 
 def _finite(value: float | None) -> float | None:

@@ -1,75 +1,56 @@
-"""The Parquet files of a benchmark: its results, and the score of every item.
+"""The Parquet files of a benchmark: its results, the score of every item, faithfulness curves.
 
 A folder holds `results.parquet`, one row per case, method, ablation, seed, order, universe and
-level, and `scores.parquet`, one row per run and item of the finest universe. The dataclasses of
-the rows define the schema: one column per field, in order, nullable only if the field may be None.
+level, and `scores.parquet`, one row per run and item of the finest universe. It may also hold
+`curves.parquet`, one row per run, selection and share of edges; folders of earlier releases have
+none. The dataclasses of the rows define the schema: one column per field, in order, nullable only
+if the field may be None.
 """
 
-import io
-import json
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
-from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, TypeVar, get_args
 
-from interpbench_jax.circuit import TruthValue
+from interpbench_jax.bench.rules import check_keys, check_rows, check_values
 from interpbench_jax.extras import needs_extra
-from interpbench_jax.report.rows import LEVELS, ResultRow, ScoreRow
-from interpbench_jax.storage import decode_parquet, make_folder, read_bytes, write_files
+from interpbench_jax.report.rows import CurveRow, ResultRow, ScoreRow
+from interpbench_jax.storage import (
+    decode_parquet,
+    encode_parquet,
+    make_folder,
+    read_bytes,
+    write_files,
+)
 from interpbench_jax.texts import shown
-from interpbench_jax.universes import UNIVERSES
 
 if TYPE_CHECKING:
     import pyarrow
 
 RESULTS_FILE = "results.parquet"
 SCORES_FILE = "scores.parquet"
+CURVES_FILE = "curves.parquet"
 SCHEMA_VERSION = 1
 
 _FORMAT = b"interpbench-bench"
 _VERSION_COLUMN = "schema_version"
-_INT32 = 2**31
-_ROW_GROUP = 65_536
 _MOST_BYTES = 2**30
 _MOST_ROWS = 2_000_000
-_SHARES = (
-    "roc_auc",
-    "average_precision",
-    "null_mean",
-    "null_low",
-    "null_high",
-    "p_value",
-    "paper_auc",
-    "precision",
-    "recall",
-    "f1",
-)
-_TEXTS = (
-    "tier",
-    "truth",
-    "metric",
-    "package_version",
-    "jax_version",
-    "device",
-    "model_digest",
-    "circuit_digest",
-    "data_digest",
-)
-_COUNTS = ("n_items", "n_true", "n_constant", "n_inputs")
-_TRUTH_VALUES: tuple[TruthValue, ...] = get_args(TruthValue)
 _ARROW = {str: "string", int: "int32", float: "double", bool: "bool"}
-Row = TypeVar("Row", ResultRow, ScoreRow)
+Row = TypeVar("Row", ResultRow, ScoreRow, CurveRow)
 
 
 def write_tables(
-    folder: Path | str, results: Sequence[ResultRow], scores: Sequence[ScoreRow]
+    folder: Path | str,
+    results: Sequence[ResultRow],
+    scores: Sequence[ScoreRow],
+    curves: Sequence[CurveRow] = (),
 ) -> tuple[Path, Path]:
-    """Write both files, each atomically, with rows sorted by their unique keys.
+    """Write the files, each atomically, with rows sorted by their unique keys.
 
-    The same rows, in any order, give the same bytes under one release of pyarrow.
+    The same rows, in any order, give the same bytes under one release of pyarrow. Without curves
+    there is no `curves.parquet` afterwards.
 
     Returns:
         The paths of the results and of the scores.
@@ -81,12 +62,14 @@ def write_tables(
     """
     folder = Path(folder)
     encoded = {
+        **({CURVES_FILE: _encode(CurveRow, curves)} if curves else {}),
         SCORES_FILE: _encode(ScoreRow, scores),
         # Written last, so that a folder with results also has their scores.
         RESULTS_FILE: _encode(ResultRow, results),
     }
     make_folder(folder)
-    write_files({folder / name: data for name, data in encoded.items()})
+    stale = () if curves else (folder / CURVES_FILE,)
+    write_files({folder / name: data for name, data in encoded.items()}, remove=stale)
     return folder / RESULTS_FILE, folder / SCORES_FILE
 
 
@@ -107,7 +90,21 @@ def read_scores(path: Path | str) -> list[ScoreRow]:
     return _read(ScoreRow, Path(path), SCORES_FILE)
 
 
-def column_types(row: type[ResultRow] | type[ScoreRow]) -> Mapping[str, tuple[str, bool]]:
+def read_curves(path: Path | str) -> list[CurveRow]:
+    """Read a `curves.parquet`, or the one in a folder, which has none if no curve was stored.
+
+    Returns:
+        The rows; none if a folder has no such file. See `read_results` for the errors.
+    """
+    path = Path(path)
+    if path.is_dir() and not (path / CURVES_FILE).exists():
+        return []
+    return _read(CurveRow, path, CURVES_FILE)
+
+
+def column_types(
+    row: type[ResultRow] | type[ScoreRow] | type[CurveRow],
+) -> Mapping[str, tuple[str, bool]]:
     """Return each column's Arrow type, and whether it is nullable; the version comes last."""
     columns = {}
     for field in fields(row):
@@ -120,9 +117,9 @@ def column_types(row: type[ResultRow] | type[ScoreRow]) -> Mapping[str, tuple[st
 
 
 def _encode(kind: type[Row], rows: Sequence[Row]) -> bytes:
-    pa, pq = _pyarrow()
+    pa = _pyarrow()
     ordered = sorted(rows, key=lambda row: row.key)
-    _check(ordered)
+    check_rows(ordered)
     columns = column_types(kind)
     schema = pa.schema(
         [
@@ -138,21 +135,7 @@ def _encode(kind: type[Row], rows: Sequence[Row]) -> bytes:
         for name in columns
     }
     table = pa.Table.from_pydict(arrays, schema=schema)
-    buffer = io.BytesIO()
-    pq.write_table(
-        table,
-        buffer,
-        version="2.6",
-        data_page_version="1.0",
-        compression="none",
-        use_dictionary=True,
-        write_statistics=True,
-        store_schema=True,
-        write_page_index=False,
-        write_page_checksum=True,
-        row_group_size=_ROW_GROUP,
-    )
-    return buffer.getvalue()
+    return encode_parquet(table)
 
 
 def _read(kind: type[Row], path: Path, file_name: str) -> list[Row]:
@@ -165,10 +148,9 @@ def _read(kind: type[Row], path: Path, file_name: str) -> list[Row]:
         )
     try:
         rows = list(_rows(kind, _read_table(path)))
-        for index, row in enumerate(rows):
-            _check_row(row, index)
+        check_values(rows)
         rows.sort(key=lambda row: row.key)
-        _check_keys(rows)
+        check_keys(rows)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return rows
@@ -230,101 +212,7 @@ def _values(column: "pyarrow.ChunkedArray") -> list[object]:
     return [texts[index] for index in encoded.indices.to_pylist()]
 
 
-def _check(rows: Sequence[ResultRow | ScoreRow]) -> None:
-    for index, row in enumerate(rows):
-        _check_row(row, index)
-    _check_keys(rows)
-
-
-def _check_keys(rows: Sequence[ResultRow | ScoreRow]) -> None:
-    """Refuse rows, given in order, if two of them share a key."""
-    for row, following in pairwise(rows):
-        if row.key == following.key:
-            raise ValueError(
-                f"Expected one row for each run and item, got two of case {shown(row.case)}, "
-                f"{row.key[1:]}; was the same run added twice?"
-            )
-
-
-def _check_row(row: ResultRow | ScoreRow, index: int) -> None:
-    """Refuse a value that no benchmark writes."""
-    for name, holds, wanted in _RULES[type(row)]:
-        value = getattr(row, name)
-        if not holds(value):
-            raise ValueError(
-                f"Row {index} (case {shown(row.case)}, method {shown(row.method)}): expected "
-                f"{name} to be {wanted}, got {shown(value)}."
-            )
-
-
-Rule = tuple[str, Callable[[object], bool], str]
-
-
-def _is_str(value: object) -> bool:
-    return isinstance(value, str)
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and bool(value)
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _INT32
-
-
-def _is_share(value: object) -> bool:
-    return value is None or (isinstance(value, float | int) and 0 <= value <= 1)
-
-
-def _is_optional_number(value: object) -> bool:
-    return value is None or (isinstance(value, float | int) and math.isfinite(value))
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, float | int) and not math.isnan(value)
-
-
-def _is_json_object(value: object) -> bool:
-    try:
-        return isinstance(value, str) and isinstance(json.loads(value), dict)
-    except (ValueError, RecursionError):
-        return False
-
-
-_COMMON: tuple[Rule, ...] = (
-    ("case", _is_text, "a non-empty string"),
-    ("method", _is_text, "a non-empty string"),
-    ("ablation", _is_str, "a string"),
-    ("seed", _is_count, "a non-negative int32"),
-    ("order", _is_count, "a non-negative int32"),
-    ("level", lambda value: value in LEVELS, f"one of {', '.join(LEVELS)}"),
-)
-_RULES: Mapping[type, tuple[Rule, ...]] = {
-    ResultRow: (
-        *_COMMON,
-        ("universe", lambda value: value in UNIVERSES, f"one of {', '.join(UNIVERSES)}"),
-        *((name, _is_count, "a non-negative int32") for name in _COUNTS),
-        *((name, _is_share, "a number from 0 to 1, or None") for name in _SHARES),
-        *(
-            (name, _is_optional_number, "a finite number, or None")
-            for name in ("cpr", "cmd", "seconds")
-        ),
-        ("shd", lambda value: value is None or _is_count(value), "a non-negative int32, or None"),
-        ("is_connected", lambda value: value is None or isinstance(value, bool), "a bool, or None"),
-        ("settings", _is_json_object, "a JSON object"),
-        *((name, _is_str, "a string") for name in _TEXTS),
-    ),
-    ScoreRow: (
-        *_COMMON,
-        ("item", _is_text, "a non-empty string"),
-        ("value", _is_number, "a number"),
-        ("truth", lambda value: value in _TRUTH_VALUES, f"one of {', '.join(_TRUTH_VALUES)}"),
-    ),
-}
-
-
-def _pyarrow() -> tuple[ModuleType, ModuleType]:
+def _pyarrow() -> ModuleType:
     with needs_extra("bench", "Reading and writing a benchmark's tables"):
         import pyarrow
-        import pyarrow.parquet
-    return pyarrow, pyarrow.parquet
+    return pyarrow

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from interpbench_jax.bench.plan import BenchSettings
     from interpbench_jax.bench.run import BenchOutcome, Status
     from interpbench_jax.names import AblationName
-    from interpbench_jax.report.rows import ResultRow, ScoreRow
+    from interpbench_jax.report.rows import CurveRow, ResultRow, ScoreRow
 
 MARKDOWN_FILE = "results.md"
 PLOTS_FOLDER = "plots"
@@ -103,9 +103,10 @@ def bench(
 ) -> None:
     """Run discovery methods on cases and score them against the known circuits.
 
-    Writes results.parquet, scores.parquet, results.md and plots. Finished runs
-    are stored in DIR/parts, so that the same command resumes an interrupted
-    benchmark. A failed run does not stop the others; the exit code is then 1.
+    Writes results.parquet, scores.parquet, curves.parquet, results.md and plots;
+    `interpbench report DIR` makes a page of them. Finished runs are stored in
+    DIR/parts, so that the same command resumes an interrupted benchmark. A failed
+    run does not stop the others; the exit code is then 1.
     """
     names = choose_cases(_split(cases, "--cases"))
     wanted_seeds = _numbers(seeds, "--seeds")
@@ -134,7 +135,7 @@ def bench(
     outcome = _with_earlier(outcome, *earlier)
     seconds = time.perf_counter() - started
     if outcome.results:
-        write_tables(output, outcome.results, outcome.scores)
+        write_tables(output, outcome.results, outcome.scores, outcome.curves)
         _write_report(output, outcome, settings, plots)
     if as_json:
         print_json(_as_json(output, outcome, seconds))
@@ -143,32 +144,43 @@ def bench(
     raise typer.Exit(Exit.CHECK_FAILED if outcome.failures else Exit.DONE)
 
 
-def _read_earlier(folder: Path) -> "tuple[list[ResultRow], list[ScoreRow]]":
+def _read_earlier(folder: Path) -> "tuple[list[ResultRow], list[ScoreRow], list[CurveRow]]":
     """Read the rows that earlier calls wrote to a folder.
 
     Raises:
         ValueError: if a file is damaged.
     """
     from interpbench_jax.bench.parts import PARTS_FOLDER
-    from interpbench_jax.bench.table import RESULTS_FILE, SCORES_FILE, read_results, read_scores
+    from interpbench_jax.bench.table import (
+        CURVES_FILE,
+        RESULTS_FILE,
+        SCORES_FILE,
+        read_curves,
+        read_results,
+        read_scores,
+    )
 
     try:
         results = read_results(folder) if (folder / RESULTS_FILE).exists() else []
         scores = read_scores(folder) if (folder / SCORES_FILE).exists() else []
+        curves = read_curves(folder)
     except ValueError as error:
         raise ValueError(
-            f"{error} Delete {RESULTS_FILE} and {SCORES_FILE} to continue without their rows; "
-            f"finished runs are read from {PARTS_FOLDER}."
+            f"{error} Delete {RESULTS_FILE}, {SCORES_FILE} and {CURVES_FILE} to continue without "
+            f"their rows; finished runs are read from {PARTS_FOLDER}."
         ) from None
-    return results, scores
+    return results, scores, curves
 
 
 def _with_earlier(
-    outcome: "BenchOutcome", results: "list[ResultRow]", scores: "list[ScoreRow]"
+    outcome: "BenchOutcome",
+    results: "list[ResultRow]",
+    scores: "list[ScoreRow]",
+    curves: "list[CurveRow]",
 ) -> "BenchOutcome":
     """Add the rows of earlier calls to an outcome, apart from runs that are also in it."""
 
-    def run(row: "ResultRow | ScoreRow") -> tuple[object, ...]:
+    def run(row: "ResultRow | ScoreRow | CurveRow") -> tuple[object, ...]:
         return (row.case, row.method, row.ablation, row.seed, row.order)
 
     done = {run(row) for row in outcome.results}
@@ -180,6 +192,7 @@ def _with_earlier(
         outcome,
         results=(*outcome.results, *others),
         scores=(*outcome.scores, *(row for row in scores if run(row) not in done)),
+        curves=(*outcome.curves, *(row for row in curves if run(row) not in done)),
     )
 
 

@@ -125,7 +125,7 @@ def _draw(case: "Case", path: Path) -> None:
     from matplotlib.figure import Figure
 
     from interpbench_jax.pictures import draw_circuit
-    from interpbench_jax.report.plots import encode_figure
+    from interpbench_jax.report.figures import encode_figure
     from interpbench_jax.storage import write_file
 
     title = f"Case {case.case_id}: {case.task_description or 'task not known'}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from interpbench_jax.cli.console import Exit, JsonOption, check_file, main_cases, print_json
+from interpbench_jax.cli.report import PAGE_SUFFIX, board_page
 from interpbench_jax.cli.terminal import say, show_all
 from interpbench_jax.names import Level, UniverseName
 from interpbench_jax.texts import count
@@ -96,7 +97,12 @@ def leaderboard(
     ],
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="FILE", help="Also write Markdown to FILE."),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Also write Markdown to FILE, or a page if its name ends in .html.",
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -109,11 +115,13 @@ def leaderboard(
     )
     from interpbench_jax.storage import write_file
 
+    is_page = output is not None and output.suffix.lower() == PAGE_SUFFIX
     if output is not None:
         check_file(output)
-    board = read_board(folder, _truths())
+    truths = _truths()
+    board = read_board(folder, truths)
     if output is not None:
-        write_file(output, board_markdown(board))
+        write_file(output, board_page(board, truths) if is_page else board_markdown(board))
     if as_json:
         print_json(board_as_json(board))
     else:

@@ -17,6 +17,7 @@ from interpbench_jax.cli import (
     certify,
     compare,
     dataset,
+    report,
     sweeps,
     tasks,
     training,
@@ -64,6 +65,7 @@ app.command()(cases.verify)
 app.command()(training.train)
 app.command()(certify.certify)
 app.command()(bench.bench)
+app.command()(report.report)
 app.command()(compare.compare)
 app.command()(compare.validate)
 app.command()(compare.leaderboard)

@@ -178,6 +178,10 @@ class Method:
     shuffled: Any = None
     slope_at_clean: bool = False
 
+    def __repr__(self) -> str:
+        name = getattr(self.run, "__name__", type(self.run).__name__)
+        return f"Method({name}, {self.settings}, default metric: {self.default_metric})"
+
 
 def default_metric_of(kind: Literal["distance", "loss"], config: TransformerConfig) -> MetricName:
     """The default metric of a method, for a model of classes or of numbers."""

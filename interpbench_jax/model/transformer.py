@@ -107,6 +107,16 @@ class Transformer(nnx.Module):
             resid = block(resid, is_real, edit)
         return self.read_output(resid, edit)
 
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        """What a notebook shows: layers that unfold, and the weights in small."""
+        # Not as `_repr_html_`, which treescope itself calls.
+        import treescope
+
+        with treescope.active_autovisualizer.set_scoped(treescope.ArrayAutovisualizer()):
+            shown = treescope.render_to_html(self, compressed=True)
+        shown = f'<div style="overflow-x:auto">{shown}</div>'
+        return {"text/html": shown, "text/plain": f"Transformer({self.config})"}
+
     def real_positions(self, tokens: Tokens) -> RealPositions | None:
         """Which positions are not padding; None for a model without a padding token."""
         pad = self.config.pad_token

@@ -1,4 +1,4 @@
-"""Axes to draw on, and the colors that all pictures share.
+"""Axes to draw on, and the names of nodes in pictures.
 
 Every function that draws takes an optional `ax` and returns the Axes. Without one it creates a
 figure with pyplot, so that a notebook shows it. Text is never interpreted as mathematics.
@@ -7,18 +7,11 @@ figure with pyplot, so that a notebook shows it. Text is never interpreted as ma
 from typing import TYPE_CHECKING
 
 from interpbench_jax.extras import needs_extra
-from interpbench_jax.sites import Kind
+from interpbench_jax.sites import EMBEDDING_SOURCES, Kind, Node
 from interpbench_jax.texts import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-# Okabe and Ito 2008, for every kind of color vision.
-BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
-LINES = (BLUE, ORANGE, GREEN, PURPLE, "#56B4E9", "#E69F00", "#000000")
-DASHES = ("solid", "dashed", "dotted", "dashdot")
-GREY, PALE = "#999999", "#DDDDDD"
-EMBEDDINGS = (Kind.EMBED, Kind.POS_EMBED, Kind.RESID_PRE)
 
 
 def axes_for(ax: "Axes | None", width: float, height: float) -> "Axes":
@@ -40,6 +33,14 @@ def set_title(ax: "Axes", title: str) -> None:
     ax.set_title(plain(title), loc="left", fontsize=10, parse_math=False)
 
 
-def line_style(index: int) -> tuple[str, str]:
-    """A color and a dash for the line with this number; no two of the first 28 are alike."""
-    return LINES[index % len(LINES)], DASHES[index // len(LINES) % len(DASHES)]
+_LETTERS = {Kind.Q_INPUT: "q", Kind.K_INPUT: "k", Kind.V_INPUT: "v"}
+
+
+def short_name(node: Node) -> str:
+    """A short label: `0.1` for head 1 of layer 0, `0.1 q` for its queries."""
+    if node.kind in EMBEDDING_SOURCES:
+        return "position" if node.kind is Kind.POS_EMBED else "embed"
+    if node.head is not None:
+        letter = _LETTERS.get(node.kind)
+        return f"{node.layer}.{node.head}" + (f" {letter}" if letter else "")
+    return "output" if node.kind is Kind.RESID_POST else f"MLP {node.layer}"

@@ -1,6 +1,7 @@
 """Drawings of circuits: what the truth has, and what a method found of it."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
@@ -8,16 +9,17 @@ import numpy as np
 from interpbench_jax.circuit import Circuit
 from interpbench_jax.extras import needs_extra
 from interpbench_jax.names import UniverseName
-from interpbench_jax.pictures.canvas import (
-    BLUE,
-    EMBEDDINGS,
-    GREEN,
-    GREY,
-    ORANGE,
-    PALE,
-    axes_for,
-    set_title,
+from interpbench_jax.pictures.canvas import axes_for, set_title, short_name
+from interpbench_jax.pictures.routes import (
+    HALF_HEIGHT,
+    HALF_WIDTH,
+    PORTS,
+    Places,
+    Point,
+    place_nodes,
+    route_edges,
 )
+from interpbench_jax.report.colors import BLUE, GREEN, GREY, ORANGE, PALE
 from interpbench_jax.scores.levels import (
     Ranking,
     component_of,
@@ -26,7 +28,7 @@ from interpbench_jax.scores.levels import (
     promote_scores,
     read_values,
 )
-from interpbench_jax.sites import Edge, Kind, Node
+from interpbench_jax.sites import Edge, Node
 from interpbench_jax.texts import count
 from interpbench_jax.universes import Universe, universe
 
@@ -34,15 +36,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Finding = Literal["hit", "missed", "extra", "constant"]
-Dash = Literal["solid", "dashed", "dotted"]
-Point = tuple[float, float]
+Dash = Literal["solid", "dotted"] | tuple[int, tuple[float, ...]]
 
-# The color, the dash and the width of an edge.
+# The color, the dash and the width of an edge; without colors, dashes and widths tell them apart.
 _STYLES: Mapping[Finding, tuple[str, Dash, float]] = {
     "constant": (GREY, "dotted", 1.0),
-    "extra": (ORANGE, "dashed", 1.2),
-    "missed": (BLUE, "dashed", 1.8),
-    "hit": (GREEN, "solid", 1.8),
+    "extra": (ORANGE, (0, (4, 1.5, 1, 1.5)), 1.1),
+    "missed": (BLUE, (0, (5, 2)), 2.0),
+    "hit": (GREEN, "solid", 2.0),
 }
 _LABELS: Mapping[Finding, str] = {
     "hit": "in the circuit and found",
@@ -51,10 +52,8 @@ _LABELS: Mapping[Finding, str] = {
     "constant": "constant, not scored",
 }
 _TRUTH_LABEL = "in the circuit"
-# Half the width and height of a node.
-_HALF_WIDTH, _HALF_HEIGHT = 0.36, 0.2
-# Where the arrows into a head end: its queries on the left, its values on the right.
-_PORTS = {Kind.Q_INPUT: -0.22, Kind.K_INPUT: 0.0, Kind.V_INPUT: 0.22}
+# Points, at the drawing's full size.
+_FONT_SIZE, _PORT_FONT_SIZE = 8.0, 5.0
 
 
 def draw_circuit(
@@ -97,17 +96,24 @@ def draw_circuit(
         finding = _finding(truth, edge, chosen)
         if finding is not None:
             drawn[edge] = finding
-    places = _places(space)
-    width = max(4.0, circuit.n_heads + 1.5)
-    ax = axes_for(ax, width, 0.85 * (2 * circuit.n_layers + 2) + 1.2)
+    places = place_nodes(space)
+    width, height = _size(places)
+    is_new = ax is None
+    ax = axes_for(ax, max(width, 4.0), height + 0.8)
+    _set_limits(ax, places)
+    scale = 1.0 if is_new else _scale(ax, width, height)
+    routes = route_edges(drawn, places)
     # Later ones lie on top.
     for kind in _STYLES:
         for edge in (edge for edge, finding in drawn.items() if finding == kind):
-            _draw_edge(ax, edge, kind, places)
+            _draw_edge(ax, edge, kind, routes[edge], scale)
     touched = {component_of(node) for edge in drawn for node in (edge.src, edge.dst)}
-    for node, place in places.items():
-        _draw_node(ax, node, place, node in touched)
-    _finish(ax, places, drawn, chosen is not None)
+    with_ports = {component_of(edge.dst) for edge in drawn if edge.dst.kind in PORTS}
+    for node, place in places.centers.items():
+        _draw_node(ax, node, place, node in touched, scale)
+        if node in with_ports:
+            _name_ports(ax, place, scale)
+    _explain(ax, drawn, chosen is not None)
     n_true = sum(truth == "in" for truth in truths.values())
     default = f"{count(n_true, 'edge')} of {len(space.edges)} (universe {universe})"
     set_title(ax, default if title is None else title)
@@ -163,96 +169,106 @@ def _finding(truth: str, edge: Edge, chosen: frozenset[Edge] | None) -> Finding 
     return "missed" if truth == "in" else None
 
 
-def _places(space: Universe) -> dict[Node, Point]:
-    """The place of each component: embeddings at the bottom, layers above, the output on top."""
-    nodes = list(dict.fromkeys(component_of(node) for node in space.nodes))
-    embeddings = [node for node in nodes if node.kind in EMBEDDINGS]
-    places = {
-        node: (index - (len(embeddings) - 1) / 2, 0.0) for index, node in enumerate(embeddings)
-    }
-    for node in nodes:
-        if node.kind is Kind.HEAD:
-            assert node.layer is not None and node.head is not None
-            places[node] = (node.head - (space.n_heads - 1) / 2, 1.0 + 2 * node.layer)
-        elif node.kind is Kind.MLP_OUT:
-            assert node.layer is not None
-            places[node] = (0.0, 2.0 + 2 * node.layer)
-        elif node.kind is Kind.RESID_POST:
-            places[node] = (0.0, 1.0 + 2 * space.n_layers)
-    return places
+def drawing_size(circuit: Circuit, universe: UniverseName = "head") -> tuple[float, float]:
+    """The width and height in inches at which a circuit's drawing has its full size."""
+    width, height = _size(place_nodes(_universe_of(circuit, universe)))
+    return max(width, 4.0), height + 0.8
 
 
-def _draw_edge(ax: "Axes", edge: Edge, finding: Finding, places: Mapping[Node, Point]) -> None:
+def _size(places: Places) -> tuple[float, float]:
+    xs, ys = zip(*places.centers.values(), strict=True)
+    # Edges that pass all nodes of a row need room beside them.
+    return max(xs) - min(xs) + 1.5, max(ys) - min(ys) + 2.5 * HALF_HEIGHT
+
+
+def _set_limits(ax: "Axes", places: Places) -> None:
+    xs, ys = zip(*places.centers.values(), strict=True)
+    ax.set_xlim(min(xs) - 0.75, max(xs) + 0.75)
+    ax.set_ylim(min(ys) - 1.25 * HALF_HEIGHT, max(ys) + 1.25 * HALF_HEIGHT)
+    ax.set_aspect("equal")
+    ax.set_axis_off()
+
+
+def _scale(ax: "Axes", width: float, height: float) -> float:
+    """How much smaller than its full size a drawing on given Axes is, at most 1."""
+    box, dpi = ax.get_window_extent(), ax.figure.dpi
+    fits = min(box.width / dpi / width, box.height / dpi / height)
+    return min(1.0, max(0.4, 1.1 * fits))
+
+
+def _draw_edge(
+    ax: "Axes", edge: Edge, finding: Finding, points: Sequence[Point], scale: float
+) -> None:
     with needs_extra("bench", "Drawing pictures"):
         from matplotlib.patches import FancyArrowPatch
+        from matplotlib.path import Path
 
     color, dash, width = _STYLES[finding]
-    (x, y), (to_x, to_y) = places[component_of(edge.src)], places[component_of(edge.dst)]
-    # An arrow past other nodes is bent, to the side on which it starts.
-    bend = 0.0 if to_y - y <= 1 else 0.2 if x <= to_x else -0.2
+    vertices, codes = [points[0]], [Path.MOVETO]
+    for (x, y), (to_x, to_y) in pairwise(points):
+        # Upright at both ends, so that the line keeps off the nodes.
+        rise = 0.6 * (to_y - y)
+        vertices += [(x, y + rise), (to_x, to_y - rise), (to_x, to_y)]
+        codes += [Path.CURVE4] * 3
     arrow = FancyArrowPatch(
-        (x, y + _HALF_HEIGHT),
-        (to_x + _PORTS.get(edge.dst.kind, 0.0), to_y - _HALF_HEIGHT),
-        connectionstyle=f"arc3,rad={bend}",
+        path=Path(vertices, codes),
         arrowstyle="-|>",
-        mutation_scale=9,
+        mutation_scale=8 * scale,
         color=color,
         linestyle=dash,
-        linewidth=width,
+        linewidth=width * scale,
         shrinkA=0,
-        shrinkB=0,
+        shrinkB=1,
+        zorder=1,
     )
     arrow.set_gid(f"{finding}: {edge}")
     ax.add_patch(arrow)
 
 
-def _draw_node(ax: "Axes", node: Node, place: Point, is_touched: bool) -> None:
+def _draw_node(ax: "Axes", node: Node, place: Point, is_touched: bool, scale: float) -> None:
+    with needs_extra("bench", "Drawing pictures"):
+        from matplotlib.patches import FancyBboxPatch
+
     x, y = place
+    box = FancyBboxPatch(
+        (x - HALF_WIDTH, y - HALF_HEIGHT),
+        2 * HALF_WIDTH,
+        2 * HALF_HEIGHT,
+        boxstyle="round,pad=0,rounding_size=0.06",
+        facecolor="white",
+        edgecolor="black" if is_touched else PALE,
+        linewidth=0.9 * scale,
+        zorder=2,
+    )
+    ax.add_patch(box)
     ax.text(
         x,
         y,
-        _name(node),
+        short_name(node),
         ha="center",
         va="center",
-        fontsize=8,
+        fontsize=_FONT_SIZE * scale,
         color="black" if is_touched else GREY,
-        bbox={
-            "boxstyle": "round,pad=0.3",
-            "facecolor": "white",
-            "edgecolor": "black" if is_touched else PALE,
-        },
         parse_math=False,
+        zorder=3,
     )
 
 
-def _name(node: Node) -> str:
-    match node.kind:
-        case Kind.HEAD:
-            return f"{node.layer}.{node.head}"
-        case Kind.MLP_OUT:
-            return f"MLP {node.layer}"
-        case Kind.RESID_POST:
-            return "output"
-        case Kind.POS_EMBED:
-            return "position"
-        case _:
-            return "embed"
+def _name_ports(ax: "Axes", place: Point, scale: float) -> None:
+    """Write q, k and v where the arrows into a head end."""
+    x, y = place
+    for kind, shift in PORTS.items():
+        letter = kind.name[0].lower()
+        size = _PORT_FONT_SIZE * scale
+        bottom = y - HALF_HEIGHT + 0.01
+        ax.text(x + shift, bottom, letter, ha="center", va="bottom", fontsize=size, zorder=3)
 
 
-def _finish(
-    ax: "Axes",
-    places: Mapping[Node, Point],
-    drawn: Mapping[Edge, Finding],
-    has_found: bool,
-) -> None:
-    """Set the limits, hide the axes, and explain the lines that are there."""
+def _explain(ax: "Axes", drawn: Mapping[Edge, Finding], has_found: bool) -> None:
+    """Explain the lines that are there, below the drawing."""
     with needs_extra("bench", "Drawing pictures"):
         from matplotlib.lines import Line2D
 
-    xs, ys = zip(*places.values(), strict=True)
-    ax.set_xlim(min(xs) - 2 * _HALF_WIDTH, max(xs) + 2 * _HALF_WIDTH)
-    ax.set_ylim(min(ys) - 2 * _HALF_HEIGHT, max(ys) + 2 * _HALF_HEIGHT)
-    ax.set_axis_off()
     present = set(drawn.values())
     labels = dict(_LABELS) if has_found else {**_LABELS, "hit": _TRUTH_LABEL}
     handles = [
@@ -266,6 +282,7 @@ def _finish(
             loc="upper center",
             bbox_to_anchor=(0.5, 0.0),
             ncols=2,
+            handlelength=3,
             frameon=False,
             fontsize=8,
         )

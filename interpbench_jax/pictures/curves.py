@@ -7,8 +7,9 @@ import numpy as np
 
 from interpbench_jax.circuit import Circuit
 from interpbench_jax.names import Level, UniverseName
-from interpbench_jax.pictures.canvas import GREY, axes_for, line_style, set_title
-from interpbench_jax.report.plots import roc_curve
+from interpbench_jax.pictures.canvas import axes_for, set_title
+from interpbench_jax.report.colors import GREY, line_style
+from interpbench_jax.report.curves import EXPECTED, RatePair, draw_roc, roc_curve
 from interpbench_jax.scores.levels import (
     Ranking,
     heard,
@@ -17,7 +18,7 @@ from interpbench_jax.scores.levels import (
     promote_scores,
     read_values,
 )
-from interpbench_jax.scores.rank import counted_in, roc_auc, truth_of
+from interpbench_jax.scores.rank import chance_curve, counted_in, truth_of
 from interpbench_jax.texts import plain
 from interpbench_jax.universes import UNIVERSES
 
@@ -38,7 +39,8 @@ def plot_roc(
 ) -> "Axes":
     """Plot ROC curves of scores against a circuit, with their areas and the line of chance.
 
-    Constant items are left out, as in `rank_scores`.
+    Constant items are left out, as in `rank_scores`. Chance is the diagonal in the universe of the
+    scores; in a coarser one it is the curve of random scores that were promoted likewise.
 
     Args:
         circuit: the known circuit.
@@ -71,20 +73,20 @@ def plot_roc(
     counts = counted_in(circuit, name, level)
     truth = truth_of(circuit, name, level)[counts]
     promote = promote_scores if level == "edge" else promote_node_scores
-    ax = axes_for(ax, 5.2, 4.4)
-    ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, label="0.50  chance")
-    for index, (method, (values, own, _)) in enumerate(read.items()):
+    curves: dict[str, RatePair] = {}
+    for method, (values, own, _) in read.items():
         sizes = importance(heard(named[method], values), absolute)
         sizes = promote(sizes, own, name, circuit.n_layers, circuit.n_heads)[counts]
-        false, true = roc_curve(sizes, truth)
-        color, dash = line_style(index)
-        label = f"{roc_auc(sizes, truth):.2f}  {plain(method)}"
-        ax.plot(false, true, color=color, linestyle=dash, linewidth=1.6, label=label)
-    ax.set_xlim(-0.02, 1.02)
-    ax.set_ylim(-0.02, 1.02)
-    ax.set_aspect("equal")
-    ax.set_xlabel("false positive rate")
-    ax.set_ylabel("true positive rate")
+        curves[method] = roc_curve(sizes, truth)
+    finest = sorted(set(owns), key=UNIVERSES.index)
+    chance = {
+        EXPECTED if len(finest) == 1 else f"{EXPECTED}, scores of {own}": chance_curve(
+            circuit, own, name, level
+        )
+        for own in finest
+    }
+    ax = axes_for(ax, 4.8, 4.4)
+    draw_roc(ax, curves, chance, level, name)
     _explain(ax)
     default = f"{int(truth.sum())} of {len(truth)} {level}s (universe {name})"
     set_title(ax, default if title is None else title)

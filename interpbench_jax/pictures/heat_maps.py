@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from jaxtyping import Float
 
-from interpbench_jax.pictures.canvas import EMBEDDINGS, axes_for, set_title
+from interpbench_jax.pictures.canvas import axes_for, set_title, short_name
 from interpbench_jax.scores.levels import Ranking, read_values
-from interpbench_jax.sites import Edge, Kind, Node
+from interpbench_jax.sites import EMBEDDING_SOURCES, Edge, Kind, Node
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,7 +73,7 @@ def _node_grid(
     grid = np.full((len(rows), max(len(columns), 2)), np.nan)
     n_embeddings = 0
     for node, value in zip(names, values, strict=True):
-        if node.kind in EMBEDDINGS:
+        if node.kind in EMBEDDING_SOURCES:
             grid[-1, n_embeddings] = value
             n_embeddings += 1
         else:
@@ -96,22 +96,9 @@ def _edge_grid(
     column = {node: index for index, node in enumerate(writers)}
     for edge, value in zip(names, values, strict=True):
         grid[row[edge.dst], column[edge.src]] = value
-    return grid, [_short(node) for node in readers], [_short(node) for node in writers]
+    return grid, [short_name(node) for node in readers], [short_name(node) for node in writers]
 
 
 def _forward(node: Node) -> tuple[int, bool, int]:
-    layer = -1 if node.layer is None or node.kind in EMBEDDINGS else node.layer
+    layer = -1 if node.layer is None or node.kind in EMBEDDING_SOURCES else node.layer
     return layer, node.head is None and node.kind is not Kind.EMBED, node.head or 0
-
-
-_LETTERS = {Kind.Q_INPUT: "q", Kind.K_INPUT: "k", Kind.V_INPUT: "v"}
-
-
-def _short(node: Node) -> str:
-    """A short label: `0.1 q` for the queries of head 1 of layer 0."""
-    if node.kind in EMBEDDINGS:
-        return "position" if node.kind is Kind.POS_EMBED else "embed"
-    if node.head is not None:
-        letter = _LETTERS.get(node.kind)
-        return f"{node.layer}.{node.head}" + (f" {letter}" if letter else "")
-    return "output" if node.kind is Kind.RESID_POST else f"MLP {node.layer}"

@@ -200,7 +200,7 @@ def tiers_grid(rows: Sequence[ResultRow], universe: UniverseName = RANKED) -> Gr
     """Tabulate the mean ROC-AUC of edges by tier: the many easy cases would hide the others."""
     matrix = case_matrix(rows, universe)
     tier_of = {row.case: row.tier for row in rows}
-    tiers = sorted(set(tier_of.values()), key=_tier_order)
+    tiers = sorted(set(tier_of.values()), key=tier_order)
     columns = {
         tier: [i for i, case in enumerate(matrix.cases) if tier_of[case] == tier] for tier in tiers
     }
@@ -358,7 +358,8 @@ def _by_case(values: Iterable[tuple[ResultRow, float | None]]) -> Float[np.ndarr
     return table
 
 
-def _tier_order(tier: str) -> tuple[int, str]:
+def tier_order(tier: str) -> tuple[int, str]:
+    """Return a sort key that puts tiers from easy to hard, and any others after them."""
     return (TIERS.index(tier) if tier in TIERS else len(TIERS)), tier
 
 

@@ -4,10 +4,8 @@ Figures are made without pyplot, and in matplotlib's default style regardless of
 matplotlib, from the `bench` extra, is imported where it is used.
 """
 
-import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,42 +13,36 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float
 
-from interpbench_jax.extras import needs_extra
 from interpbench_jax.report.bench import Matrix, case_matrix, leaderboard
+from interpbench_jax.report.colors import BLUE, GREY, ORANGE
+from interpbench_jax.report.curves import DIAGONAL, EXPECTED, RatePair, draw_roc, roc_curve
+from interpbench_jax.report.figures import (
+    COLUMN,
+    PAGE,
+    encode_figure,
+    house_style,
+    new_figure,
+    set_title,
+)
 from interpbench_jax.report.rows import ResultRow, ScoreRow, case_order
 from interpbench_jax.storage import make_folder, write_file
 from interpbench_jax.texts import plain
 from interpbench_jax.universes import UniverseName
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 REFERENCE = "exact"
 ABLATION = "resample"
 
 _UNIVERSES: tuple[UniverseName, ...] = ("head-no-embed", "head")
-# Okabe and Ito 2008, for every kind of color vision, without yellow, which is too pale for lines.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-_DASHES = ("solid", "dashed", "dotted", "dashdot")
-_INSIDE, _OUTSIDE = _COLOURS[1], _COLOURS[0]
+# The universe of the rows of scores.
+_FINEST: UniverseName = "qkv"
+_INSIDE, _OUTSIDE = ORANGE, BLUE
 # Values below this fraction of the largest, zero included, are drawn at it.
 _FLOOR = 1e-9
 # The number of letters that fit under a cell of the heat map.
 _CELL_LETTERS = 4
-_DPI = 120
-_STYLE = {
-    "svg.hashsalt": "interpbench-jax",
-    "svg.fonttype": "none",
-    "font.size": 9.0,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "text.parse_math": False,
-}
-_METADATA: Mapping[str, dict[str, str | None]] = {
-    "png": {"Software": None},
-    "svg": {"Date": None, "Creator": None},
-}
 
 
 def write_plots(
@@ -91,7 +83,7 @@ def write_plots(
     folder = Path(folder)
     make_folder(folder)
     written = []
-    with _style():
+    with house_style():
         for wanted, draw in _plots(rows, items, chosen, reference):
             name = _unused(wanted, folder, written)
             figure = draw()
@@ -102,17 +94,19 @@ def write_plots(
     return written
 
 
-def encode_figure(figure: "Figure", kind: str) -> bytes:
-    """Encode a figure as `"png"` or `"svg"`, without dates or names of programs."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, dpi=_DPI, metadata=_METADATA[kind], bbox_inches="tight")
-    return buffer.getvalue()
+def box_plot(
+    matrix: Matrix, title: str, chance: Float[np.ndarray, "methods cases"] | None = None
+) -> "Figure":
+    """Draw one Tukey box per method over its cases, best first, with each case as a dot.
 
-
-def box_plot(matrix: Matrix, title: str) -> "Figure":
-    """Draw one Tukey box per method over its cases, best first, with each case as a dot."""
+    Args:
+        matrix: the areas.
+        title: the title.
+        chance: the mean area of random scores, likewise; NaN where it is not known. Each method's
+            mean over cases is drawn as a dashed line.
+    """
     kept = [i for i, values in enumerate(matrix.values) if not np.isnan(values).all()]
-    figure, axes = _figure(7.0, 1.2 + 0.3 * max(len(kept), 1))
+    figure, axes = new_figure(COLUMN, 0.9 + 0.19 * max(len(kept), 1))
     places = list(range(len(kept), 0, -1))
     values = [matrix.values[i][~np.isnan(matrix.values[i])] for i in kept]
     # `Axes.boxplot` reads every setting, including the backend, and so imports pyplot.
@@ -121,56 +115,72 @@ def box_plot(matrix: Matrix, title: str) -> "Figure":
         axes.barh(place, upper - lower, 0.6, lower, facecolor="#D9E8F2", edgecolor=_OUTSIDE)
         axes.hlines([place, place], [low, upper], [lower, high], colors=_OUTSIDE)
         axes.vlines([low, high], place - 0.15, place + 0.15, colors=_OUTSIDE)
-        axes.vlines(median, place - 0.3, place + 0.3, colors=_INSIDE, linewidth=2.5)
+        axes.vlines(median, place - 0.3, place + 0.3, colors=_INSIDE, linewidth=2)
     generator = np.random.default_rng(0)
     for place, own in zip(places, values, strict=True):
         spread = generator.uniform(-0.18, 0.18, len(own))
-        axes.plot(own, place + spread, ".", color="#333333", markersize=4, alpha=0.6)
+        axes.plot(own, place + spread, ".", color="#333333", markersize=3, alpha=0.6)
     axes.set_yticks(places, [plain(matrix.methods[i]) for i in kept])
     axes.set_ylim(0.4, len(kept) + 0.6)
     axes.set_xlim(-0.02, 1.02)
-    axes.axvline(0.5, color="#999999", linewidth=0.8, linestyle="dashed", zorder=0)
-    axes.set_xlabel("ROC-AUC (dots: cases; line: median; dashed: chance)")
-    axes.set_title(title, loc="left")
+    means = [] if chance is None else [_mean(chance[i]) for i in kept]
+    for place, mean in zip(places, means, strict=False):
+        axes.vlines(
+            mean, place - 0.5, place + 0.5, colors=GREY, linewidth=1, linestyles="dashed", zorder=0
+        )
+    known = sorted({f"{mean:.2f}" for mean in means if not np.isnan(mean)})
+    axes.set_xlabel(f"ROC-AUC, universe {matrix.universe}")
+    note = "dots: cases; thick line: median"
+    note += f"\ndashed: {EXPECTED}, {_range(known)}" if known else ""
+    figure.supxlabel(note, x=0.01, ha="left", fontsize=7)
+    set_title(figure, title)
     return figure
 
 
-def heat_map(matrix: Matrix, title: str) -> "Figure":
-    """Draw methods against cases, with the area in each cell."""
-    n_methods, n_cases = matrix.values.shape
-    figure, axes = _figure(2.2 + 0.42 * n_cases, 1.0 + 0.28 * n_methods)
-    image = axes.imshow(matrix.values, cmap="cividis", vmin=0, vmax=1, aspect="auto")
+def heat_map(
+    matrix: Matrix, title: str, chance: Float[np.ndarray, "methods cases"] | None = None
+) -> "Figure":
+    """Draw methods against cases, with the area in each cell.
+
+    Args:
+        matrix: the areas.
+        title: the title.
+        chance: the mean area of random scores, likewise; NaN where it is not known. The last row
+            is the mean over methods.
+    """
+    values, methods = matrix.values, list(matrix.methods)
+    if chance is not None and not np.isnan(chance).all():
+        values = np.vstack([values, [[_mean(column) for column in chance.T]]])
+        methods.append(EXPECTED)
+    n_methods, n_cases = values.shape
+    # Wider than a page only if the numbers would touch.
+    figure, axes = new_figure(max(PAGE, 2.0 + 0.27 * n_cases), 0.9 + 0.2 * n_methods)
+    image = axes.imshow(values, cmap="cividis", vmin=0, vmax=1, aspect="auto")
     axes.set_xticks(range(n_cases), [plain(case) for case in matrix.cases])
-    axes.set_yticks(range(n_methods), [plain(method) for method in matrix.methods])
+    axes.set_yticks(range(n_methods), [plain(method) for method in methods])
     axes.tick_params(length=0)
     if max(map(len, matrix.cases), default=0) > _CELL_LETTERS:
         axes.tick_params(axis="x", labelrotation=90)
     axes.spines[:].set_visible(False)
+    if n_methods > len(matrix.methods):
+        axes.axhline(n_methods - 1.5, color="white", linewidth=3)
     for row, column in product(range(n_methods), range(n_cases)):
-        value = matrix.values[row, column]
+        value = values[row, column]
         shown = "-" if np.isnan(value) else f"{value:.2f}"
-        colour = "white" if value < 0.55 else "black"
-        axes.text(column, row, shown, ha="center", va="center", color=colour, fontsize=7)
+        color = "white" if value < 0.55 else "black"
+        axes.text(column, row, shown, ha="center", va="center", color=color, fontsize=7)
     axes.set_xlabel("case")
-    axes.set_title(title, loc="left")
-    figure.colorbar(image, ax=axes, label="ROC-AUC", shrink=0.8, pad=0.02)
+    set_title(figure, title)
+    label = f"ROC-AUC, universe\n{matrix.universe}"
+    figure.colorbar(image, ax=axes, label=label, shrink=0.9, pad=0.02)
     return figure
 
 
-def roc_plot(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str) -> "Figure":
-    """Draw each method's false and true positive rates as a line, with areas in the legend."""
-    figure, axes = _figure(7.6, 4.4)
-    axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, zorder=0)
-    for index, (method, (false, true)) in enumerate(curves.items()):
-        colour, dash = _line(index)
-        label = f"{np.trapezoid(true, false):.2f}  {plain(method)}"
-        axes.plot(false, true, color=colour, linestyle=dash, linewidth=1.6, label=label)
-    axes.set_xlim(-0.02, 1.02)
-    axes.set_ylim(-0.02, 1.02)
-    axes.set_aspect("equal")
-    axes.set_xlabel("false positive rate")
-    axes.set_ylabel("true positive rate")
-    axes.set_title(title, loc="left")
+def roc_plot(curves: Mapping[str, RatePair], title: str) -> "Figure":
+    """Draw each method's ROC curve in the finest universe, with areas in the legend."""
+    figure, axes = new_figure(PAGE, 3.6)
+    draw_roc(axes, curves, {EXPECTED: DIAGONAL}, "edge", _FINEST)
+    set_title(figure, title)
     axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, handlelength=3.2)
     return figure
 
@@ -185,9 +195,9 @@ def effects_plot(
 
     Magnitudes below 1e-9 of the largest, zeros included, lie on the edge of the axis.
     """
-    figure, axes = _figure(5.4, 5.0)
+    figure, axes = new_figure(COLUMN, 3.5)
     x, y = _magnitudes(exact), _magnitudes(scores)
-    for inside, colour, marker, name in (
+    for inside, color, marker, name in (
         (False, _OUTSIDE, "o", "outside the circuit"),
         (True, _INSIDE, "D", "in the circuit"),
     ):
@@ -196,8 +206,8 @@ def effects_plot(
             x[own],
             y[own],
             marker,
-            color=colour,
-            markersize=5 if inside else 3.5,
+            color=color,
+            markersize=4 if inside else 2.5,
             markeredgewidth=0,
             alpha=0.75 if inside else 0.35,
             label=f"{name} ({int(own.sum())})",
@@ -208,30 +218,11 @@ def effects_plot(
         axis.set_major_formatter(lambda value, _: f"{value:.0e}")
         axis.set_minor_formatter(lambda *_: "")
     axes.tick_params(axis="x", rotation=30)
-    axes.set_xlabel("magnitude of the edge's exact effect (left end: 0)")
-    axes.set_ylabel("magnitude of the method's score (lower end: 0)")
-    axes.set_title(title, loc="left")
+    axes.set_xlabel(f"exact effect of the edge, universe {_FINEST}\n(left end: 0)")
+    axes.set_ylabel(f"method's score of the edge, universe {_FINEST}\n(lower end: 0)")
+    set_title(figure, title)
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure
-
-
-def roc_curve(
-    scores: Float[np.ndarray, " items"], truth: Bool[np.ndarray, " items"]
-) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"]]:
-    """Return false and true positive rates from (0, 0) to (1, 1); tied items are taken at once.
-
-    Raises:
-        ValueError: if all items are in the circuit, or all are outside it.
-    """
-    positives, negatives = int(truth.sum()), int((~truth).sum())
-    if not positives or not negatives:
-        raise ValueError(
-            f"Expected items both in the circuit and outside it, got {positives} and {negatives}."
-        )
-    order = np.argsort(-scores, kind="stable")
-    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
-    true, false = np.cumsum(truth[order])[ends], np.cumsum(~truth[order])[ends]
-    return np.append(0.0, false / negatives), np.append(0.0, true / positives)
 
 
 def _plots(
@@ -241,9 +232,10 @@ def _plots(
     of = f", {ablation} ablation" if ablation else ""
     for universe in _UNIVERSES:
         matrix = case_matrix(rows, universe)
+        chance = _chance(rows, matrix)
         title = f"Edges, {universe}{of}"
-        yield f"boxes-{universe}", lambda m=matrix, t=title: box_plot(m, t)
-        yield f"heat-map-{universe}", lambda m=matrix, t=title: heat_map(m, t)
+        yield f"boxes-{universe}", lambda m=matrix, t=title, c=chance: box_plot(m, t, c)
+        yield f"heat-map-{universe}", lambda m=matrix, t=title, c=chance: heat_map(m, t, c)
     methods = [entry.method for entry in leaderboard(rows, resamples=1)]
     runs = _lowest_seeds(items)
     for case in sorted({case for case, _ in runs}, key=case_order):
@@ -253,7 +245,7 @@ def _plots(
             if (case, method) in runs and len({row.truth for row in runs[case, method]}) > 1
         }
         if curves:
-            title = f"Case {case}: edges, qkv{of}"
+            title = f"Case {case}: edges, {_FINEST}{of}"
             yield f"roc-{_file_name(case)}", lambda c=curves, t=title: roc_plot(c, t)
     for method in methods:
         pooled = _beside_the_reference(runs, method, reference)
@@ -263,6 +255,27 @@ def _plots(
                 f"effects-{_file_name(method)}",
                 lambda p=pooled, t=title: effects_plot(*p, plain(t)),
             )
+
+
+def _chance(rows: Sequence[ResultRow], matrix: Matrix) -> Float[np.ndarray, "methods cases"]:
+    """Return the mean area of random scores by method and case, over runs; NaN if not known."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        if row.universe == matrix.universe and row.null_mean is not None:
+            found.setdefault((row.method, row.case), []).append(row.null_mean)
+    return np.asarray(
+        [[np.mean(found.get((m, c), np.nan)) for c in matrix.cases] for m in matrix.methods]
+    )
+
+
+def _mean(values: np.ndarray) -> float:
+    """Return the mean without NaN; NaN if there is nothing else."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")
+
+
+def _range(texts: Sequence[str]) -> str:
+    return texts[0] if len(texts) == 1 else f"{texts[0]} to {texts[-1]}"
 
 
 def _choose_ablation(results: Sequence[ResultRow], ablation: str | None) -> str:
@@ -338,11 +351,6 @@ def _magnitudes(values: np.ndarray) -> np.ndarray:
     return np.clip(sizes, largest * _FLOOR, largest)
 
 
-def _line(index: int) -> tuple[str, str]:
-    """Return a color and dashes, a distinct pair for each of the first 28 lines."""
-    return _COLOURS[index % len(_COLOURS)], _DASHES[index // len(_COLOURS) % len(_DASHES)]
-
-
 def _unused(name: str, folder: Path, written: Sequence[Path]) -> str:
     """Return a file name that is unused in this call: two methods' names may give the same one."""
     taken = {path.stem for path in written if path.parent == folder}
@@ -353,19 +361,3 @@ def _unused(name: str, folder: Path, written: Sequence[Path]) -> str:
 
 def _file_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9.+-]+", "-", text).strip("-.") or "unnamed"
-
-
-def _figure(width: float, height: float) -> "tuple[Figure, Axes]":
-    with needs_extra("bench", "Drawing plots"):
-        from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.add_subplot()
-
-
-@contextmanager
-def _style() -> Iterator[None]:
-    with needs_extra("bench", "Drawing plots"):
-        from matplotlib import style
-    with style.context(["default", _STYLE]):
-        yield

@@ -164,6 +164,42 @@ class ScoreRow:
         return case, self.method, self.ablation, self.seed, self.order, self.level, self.item
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurveRow:
+    """How faithful the circuit of one size is that one run of a method chose.
+
+    Attributes:
+        case: the case's id.
+        method: the method's name.
+        ablation: the ablation, as in `ResultRow`.
+        seed: the seed of the run.
+        order: the edge order, as in `ResultRow`.
+        absolute: whether absolute scores chose the circuit, as for CMD; signed scores choose it
+            for CPR. Both are the same for a method without negative scores.
+        fraction: the share of the edges, or of the nodes of a method that scores nodes, that the
+            circuit keeps, in 0..1.
+        n_edges: the number of edges that it keeps, without those on no path to the output.
+        faithfulness: 1 if it behaves as the model does, 0 if it behaves as without any edge;
+            outside 0..1 if it does worse than either.
+    """
+
+    case: str
+    method: str
+    ablation: str
+    seed: int
+    order: int = 0
+    absolute: bool
+    fraction: float
+    n_edges: int
+    faithfulness: float
+
+    @property
+    def key(self) -> tuple[tuple[bool, int, str], str, str, int, int, bool, float]:
+        """The unique key of a row, by which rows are sorted, with cases in numeric order."""
+        run = (case_order(self.case), self.method, self.ablation, self.seed, self.order)
+        return *run, self.absolute, self.fraction
+
+
 def case_order(case: str) -> tuple[bool, int, str]:
     """Return a sort key that puts numbers in numeric order and before words."""
     is_number = case.isdecimal() and case.isascii()

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from interpbench_jax.axes import Constants, OtherTokens, Tokens
+from interpbench_jax.display import html_table
 from interpbench_jax.masks import edge_indices
 from interpbench_jax.metrics import Metric, MetricName
 from interpbench_jax.model import Transformer
@@ -56,6 +57,26 @@ class FaithfulnessCurve:
     faithfulness: Float[np.ndarray, " sizes"] | None
     cpr: float | None
     cmd: float | None
+
+    def __repr__(self) -> str:
+        return (
+            f"FaithfulnessCurve({len(self.sizes)} circuits of {self.sizes[0]:,} to "
+            f"{self.sizes[-1]:,} items, CPR {_shown(self.cpr)}, CMD {_shown(self.cmd)})"
+        )
+
+    def _repr_html_(self) -> str:
+        faithful = [None] * len(self.sizes) if self.faithfulness is None else self.faithfulness
+        numbers = zip(self.fractions, self.n_edges, self.effects, faithful, strict=True)
+        rows = [
+            (float(share), int(edges), float(effect), _shown(own))
+            for share, edges, effect, own in numbers
+        ]
+        title = f"Faithfulness: CPR {_shown(self.cpr)}, CMD {_shown(self.cmd)}"
+        return html_table(title, ("share of the items", "edges", "effect", "faithfulness"), rows)
+
+
+def _shown(value: float | None) -> str:
+    return "not defined" if value is None else f"{value:.3f}"
 
 
 def faithfulness_curve(

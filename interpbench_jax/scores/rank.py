@@ -29,7 +29,7 @@ from interpbench_jax.scores.levels import (
     warn_of_silence,
 )
 from interpbench_jax.scores.null import draw_ranks, interval_of
-from interpbench_jax.sites import Edge, Node
+from interpbench_jax.sites import Edge, Kind, Node
 from interpbench_jax.universes import UNIVERSES, UniverseName
 from interpbench_jax.universes import universe as find_universe
 
@@ -197,6 +197,11 @@ def rank_scores(
     of edges, then of nodes. Values of edges are promoted (`promote_scores`) and converted to nodes
     (`nodes_from_edges`); values of nodes likewise (`promote_node_scores`, `edges_from_nodes`).
 
+    For the null, the values themselves are permuted, among all items of their universe and level
+    but constant ones, and then promoted and converted. The mean of the null can therefore differ
+    from 0.5: an edge into a head takes the largest of three values in `"head"`, an edge into an
+    MLP takes one, and most true edges of a circuit may be of one of these kinds.
+
     Args:
         values: a sweep's result or a method's scores; or one number for each edge of a universe,
             or for each of its sources, in its order.
@@ -226,6 +231,44 @@ def rank_scores(
         found.append(_rank(nodes, node_ranks, circuit, name, "node"))
     warn_of_silence(values, scored, truth_of(circuit, universe, level))
     return tuple(found)
+
+
+def chance_curve(
+    circuit: Circuit, finer: UniverseName, name: UniverseName, level: Level
+) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"]]:
+    """The ROC curve expected of independent random scores in a finer universe, after promotion.
+
+    The largest of m uniform scores exceeds a threshold q with probability 1 - q^m. The curve is
+    the diagonal if `finer` is the universe itself.
+
+    Args:
+        circuit: the known circuit.
+        finer: the universe of the random scores.
+        name: the universe to which they are promoted.
+        level: whether the scores are of edges or of nodes.
+
+    Returns:
+        The false and the true positive rates, from (0, 0) to (1, 1).
+
+    Raises:
+        ValueError: if `name` is not coarser, or the circuit has all items or none.
+    """
+    shape = (circuit.n_layers, circuit.n_heads)
+    own, space = find_universe(finer, *shape), find_universe(name, *shape)
+    if level == "edge":
+        sizes = np.asarray([len(group) for group in space.groups_of(own)], float)
+    else:
+        n_merged = 1 + len(own.sources) - len(space.sources)
+        is_merged = [node == Node(Kind.RESID_PRE, 0) for node in space.sources]
+        sizes = np.where(is_merged, float(max(n_merged, 1)), 1.0)
+    truth, counts = truth_of(circuit, name, level), counted_in(circuit, name, level)
+    if not truth.any() or not (counts & ~truth).any():
+        raise ValueError(
+            f"Expected a circuit with some of the {level}s of universe {name!r}, but not all, got "
+            f"{int(truth.sum())} of {int(counts.sum())}."
+        )
+    exceeds = 1 - np.linspace(1, 0, 201)[:, None] ** sizes
+    return exceeds[:, counts & ~truth].mean(axis=1), exceeds[:, truth].mean(axis=1)
 
 
 def truth_of(circuit: Circuit, name: UniverseName, level: Level) -> Bool[np.ndarray, " items"]:

@@ -6,10 +6,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from interpbench_jax.scores.levels import component_of, importance
-from interpbench_jax.sites import Edge, Kind, Node
+from interpbench_jax.sites import EMBEDDING_SOURCES, Edge, Kind, Node
 from interpbench_jax.universes import Universe, universe
-
-_EMBEDDINGS = (Kind.EMBED, Kind.POS_EMBED, Kind.RESID_PRE)
 
 
 def keep_largest(
@@ -79,7 +77,7 @@ def outside_edges(space: Universe) -> tuple[Edge, ...]:
 
 def _fed_from_outside(space: Universe) -> set[Node]:
     """The embeddings, and every component that reads one by an edge outside the universe."""
-    embeddings = {node for node in space.sources if node.kind in _EMBEDDINGS}
+    embeddings = {node for node in space.sources if node.kind in EMBEDDING_SOURCES}
     outside = outside_edges(space)
-    read = {component_of(edge.dst) for edge in outside if edge.src.kind in _EMBEDDINGS}
+    read = {component_of(edge.dst) for edge in outside if edge.src.kind in EMBEDDING_SOURCES}
     return embeddings | read

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from interpbench_jax.case import Case
+from interpbench_jax.display import html_table
 from interpbench_jax.jsonfields import (
     mapping_of,
     optional,
@@ -102,7 +103,7 @@ _READERS: Mapping[str, Callable[[object, str], Any]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trained:
     """The best model among a task's seeds.
 
@@ -121,3 +122,23 @@ class Trained:
     has_reached_target: bool
     accuracies: Accuracies
     log: tuple[EpochRecord, ...]
+
+    def __repr__(self) -> str:
+        target = "target reached" if self.has_reached_target else "target not reached"
+        return (
+            f"Trained(case {self.case.case_id!r}, seed {self.seed}, epoch {self.epoch}, {target}: "
+            f"accuracy {self.accuracies.accuracy:.4f}, lowest under interchange "
+            f"{self.accuracies.lowest_iia:.4f})"
+        )
+
+    def _repr_html_(self) -> str:
+        target = "target reached" if self.has_reached_target else "target not reached"
+        rows = [
+            ("seed", str(self.seed)),
+            ("epoch", str(self.epoch)),
+            ("accuracy", self.accuracies.accuracy),
+            ("lowest with one variable interchanged", self.accuracies.lowest_iia),
+            ("lowest with one node outside the circuit resampled", self.accuracies.lowest_strict),
+        ]
+        title = f"Trained model of case {self.case.case_id}: {target}"
+        return html_table(title, ("on validation pairs", ""), rows)

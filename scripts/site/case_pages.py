@@ -1,16 +1,15 @@
 """The pages of the cases: program, model, circuit and certificate of each, from the package."""
 
-import io
 from inspect import getsource
 from sys import modules
-
-from matplotlib.figure import Figure
 
 import interpbench_jax as ib
 from interpbench_dataset.models import model_path
 from interpbench_dataset.packaged import packaged_folder
 from interpbench_jax.cases import Task
 from interpbench_jax.certificates import BARS, Certificate, read_certificate
+from interpbench_jax.pictures.circuits import drawing_size
+from interpbench_jax.report.figures import encode_figure, house_style, new_figure
 from interpbench_jax.report.grids import escape
 from interpbench_jax.universes import UNIVERSES, universe
 
@@ -113,13 +112,10 @@ Tier: {task.tier}.
 
 def drawing(case: ib.Case) -> bytes:
     """Return the drawing of a case's circuit as SVG."""
-    config = case.config
-    width = max(4.0, config.n_heads + 1.5)
-    figure = Figure(figsize=(width, 1.7 * config.n_layers + 2.9), layout="constrained")
-    ib.draw_circuit(case.truth(), universe="qkv", title="", ax=figure.add_subplot())
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return buffer.getvalue()
+    with house_style():
+        figure, axes = new_figure(*drawing_size(case.truth()))
+        ib.draw_circuit(case.truth(), universe="qkv", title="", ax=axes)
+        return encode_figure(figure, "svg")
 
 
 def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

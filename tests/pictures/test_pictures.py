@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -16,7 +17,8 @@ from matplotlib.patches import FancyArrowPatch
 
 import interpbench_jax as ib
 from interpbench_jax.discovery import Scores
-from interpbench_jax.report.plots import encode_figure
+from interpbench_jax.pictures.routes import HALF_HEIGHT, HALF_WIDTH, place_nodes
+from interpbench_jax.report.figures import encode_figure
 from interpbench_jax.scores.faithfulness import FaithfulnessCurve
 from tests.certificates.commands import run_command
 
@@ -107,6 +109,58 @@ def test_findings_that_do_not_fit(found: object, message: str) -> None:
         ib.draw_circuit(CIRCUIT, found, universe="qkv")  # pyright: ignore[reportArgumentType]
 
 
+@pytest.mark.parametrize("case_id", ["4", "13", "19", pytest.param("ioi", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("universe", ["qkv", "head", "head-no-embed"])
+def test_no_edge_crosses_a_node(case_id: str, universe) -> None:
+    """Neither in the circuit, nor with twenty edges at random beside it."""
+    circuit = ib.CASES[case_id].complete_circuit
+    space = ib.universe(universe, circuit.n_layers, circuit.n_heads)
+    generator = np.random.default_rng(0)
+    random = [space.edges[i] for i in generator.choice(len(space.edges), 20, replace=False)]
+    places = place_nodes(space)
+    for found in ([], random):
+        ax = ib.draw_circuit(circuit, found, universe=universe)
+        arrows = [patch for patch in ax.patches if isinstance(patch, FancyArrowPatch)]
+        assert len(arrows) >= len(found)
+        for arrow in arrows:
+            edge = ib.parse_edge(str(arrow.get_gid()).partition(": ")[2])
+            (path,) = arrow._path_original.to_polygons(closed_only=False)  # pyright: ignore
+            points = np.concatenate([np.linspace(a, b, 9) for a, b in pairwise(path)])
+            for node, (x, y) in places.centers.items():
+                across, along = abs(points[:, 0] - x), abs(points[:, 1] - y)
+                inside = (across < HALF_WIDTH) & (along < HALF_HEIGHT - 1e-9)
+                assert not inside.any(), (edge, node)
+        pyplot.close("all")
+
+
+def test_names_in_circuits_do_not_overlap() -> None:
+    for ax in (
+        ib.draw_circuit(CIRCUIT),
+        ib.draw_circuit(CIRCUIT, [*IN[1:], *OUT[:6]], universe="qkv"),
+    ):
+        figure = ax.figure
+        figure.canvas.draw()
+        legend = ax.get_legend()
+        assert legend is not None
+        texts = [text for text in (*ax.texts, *legend.get_texts()) if text.get_text()]
+        boxes = [text.get_window_extent() for text in texts]  # In pixels.
+        for index, box in enumerate(boxes):
+            for other in boxes[:index]:
+                across = min(box.x1, other.x1) - max(box.x0, other.x0)
+                along = min(box.y1, other.y1) - max(box.y0, other.y0)
+                assert across <= 0.5 or along <= 0.5
+
+
+def test_findings_are_told_apart_without_colors() -> None:
+    ax = ib.draw_circuit(CIRCUIT, [*IN[1:], OUT[0]], universe="qkv")
+    arrows = [patch for patch in ax.patches if isinstance(patch, FancyArrowPatch)]
+    looks = {
+        str(arrow.get_gid()).partition(":")[0]: (str(arrow.get_linestyle()), arrow.get_linewidth())
+        for arrow in arrows
+    }
+    assert len(looks) == 4 and len({dash for dash, _ in looks.values()}) == 4
+
+
 # Attention
 
 
@@ -176,10 +230,33 @@ def test_roc_curves() -> None:
     legend = ax.get_legend()
     assert legend is not None
     texts = [text.get_text() for text in legend.get_texts()]
-    assert texts[:2] == ["0.50  chance", "1.00  best"] and texts[2].startswith("0.00  <script>")
+    assert texts[:2] == ["0.50  expected by chance", "1.00  best"] and texts[2].startswith(
+        "0.00  <script>"
+    )
     assert f"{len(IN)} of {len(IN) + len(OUT)} edges (universe qkv)" in ax.get_title(loc="left")
     coarse = ib.plot_roc(CIRCUIT, ranked, universe="head")
     assert "(universe head)" in coarse.get_title(loc="left")
+    assert coarse.get_xlabel() == "false positive rate (edges, universe head)"
+
+
+@pytest.mark.parametrize("level", ["edge", "node"])
+@pytest.mark.parametrize("universe", ib.UNIVERSES)
+def test_chance_is_the_curve_of_random_scores(universe, level) -> None:
+    items = ib.universe("qkv", 2, 4)
+    n_items = len(items.edges if level == "edge" else items.sources)
+    result = Scores(level, "qkv", np.random.default_rng(0).random(n_items))
+    ax = ib.plot_roc(CIRCUIT, result, universe=universe)
+    false, true = (np.asarray(each, float) for each in ax.lines[0].get_data())
+    area = float(np.trapezoid(true, false))
+    assert (false[0], true[0], false[-1], true[-1]) == (0, 0, 1, 1)
+    if universe == "qkv":
+        np.testing.assert_allclose(false, true, atol=1e-12)
+    elif level == "edge":
+        ranks = ib.rank_scores(result, CIRCUIT, n_draws=2_000)
+        (found,) = (e.null_mean for e in ranks if (e.universe, e.level) == (universe, "edge"))
+        # Five standard errors of 2,000 draws, whose deviation is at most 0.2.
+        assert area == pytest.approx(found, abs=0.023)
+    assert ax.get_legend().get_texts()[0].get_text().startswith(f"{area:.2f}")  # pyright: ignore
 
 
 def test_roc_curves_of_different_kinds() -> None:
@@ -208,6 +285,7 @@ def test_faithfulness() -> None:
 # Text, files and the command line
 
 
+@pytest.mark.slow
 def test_hostile_text_is_text() -> None:
     pictures = [
         ib.draw_circuit(CIRCUIT, title=HOSTILE),

@@ -2,19 +2,21 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from interpbench_jax.report.bench import Matrix
+from interpbench_jax.report.curves import roc_curve
+from interpbench_jax.report.figures import COLUMN, PAGE, encode_figure
 from interpbench_jax.report.plots import (
     box_plot,
     effects_plot,
-    encode_figure,
     heat_map,
-    roc_curve,
     roc_plot,
     write_plots,
 )
@@ -138,7 +140,7 @@ def test_labels_of_the_largest_plots_do_not_overlap() -> None:
         boxes = [text.get_window_extent() for text in texts if text.get_text()]
         assert len(boxes) >= 18
         for index, box in enumerate(boxes):
-            assert box.height >= 9  # Pixels at the default 100 per inch.
+            assert box.height >= 8  # Pixels at the default 100 per inch.
             for other in boxes[:index]:
                 across = min(box.x1, other.x1) - max(box.x0, other.x0)
                 along = min(box.y1, other.y1) - max(box.y0, other.y0)
@@ -169,3 +171,71 @@ def test_methods_whose_names_are_alike_as_files(tmp_path: Path) -> None:
     names = [path.name for path in write_plots(fake.results, fake.scores, tmp_path)]
     assert {"effects-a-b.png", "effects-a-b-2.png"} <= set(names)
     assert len(set(names)) == len(names)
+
+
+HOSTILE = "<script>alert(1)</script> $\\frac{a$ \x1b[31m"
+
+
+@pytest.mark.slow
+def test_plots_have_the_sizes_of_papers_and_readable_letters() -> None:
+    curves = {name: (np.linspace(0, 1, 5), np.linspace(0, 1, 5)) for name in LARGE.methods}
+    zeros = np.zeros(4)
+    figures = {
+        COLUMN: [box_plot(LARGE, "t"), effects_plot(zeros, zeros, zeros > 0, "t")],
+        PAGE: [heat_map(LARGE, "t"), roc_plot(curves, "t")],
+    }
+    for width, own in figures.items():
+        for figure in own:
+            data = encode_figure(figure, "png")
+            assert int.from_bytes(data[16:20]) == pytest.approx(300 * width, abs=1)
+            sizes = [float(text.get_fontsize()) for text in figure.findobj(Text) if text.get_text()]
+            assert 6.9 < min(sizes) <= max(sizes) <= 12
+
+
+def test_chance_is_drawn_where_it_lies() -> None:
+    chance = np.full(LARGE.values.shape, 0.42)
+    chance[0] = np.nan
+    boxes = box_plot(LARGE, "t", chance)
+    note = boxes._supxlabel.get_text()  # pyright: ignore[reportAttributeAccessIssue]
+    assert "dashed: expected by chance, 0.42" in note
+    assert boxes.axes[0].get_xlabel() == "ROC-AUC, universe head"
+    chance[1] = 0.5
+    note = box_plot(LARGE, "t", chance)._supxlabel  # pyright: ignore[reportAttributeAccessIssue]
+    assert "chance, 0.42 to 0.50" in note.get_text()
+    rows = heat_map(LARGE, "t", np.full(LARGE.values.shape, 0.42)).axes[0]
+    assert [tick.get_text() for tick in rows.get_yticklabels()][-1] == "expected by chance"
+    assert [text.get_text() for text in rows.texts][-18:] == ["0.42"] * 18
+    unknown = heat_map(LARGE, "t", np.full(LARGE.values.shape, np.nan)).axes[0]
+    assert len(unknown.get_yticklabels()) == 20
+    assert "chance" not in box_plot(LARGE, "t")._supxlabel.get_text()  # pyright: ignore
+
+
+def test_rows_tell_chance(fake: Fake, tmp_path: Path) -> None:
+    rows = [replace(row, null_mean=0.5 if row.universe == "head" else 0.37) for row in fake.results]
+    write_plots(rows, [], tmp_path)
+    assert "dashed: expected by chance, 0.37<" in (tmp_path / "boxes-head-no-embed.svg").read_text()
+    assert "dashed: expected by chance, 0.50<" in (tmp_path / "boxes-head.svg").read_text()
+    assert "expected by chance" in (tmp_path / "heat-map-head.svg").read_text()
+
+
+@pytest.mark.slow
+def test_hostile_text_is_text(tmp_path: Path) -> None:
+    fake = fake_bench(methods=("exact", HOSTILE), cases=("11",))
+    for path in write_plots(fake.results, fake.scores, tmp_path):
+        assert path.parent == tmp_path and "<" not in path.name
+        if path.suffix == ".svg":
+            text = path.read_text()
+            assert "<script" not in text and "\x1b" not in text
+            assert ElementTree.fromstring(text).tag.endswith("svg")
+            shows_methods = path.name.startswith(("boxes", "heat-map", "roc"))
+            assert not shows_methods or "$\\frac{a$" in text
+
+
+def test_curves_name_the_universe() -> None:
+    diagonal = (np.asarray([0.0, 1.0]), np.asarray([0.0, 1.0]))
+    axes = roc_plot({"chance": diagonal}, "t").axes[0]
+    assert axes.get_xlabel() == "false positive rate (edges, universe qkv)"
+    legend = axes.get_legend()
+    assert legend is not None
+    texts = [text.get_text() for text in legend.get_texts()]
+    assert texts == ["0.50  expected by chance", "0.50  chance"]

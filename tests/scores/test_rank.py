@@ -28,7 +28,7 @@ from interpbench_jax.scores import (
     score_largest,
     truth_of,
 )
-from interpbench_jax.sites import Kind, parse_edge, parse_node
+from interpbench_jax.sites import parse_edge, parse_node
 from interpbench_jax.universes import UNIVERSES, UniverseName, universe
 from tests.scores.random_edges import CIRCUIT, edge_values, node_values
 
@@ -359,21 +359,23 @@ def test_the_null_is_where_chance_is_in_each_universe(level: Level) -> None:
         assert np.mean(p_values <= 0.25) == pytest.approx(0.25, abs=5 * (0.25 * 0.75 / 400) ** 0.5)
 
 
-def test_chance_favors_edges_that_stand_for_several() -> None:
-    # The circuit's only coarse edge leads into an MLP, from one draw; those into heads have more.
-    circuit = Circuit(2, 3, (parse_edge("blocks.0.hook_mlp_out -> blocks.1.hook_mlp_in"),))
-    scores = rank_scores(edge_values("qkv", 1, False), circuit, "qkv")
-    nulls = {each.universe: each.null_mean for each in scores if each.level == "edge"}
-    assert nulls["qkv"] == pytest.approx(0.5, abs=0.08)
-    # Chance of one draw against n: 1 / (n + 1), over the universe's other edges.
-    groups = universe("head", 2, 3).groups_of(universe("qkv", 2, 3))
-    edges = universe("head", 2, 3).edges
-    true = [edge.dst.kind is Kind.MLP_OUT and edge.src.kind is Kind.MLP_OUT for edge in edges]
-    expected = np.mean(
-        [1 / (len(group) + 1) for group, own in zip(groups, true, strict=True) if not own]
+@pytest.mark.parametrize("name", UNIVERSES)
+def test_chance_lies_where_random_scores_lie(name: UniverseName) -> None:
+    """The largest of a draws exceeds the largest of b others with probability a / (a + b)."""
+    values = np.random.default_rng(0).random(len(universe("qkv", 2, 3).edges))
+    groups = universe(name, 2, 3).groups_of(universe("qkv", 2, 3))
+    sizes = np.asarray([len(group) for group in groups])
+    truth = truth_of(CIRCUIT, name, "edge")
+    inside, outside = sizes[truth][:, None], sizes[~truth]
+    expected = (inside / (inside + outside)).mean()
+    (found,) = (
+        each
+        for each in rank_scores(values, CIRCUIT, n_draws=4_000)
+        if (each.universe, each.level) == (name, "edge")
     )
-    assert nulls["head"] == pytest.approx(expected, abs=0.08)
-    assert expected < 0.4
+    # Five standard errors of 4,000 draws whose deviation is at most 0.2.
+    assert found.null_mean == pytest.approx(expected, abs=0.016)
+    assert (abs(expected - 0.5) < 1e-9) == (name == "qkv")
 
 
 def test_node_values_are_ranked_in_each_universe() -> None:
