@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from interpbench_dataset.packaged import model_ids, packaged_models
 from interpbench_jax.case import Case, is_case_directory, read_case
-from interpbench_jax.names import ReleaseName
+from interpbench_jax.names import ReleaseName, number_of
 from interpbench_jax.sites import Node
 
 if TYPE_CHECKING:
@@ -93,7 +93,6 @@ def load_case(
             "not a folder here."
         )
     from interpbench_conversion.hub import DEFAULT_REPO, DEFAULT_REVISION, fetch_case
-    from interpbench_jax.cases import number_of
 
     fetched = fetch_case(
         number_of(case_id),
@@ -215,7 +214,7 @@ def _load_directory(
     from interpbench_conversion.metadata import find_metadata
     from interpbench_conversion.upstream_files import find_upstream_files
     from interpbench_conversion.vocabulary import KeptTokens
-    from interpbench_jax.cases import CASES, IoiTask, number_of
+    from interpbench_jax.cases import CASES, IoiTask
 
     files = find_upstream_files(directory)
     if files is None:
@@ -259,7 +258,7 @@ def _check_release(task: "Task", files: "UpstreamFiles") -> None:
     Raises:
         ValueError: if the layout is that of a release without the task.
     """
-    from interpbench_jax.cases import number_of, task_in
+    from interpbench_jax.cases import task_in
 
     release = _release_of(files)
     if release in task.releases:
@@ -287,7 +286,7 @@ def _complete(case: Case, task: "IoiTask") -> Case:
 
 def case_directory(directory: Path, case_id: str) -> Path:
     """The folder of a case: a subfolder named after it, or the given folder itself."""
-    from interpbench_jax.cases import CASES, number_of
+    from interpbench_jax.cases import CASES
 
     number = number_of(case_id)
     for inner in (directory / case_id, directory / "models" / case_id, directory / number):

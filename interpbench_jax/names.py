@@ -1,4 +1,4 @@
-"""The names that options accept, also for the command line, which lists them without JAX."""
+"""The names that options accept, and the order of case ids; the command line reads both."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -23,3 +23,15 @@ ReleaseName = Literal["1.0.0", "current"]
 
 # Called with the number of finished steps and of all steps.
 Progress = Callable[[int, int], None]
+
+
+def case_order(case_id: str) -> tuple[bool, int, str]:
+    """A sort key for case ids: numbers in numeric order, `8-current` after `8`, then words."""
+    number = number_of(case_id)
+    is_number = number.isdecimal() and number.isascii() and len(number) < 10
+    return not is_number, int(number) if is_number else 0, case_id
+
+
+def number_of(case_id: str) -> str:
+    """The number, or the name, that InterpBench gives a case: 8 for `8-current`."""
+    return case_id.removesuffix("-current")

@@ -1,9 +1,11 @@
 """The published folder in this installation, and the models that such a folder holds.
 
-Importing this module imports nothing beyond the standard library.
+Importing this module imports nothing heavy.
 """
 
 from pathlib import Path
+
+from interpbench_jax.names import case_order
 
 MODELS_FOLDER = "models"
 # This file is written last: a model's folder that has it is complete.
@@ -35,9 +37,4 @@ def model_ids(models: Path) -> tuple[str, ...]:
     if not models.is_dir():
         return ()
     found = (path.name for path in models.iterdir() if (path / _CONFIG_FILE).is_file())
-    return tuple(sorted(found, key=_order))
-
-
-def _order(case_id: str) -> tuple[bool, int, str]:
-    is_number = case_id.isdecimal()
-    return not is_number, int(case_id) if is_number else 0, case_id
+    return tuple(sorted(found, key=case_order))

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from interpbench_jax.bench.problems import list_some
-from interpbench_jax.names import Level
+from interpbench_jax.names import Level, case_order
 from interpbench_jax.report.bench import RANKED, comparisons_grid
 from interpbench_jax.report.grids import Grid, number
-from interpbench_jax.report.rows import ResultRow, case_order
+from interpbench_jax.report.rows import ResultRow
 from interpbench_jax.statistics import MethodComparison, adjust, compare
 from interpbench_jax.universes import UniverseName
 

@@ -27,10 +27,8 @@ from interpbench_jax.cases import (
 from interpbench_jax.cases.current import counts, lengths, numbers, positions, steps, words
 from interpbench_jax.cases.rasp_task import RaspTask
 from interpbench_jax.cases.task import Task
-from interpbench_jax.names import ReleaseName
+from interpbench_jax.names import ReleaseName, case_order, number_of
 from interpbench_jax.texts import shown
-
-_SUFFIX = "-current"
 
 RASP_CASES: Mapping[str, RaspTask] = MappingProxyType(
     {
@@ -62,19 +60,6 @@ _NEW: tuple[RaspTask, ...] = (
     *lengths.TASKS,
     *steps.TASKS,
 )
-
-
-def number_of(case_id: str) -> str:
-    """The number, or name, that InterpBench gives a case: 8 for `8-current`."""
-    return case_id.removesuffix(_SUFFIX)
-
-
-def case_order(case_id: str) -> tuple[int, int, str]:
-    """A sort key: by number, the current release's case after that of release 1.0.0; names last."""
-    number = number_of(case_id)
-    if number.isascii() and number.isdecimal():
-        return 0, int(number), case_id
-    return 1, 0, case_id
 
 
 def _by_id(tasks: Iterable[Task]) -> Mapping[str, Task]:

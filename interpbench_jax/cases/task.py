@@ -336,13 +336,10 @@ class Task(Travels, ABC):
         return tuple(node for node in every if node not in used)
 
     def scored_positions(self, tokens: np.ndarray) -> np.ndarray:
-        """The positions that are scored: from `first_scored` on, without padding.
-
-        Args:
-            tokens: `[batch, pos]`.
+        """Whether each position of `[batch, pos]` is scored: from `first_scored`, without padding.
 
         Returns:
-            bool of the same shape.
+            bool of shape `[batch, pos]`.
         """
         is_scored = np.broadcast_to(np.arange(tokens.shape[1]) >= self.first_scored, tokens.shape)
         return is_scored if self.pad_id is None else is_scored & (tokens != self.pad_id)

@@ -111,5 +111,5 @@ def case_texts(rows: "Sequence[ResultRow]") -> "dict[str, CaseText]":
         # Submissions are scored against the packaged circuit, without a digest.
         if digest in ("", digest_circuit(load_case(case).truth(truth))):
             task = CASES[case]
-            texts[case] = CaseText(task.description, task.program_text, task.note)
+            texts[case] = CaseText(task.description, task.program_text, task.note, task.releases)
     return texts

@@ -6,12 +6,19 @@ import typer
 
 from interpbench_jax.cli.console import CounterfactualOption, JsonOption, print_json
 from interpbench_jax.cli.terminal import show
+from interpbench_jax.names import ReleaseName
 
 if TYPE_CHECKING:
     from interpbench_jax.cases import Task
 
 
-def list_cases(as_json: JsonOption = False) -> None:
+def list_cases(
+    release: Annotated[
+        ReleaseName | None,
+        typer.Option(help="Release of InterpBench whose tasks are listed.", show_default="both"),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """List the tasks: what each computes, its shape, its circuit's size and its tier.
 
     The last column says whether the weights are packaged, so that they load without a network.
@@ -21,7 +28,11 @@ def list_cases(as_json: JsonOption = False) -> None:
     from interpbench_jax.report import tasks_table
 
     packaged = packaged_cases()
-    rows = [_row(task, task.case_id in packaged) for task in CASES.values()]
+    rows = [
+        _row(task, task.case_id in packaged)
+        for task in CASES.values()
+        if release is None or release in task.releases
+    ]
     if as_json:
         print_json({"cases": rows})
         return
@@ -70,6 +81,7 @@ def _row(task: "Task", is_packaged: bool) -> dict[str, object]:
     config = task.config
     return {
         "case_id": task.case_id,
+        "releases": list(task.releases),
         "task": task.description,
         "n_layers": config.n_layers,
         "n_heads": config.n_heads,

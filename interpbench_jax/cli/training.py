@@ -17,6 +17,7 @@ from interpbench_jax.cli.compile_cache import NoCacheOption, use_cache
 from interpbench_jax.cli.console import Exit, JsonOption, print_json, stoppable
 from interpbench_jax.cli.terminal import has_escapes, show
 from interpbench_jax.extras import needs_extra
+from interpbench_jax.names import ReleaseName
 from interpbench_jax.storage import make_folder
 
 if TYPE_CHECKING:
@@ -82,7 +83,12 @@ def train(
         list[str] | None,
         typer.Argument(metavar="[CASE]...", help="Case ids.", show_default=False),
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Train every declared task.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Train every task of a release.")
+    ] = False,
+    release: Annotated[
+        ReleaseName, typer.Option(help="Release of InterpBench whose tasks --all trains.")
+    ] = "1.0.0",
     seeds: Annotated[
         int, typer.Option(help="Number of models per case; the best is kept.", min=1)
     ] = 1,
@@ -113,7 +119,7 @@ def train(
     models are left alone. Exits with 1 if a model misses its recipe's target.
     """
     use_cache(no_cache)
-    tasks = _choose_tasks(cases or [], everything, recipe, epochs)
+    tasks = _choose_tasks(cases or [], release if everything else None, recipe, epochs)
     make_folder(out)
     _use_every_core()
     order = TrainingOrder(out, restart, certificate, _command(sys.argv[1:]))
@@ -150,17 +156,17 @@ def _command(words: Sequence[str]) -> str:
 
 
 def _choose_tasks(
-    case_ids: Sequence[str], everything: bool, recipe: str, epochs: int | None
+    case_ids: Sequence[str], release: ReleaseName | None, recipe: str, epochs: int | None
 ) -> "list[Task]":
-    """Return the tasks, each with the recipe to train it with."""
+    """Return the named tasks, or all of a release, each with the recipe to train it with."""
     from interpbench_jax.cases import RELEASES, Recipe, find_task
 
-    if everything == bool(case_ids):
+    if bool(release) == bool(case_ids):
         raise ValueError(
-            f"Expected the ids of cases, or --all; got {'both' if everything else 'neither'}."
+            f"Expected the ids of cases, or --all; got {'both' if release else 'neither'}."
         )
     tasks = []
-    for task in map(find_task, dict.fromkeys(RELEASES["1.0.0"] if everything else case_ids)):
+    for task in map(find_task, dict.fromkeys(RELEASES[release] if release else case_ids)):
         own = task.recipe if recipe == "ours" else Recipe.released(task.training)
         own = own if epochs is None else dataclasses.replace(own, epochs=epochs)
         tasks.append(dataclasses.replace(task, recipe=own))

@@ -7,9 +7,9 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float
 
-from interpbench_jax.names import Level
+from interpbench_jax.names import Level, case_order
 from interpbench_jax.report.grids import Grid, as_markdown, escape, number
-from interpbench_jax.report.rows import ResultRow, case_order
+from interpbench_jax.report.rows import ResultRow
 from interpbench_jax.statistics import (
     RESAMPLES,
     Interval,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float
 
+from interpbench_jax.names import case_order
 from interpbench_jax.report.bench import Matrix, case_matrix, leaderboard
 from interpbench_jax.report.colors import BLUE, GREY, ORANGE
 from interpbench_jax.report.curves import DIAGONAL, EXPECTED, RatePair, draw_roc, roc_curve
@@ -24,7 +25,7 @@ from interpbench_jax.report.figures import (
     new_figure,
     set_title,
 )
-from interpbench_jax.report.rows import ResultRow, ScoreRow, case_order
+from interpbench_jax.report.rows import ResultRow, ScoreRow
 from interpbench_jax.storage import make_folder, write_file
 from interpbench_jax.texts import plain
 from interpbench_jax.universes import UniverseName

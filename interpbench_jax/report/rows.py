@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from interpbench_jax.circuit import TruthValue
+from interpbench_jax.names import case_order
 from interpbench_jax.scores import Level as Level
 from interpbench_jax.scores import RankScore
 from interpbench_jax.universes import UniverseName
@@ -198,9 +199,3 @@ class CurveRow:
         """The unique key of a row, by which rows are sorted, with cases in numeric order."""
         run = (case_order(self.case), self.method, self.ablation, self.seed, self.order)
         return *run, self.absolute, self.fraction
-
-
-def case_order(case: str) -> tuple[bool, int, str]:
-    """Return a sort key that puts numbers in numeric order and before words."""
-    is_number = case.isdecimal() and case.isascii()
-    return not is_number, int(case) if is_number and len(case) < 10 else 0, case

@@ -1,7 +1,7 @@
 """Rich tables of the commands' results."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich.table import Table
 from rich.text import Text
@@ -105,10 +105,11 @@ def circuit_table(edges: Sequence[tuple[str, str]]) -> Table:
     return table
 
 
-def tasks_table(rows: Sequence[Mapping[str, object]]) -> Table:
+def tasks_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Tabulate the declared tasks, one per row."""
     table = Table(title="InterpBench's tasks", title_justify="left", box=None, header_style="bold")
     table.add_column("case", no_wrap=True)
+    table.add_column("release", no_wrap=True)
     table.add_column("task", overflow="fold")
     for header in ("shape", "output", "edges", "tier", "packaged"):
         table.add_column(header, overflow="fold")
@@ -116,7 +117,8 @@ def tasks_table(rows: Sequence[Mapping[str, object]]) -> Table:
         shape = f"{row['n_layers']}x{row['n_heads']}, d {row['d_model']}, {row['attention']}"
         packaged = "yes" if row["is_packaged"] else "no"
         cells = [str(row[cell]) for cell in ("outputs", "circuit_edges", "tier")]
-        shown = (str(row["case_id"]), str(row["task"]), shape, *cells, packaged)
+        release = " and ".join(row["releases"])
+        shown = (str(row["case_id"]), release, str(row["task"]), shape, *cells, packaged)
         table.add_row(*map(Text, shown))
     return table
 

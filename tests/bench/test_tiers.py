@@ -7,5 +7,5 @@ from interpbench_jax.report.bench import TIERS
 
 def test_tiers() -> None:
     tiers = {case_id: tier_of(task) for case_id, task in CASES.items()}
-    assert [case_id for case_id, tier in tiers.items() if tier == "regression"] == ["3", "4"]
+    assert [case_id for case_id, tier in tiers.items() if tier == "regression"] == ["3", "4", "39"]
     assert set(tiers.values()) == set(TIERS)

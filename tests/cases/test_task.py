@@ -8,7 +8,15 @@ import sys
 import numpy as np
 import pytest
 
-from interpbench_jax.cases import CASES, RASP_CASES, IoiTask, RaspTask, Task, TrainingArguments
+from interpbench_jax.cases import (
+    CASES,
+    RASP_CASES,
+    RELEASES,
+    IoiTask,
+    RaspTask,
+    Task,
+    TrainingArguments,
+)
 from interpbench_jax.rasp import Value, tokens
 from interpbench_jax.sites import Kind, Node
 
@@ -21,13 +29,15 @@ TIERS = {
 
 def test_tiers() -> None:
     for tier, case_ids in TIERS.items():
-        assert {case_id for case_id, task in CASES.items() if task.tier == tier} == case_ids
+        released = {each for each in RELEASES["1.0.0"] if CASES[each].tier == tier}
+        assert released == case_ids
 
 
 def test_every_case_is_in_the_table_under_its_id() -> None:
     assert all(task.case_id == case_id for case_id, task in CASES.items())
-    assert len(CASES) == 18 and len(RASP_CASES) == 16
-    assert list(CASES) == [*RASP_CASES, "ioi", "ioi_next_token"]
+    assert len(CASES) == 96 and len(RASP_CASES) == 16
+    assert list(RELEASES["1.0.0"]) == [*RASP_CASES, "ioi", "ioi_next_token"]
+    assert len(RELEASES["current"]) == 86
     assert all(isinstance(task, RaspTask) for task in RASP_CASES.values())
     assert all(isinstance(CASES[case_id], IoiTask) for case_id in ("ioi", "ioi_next_token"))
     assert all(task.description and task.note is not None for task in CASES.values())

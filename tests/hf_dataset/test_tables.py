@@ -8,7 +8,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from interpbench_dataset.tables import Content, make_content, seed_of
-from interpbench_jax.cases import BOS, CASES, PAD, IoiTask, RaspTask, Task, TrainingArguments
+from interpbench_jax.cases import (
+    BOS,
+    CASES,
+    PAD,
+    RELEASES,
+    IoiTask,
+    RaspTask,
+    Task,
+    TrainingArguments,
+)
 from interpbench_jax.cases.sequences import is_in_split
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.sites import parse_node
@@ -69,7 +78,7 @@ def test_targets_worked_by_hand() -> None:
 
 def test_a_row_of_cases_says_all_of_its_task() -> None:
     rows = pq.read_table(PUBLISHED / "cases.parquet").to_pylist()
-    assert [row["case_id"] for row in rows] == list(CASES)
+    assert [row["case_id"] for row in rows] == list(RELEASES["1.0.0"])
     for row in rows:
         task = CASES[row["case_id"]]
         assert {token: i for i, token in enumerate(row["vocab"])} == dict(task.token_ids)
@@ -171,6 +180,7 @@ def test_circuits_list_every_universe_in_its_order() -> None:
             *(truth != "out", edge in task.upstream_circuit.in_universe(name)),
         )
         for case_id, task in CASES.items()
+        if case_id in RELEASES["1.0.0"]
         for name in UNIVERSES
         for edge, truth in task.complete_circuit.edge_truths(name).items()
     ]

@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from interpbench_jax.cases.task import Tier
+from interpbench_jax.names import case_order
 from interpbench_jax.report.bench import (
     TIERS,
     case_matrix,
@@ -21,7 +22,6 @@ from interpbench_jax.report.bench import (
     tiers_grid,
 )
 from interpbench_jax.report.grids import Grid, as_markdown, as_rich, number
-from interpbench_jax.report.rows import case_order
 from interpbench_jax.statistics import Interval
 from tests.bench.fake_results import fake_bench, result_row
 

@@ -22,7 +22,6 @@ from interpbench_jax.report.page.data import PageData, page_as_json
 from interpbench_jax.report.page.drawings import draw_case, shape_as_json, shorten
 from interpbench_jax.report.page.html import escape_json
 from interpbench_jax.report.page.tables import heat_rows, shade
-from interpbench_jax.report.releases import DEFAULT_RELEASE, release_of
 from interpbench_jax.scores import promote_scores
 from interpbench_jax.universes import UNIVERSES, universe
 from tests.report.made_up_bench import CIRCUIT, METHODS, MadeUpBench, made_up_bench
@@ -238,10 +237,11 @@ def test_float32_scores_are_written_shortly() -> None:
 
 
 def test_of_several_runs_the_first_is_drawn(bench: MadeUpBench) -> None:
-    page = page_as_json(PageData.of(bench.results), bench.scores, bench.curves, {})
+    texts = {"11": CaseText("Doubles.", releases=("1.0.0", "current"))}
+    page = page_as_json(PageData.of(bench.results), bench.scores, bench.curves, texts)
     assert isinstance(page["cases"], list)
     for case in page["cases"]:
-        assert case["release"] == DEFAULT_RELEASE
+        assert case["releases"] == (["1.0.0", "current"] if case["id"] == "11" else [])
         assert [run["seed"] for run in case["drawing"]["runs"]] == [0, 0, 0]
         assert [run["of"] for run in case["drawing"]["runs"]] == [2, 2, 2]
         assert all(len(run["curves"]["absolute"]) == 10 for run in case["drawing"]["runs"])
@@ -265,10 +265,6 @@ def test_pages_of_little() -> None:
     assert "in universe qkv, over" in report_html(fine)
     undefined = [replace(row, roc_auc=None, null_mean=None, null_high=None) for row in fine]
     assert "chance-mark" not in Elements(report_html(undefined)).texts
-
-
-def test_every_case_has_a_release() -> None:
-    assert release_of("11") == release_of("made up") == "1.0.0"
 
 
 def test_without_jinja_the_error_names_the_extra(

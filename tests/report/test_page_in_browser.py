@@ -44,7 +44,10 @@ def bench() -> MadeUpBench:
 
 @pytest.fixture(scope="module")
 def file(bench: MadeUpBench, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    texts = {"11": CaseText("Doubles every token.", "double = 2 * tokens", "Nothing to note.")}
+    texts = {case: CaseText("", releases=("1.0.0",)) for case in CASES}
+    texts["11"] = CaseText(
+        "Doubles every token.", "double = 2 * tokens", "Nothing to note.", ("1.0.0", "current")
+    )
     path = tmp_path_factory.mktemp("page") / "page.html"
     page = report_html(bench.results, bench.scores, bench.curves, texts=texts)
     path.write_text(page, encoding="utf-8")
@@ -180,6 +183,8 @@ def test_filters(bench: MadeUpBench, watched: Watched) -> None:
     page.go_back()
     assert "over 3 cases" in page.locator("#methods-status").inner_text()
     assert page.get_by_label("Tier").input_value() == ""
+    page.get_by_label("Release").select_option("current")
+    assert page.locator("#matrix-table thead th").all_inner_texts() == ["Method", "11", "Mean"]
 
 
 def test_intervals_of_some_cases_are_bootstrapped(browser: "Browser", tmp_path: Path) -> None:
@@ -188,7 +193,7 @@ def test_intervals_of_some_cases_are_bootstrapped(browser: "Browser", tmp_path: 
     file = tmp_path / "page.html"
     file.write_text(report_html(made.results), encoding="utf-8")
     watched = Watched(browser, file)
-    watched.visit("#release=1.0.0&universe=head")
+    watched.visit("#universe=head")
     for entry in leaderboard(made.results):
         assert entry.head is not None
         row = watched.page.locator("#methods-table tbody tr", has_text=entry.method)

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from interpbench_jax.names import Level
+from interpbench_jax.names import Level, case_order
 from interpbench_jax.report.bench import RANKED, labels, leaderboard, tier_order
 from interpbench_jax.report.page.drawings import CaseDrawing, RunKey, draw_case, shape_as_json
 from interpbench_jax.report.page.texts import CaseText
-from interpbench_jax.report.releases import release_of
-from interpbench_jax.report.rows import LEVELS, CurveRow, ResultRow, ScoreRow, case_order
+from interpbench_jax.report.rows import LEVELS, CurveRow, ResultRow, ScoreRow
 from interpbench_jax.statistics import Interval, bootstrap_seeds
 from interpbench_jax.universes import UNIVERSES, UniverseName
 
@@ -243,7 +242,7 @@ def _case_as_json(
     return {
         "id": case,
         "tier": data.tier_of[case],
-        "release": release_of(case),
+        "releases": [] if text is None else list(text.releases),
         "description": "" if text is None else text.description,
         "program": "" if text is None else text.program,
         "note": "" if text is None else text.note,

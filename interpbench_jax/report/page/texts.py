@@ -11,8 +11,10 @@ class CaseText:
         description: what the model computes.
         program: the program as text, one step per line; empty if there is none.
         note: facts to know before comparing with upstream; empty if there are none.
+        releases: the releases of InterpBench that have the task; empty if they are not known.
     """
 
     description: str
     program: str = ""
     note: str = ""
+    releases: tuple[str, ...] = ()

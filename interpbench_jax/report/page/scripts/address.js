@@ -47,7 +47,7 @@ function correctState() {
     level: PAGE.levels,
     case: PAGE.cases.map((each) => each.id),
     tier: [ALL, ...PAGE.tiers.map((each) => `is:${each}`)],
-    release: [ALL, ...PAGE.cases.map((each) => each.release)],
+    release: [ALL, ...PAGE.cases.flatMap((each) => each.releases)],
     ablation: [ALL, ...PAGE.contenders.map((each) => `is:${each.ablation}`)],
     method: ["", ...PAGE.contenders.map((each) => each.label)],
   };

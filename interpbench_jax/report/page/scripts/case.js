@@ -91,7 +91,7 @@ function caseText({ own, chosen }) {
     html("div", {}, html("dt", {}, name), html("dd", {}, html("code", {}, value))));
   return html("div", { class: "case-text" },
     own.description ? html("p", { class: "description" }, own.description) : null,
-    html("p", { class: "note" }, `Tier: ${own.tier || "not known"}. Release: ${own.release}.`),
+    html("p", { class: "note" }, `Tier: ${own.tier || "not known"}. Release: ${own.releases.join(", ") || "not known"}.`),
     own.note ? html("p", { class: "note" }, own.note) : null,
     chosen && chosen.of > 1 ? html("p", { class: "note" },
       `Drawings and curves show the run with seed ${chosen.seed} and edge order ${chosen.order}, one of `

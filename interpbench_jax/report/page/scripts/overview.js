@@ -23,7 +23,7 @@ function runsOf(result, name) {
 function shownCases() {
   return PAGE.cases.filter((each) =>
     (state.tier === ALL || state.tier === `is:${each.tier}`)
-    && (state.release === ALL || state.release === each.release));
+    && (state.release === ALL || each.releases.includes(state.release)));
 }
 
 function isUnfiltered() {
@@ -77,7 +77,7 @@ function chanceOf(caseId) {
 
 function renderFilters(form) {
   const tiers = [...new Set(PAGE.cases.map((each) => each.tier))];
-  const releases = [...new Set(PAGE.cases.map((each) => each.release))];
+  const releases = [...new Set(PAGE.cases.flatMap((each) => each.releases))];
   const ablations = [...new Set(PAGE.contenders.map((each) => each.ablation))];
   const named = (values) => values.map((value) => [value, value]);
   const set = (name) => (value) => go({ [name]: value });
