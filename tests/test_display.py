@@ -29,6 +29,9 @@ CASE = ib.load_case("3")
 PAIRS = CASE.sample(8, 0)
 ACCURACIES = Accuracies(1.0, {}, {}, {}, {}, 1.0)
 
+# Treescope looks up every name that JAX has ever had.
+old_names = pytest.mark.filterwarnings("ignore:jax.* is deprecated:DeprecationWarning")
+
 
 @pytest.fixture(scope="module")
 def objects() -> dict[str, object]:
@@ -66,6 +69,7 @@ def test_a_repr_fits_on_a_screen(objects: dict[str, object]) -> None:
     assert "4 layers" not in repr(CASE.truth()) and "(2 constant)" in repr(CASE.truth())
 
 
+@old_names
 @pytest.mark.parametrize(
     "name",
     [
@@ -104,6 +108,7 @@ def test_a_circuit_is_drawn_beside_its_edges() -> None:
     assert not re.search(r"<svg|<style|\bid=|<script", shown)
 
 
+@old_names
 def test_a_case_shows_facts_circuit_and_model(objects: dict[str, object]) -> None:
     shown = CASE._repr_html_()
     assert len(drawings_in(shown)) == 1 and "<details" in shown
@@ -134,6 +139,7 @@ def test_displays_leave_pyplot_alone() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@old_names
 def test_a_model_is_shown_by_treescope() -> None:
     shown = CASE.model._repr_mimebundle_()
     assert "treescope" in shown["text/html"] and len(shown["text/html"]) < 200_000
