@@ -13,7 +13,7 @@ from interpbench_jax.sites import Node
 
 if TYPE_CHECKING:
     from interpbench_conversion.upstream_files import UpstreamFiles
-    from interpbench_jax.cases import IoiTask, Task
+    from interpbench_jax.cases import IoiTask
 
 # The declared tasks are imported only where they are needed: a packaged case needs none of them.
 
@@ -137,13 +137,18 @@ def _load_folder(directory: Path, tokens: KeptTokensName) -> Case:
 
 
 def _id_in_folder(directory: Path, name: str) -> str:
-    """The id of the case in a folder of this name, of the release that has the files' layout."""
-    from interpbench_conversion.upstream_files import find_upstream_files
+    """The id of the case in a folder of this name, in upstream's layout.
+
+    It is the id that our own export noted, or the number of the release whose layout it is.
+    """
+    from interpbench_conversion.upstream_files import find_upstream_files, noted_case
     from interpbench_jax.cases import task_in
 
     files = find_upstream_files(directory)
-    task = None if files is None else task_in(_release_of(files), name)
-    return name if task is None else task.case_id
+    if files is None:
+        return name
+    task = task_in(_release_of(files), name)
+    return noted_case(files) or (name if task is None else task.case_id)
 
 
 def _release_of(files: "UpstreamFiles") -> ReleaseName:
@@ -222,9 +227,8 @@ def _load_directory(
             f"Expected case {case_id!r} in {directory}, found neither our config.json nor "
             f"upstream's ll_model*.pth there; it contains {_listing(directory)}."
         )
+    _check_id(case_id, files)
     task, metadata = CASES.get(case_id), find_metadata(directory, number_of(case_id))
-    if task is not None:
-        _check_release(task, files)
     vocab = metadata.vocab if metadata is not None else None
     description = metadata.task_description if metadata is not None else ""
     moved: dict[Node, Node] = {}
@@ -252,22 +256,27 @@ def _load_directory(
     return case if not isinstance(task, IoiTask) else _complete(case, task)
 
 
-def _check_release(task: "Task", files: "UpstreamFiles") -> None:
-    """Refuse files of a release that has another task under the number.
+def _check_id(case_id: str, files: "UpstreamFiles") -> None:
+    """Refuse files of another case, or of a release that has another task under the number.
 
     Raises:
-        ValueError: if the layout is that of a release without the task.
+        UpstreamFormatError: if the file of training arguments is not understood.
+        ValueError: if they are.
     """
-    from interpbench_jax.cases import task_in
+    from interpbench_conversion.upstream_files import noted_case
+    from interpbench_jax.cases import CASES, task_in
 
-    release = _release_of(files)
-    if release in task.releases:
+    own, release = noted_case(files), _release_of(files)
+    if own == case_id or (own is None and case_id not in CASES):
         return
-    other = task_in(release, number_of(task.case_id))
-    advice = f"; request {other.case_id!r}" if other is not None else ""
+    if own is None:
+        if release in CASES[case_id].releases:
+            return
+        other = task_in(release, number_of(case_id))
+        own = None if other is None else other.case_id
     raise ValueError(
-        f"Expected the files of case {task.case_id!r}, of release {task.releases[0]}, in "
-        f"{files.weights.parent}, got files in the layout of release {release}{advice}."
+        f"Expected case {case_id!r} in {files.weights.parent}, got files in the layout of release "
+        f"{release}" + ("." if own is None else f", of case {own!r}; request it by that name.")
     )
 
 

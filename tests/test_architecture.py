@@ -95,8 +95,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 MAY_IMPORT |= {
     # Objects show drawings in notebooks without importing what draws; one module joins them.
     "notebooks": {"drawings", "pictures"},
-    # One module knows the installed data folder, and of ours it imports only the order of cases.
-    "interpbench_dataset.packaged": {"names"},
+    # One module knows the installed data folder, and it imports nothing of ours.
+    "interpbench_dataset.packaged": set(),
     "loading": {*MAY_IMPORT, "interpbench_dataset.packaged"},
     "cli": {*MAY_IMPORT, "loading", "interpbench_conversion.verify", "interpbench_dataset", FRONT},
     FRONT: {*MAY_IMPORT, "loading", "notebooks", "interpbench_dataset"}

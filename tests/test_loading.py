@@ -154,6 +154,19 @@ def test_every_layout_gives_the_same_case(tmp_path: Path) -> None:
 
 
 @requires_upstream
+def test_a_number_means_the_task_of_the_release_whose_layout_it_is() -> None:
+    for source in (UPSTREAM / "release" / "13", UPSTREAM / "release"):
+        case = load_case("13-current", source)
+        assert case.case_id == "13-current" and case.task.releases == ("current",)
+        assert case.vocab == ("0", "1", "2", "BOS", "PAD")
+        with pytest.raises(ValueError, match=r"'13' in .* of case '13-current'; request it by"):
+            load_case("13", source)
+    assert load_case(UPSTREAM / "release" / "13").case_id == "13-current"
+    assert load_case(UPSTREAM / "release_v1" / "13").case_id == "13"
+    assert load_case("11-current", UPSTREAM / "release").case_id == "11"
+
+
+@requires_upstream
 def test_heads_of_the_current_layout_are_renamed_to_the_models() -> None:
     """Upstream's current files name the program's head 0 where the model uses head 2."""
     v1, current = (load_case("3", UPSTREAM / layout) for layout in ("release_v1", "release"))

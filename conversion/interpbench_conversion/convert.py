@@ -8,7 +8,13 @@ import numpy as np
 from interpbench_conversion.configs import IOI_CONFIG, convert_config
 from interpbench_conversion.errors import UpstreamFormatError
 from interpbench_conversion.torch_files import read_state_dict
-from interpbench_conversion.upstream_files import UpstreamFiles, read_config, read_edges, read_meta
+from interpbench_conversion.upstream_files import (
+    CASE_KEY,
+    UpstreamFiles,
+    read_config,
+    read_edges,
+    read_meta,
+)
 from interpbench_conversion.vocabulary import (
     KeptTokens,
     kept_config,
@@ -79,7 +85,8 @@ def convert_case(
     )
     weights = convert_weights(config, state, str(files.weights), n_ctx_of_file=full_config.n_ctx)
     origin["sha256"] = digests
-    origin["training_args"] = {} if files.meta is None else read_meta(files.meta)
+    told = {} if files.meta is None else read_meta(files.meta)
+    origin["training_args"] = {name: told[name] for name in told if name != CASE_KEY}
     circuit, impossible = _read_circuit(files, config, moved or {})
     if impossible:
         assert files.edges is not None

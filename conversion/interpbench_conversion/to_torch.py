@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from interpbench_conversion.torch_writing import Global, write_pickle, write_state_dict
+from interpbench_conversion.upstream_files import CASE_KEY
 from interpbench_jax.case import Case, is_case_directory
 from interpbench_jax.circuit import Circuit
 from interpbench_jax.config import TransformerConfig
@@ -72,7 +73,8 @@ def write_upstream(
 
     `load_case` reads back the same weights, config and circuit. The vocabulary and the description
     are in none of these files: it takes them from the declared task, or from a
-    `benchmark_metadata.json`. Of the provenance, only `training_args` are written. TransformerLens
+    `benchmark_metadata.json`. Of the provenance, only `training_args` are written, and with them
+    the case's id, because the layouts of the two releases share numbers. TransformerLens
     has no padding: a model with a `pad_token` is written without it, and gives the same on inputs
     without padding. Writing does not need torch. To read the files in PyTorch, with
     TransformerLens below version 4:
@@ -169,7 +171,7 @@ def _training_args(case: Case) -> str:
     try:
         if not isinstance(arguments, Mapping):
             raise TypeError(f"{type(arguments).__name__}, not an object")
-        return json.dumps(dict(arguments), allow_nan=False)
+        return json.dumps({**arguments, CASE_KEY: case.case_id}, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"Case {case.case_id!r}: expected training_args in the provenance to be an object of "

@@ -22,6 +22,8 @@ MAX_META_DEPTH = 32
 _WEIGHTS_NAME = re.compile(r"ll_model((?:_[0-9]+)*)\.pth")
 _IOI_RUN = re.compile(r"(?:_[0-9]+){3}")
 _IOI_META = "training_args.json"
+# Our addition to the training arguments.
+CASE_KEY = "interpbench_jax_case"
 _UPSTREAM_NAME = re.compile(r"(?:ll_model|meta|edges).*\.(?:pth|pkl|json)")
 _JSON_TOKEN = re.compile(r'\\.|["\[\]{}]', re.DOTALL)
 
@@ -261,6 +263,18 @@ def read_meta(path: Path) -> dict[str, object]:
             f"{path}: expected one object of strict JSON, but found {error}; fetch the file again."
         ) from error
     return loaded
+
+
+def noted_case(files: UpstreamFiles) -> str | None:
+    """Return the id that `to_torch.write_upstream` noted; None for files that upstream wrote.
+
+    Upstream's files do not say which case they hold.
+
+    Raises:
+        UpstreamFormatError: if the file of training arguments is not understood.
+    """
+    noted = None if files.meta is None else read_meta(files.meta).get(CASE_KEY)
+    return noted if isinstance(noted, str) else None
 
 
 def find_upstream_files(directory: Path) -> UpstreamFiles | None:

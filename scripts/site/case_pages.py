@@ -20,7 +20,8 @@ hide: [toc]
 # Cases
 
 The eighteen cases of InterpBench's release 1.0.0. Each page has the program that a model computes,
-the circuit that follows from it, and the certificate of the model in the package.
+the circuit that follows from it, and the certificate of the model in the package. The tasks of the
+current release are [declared, too](../differences.md#releases).
 """
 HEADER = ("case", "task", "model", "edges", "tier", "certificate")
 

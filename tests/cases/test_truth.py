@@ -84,6 +84,7 @@ def test_a_component_that_nobody_listens_to() -> None:
         vocab=("a", "b"),
         max_seq_len=5,
         d_model=8,
+        n_layers=3,
     )
     circuit = task.complete_circuit
     assert set(circuit.constant) == set(circuit.edges)

@@ -25,6 +25,7 @@ from interpbench_jax.case import Case
 from interpbench_jax.cases import CASES
 from interpbench_jax.circuit import Circuit
 from interpbench_jax.cli.main import app
+from interpbench_jax.names import number_of
 from interpbench_jax.universes import universe
 from tests.fixtures import (
     MODEL_FOLDERS,
@@ -33,6 +34,7 @@ from tests.fixtures import (
     requires_upstream,
     tiny_config,
 )
+from tests.tiny_models import make_model
 
 FILES = {
     "current": ["edges.pkl", "ll_model.pth", "ll_model_cfg.pkl", "meta.json"],
@@ -96,7 +98,7 @@ def test_what_is_written_is_read_back(
 def test_upstreams_models_survive_both_ways(
     folder: str, layout: FileLayout, tmp_path: Path
 ) -> None:
-    case = load_case(Path(folder).name, UPSTREAM / folder)
+    case = load_case(UPSTREAM / folder)
     read = load_case(case.case_id, write(case, tmp_path / case.case_id, layout))
     assert_same(read, case)
     assert (read.vocab, read.task_description) == (case.vocab, case.task_description)
@@ -154,8 +156,23 @@ def test_the_same_case_gives_the_same_bytes(tmp_path: Path) -> None:
 def test_training_arguments_are_kept(tmp_path: Path) -> None:
     case = replace(make_case(), provenance={"training_args": {"lr": 0.1, "text": "é"}, "x": 1})
     folder = write(case, tmp_path)
-    assert json.loads((folder / "meta.json").read_text()) == {"lr": 0.1, "text": "é"}
+    assert json.loads((folder / "meta.json").read_text()) == {
+        "lr": 0.1,
+        "text": "é",
+        "interpbench_jax_case": case.case_id,
+    }
     assert load_case("random", folder).provenance["training_args"] == {"lr": 0.1, "text": "é"}
+
+
+@each_layout
+def test_a_written_case_stays_of_its_release(layout: FileLayout, tmp_path: Path) -> None:
+    for case_id in ("13", "24-current"):
+        case = make_model(case_id)
+        folder = write(case, tmp_path / number_of(case_id), layout)
+        assert load_case(folder).case_id == load_case(case_id, folder).case_id == case_id
+        assert load_case(case_id, tmp_path).task is CASES[case_id]
+    with pytest.raises(ValueError, match=r"Expected case '24' .* of case '24-current'; request it"):
+        load_case("24", tmp_path)
 
 
 # Heads that a task moves: the current layout uses the compiled program's names

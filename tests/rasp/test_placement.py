@@ -44,13 +44,24 @@ def test_a_head_that_reads_an_mlp_is_in_the_next_layer() -> None:
     ]
 
 
-def test_each_variable_is_as_early_as_can_be() -> None:
-    # The map of the shifted tokens does not wait for the map of the tokens.
+def test_variables_of_one_depth_share_a_layer() -> None:
+    # The map of the shifted tokens is one deeper than the map of the tokens, as in Tracr, although
+    # the first layer's MLP could compute it.
     after = Map(len, shift(tokens, 1), name="after")
     assert places(SequenceMap(max, LENGTH, after, name="output")) == [
         ("shift_by(1)", "blocks.0.attn.hook_result[0]"),
         ("length", "blocks.0.mlp.hook_post"),
+        ("after", "blocks.1.mlp.hook_post"),
+        ("output", "blocks.2.mlp.hook_post"),
+    ]
+
+
+def test_a_depth_of_heads_and_the_next_of_mlps_share_a_layer() -> None:
+    after = Map(len, shift(tokens, 1), name="after")
+    assert places(Map(len, shift(after, 1), name="output")) == [
+        ("shift_by(1)", "blocks.0.attn.hook_result[0]"),
         ("after", "blocks.0.mlp.hook_post"),
+        ("shift_by(1)", "blocks.1.attn.hook_result[0]"),
         ("output", "blocks.1.mlp.hook_post"),
     ]
 

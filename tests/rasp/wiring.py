@@ -151,5 +151,5 @@ def _only(selected: PlainValues) -> Value | None:
 
 
 def _mean(selected: PlainValues) -> Value | None:
-    numbers = [value or 0 for value in selected if not isinstance(value, str)]
+    numbers = [value or 0 for value in selected if not isinstance(value, str | tuple)]
     return sum(numbers) / len(numbers) if numbers else 0

@@ -26,9 +26,9 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "Expected cases from 3, 4, 8, 11,"),
+        ((), "Expected the ids of cases, or --all; got neither."),
         (("11", "--all"), "or --all; got both."),
-        (("11", "99"), "got 99."),
+        (("11", "99"), "got '99'."),
         (("11", "--seeds", "0"), "Invalid value for '--seeds'"),
         (("11", "--epochs", "0"), "Invalid value for '--epochs'"),
         (("11", "--recipe", "mine"), "'mine' is not one of"),
