@@ -10,6 +10,7 @@ from interpbench_jax.names import ReleaseName
 
 if TYPE_CHECKING:
     from interpbench_jax.cases import Task
+    from interpbench_jax.cases.health import TaskHealth
 
 
 def list_cases(
@@ -19,17 +20,21 @@ def list_cases(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the tasks: what each computes, its shape, its circuit's size and its tier.
+    """List the tasks: what each computes, its shape, its circuit and its tier.
 
-    The last column says whether the weights are packaged, so that they load without a network.
+    Tasks with the same number in the column "circuit" have the same edges, the embedding not
+    counted. Below a task stands what to know before drawing conclusions from it, such as variables
+    whose interchange changes nothing. The last column says whether the weights are packaged, so
+    that they load without a network.
     """
     from interpbench_jax.cases import CASES
+    from interpbench_jax.cases.health import read_health
     from interpbench_jax.loading import packaged_cases
     from interpbench_jax.report import tasks_table
 
-    packaged = packaged_cases()
+    packaged, health = packaged_cases(), read_health()
     rows = [
-        _row(task, task.case_id in packaged)
+        _row(task, health[task.case_id], task.case_id in packaged)
         for task in CASES.values()
         if release is None or release in task.releases
     ]
@@ -77,7 +82,7 @@ def sample(
     show(pairs_table(f"Case {task.case_id}: {task.description}", rows))
 
 
-def _row(task: "Task", is_packaged: bool) -> dict[str, object]:
+def _row(task: "Task", health: "TaskHealth", is_packaged: bool) -> dict[str, object]:
     config = task.config
     return {
         "case_id": task.case_id,
@@ -89,6 +94,8 @@ def _row(task: "Task", is_packaged: bool) -> dict[str, object]:
         "attention": config.attention_dir,
         "outputs": "a number" if task.classes is None else f"{len(task.classes)} classes",
         "circuit_edges": len(task.upstream_circuit.in_universe("head")),
+        "circuit": health.circuit,
         "tier": task.tier,
+        "flags": list(health.flags),
         "is_packaged": is_packaged,
     }

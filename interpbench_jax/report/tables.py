@@ -111,14 +111,15 @@ def tasks_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     table.add_column("case", no_wrap=True)
     table.add_column("release", no_wrap=True)
     table.add_column("task", overflow="fold")
-    for header in ("shape", "output", "edges", "tier", "packaged"):
+    for header in ("shape", "output", "edges", "circuit", "tier", "packaged"):
         table.add_column(header, overflow="fold")
     for row in rows:
         shape = f"{row['n_layers']}x{row['n_heads']}, d {row['d_model']}, {row['attention']}"
         packaged = "yes" if row["is_packaged"] else "no"
-        cells = [str(row[cell]) for cell in ("outputs", "circuit_edges", "tier")]
+        cells = [str(row[cell]) for cell in ("outputs", "circuit_edges", "circuit", "tier")]
         release = " and ".join(row["releases"])
-        shown = (str(row["case_id"]), release, str(row["task"]), shape, *cells, packaged)
+        task = "\n".join([str(row["task"]), *(f"({flag})" for flag in row["flags"])])
+        shown = (str(row["case_id"]), release, task, shape, *cells, packaged)
         table.add_row(*map(Text, shown))
     return table
 

@@ -104,5 +104,6 @@ TASKS = (
         range(30),
         n_layers=3,
         attention="bidirectional",
+        varies_length=True,
     ),
 )
