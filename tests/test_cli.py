@@ -101,7 +101,7 @@ def test_verify(tmp_path: Path) -> None:
         (("show", "99"), 2, "Give source='hub' (on the command line --repo hub)"),
         (("show", "11", "--revision", "main"), 2, "revision='main': they apply only to the Hub"),
         (("nonsense",), 2, "No such command"),
-        (("sample", "99"), 2, "Expected the case to be one of 3, 4, 8"),
+        (("sample", "99"), 2, "Expected the id of a case, or a number and a release"),
     ],
 )
 def test_wrong_input_ends_in_a_message(
@@ -117,7 +117,10 @@ def test_wrong_input_ends_in_a_message(
 @pytest.mark.slow
 def test_list_and_sample() -> None:
     listed = json.loads(run("list", "--json").stdout)["cases"]
-    assert len(listed) == 18
+    assert len(listed) == 96
+    of_release = json.loads(run("list", "--release", "1.0.0", "--json").stdout)["cases"]
+    assert of_release == [row for row in listed if "1.0.0" in row["releases"]]
+    assert len(of_release) == 18
     assert {row["tier"] for row in listed} == {
         "embedding and one MLP only",
         "one attention step",

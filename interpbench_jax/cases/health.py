@@ -53,7 +53,8 @@ class TaskHealth:
         if self.without_value:
             found.append(f"{self.without_value:.0%} of outputs have no value")
         if self.fixed_positions:
-            found.append(f"constant at positions {', '.join(map(str, self.fixed_positions))}")
+            where = "position" if len(self.fixed_positions) == 1 else "positions"
+            found.append(f"constant at {where} {', '.join(map(str, self.fixed_positions))}")
         if self.silent:
             found.append(f"interchange changes nothing: {', '.join(self.silent)}")
         return tuple(found)

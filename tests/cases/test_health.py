@@ -46,6 +46,7 @@ def test_known_flags() -> None:
     assert STORED["106"].fixed_positions == (1, *range(3, 10))
     assert STORED["53"].silent == ("is_odd",)
     assert STORED["79"].flags == ()
+    assert STORED["13-current"].flags[-1] == "constant at position 9"
 
 
 def test_flags_in_words() -> None:
