@@ -128,7 +128,7 @@ def main() -> None:
 
     folder = Path(arguments.case)
     if folder.is_dir():
-        case = ib.load_case(folder.resolve().name, folder)
+        case = ib.load_case(folder)
     elif arguments.repo:
         case = ib.load_case(arguments.case, arguments.repo)
     else:

@@ -40,9 +40,9 @@ pytestmark = [requires_upstream, pytest.mark.optimized]
 
 
 def load(fixture: str) -> tuple[Case, dict[str, np.ndarray]]:
-    case_id = fixture.split("/")[1]
-    case = load_case(case_id, UPSTREAM / fixture)
-    return case, read_oracle(UPSTREAM / "oracle" / f"{case_id}.npz")
+    number = fixture.split("/")[1]
+    case = load_case(UPSTREAM / fixture)
+    return case, read_oracle(UPSTREAM / "oracle" / f"{number}.npz")
 
 
 def test_every_fixture_is_listed() -> None:
