@@ -58,7 +58,7 @@ def prepare(folder: Path, threads: int) -> dict[str, Callable[[], object]]:
     model = patchable_model(
         hooked, factorized=True, slice_output="not_first_seq", separate_qkv=True
     )
-    clean, corrupted = load_tokens(job)
+    clean, corrupted = load_tokens(job, Options())
     with torch.inference_mode():
         wanted = hooked(clean)[:, 1:].clone()
     answers = [row.clone() for row in wanted]

@@ -97,12 +97,14 @@ class Options:
         max_bytes: the memory budget of our sweep; None for its default.
         models: the number of models, for a contestant that sweeps several.
         on_mesh: whether our sweep is distributed over all devices.
+        device: torch's name of the device that its contestants run on.
     """
 
     threads: int | None = None
     max_bytes: int | None = None
     models: int = 1
     on_mesh: bool = False
+    device: str = "cpu"
 
     def to_json(self) -> str:
         """Return one line of JSON, which `from_json` reads back."""

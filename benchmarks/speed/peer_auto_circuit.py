@@ -42,7 +42,7 @@ def prepare(job: Job, options: Options) -> Prepared:
     hooked = load_model(job, options)
     hooked.set_use_attn_result(True)
     model = patchable_model(hooked, factorized=True, separate_qkv=True)
-    clean, corrupted = load_tokens(job)
+    clean, corrupted = load_tokens(job, options)
     by_name = {(_name(edge.src), _name(edge.dest)): edge for edge in model.edges}
     if set(by_name) != set(job.edges):
         raise ValueError(f"Expected the job's {len(job.edges)} edges, got {len(by_name)} others.")

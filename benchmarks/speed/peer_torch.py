@@ -30,7 +30,9 @@ def load_model(job: Job, options: Options) -> "HookedTransformer":
 
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    config = HookedTransformerConfig(**job.config, device="cpu", init_weights=False)
+    # The jobs' inputs have no padding, which TransformerLens's config does not know.
+    known = {name: value for name, value in job.config.items() if name != "pad_token"}
+    config = HookedTransformerConfig(**known, device=options.device, init_weights=False)
     model = HookedTransformer(config)
     state = {name: torch.from_numpy(array) for name, array in job.weights.items()}
     found = model.load_state_dict(state, strict=False)
@@ -45,12 +47,15 @@ def load_model(job: Job, options: Options) -> "HookedTransformer":
     return model.eval()
 
 
-def load_tokens(job: Job) -> tuple["torch.Tensor", "torch.Tensor"]:
-    """Return the clean and the corrupted inputs."""
+def load_tokens(job: Job, options: Options) -> tuple["torch.Tensor", "torch.Tensor"]:
+    """Return the clean and the corrupted inputs, on the device."""
     import torch  # pyright: ignore[reportMissingImports]
 
-    clean, corrupted = (array.astype(np.int64) for array in (job.clean, job.corrupted))
-    return torch.from_numpy(clean), torch.from_numpy(corrupted)
+    clean, corrupted = (
+        torch.from_numpy(array.astype(np.int64)).to(options.device)
+        for array in (job.clean, job.corrupted)
+    )
+    return clean, corrupted
 
 
 def choose_threads(run: Callable[[], object], options: Options) -> None:

@@ -31,7 +31,7 @@ def prepare(job: Job, options: Options) -> Prepared:
     import torch  # pyright: ignore[reportMissingImports]
 
     model = load_model(job, options)
-    clean, corrupted = load_tokens(job)
+    clean, corrupted = load_tokens(job, options)
     writers = {src for src, _ in job.edges}
 
     def differences() -> tuple["torch.Tensor", dict[str, "torch.Tensor"]]:

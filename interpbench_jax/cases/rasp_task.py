@@ -10,7 +10,7 @@ import numpy as np
 
 from interpbench_jax.cases.encoding import BOS, PAD
 from interpbench_jax.cases.pairs import TaskPairs, check_counterfactual, sample_pairs
-from interpbench_jax.cases.sequences import SequenceSpace, Split
+from interpbench_jax.cases.sequences import Oversampled, SequenceSpace, Split
 from interpbench_jax.cases.task import Task, Tier
 from interpbench_jax.circuit import Circuit
 from interpbench_jax.config import AttentionDirection, TransformerConfig
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 class RaspTask(Task):
     """A RASP program, its vocabulary and lengths, and the model that is to learn it.
 
-    Inputs are uniform over the vocabulary at every position, and `max_seq_len` long unless
-    `varies_length` is set. The corrupted input of a pair is drawn like the input, from the same
-    split, and differs from it.
+    Inputs are uniform over the vocabulary at every position, and `max_seq_len` long, unless
+    `oversampled` or `varies_length` is set. The corrupted input of a pair is drawn like the input,
+    from the same split, and differs from it.
 
     Attributes:
         program: the RASP program; its output is what the model learns to output.
@@ -43,6 +43,8 @@ class RaspTask(Task):
         varies_length: whether the length of each input is uniform from `min_seq_len` to
             `max_seq_len`, and drawn separately for the two inputs of a pair; meant for programs
             that depend on the length, which would otherwise be constant.
+        oversampled: inputs that half of the draws are to be, for programs that do something else
+            with them although they are rare: `"ascending"` or `"equal"` tokens (`SequenceSpace`).
 
     Raises:
         ValueError: if the vocabulary or the lengths allow no inputs.
@@ -55,6 +57,7 @@ class RaspTask(Task):
     n_heads: int = 4
     attention: AttentionDirection = "causal"
     varies_length: bool = False
+    oversampled: Oversampled | None = None
 
     def __post_init__(self) -> None:
         texts = {str(token) for token in self.vocab}
@@ -203,6 +206,7 @@ class RaspTask(Task):
             pad=self.token_ids[PAD],
             min_seq_len=self.min_seq_len,
             max_seq_len=self.max_seq_len,
+            oversampled=self.oversampled,
         )
 
     @property

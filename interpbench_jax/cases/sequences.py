@@ -7,6 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 
 Split = Literal["train", "validation", "test"]
+Oversampled = Literal["ascending", "equal"]
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 LISTABLE = 1_000_000
@@ -27,6 +28,9 @@ class SequenceSpace:
         pad: id of PAD.
         min_seq_len: positions of the shortest input, BOS counted.
         max_seq_len: positions of the longest input, BOS counted.
+        oversampled: inputs that every other draw is one of, because hardly any uniform draw is:
+            `"ascending"`: the ids of the tokens do not fall from one position to the next;
+            `"equal"`: all tokens are the same. None for uniform draws.
     """
 
     token_ids: tuple[int, ...]
@@ -34,6 +38,7 @@ class SequenceSpace:
     pad: int
     min_seq_len: int
     max_seq_len: int
+    oversampled: Oversampled | None = None
 
     def lengths(self, *, is_variable: bool) -> tuple[int, ...]:
         """The lengths that inputs can have, BOS counted; only the full one unless they vary."""
@@ -70,7 +75,8 @@ class SequenceSpace:
     ) -> np.ndarray:
         """Independent draws, uniform over inputs of the full length.
 
-        With `is_variable` the length is drawn first, uniformly.
+        With `is_variable` the length is drawn first, uniformly. Every other draw, on average, is
+        of the inputs that are `oversampled`, if any are.
 
         Returns:
             int32 of shape `[n, max_seq_len]`.
@@ -178,9 +184,11 @@ class SequenceSpace:
         )
 
     def _pools(self, split: Split | None, lengths: tuple[int, ...]) -> dict[int, np.ndarray | None]:
-        """Every input of each length, or None where there are too many to list."""
+        """Every input of each length; None where there are too many, or not all are as likely."""
         return {
-            length: self.list_all(split, length) if self.size(length) <= LISTABLE else None
+            length: self.list_all(split, length)
+            if self.oversampled is None and self.size(length) <= LISTABLE
+            else None
             for length in lengths
         }
 
@@ -198,6 +206,9 @@ class SequenceSpace:
             shape = (len(open_rows), self.max_seq_len - 1)
             tokens = np.asarray(self.token_ids)[rng.integers(0, len(self.token_ids), shape)]
             is_token = np.arange(1, self.max_seq_len)[None] < lengths[open_rows, None]
+            if self.oversampled is not None:
+                some = rng.random(len(tokens)) < 0.5
+                tokens[some] = self._arrange(tokens[some], is_token[some])
             drawn = self._with_tokens(np.where(is_token, tokens, self.pad))
             rows[open_rows] = drawn
             is_done = is_in_split(drawn, self.pad, split)
@@ -205,6 +216,13 @@ class SequenceSpace:
                 is_done &= (drawn != avoid[open_rows]).any(axis=1)
             open_rows = open_rows[~is_done]
         return rows
+
+    def _arrange(self, tokens: np.ndarray, is_token: np.ndarray) -> np.ndarray:
+        """Turn draws into some of the inputs that are oversampled."""
+        if self.oversampled == "equal":
+            return np.broadcast_to(tokens[:, :1], tokens.shape)
+        # What comes after the tokens stays there.
+        return np.sort(np.where(is_token, tokens, 1 + max(self.token_ids)), axis=1)
 
     def _with_tokens(self, tokens: np.ndarray) -> np.ndarray:
         """Rows of BOS, the given ids, and PAD up to the full length."""

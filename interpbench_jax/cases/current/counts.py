@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from interpbench_jax.cases import case_18
-from interpbench_jax.cases.current.declaration import LETTERS, current_task
+from interpbench_jax.cases.current.declaration import FEW_INPUTS, LETTERS, length_task, two_way_task
 from interpbench_jax.rasp import (
     Comparison,
     Map,
@@ -49,61 +49,55 @@ evens = Map(is_even, tokens, name="is_even")
 odd_numbers = width(evens, zeros, Comparison.EQ).named("odd_numbers")
 
 TASKS = (
-    current_task(
+    two_way_task(
         "7",
         "How often each token occurs.",
         count,
         LETTERS,
         d_model=17,
-        attention="bidirectional",
+        recipe=FEW_INPUTS,
     ),
-    current_task(
+    two_way_task(
         "14",
         "How often 'a' occurs.",
         SelectorWidth(Select(tokens, tokens, key_is_a), name="count_of_a"),
         LETTERS,
         d_model=8,
-        attention="bidirectional",
+        recipe=FEW_INPUTS,
     ),
     replace(case_18.TASK, case_id="18-current", d_model=26, releases=("current",)),
-    current_task(
+    length_task(
         "25",
         "The share of the input that is the same token.",
         (count / length).named("share"),
         LETTERS,
         d_model=62,
-        attention="bidirectional",
-        varies_length=True,
     ),
-    current_task(
+    two_way_task(
         "44",
         "How many numbers of the input are larger than each number.",
         width(tokens, tokens, Comparison.GT).named("larger"),
         d_model=24,
-        attention="bidirectional",
     ),
-    current_task(
+    two_way_task(
         "63",
         "How many numbers of the input are smaller than each number.",
         width(tokens, tokens, Comparison.LT).named("smaller"),
         d_model=24,
-        attention="bidirectional",
     ),
-    current_task(
+    two_way_task(
         "124",
         "Whether all numbers of the input are equal.",
         Map(is_positive, like_all_others, name="all_equal"),
         n_layers=3,
         d_model=24,
-        attention="bidirectional",
+        oversampled="equal",
     ),
-    current_task(
+    length_task(
         "129",
         "Whether all numbers of the input are even.",
         Map(is_zero, odd_numbers, name="all_even"),
         range(30),
         n_layers=3,
-        attention="bidirectional",
-        varies_length=True,
     ),
 )

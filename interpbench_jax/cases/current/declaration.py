@@ -1,14 +1,23 @@
 """What the tasks of the current release have in common."""
 
 from collections.abc import Iterable
+from functools import partial
 
 from interpbench_jax.cases.rasp_task import RaspTask
+from interpbench_jax.cases.recipe import Recipe
+from interpbench_jax.cases.sequences import Oversampled
 from interpbench_jax.config import AttentionDirection
 from interpbench_jax.rasp import Value, Variable
 
 # The numbers that most of these tasks read.
 DIGITS = tuple(range(11))
 LETTERS = ("a", "b", "c")
+
+LONGER = Recipe(epochs=20, note="More epochs, so that all that is outside falls silent.")
+STEPWISE = Recipe(epochs=30, note="More epochs, because heads are learned before what reads them.")
+FEW_INPUTS = Recipe(
+    epochs=60, note="More epochs, because there are few inputs and an epoch has few steps."
+)
 
 
 def current_task(
@@ -22,6 +31,8 @@ def current_task(
     max_seq_len: int = 10,
     attention: AttentionDirection = "causal",
     varies_length: bool = False,
+    oversampled: Oversampled | None = None,
+    recipe: Recipe = LONGER,
     note: str = "",
 ) -> RaspTask:
     """A task of the current release, whose tasks mostly have the same shape and tokens.
@@ -36,6 +47,8 @@ def current_task(
         max_seq_len: positions of the longest input, BOS counted.
         attention: the direction of attention.
         varies_length: whether the two inputs of a pair have different lengths; see `RaspTask`.
+        oversampled: rare inputs that half of the draws are to be; see `RaspTask`.
+        recipe: the settings that our model is trained with.
         note: facts to know before comparing with upstream.
     """
     return RaspTask(
@@ -48,6 +61,13 @@ def current_task(
         n_layers=n_layers,
         attention=attention,
         varies_length=varies_length,
+        oversampled=oversampled,
+        recipe=recipe,
         note=note,
         releases=("current",),
     )
+
+
+# Tasks whose attention looks both ways, and those whose inputs vary in length besides.
+two_way_task = partial(current_task, attention="bidirectional", recipe=STEPWISE)
+length_task = partial(two_way_task, varies_length=True)

@@ -3,7 +3,7 @@
 import operator
 
 from interpbench_jax.cases.current.counts import length
-from interpbench_jax.cases.current.declaration import current_task
+from interpbench_jax.cases.current.declaration import length_task
 from interpbench_jax.rasp import (
     Aggregate,
     Comparison,
@@ -87,84 +87,66 @@ second_half = SequenceMap(is_from, indices, half, name="second_half")
 last = fetch((length - 1).named("last_index"), "last")
 
 TASKS = (
-    current_task(
+    length_task(
         "2",
         "The input in reverse.",
         fetch((opposite - 1).named("opposite"), "reversed"),
         LOWERCASE,
         n_layers=4,
         d_model=56,
-        attention="bidirectional",
-        varies_length=True,
     ),
-    current_task(
+    length_task(
         "45",
         "The numbers of the first half doubled, the others unchanged.",
         SequenceMap(double_if, tokens, first_half, name="doubled"),
         n_layers=3,
         d_model=24,
-        attention="bidirectional",
-        varies_length=True,
     ),
-    current_task(
+    length_task(
         "58",
         "The first half, and then its mirror image.",
         fetch(SequenceMap(mirrored, indices, length, name="mirrored_index"), "mirrored"),
         n_layers=3,
         d_model=32,
-        attention="bidirectional",
-        varies_length=True,
     ),
-    current_task(
+    length_task(
         "67",
         "Each number times the length.",
         SequenceMap(operator.mul, tokens, length, name="product"),
         d_model=24,
-        attention="bidirectional",
-        varies_length=True,
     ),
-    current_task(
+    length_task(
         "71",
         "Each number divided by the length.",
         SequenceMap(divide, tokens, length, name="quotient"),
         d_model=24,
-        attention="bidirectional",
-        varies_length=True,
     ),
-    current_task(
+    length_task(
         "82",
         "The numbers of the second half halved, the others unchanged.",
         SequenceMap(halve_if, tokens, second_half, name="halved"),
         n_layers=4,
         d_model=24,
-        attention="bidirectional",
-        varies_length=True,
     ),
-    current_task(
+    length_task(
         "93",
         "The input with its second and third number swapped, its fourth and fifth, and so on.",
         fetch(SequenceMap(after_odd, indices, n_positions, name="partner"), "swapped"),
         n_layers=3,
         d_model=20,
-        attention="bidirectional",
-        varies_length=True,
     ),
-    current_task(
+    length_task(
         "103",
         "The input with its first and second number swapped, its third and fourth, and so on.",
         fetch(SequenceMap(after_even, indices, n_positions, name="partner"), "swapped"),
         n_layers=3,
         d_model=24,
-        attention="bidirectional",
-        varies_length=True,
     ),
-    current_task(
+    length_task(
         "111",
         "The last number at the first position, and 0 everywhere else.",
         SequenceMap(at_start, last, indices, name="last_at_start"),
         n_layers=3,
         d_model=24,
-        attention="bidirectional",
-        varies_length=True,
     ),
 )

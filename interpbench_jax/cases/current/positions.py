@@ -4,8 +4,14 @@ from dataclasses import replace
 
 from interpbench_jax.cases import case_3, case_24
 from interpbench_jax.cases.case_13 import compare
-from interpbench_jax.cases.current.declaration import LETTERS, current_task
+from interpbench_jax.cases.current.declaration import (
+    FEW_INPUTS,
+    LETTERS,
+    current_task,
+    two_way_task,
+)
 from interpbench_jax.cases.current.lengths import LOWERCASE
+from interpbench_jax.cases.recipe import Recipe
 from interpbench_jax.rasp import (
     Aggregate,
     Comparison,
@@ -20,6 +26,11 @@ from interpbench_jax.rasp import (
 )
 
 Pair = tuple[Value, Value]
+
+NUMBER_AND_INDEX = Recipe(
+    epochs=60,
+    note="More epochs: number and index share a stream of four dimensions with the output.",
+)
 
 
 def pair(first: Value, second: Value) -> Pair:
@@ -87,13 +98,13 @@ firsts = SequenceMap(index_of_first, occurrences, indices, name="first_index")
 stretched = Aggregate(Select(indices, indices, key_is_half), tokens, name="stretched")
 
 TASKS = (
-    current_task(
+    two_way_task(
         "13-current",
         "Whether the next number is larger ('increasing'), smaller ('decreasing') or equal.",
         SequenceMap(compare, tokens, shift(tokens, -1), name="trend"),
         range(3),
         d_model=20,
-        attention="bidirectional",
+        recipe=FEW_INPUTS,
     ),
     current_task(
         "15",
@@ -102,6 +113,7 @@ TASKS = (
         range(5),
         n_layers=3,
         max_seq_len=5,
+        recipe=NUMBER_AND_INDEX,
     ),
     current_task(
         "21-current",
@@ -110,6 +122,7 @@ TASKS = (
         LETTERS,
         n_layers=4,
         d_model=50,
+        recipe=FEW_INPUTS,
     ),
     replace(case_24.TASK, case_id="24-current", d_model=36, releases=("current",)),
     current_task(
@@ -118,6 +131,7 @@ TASKS = (
         SequenceMap(repeat, tokens, indices, name="repeated"),
         LETTERS,
         d_model=21,
+        recipe=FEW_INPUTS,
     ),
     replace(
         case_3.TASK,
@@ -133,22 +147,24 @@ TASKS = (
         "53",
         "Each number, plus 1 at odd indices.",
         (tokens + Map(is_odd, indices, name="is_odd")).named("increased"),
+        recipe=NUMBER_AND_INDEX,
     ),
     current_task(
         "56",
         "Each number, or 0 at every third position.",
         SequenceMap(zero_if, tokens, Map(is_third, indices, name="is_third"), name="thinned"),
+        recipe=NUMBER_AND_INDEX,
     ),
     current_task(
         "106",
         "The second number at its place, and 0 everywhere else.",
         SequenceMap(only_second, tokens, indices, name="second_only"),
+        recipe=NUMBER_AND_INDEX,
     ),
-    current_task(
+    two_way_task(
         "110",
         "The numbers of the first half, with a 0 after each.",
         SequenceMap(zero_at_odd, stretched, indices, name="spaced"),
         d_model=20,
-        attention="bidirectional",
     ),
 )

@@ -3,7 +3,7 @@
 import operator
 
 from interpbench_jax.cases.current.counts import length, zeros
-from interpbench_jax.cases.current.declaration import current_task
+from interpbench_jax.cases.current.declaration import current_task, length_task
 from interpbench_jax.rasp import (
     Aggregate,
     Comparison,
@@ -97,24 +97,21 @@ TASKS = (
         (tens + ones).named("digit_sum"),
         range(29),
     ),
-    current_task(
+    length_task(
         "97",
         "Each number divided by the largest.",
         SequenceMap(scale, tokens, largest, name="scaled"),
         n_layers=3,
         d_model=200,
-        attention="bidirectional",
-        varies_length=True,
     ),
-    current_task(
+    length_task(
         "113",
         "The input in reverse if it ascends, else unchanged.",
         Aggregate(Select(target, indices, Comparison.EQ), tokens, name="reordered"),
         range(30),
         n_layers=7,
         d_model=88,
-        attention="bidirectional",
-        varies_length=True,
+        oversampled="ascending",
     ),
     current_task(
         "130",
