@@ -22,7 +22,6 @@ DEFAULT_ROWS = 1000
 DATASET_VERSION = "1.0.0"
 
 
-_OTHER = "another input of the same length"
 _CORRUPTED = {"abc": "the prompt with three other names, all different"}
 # The counterfactuals of a language task, beside the one in `corrupted_input_ids`.
 OTHER_COUNTERFACTUALS = {
@@ -73,8 +72,16 @@ CASES = TableSchema(
     "One row per case: the task, its program, the model's shape and how it is trained.",
     (
         Column("case_id", "string", "the case, as InterpBench numbers it"),
+        Column("releases", "string", "the releases of InterpBench that have it", is_list=True),
         Column("task_description", "string", "what the model computes at each position"),
         Column("tier", "string", "difficulty: how much the model has to do"),
+        Column("circuit_number", "int32", "number of its circuit; cases with one circuit share it"),
+        Column(
+            "flags",
+            "string",
+            "what is hollow about it: outputs without a value, parts that change nothing",
+            is_list=True,
+        ),
         Column("program", "string", "the RASP program as text, one step a line"),
         Column("note", "string", "what to know before comparing with upstream; may be empty"),
         Column("vocab", "string", "every token, BOS and PAD included, ordered by id", is_list=True),
@@ -133,6 +140,12 @@ CASES = TableSchema(
             "string",
             "JSON object: for each component of the compiled program, the model's nodes",
         ),
+        Column(
+            "roles",
+            "string",
+            "JSON object: for each node that is aligned, and the embeddings, what it computes: a "
+            "list of objects with name, program and words",
+        ),
         Column("transformer_config", "string", "JSON object: the model's shape and choices"),
         Column("training_args", "string", "JSON object: how release 1.0.0 trained its model"),
         Column("n_rows", "int32", "rows of the case's own table"),
@@ -150,6 +163,8 @@ CIRCUITS = TableSchema(
         Column("universe", "string", "'qkv', 'qkv-merged', 'head' or 'head-no-embed'"),
         Column("src", "string", "node that writes, by its TransformerLens hook name"),
         Column("dst", "string", "node that reads, by its TransformerLens hook name"),
+        Column("src_role", "string", "JSON list: what `src` computes, as `cases.roles` says it"),
+        Column("dst_role", "string", "JSON list: the same for the component that `dst` is part of"),
         Column(
             "truth",
             "string",
@@ -170,6 +185,8 @@ def pairs_schema(task: Task) -> TableSchema:
     def row(name: str, dtype: Dtype, description: str) -> Column:
         return Column(name, dtype, description, is_list=True, length=task.max_seq_len)
 
+    length = "any" if task.has_padding else "the same"
+    other = _CORRUPTED.get(task.counterfactuals[0], f"another input of {length} length")
     extra: tuple[Column, ...] = ()
     if isinstance(task, IoiTask):
         extra = (
@@ -186,7 +203,7 @@ def pairs_schema(task: Task) -> TableSchema:
         f"Case {task.case_id}, pairs of inputs with targets. {task.description}",
         (
             row("input_ids", "int32", "token ids, BOS first"),
-            row("corrupted_input_ids", "int32", _CORRUPTED.get(task.counterfactuals[0], _OTHER)),
+            row("corrupted_input_ids", "int32", other),
             row("target", target, f"right {of_output} at each position of `input_ids`"),
             row(
                 "corrupted_target",

@@ -20,7 +20,10 @@ from interpbench_dataset.schema import (
     table_schemas,
 )
 from interpbench_jax.cases import CASES as TASKS
-from interpbench_jax.cases import RELEASES, IoiTask, Task, TaskPairs, find_task
+from interpbench_jax.cases import IoiTask, Task, TaskPairs, find_task
+from interpbench_jax.cases.health import read_health
+from interpbench_jax.cases.roles import model_roles, roles_as_json
+from interpbench_jax.scores.levels import component_of
 from interpbench_jax.universes import UNIVERSES, universe
 
 Announce = Callable[[str], None]
@@ -50,7 +53,7 @@ def make_content(
     """Draw and evaluate every row of a dataset.
 
     Args:
-        case_ids: the cases; None for those of release 1.0.0. Their order is that of `CASES`.
+        case_ids: the cases; None for all. Their order is that of `CASES`.
         n: number of rows per case.
         progress: called with a line of text about each case before it is drawn.
 
@@ -89,7 +92,7 @@ def choose_tasks(case_ids: Iterable[str] | None) -> tuple[Task, ...]:
     """
     if isinstance(case_ids, str):
         raise TypeError(f"Expected a list of case ids, got {case_ids!r}; write [{case_ids!r}].")
-    names = RELEASES["1.0.0"] if case_ids is None else case_ids
+    names = TASKS if case_ids is None else case_ids
     wanted = [find_task(name).case_id for name in names]
     if not wanted or len(set(wanted)) != len(wanted):
         raise ValueError(f"Expected one or more different case ids, got {wanted}.")
@@ -98,7 +101,8 @@ def choose_tasks(case_ids: Iterable[str] | None) -> tuple[Task, ...]:
 
 def describe_task(task: Task, pairs: TaskPairs) -> dict[str, object]:
     """Return the row of a case in `cases`."""
-    config = task.config
+    config, health = task.config, read_health()[task.case_id]
+    roles = {str(node): [role._asdict() for role in own] for node, own in model_roles(task).items()}
     edges = universe("head", config.n_layers, config.n_heads).edges
     alignment = {
         str(node): [str(target) for target in targets] for node, targets in task.alignment.items()
@@ -109,8 +113,11 @@ def describe_task(task: Task, pairs: TaskPairs) -> dict[str, object]:
     }
     return {
         "case_id": task.case_id,
+        "releases": list(task.releases),
         "task_description": task.description,
         "tier": task.tier,
+        "circuit_number": health.circuit,
+        "flags": list(health.flags),
         "program": task.program_text,
         "note": task.note,
         "vocab": list(task.tokens),
@@ -133,6 +140,7 @@ def describe_task(task: Task, pairs: TaskPairs) -> dict[str, object]:
         "n_upstream_circuit_edges": len(task.upstream_circuit.in_universe("head")),
         "nodes_not_in_circuit": [str(node) for node in task.nodes_not_in_circuit],
         "alignment": json.dumps(alignment),
+        "roles": json.dumps(roles, ensure_ascii=False),
         "transformer_config": json.dumps(json.loads(config.to_json())),
         "training_args": json.dumps(dataclasses.asdict(task.training)),
         "n_rows": len(pairs),
@@ -144,11 +152,14 @@ def describe_task(task: Task, pairs: TaskPairs) -> dict[str, object]:
 def list_edges(task: Task) -> list[dict[str, object]]:
     """Return a case's rows in `circuits`: every edge of every universe, in the universe's order."""
     rows: list[dict[str, object]] = []
+    roles = model_roles(task)
     for name in UNIVERSES:
         listed = task.upstream_circuit.in_universe(name)
         for edge, truth in task.complete_circuit.edge_truths(name).items():
             row: dict[str, object] = {"case_id": task.case_id, "universe": name}
             row |= {"src": str(edge.src), "dst": str(edge.dst)}
+            row["src_role"] = roles_as_json(roles.get(edge.src, ()))
+            row["dst_role"] = roles_as_json(roles.get(component_of(edge.dst), ()))
             row |= {"truth": truth, "in_complete_circuit": truth != "out"}
             rows.append(row | {"in_upstream_circuit": edge in listed})
     return rows

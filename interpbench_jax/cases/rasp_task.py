@@ -18,6 +18,7 @@ from interpbench_jax.rasp import Value, Variable
 from interpbench_jax.rasp.lowering import Lowering
 from interpbench_jax.rasp.placement import lower
 from interpbench_jax.rasp.rendering import render
+from interpbench_jax.rasp.roles import Role, role_of
 from interpbench_jax.rasp.value_sets import sort_values, value_sets
 from interpbench_jax.sites import Edge, Kind, Node
 
@@ -136,22 +137,10 @@ class RaspTask(Task):
         return MappingProxyType(same | dict(self.moved))
 
     @cached_property
-    def component_names(self) -> Mapping[Node, str]:
-        """The names of each component's variables, followed by the component if names clash.
-
-        Variables that one component computes are interchanged together, so they share a name.
-        """
-        plain = {
-            node: ", ".join(
-                variable.name or type(variable).__name__
-                for variable in self.lowering.variables_of(node)
-            )
-            for node in self.alignment
-        }
-        given = list(plain.values())
+    def roles(self) -> Mapping[Node, tuple[Role, ...]]:
         return {
-            node: name if given.count(name) == 1 else f"{name} at {node}"
-            for node, name in plain.items()
+            node: tuple(role_of(variable) for variable in self.lowering.variables_of(node))
+            for node in self.alignment
         }
 
     @cached_property

@@ -30,7 +30,8 @@ class SequenceSpace:
         max_seq_len: positions of the longest input, BOS counted.
         oversampled: inputs that every other draw is one of, because hardly any uniform draw is:
             `"ascending"`: the ids of the tokens do not fall from one position to the next;
-            `"equal"`: all tokens are the same. None for uniform draws.
+            `"equal"`: all tokens are the same, or, for half of them, all but one. None for uniform
+            draws.
     """
 
     token_ids: tuple[int, ...]
@@ -208,7 +209,7 @@ class SequenceSpace:
             is_token = np.arange(1, self.max_seq_len)[None] < lengths[open_rows, None]
             if self.oversampled is not None:
                 some = rng.random(len(tokens)) < 0.5
-                tokens[some] = self._arrange(tokens[some], is_token[some])
+                tokens[some] = self._arrange(tokens[some], is_token[some], rng)
             drawn = self._with_tokens(np.where(is_token, tokens, self.pad))
             rows[open_rows] = drawn
             is_done = is_in_split(drawn, self.pad, split)
@@ -217,10 +218,14 @@ class SequenceSpace:
             open_rows = open_rows[~is_done]
         return rows
 
-    def _arrange(self, tokens: np.ndarray, is_token: np.ndarray) -> np.ndarray:
+    def _arrange(
+        self, tokens: np.ndarray, is_token: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
         """Turn draws into some of the inputs that are oversampled."""
         if self.oversampled == "equal":
-            return np.broadcast_to(tokens[:, :1], tokens.shape)
+            exception = rng.integers(0, 2 * tokens.shape[1], len(tokens))
+            is_exception = np.arange(tokens.shape[1]) == exception[:, None]
+            return np.where(is_exception, tokens, tokens[:, :1])
         # What comes after the tokens stays there.
         return np.sort(np.where(is_token, tokens, 1 + max(self.token_ids)), axis=1)
 

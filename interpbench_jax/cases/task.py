@@ -27,6 +27,7 @@ from interpbench_jax.config import TransformerConfig
 from interpbench_jax.names import ReleaseName
 from interpbench_jax.pairs import PairStream, block_sizes
 from interpbench_jax.rasp import Value
+from interpbench_jax.rasp.roles import Role, distinct_names
 from interpbench_jax.sites import Edge, Node, components
 from interpbench_jax.travel import Travels
 
@@ -104,8 +105,13 @@ class Task(Travels, ABC):
 
     @cached_property
     @abstractmethod
+    def roles(self) -> Mapping[Node, tuple[Role, ...]]:
+        """What each component computes: the role of every variable of its own."""
+
+    @cached_property
     def component_names(self) -> Mapping[Node, str]:
-        """A distinct name for each component, made of the variables that it computes."""
+        """A distinct name for each component: its variables, and the component if names clash."""
+        return distinct_names(self.roles)
 
     @cached_property
     @abstractmethod
@@ -158,10 +164,7 @@ class Task(Travels, ABC):
 
     @abstractmethod
     def all_inputs(self, split: Split | None = None) -> np.ndarray:
-        """Every input of the full length.
-
-        Returns:
-            int32 of shape `[inputs, max_seq_len]`.
+        """Every input of the full length: int32 `[inputs, max_seq_len]`.
 
         Raises:
             ValueError: if there are more than a million (the message says how many), or there
@@ -361,8 +364,7 @@ class Task(Travels, ABC):
             tokens: `[batch, pos]`.
             targets: the high-level model's targets.
 
-        Returns:
-            int or float of shape `[batch, pos]`.
+        Returns: int or float of shape `[batch, pos]`.
         """
         return targets
 

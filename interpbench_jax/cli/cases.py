@@ -72,6 +72,7 @@ def show(
                 "case_id": loaded.case_id,
                 "task_description": loaded.task_description,
                 "vocab": loaded.vocab,
+                "roles": _roles(loaded),
                 "config": asdict(config),
                 "parameters": parameters,
                 "dtype": str(dtype),
@@ -272,6 +273,17 @@ def _origin(provenance: "Mapping[str, object]", everything: bool) -> str:
     return f"{', '.join([source, *known])} (--provenance shows all)"
 
 
+def _roles(case: "Case") -> "dict[str, list[dict[str, str]]]":
+    """Return what each node of the model computes; nothing if the task is not declared."""
+    from interpbench_jax.cases import CASES
+    from interpbench_jax.cases.roles import model_roles
+
+    task = CASES.get(case.case_id)
+    if task is None:
+        return {}
+    return {str(node): [role._asdict() for role in own] for node, own in model_roles(task).items()}
+
+
 def _task_facts(case: "Case") -> dict[str, str]:
     """Return what our declaration of the task adds; nothing if the task is not declared."""
     from interpbench_jax.cases import CASES
@@ -279,8 +291,9 @@ def _task_facts(case: "Case") -> dict[str, str]:
     task = CASES.get(case.case_id)
     if task is None:
         return {}
-    aligned = []
-    for node, targets in task.alignment.items():
-        aligned.append(f"{task.component_names[node]} at {', '.join(map(str, targets))}")
-    facts = {"program": task.program_text, "alignment": "; ".join(aligned), "tier": task.tier}
+    roles = "\n".join(
+        f"{', '.join(map(str, targets))}: {' '.join(role.words for role in task.roles[node])}"
+        for node, targets in task.alignment.items()
+    )
+    facts = {"program": task.program_text, "roles": roles, "tier": task.tier}
     return facts | ({"note": task.note} if task.note else {})

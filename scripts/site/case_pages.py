@@ -89,7 +89,7 @@ Its variables, in the order in which they are computed:
 Tier: {task.tier}.
 {_note(task)}
 
-{table(("variable", "computed by"), _alignment(task))}
+{table(("variable", "computed by", "what it does"), _alignment(task))}
 
 ## Circuit
 
@@ -176,7 +176,11 @@ def _note(task: Task) -> str:
 
 def _alignment(task: Task) -> list[tuple[str, ...]]:
     return [
-        (f"`{task.component_names[node]}`", ", ".join(f"`{each}`" for each in nodes))
+        (
+            f"`{task.component_names[node]}`",
+            ", ".join(f"`{each}`" for each in nodes),
+            escape(" ".join(role.words for role in task.roles[node])),
+        )
         for node, nodes in task.alignment.items()
     ]
 

@@ -3,7 +3,12 @@
 from dataclasses import replace
 
 from interpbench_jax.cases import case_18
-from interpbench_jax.cases.current.declaration import FEW_INPUTS, LETTERS, length_task, two_way_task
+from interpbench_jax.cases.current.declaration import (
+    COUNTS_OF_FEW_INPUTS,
+    LETTERS,
+    length_task,
+    two_way_task,
+)
 from interpbench_jax.rasp import (
     Comparison,
     Map,
@@ -55,7 +60,7 @@ TASKS = (
         count,
         LETTERS,
         d_model=17,
-        recipe=FEW_INPUTS,
+        recipe=COUNTS_OF_FEW_INPUTS,
     ),
     two_way_task(
         "14",
@@ -63,7 +68,7 @@ TASKS = (
         SelectorWidth(Select(tokens, tokens, key_is_a), name="count_of_a"),
         LETTERS,
         d_model=8,
-        recipe=FEW_INPUTS,
+        recipe=COUNTS_OF_FEW_INPUTS,
     ),
     replace(case_18.TASK, case_id="18-current", d_model=26, releases=("current",)),
     length_task(

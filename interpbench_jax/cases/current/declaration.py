@@ -18,6 +18,13 @@ STEPWISE = Recipe(epochs=30, note="More epochs, because heads are learned before
 FEW_INPUTS = Recipe(
     epochs=60, note="More epochs, because there are few inputs and an epoch has few steps."
 )
+COUNTS_OF_FEW_INPUTS = Recipe(
+    epochs=180,
+    note="More epochs: a head has to count, and with few inputs an epoch has few steps.",
+)
+MANY_OUTPUTS = Recipe(
+    epochs=40, note="More epochs: so many outputs in two dimensions take long to tell apart."
+)
 
 
 def current_task(

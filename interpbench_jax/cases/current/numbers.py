@@ -2,7 +2,7 @@
 
 import math
 
-from interpbench_jax.cases.current.declaration import DIGITS, current_task
+from interpbench_jax.cases.current.declaration import DIGITS, MANY_OUTPUTS, current_task
 from interpbench_jax.rasp import Map, tokens
 
 UNIT_INTERVAL = tuple(-1 + tenth / 10 for tenth in range(20))
@@ -152,7 +152,9 @@ TASKS = (
     ),
     current_task("69", "The sign of each number, none of which is negative.", Map(sign, tokens)),
     current_task("70", "The cosine of each number.", Map(math.cos, tokens)),
-    current_task("72", "Each number negated.", Map(negative, tokens), range(-10, 10)),
+    current_task(
+        "72", "Each number negated.", Map(negative, tokens), range(-10, 10), recipe=MANY_OUTPUTS
+    ),
     current_task("73", "The sine of each number.", Map(math.sin, tokens)),
     current_task("75", "Twice each number.", tokens * 2),
     current_task("77", "The tangent of each number.", Map(math.tan, tokens)),
@@ -185,5 +187,11 @@ TASKS = (
     ),
     current_task("121", "The arcsine of each number.", Map(math.asin, tokens), UNIT_INTERVAL),
     current_task("122", "Whether 3 divides each number.", Map(is_multiple_of_3, tokens), range(30)),
-    current_task("123", "The arccosine of each number.", Map(math.acos, tokens), UNIT_INTERVAL),
+    current_task(
+        "123",
+        "The arccosine of each number.",
+        Map(math.acos, tokens),
+        UNIT_INTERVAL,
+        recipe=MANY_OUTPUTS,
+    ),
 )

@@ -31,6 +31,7 @@ NUMBER_AND_INDEX = Recipe(
     epochs=60,
     note="More epochs: number and index share a stream of four dimensions with the output.",
 )
+IN_THREE_STEPS = replace(NUMBER_AND_INDEX, epochs=100)
 
 
 def pair(first: Value, second: Value) -> Pair:
@@ -113,7 +114,7 @@ TASKS = (
         range(5),
         n_layers=3,
         max_seq_len=5,
-        recipe=NUMBER_AND_INDEX,
+        recipe=IN_THREE_STEPS,
     ),
     current_task(
         "21-current",

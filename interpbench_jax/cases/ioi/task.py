@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from interpbench_jax.cases.ioi.circuit import OUTPUT_EDGE, ioi_edges, scored_ioi_circuit
-from interpbench_jax.cases.ioi.components import components
+from interpbench_jax.cases.ioi.components import ROLES, components
 from interpbench_jax.cases.ioi.counterfactuals import COUNTERFACTUALS, Counterfactual, corrupt
 from interpbench_jax.cases.ioi.prompts import N_POSITIONS, PromptSpace
 from interpbench_jax.cases.ioi.vocabulary import GPT2, GPT2_IDS, PROMPT_TOKENS, Vocabulary
@@ -24,18 +24,14 @@ from interpbench_jax.cases.task import Task, Tier
 from interpbench_jax.circuit import Circuit
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.rasp import Value
+from interpbench_jax.rasp.roles import Role
 from interpbench_jax.sites import Edge, Kind, Node
 
 if TYPE_CHECKING:
     from interpbench_jax.cases.ioi.high_level import IoiModel
     from interpbench_jax.metrics import MetricName
 
-_PROGRAM = """\
-tokens       = the prompt's tokens{at_tokens}
-duplicate    = the last earlier position of the same token, or -1{at_duplicate}
-s_inhibition = the token at that position, or -1{at_s_inhibition}
-name_mover   = so far, 10 for each name, -15 for each s_inhibition{at_name_mover}
-output       = the token with the highest score"""
+_OUTPUT = "output       = the token with the highest score"
 
 # GPT-2's context length, which upstream's models keep although a prompt has 16 positions.
 _N_CTX = 1024
@@ -78,9 +74,12 @@ class IoiTask(Task):
 
     @property
     def program_text(self) -> str:
-        names = self.component_names.items()
-        places = {f"at_{name}": f"  [{node}]" for node, name in names}
-        return _PROGRAM.format(**{"at_tokens": "", **places})
+        places = components(self.has_tokens)
+        lines = [
+            f"{name:12} = {role.program}" + (f"  [{places[name]}]" if name in places else "")
+            for name, role in ROLES.items()
+        ]
+        return "\n".join([*lines, _OUTPUT])
 
     @cached_property
     def tokens(self) -> tuple[str, ...]:
@@ -123,11 +122,11 @@ class IoiTask(Task):
 
     @cached_property
     def alignment(self) -> Mapping[Node, tuple[Node, ...]]:
-        return MappingProxyType({node: (node,) for node in self.component_names})
+        return MappingProxyType({node: (node,) for node in self.roles})
 
     @cached_property
-    def component_names(self) -> Mapping[Node, str]:
-        return {node: name for name, node in components(self.has_tokens).items()}
+    def roles(self) -> Mapping[Node, tuple[Role, ...]]:
+        return {node: (ROLES[name],) for name, node in components(self.has_tokens).items()}
 
     @cached_property
     def upstream_circuit(self) -> Circuit:

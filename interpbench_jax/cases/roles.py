@@ -1,0 +1,30 @@
+"""What the parts of a case's model do, by the names that other benchmarks know them by."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+from interpbench_jax.cases.task import Task
+from interpbench_jax.rasp.roles import Role
+from interpbench_jax.sites import Kind, Node, as_writer
+
+_EMBEDDINGS: Mapping[Node, Role] = {
+    Node(Kind.EMBED): Role("tokens", "tokens", "Writes the token of each position."),
+    Node(Kind.POS_EMBED): Role("indices", "indices", "Writes the index of each position."),
+}
+
+
+def model_roles(task: Task) -> dict[Node, tuple[Role, ...]]:
+    """The roles of the model's writers: the embeddings, and every node that is aligned.
+
+    Nodes that share a component share its roles; nodes outside the circuit have none.
+    """
+    found: dict[Node, tuple[Role, ...]] = {node: (role,) for node, role in _EMBEDDINGS.items()}
+    for component, nodes in task.alignment.items():
+        for node in map(as_writer, nodes):
+            found[node] = (*found.get(node, ()), *task.roles[component])
+    return found
+
+
+def roles_as_json(roles: Sequence[Role]) -> str:
+    """The roles of one node as a JSON list of objects; an empty list for a node without any."""
+    return json.dumps([role._asdict() for role in roles], ensure_ascii=False)
