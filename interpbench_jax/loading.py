@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from interpbench_dataset.packaged import model_ids, packaged_models
+from interpbench_dataset.packaged import UNTRAINED, model_ids, packaged_models
 from interpbench_jax.case import Case, is_case_directory, read_case
 from interpbench_jax.names import ReleaseName, number_of
 from interpbench_jax.sites import Node
@@ -159,8 +159,11 @@ def _load_packaged(case_id: str) -> Case:
     packaged = packaged_cases()
     if case_id not in packaged:
         there = f"one of {', '.join(packaged)}" if packaged else "of which there is none here"
+        reason = UNTRAINED.get(case_id)
+        why = "" if reason is None else f", of which there is no certified model yet: {reason}"
         raise FileNotFoundError(
-            f"Expected a case whose weights interpbench-jax includes, {there}; got {case_id!r}. "
+            f"Expected a case whose weights interpbench-jax includes, {there}; got "
+            f"{case_id!r}{why}. "
             f"Give source={HUB!r} (on the command line --repo {HUB}) for upstream's weights, or "
             "the folder that contains the case's files."
         )

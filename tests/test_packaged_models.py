@@ -1,20 +1,25 @@
 """The packaged models: their weights differ, and their certificates say what is claimed."""
 
+import json
+from dataclasses import asdict
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from interpbench_dataset.models import model_path
-from interpbench_dataset.packaged import packaged_folder
+from interpbench_dataset.packaged import UNTRAINED, packaged_folder
 from interpbench_jax import load_case, packaged_cases
-from interpbench_jax.cases import CASES, RASP_CASES, RELEASES
+from interpbench_jax.cases import CASES, RASP_CASES
 from interpbench_jax.certificates import read_certificate
 from interpbench_jax.weights import digest_weights
 
 
 def test_no_two_cases_share_weights() -> None:
     cases = [load_case(case_id) for case_id in packaged_cases()]
-    assert [case.case_id for case in cases] == list(RELEASES["1.0.0"])
+    trained = [case_id for case_id in CASES if case_id not in UNTRAINED]
+    assert [case.case_id for case in cases] == trained
+    assert UNTRAINED.keys() < CASES.keys()
     assert len({digest_weights(case.weights) for case in cases}) == len(cases)
     for case in cases:
         for other in cases:
@@ -33,6 +38,19 @@ def test_the_certificates_of_the_rasp_cases_pass(case_id: str) -> None:
         truths = {(edge.src, edge.dst): edge.truth for edge in certificate.edges.edges[name]}
         expected = CASES[case_id].complete_circuit.edge_truths(name)
         assert truths == {(str(e.src), str(e.dst)): truth for e, truth in expected.items()}
+
+
+def test_the_certificates_of_the_current_release_pass() -> None:
+    current = [case_id for case_id in packaged_cases() if CASES[case_id].releases == ("current",)]
+    assert len(current) >= 59
+    for case_id in current:
+        case, certificate = (
+            load_case(case_id),
+            read_certificate(packaged_folder() / model_path(case_id)),
+        )
+        assert certificate.weights_sha256 == digest_weights(case.weights)
+        assert certificate.failures() == ()
+        assert case.provenance["recipe"] == json.loads(json.dumps(asdict(CASES[case_id].recipe)))
 
 
 @pytest.mark.parametrize("case_id", ["ioi", "ioi_next_token"])

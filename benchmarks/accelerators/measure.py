@@ -214,7 +214,7 @@ def _show(fits: Sequence[Fit], sweeps: Sequence[SweepTime]) -> None:
 
 def main() -> int:
     """Measure and print; return 0."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="one small sweep only")
     parser.add_argument("--json", type=Path, help="file for the numbers")
     parser.add_argument("--repeats", type=int, default=5, help="warm runs of each; default: 5")

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from interpbench_dataset.models import CERTIFICATE_FILE, MODEL_FILES, model_path, read_certificate
-from interpbench_dataset.packaged import MODELS_FOLDER
+from interpbench_dataset.packaged import MODELS_FOLDER, UNTRAINED
 from interpbench_dataset.problems import Problem
 from interpbench_jax.case import WEIGHTS_FILE, Case, read_case
 from interpbench_jax.cases import Task
@@ -25,8 +25,8 @@ def check_models(directory: Path, tasks: Sequence[Task], all_models: bool) -> It
     Args:
         directory: the published folder.
         tasks: the tasks of the cases.
-        all_models: whether a case without a model is an error; otherwise there is one remark for
-            all such cases.
+        all_models: whether a case without a model is an error unless `UNTRAINED` has it;
+            otherwise there is one remark for all such cases.
 
     Raises:
         OSError: if a file cannot be read.
@@ -38,7 +38,8 @@ def check_models(directory: Path, tasks: Sequence[Task], all_models: bool) -> It
             for name in MODEL_FILES
             if not (directory / (path := model_path(task.case_id, name))).is_file()
         ]
-        if len(missing) == len(MODEL_FILES) and not all_models:
+        is_excused = task.case_id in UNTRAINED or not all_models
+        if len(missing) == len(MODEL_FILES) and is_excused:
             absent.append(task.case_id)
             continue
         for path in missing:

@@ -3,12 +3,23 @@
 Importing this module imports nothing beyond the standard library.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 MODELS_FOLDER = "models"
 # This file is written last: a model's folder that has it is complete.
 _CONFIG_FILE = "config.json"
 _FOLDER = Path(__file__).parent / "interpbench"
+
+_SLOW = "it takes too long to train on two cores"
+# The cases of which there is no certified model yet, and why.
+UNTRAINED: Mapping[str, str] = MappingProxyType(
+    {
+        "2": _SLOW,
+        "97": _SLOW,
+    }
+)
 
 
 def packaged_folder() -> Path:

@@ -12,6 +12,7 @@ from interpbench_jax.bench.submission import (
     read_submission,
 )
 from interpbench_jax.bench.table import RESULTS_FILE, read_results
+from interpbench_jax.bench.tiers import known_circuits
 from interpbench_jax.names import Level
 from interpbench_jax.report.bench import (
     RANKED,
@@ -20,9 +21,9 @@ from interpbench_jax.report.bench import (
     leaderboard,
     leaderboard_grid,
     matrix_grid,
-    tiers_grid,
 )
 from interpbench_jax.report.grids import Grid, as_markdown
+from interpbench_jax.report.groups import group_grids
 from interpbench_jax.report.rows import LEVELS, ResultRow, ScoreRow
 from interpbench_jax.scores import PAPER_UNIVERSE, paper_auc, paper_curve, rank_scores
 from interpbench_jax.universes import UNIVERSES
@@ -140,7 +141,10 @@ def board_grids(board: Board) -> tuple[Grid, ...]:
             continue
         grids.append(leaderboard_grid(entries, level))
         if level == "edge":
-            grids += [tiers_grid(board.rows), matrix_grid(case_matrix(board.rows, RANKED))]
+            grids += [
+                *group_grids(board.rows, known_circuits()),
+                matrix_grid(case_matrix(board.rows, RANKED)),
+            ]
     return (*grids, *file_grids(board))
 
 

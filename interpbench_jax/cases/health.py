@@ -45,6 +45,11 @@ class TaskHealth:
     is_identity: bool
 
     @property
+    def is_live(self) -> bool:
+        """Whether every output has a value, every part matters, and outputs are not inputs."""
+        return not (self.is_identity or self.without_value or self.silent)
+
+    @property
     def flags(self) -> tuple[str, ...]:
         """What to know before drawing conclusions from the task, in words; often nothing."""
         found = []

@@ -7,9 +7,13 @@ from interpbench_jax.cases.task import Task
 from interpbench_jax.rasp.roles import Role
 from interpbench_jax.sites import Kind, Node, as_writer
 
-_EMBEDDINGS: Mapping[Node, Role] = {
-    Node(Kind.EMBED): Role("tokens", "tokens", "Writes the token of each position."),
-    Node(Kind.POS_EMBED): Role("indices", "indices", "Writes the index of each position."),
+_TOKENS = Role("tokens", "tokens", "Writes the token of each position.")
+_INDICES = Role("indices", "indices", "Writes the index of each position.")
+# Where a universe merges both embeddings, they are the first layer's input.
+_EMBEDDINGS: Mapping[Node, tuple[Role, ...]] = {
+    Node(Kind.EMBED): (_TOKENS,),
+    Node(Kind.POS_EMBED): (_INDICES,),
+    Node(Kind.RESID_PRE, 0): (_TOKENS, _INDICES),
 }
 
 
@@ -18,7 +22,7 @@ def model_roles(task: Task) -> dict[Node, tuple[Role, ...]]:
 
     Nodes that share a component share its roles; nodes outside the circuit have none.
     """
-    found: dict[Node, tuple[Role, ...]] = {node: (role,) for node, role in _EMBEDDINGS.items()}
+    found = dict(_EMBEDDINGS)
     for component, nodes in task.alignment.items():
         for node in map(as_writer, nodes):
             found[node] = (*found.get(node, ()), *task.roles[component])

@@ -200,10 +200,16 @@ class SequenceSpace:
         split: Split | None,
         avoid: np.ndarray | None,
     ) -> np.ndarray:
-        """Inputs of these lengths, redrawn until they are in the split and differ from `avoid`."""
+        """Inputs of these lengths, redrawn until they are in the split and differ from `avoid`.
+
+        Raises:
+            ValueError: if there seem to be none.
+        """
         rows = np.empty((len(lengths), self.max_seq_len), np.int32)
         open_rows = np.arange(len(lengths))
-        while len(open_rows):
+        for _ in range(_MOST_REDRAWS):
+            if not len(open_rows):
+                return rows
             shape = (len(open_rows), self.max_seq_len - 1)
             tokens = np.asarray(self.token_ids)[rng.integers(0, len(self.token_ids), shape)]
             is_token = np.arange(1, self.max_seq_len)[None] < lengths[open_rows, None]
@@ -216,7 +222,10 @@ class SequenceSpace:
             if avoid is not None:
                 is_done &= (drawn != avoid[open_rows]).any(axis=1)
             open_rows = open_rows[~is_done]
-        return rows
+        raise ValueError(
+            f"Expected inputs of length {lengths[open_rows[0]]} in split {split!r}, found too few "
+            f"in {_MOST_REDRAWS:,} draws; choose another split or longer inputs."
+        )
 
     def _arrange(
         self, tokens: np.ndarray, is_token: np.ndarray, rng: np.random.Generator

@@ -15,6 +15,7 @@ from interpbench_jax.cli.console import (
     PACKAGED,
     Exit,
     JsonOption,
+    ReleaseOption,
     RepoOption,
     RevisionOption,
     choose_cases,
@@ -72,6 +73,7 @@ def bench(
         str,
         typer.Option(metavar="3,11,...", help="Case ids or folders; 'all': packaged RASP cases."),
     ] = EVERY_CASE,
+    release: ReleaseOption = "1.0.0",
     methods: MethodsOption = None,
     seeds: Annotated[
         str,
@@ -108,7 +110,7 @@ def bench(
     DIR/parts, so that the same command resumes an interrupted benchmark. A failed
     run does not stop the others; the exit code is then 1.
     """
-    names = choose_cases(_split(cases, "--cases"))
+    names = choose_cases(_split(cases, "--cases"), release)
     wanted_seeds = _numbers(seeds, "--seeds")
     use_cache(no_cache)
     from interpbench_jax.bench.parts import PARTS_FOLDER
@@ -216,12 +218,13 @@ def _write_report(
     folder: Path, outcome: "BenchOutcome", settings: "BenchSettings", plots: bool
 ) -> None:
     """Write the Markdown and the plots."""
+    from interpbench_jax.bench.tiers import known_circuits
     from interpbench_jax.bench.times import failures_grid
-    from interpbench_jax.report.bench import results_markdown
     from interpbench_jax.report.grids import as_markdown
+    from interpbench_jax.report.results import results_markdown
     from interpbench_jax.storage import write_file
 
-    text = results_markdown(outcome.results)
+    text = results_markdown(outcome.results, known_circuits())
     if outcome.failures:
         text += "\n" + as_markdown(failures_grid(_failed(outcome)))
     write_file(folder / MARKDOWN_FILE, text)
@@ -238,12 +241,18 @@ def _write_report(
 
 
 def _print(folder: Path, outcome: "BenchOutcome", seconds: float) -> None:
+    from interpbench_jax.bench.tiers import known_circuits
     from interpbench_jax.bench.times import failures_grid, times_grid
-    from interpbench_jax.report.bench import leaderboard, leaderboard_grid, tiers_grid
+    from interpbench_jax.report.bench import leaderboard, leaderboard_grid
     from interpbench_jax.report.grids import as_rich
+    from interpbench_jax.report.groups import group_grids
 
     entries = leaderboard(outcome.results)
-    grids = [leaderboard_grid(entries), tiers_grid(outcome.results)] if entries else []
+    grids = (
+        [leaderboard_grid(entries), *group_grids(outcome.results, known_circuits())]
+        if entries
+        else []
+    )
     grids.append(times_grid(outcome.times))
     if outcome.failures:
         grids.append(failures_grid(_failed(outcome)))

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from interpbench_jax.case import Case
 
+MIB_FILE = "interpbench_graph.json"
 # The keys that a short description of a case's origin shows.
 _ORIGIN = ("repo_id", "commit", "layout", "seed", "epoch")
 
@@ -147,9 +148,11 @@ def convert(
         Path, typer.Argument(metavar="DST", help="The folder to write to.", show_default=False)
     ],
     layout: Annotated[
-        Literal["ours", "upstream", "upstream-v1"],
+        Literal["ours", "upstream", "upstream-v1", "mib"],
         typer.Option(
-            "--to", help="File layout: ours, upstream's current one, or that of its release 1.0.0."
+            "--to",
+            help="File layout: ours, upstream's current one, or that of its release 1.0.0; mib: "
+            f"the circuit alone, as MIB's {MIB_FILE}.",
         ),
     ] = "ours",
     tokens: Annotated[
@@ -176,6 +179,8 @@ def convert(
         _check_empty(destination, loaded)
     if layout == "ours":
         folder = loaded.save(destination)
+    elif layout == "mib":
+        folder = _write_mib_graph(loaded, destination)
     else:
         from interpbench_conversion.to_torch import write_upstream
 
@@ -187,6 +192,17 @@ def convert(
         return
     written = ", ".join(f"{name} ({size:,} bytes)" for name, size in files.items())
     say(f"Case {loaded.case_id} written to {folder}: {written}")
+
+
+def _write_mib_graph(case: "Case", folder: Path) -> Path:
+    """Write a case's circuit as MIB names it; return the folder."""
+    from interpbench_jax.scores import mib_graph
+    from interpbench_jax.storage import write_file
+
+    if case.circuit is None:
+        raise ValueError(f"Expected a case with a known circuit; {case.case_id} has none.")
+    write_file(folder / MIB_FILE, mib_graph(case.config, circuit=case.circuit).to_json())
+    return folder
 
 
 def verify(

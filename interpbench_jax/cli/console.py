@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from interpbench_jax.cli.terminal import has_escapes, say, terminal
+from interpbench_jax.names import ReleaseName
 from interpbench_jax.storage import make_folder
 
 if TYPE_CHECKING:
@@ -67,6 +68,9 @@ CounterfactualOption = Annotated[
         show_default="abc, or random",
     ),
 ]
+ReleaseOption = Annotated[
+    ReleaseName, typer.Option(help="Release of InterpBench whose cases 'all' stands for.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print only JSON, for programs.")]
 
 
@@ -86,7 +90,7 @@ def load(case: str, repo: str, revision: str | None, tokens: "KeptTokensName" = 
     return load_case(case, repo, revision=revision, tokens=tokens)
 
 
-def choose_cases(given: Sequence[str]) -> list[str]:
+def choose_cases(given: Sequence[str], release: ReleaseName) -> list[str]:
     """Return the given cases without duplicates, or those of `main_cases` for `all`.
 
     Raises:
@@ -96,21 +100,25 @@ def choose_cases(given: Sequence[str]) -> list[str]:
         return list(dict.fromkeys(given))
     if len(given) > 1:
         raise ValueError(f"Expected cases or {EVERY_CASE!r}, got both.")
-    return [*main_cases()]
+    return [*main_cases(release)]
 
 
-def main_cases() -> tuple[str, ...]:
-    """Return the packaged RASP cases.
+def main_cases(release: ReleaseName = "1.0.0") -> tuple[str, ...]:
+    """Return the packaged RASP cases of a release.
 
     Language tasks run only when named, because one costs as much as a thousand of these.
 
     Raises:
         ValueError: if none is packaged.
     """
-    from interpbench_jax.cases import RASP_CASES
+    from interpbench_jax.cases import CASES, RELEASES, RaspTask
     from interpbench_jax.loading import packaged_cases
 
-    cases = tuple(case for case in packaged_cases() if case in RASP_CASES)
+    cases = tuple(
+        case
+        for case in packaged_cases()
+        if case in RELEASES[release] and isinstance(CASES[case], RaspTask)
+    )
     if not cases:
         raise ValueError(
             "Expected packaged cases, but this installation has none; reinstall interpbench-jax "

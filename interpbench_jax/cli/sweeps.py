@@ -14,6 +14,7 @@ from interpbench_jax.cli.console import (
     PACKAGED,
     CounterfactualOption,
     JsonOption,
+    ReleaseOption,
     RepoOption,
     RevisionOption,
     choose_cases,
@@ -142,6 +143,7 @@ class Swept:
 
 def sweep(
     cases: CasesArgument,
+    release: ReleaseOption = "1.0.0",
     nodes: Annotated[bool, typer.Option("--nodes/--edges", help="Patch nodes or edges.")] = False,
     ablation: AblationOption = None,
     metric: MetricOption = None,
@@ -181,7 +183,7 @@ def sweep(
     if it is set.
     """
     where = _read_positions(positions)
-    names = choose_cases(cases)
+    names = choose_cases(cases, release)
     if save_to is not None and len(names) > 1:
         raise ValueError(f"Expected one case with --save-to, got {len(names)}.")
     use_cache(no_cache)

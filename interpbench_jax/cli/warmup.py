@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from interpbench_jax.cli.compile_cache import NoCacheOption, clear_cache, measure_cache, use_cache
-from interpbench_jax.cli.console import PACKAGED, choose_cases, load, progress
+from interpbench_jax.cli.console import (
+    EVERY_CASE,
+    PACKAGED,
+    ReleaseOption,
+    choose_cases,
+    load,
+    progress,
+)
 from interpbench_jax.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -22,6 +29,7 @@ def warmup(
             metavar="[PATH|ID]...", help="Cases.", show_default="the packaged RASP cases"
         ),
     ] = None,
+    release: ReleaseOption = "1.0.0",
     n: Annotated[
         int, typer.Option("--n", help="Number of input pairs per sweep.", min=1, max=65_536)
     ] = 1000,
@@ -45,7 +53,7 @@ def warmup(
         raise ValueError("Expected a folder to store compiled programs in, got none.")
     started = time.perf_counter()
     before = measure_cache(folder)
-    loaded = [load(case, PACKAGED, None) for case in choose_cases(cases or ["all"])]
+    loaded = [load(case, PACKAGED, None) for case in choose_cases(cases or [EVERY_CASE], release)]
     steps = list(_sweeps(loaded, n))
     with progress("compiling", hidden=False) as report:
         for number, step in enumerate(steps):

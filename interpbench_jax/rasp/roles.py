@@ -103,10 +103,12 @@ def _applied(function: Callable[..., object], *reads: str) -> str:
     if told:
         return f"{told} Read from {' and '.join(dict.fromkeys(reads))}."
     symbol = describe_briefly(function)
-    if len(reads) == 2:
-        return f"{reads[0]} {symbol} {reads[1]}."
     if isinstance(function, Lookup):
         return f"what {symbol} has for {reads[0]}."
+    if symbol.isidentifier() and symbol not in ("and", "or", "not"):
+        return f"{symbol}({', '.join(reads)})."
+    if len(reads) == 2:
+        return f"{reads[0]} {symbol} {reads[1]}."
     comes_first = getattr(function, "is_first", True)
     return f"{symbol} {reads[0]}." if comes_first else f"{reads[0]} {symbol}."
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from interpbench_jax.names import Level, case_order
-from interpbench_jax.report.grids import Grid, as_markdown, escape, number
+from interpbench_jax.report.grids import Grid, number
 from interpbench_jax.report.rows import ResultRow
 from interpbench_jax.statistics import (
     RESAMPLES,
@@ -22,8 +22,6 @@ from interpbench_jax.universes import UniverseName
 
 # The embedding, a trivial positive, is in neither the ranking nor the tables unless requested.
 RANKED: UniverseName = "head-no-embed"
-# From easy to hard; any other tiers come after them.
-TIERS = ("embedding and one MLP only", "one attention step", "multi-step", "regression")
 _INTERVAL_NOTE = "In brackets: 95 % bootstrap intervals over cases, and over runs within them."
 _SPREAD_NOTE = (
     " Spread: highest minus lowest value over the runs of a case, which differ in seed or in edge "
@@ -196,28 +194,6 @@ def leaderboard_grid(entries: Sequence[MethodSummary], level: Level = "edge") ->
     )
 
 
-def tiers_grid(rows: Sequence[ResultRow], universe: UniverseName = RANKED) -> Grid:
-    """Tabulate the mean ROC-AUC of edges by tier: the many easy cases would hide the others."""
-    matrix = case_matrix(rows, universe)
-    tier_of = {row.case: row.tier for row in rows}
-    tiers = sorted(set(tier_of.values()), key=tier_order)
-    columns = {
-        tier: [i for i, case in enumerate(matrix.cases) if tier_of[case] == tier] for tier in tiers
-    }
-    shown = []
-    for method, values, mean in zip(matrix.methods, matrix.values, matrix.means, strict=True):
-        own = [values[where][~np.isnan(values[where])] for where in columns.values()]
-        means = (float(each.mean()) if each.size else None for each in own)
-        shown.append((method, *map(number, means), number(float(mean))))
-    headers = (f"{tier or 'no tier'} ({len(where)})" for tier, where in columns.items())
-    return Grid(
-        f"By tier: mean ROC-AUC in {universe}",
-        ("method", *headers, f"all ({len(matrix.cases)})"),
-        tuple(shown),
-        "In parentheses: the number of cases.",
-    )
-
-
 def matrix_grid(matrix: Matrix) -> Grid:
     """Tabulate methods against cases, with two decimals."""
     rows = [
@@ -251,29 +227,6 @@ def comparisons_grid(title: str, comparisons: Sequence[MethodComparison]) -> Gri
         "exceeds one of the second.",
         n_left=2,
     )
-
-
-def results_markdown(rows: Sequence[ResultRow]) -> str:
-    """Return everything about a benchmark's results as Markdown, the text of `results.md`.
-
-    Raises:
-        ImportError: if scipy is not installed.
-        ValueError: if there are no rows.
-    """
-    if not rows:
-        raise ValueError("Expected results of at least one run, got none.")
-    entries = leaderboard(rows)
-    grids = []
-    if entries:
-        grids += [leaderboard_grid(entries), tiers_grid(rows)]
-        grids += [matrix_grid(case_matrix(rows, universe)) for universe in (RANKED, "head")]
-    if len(entries) > 1:
-        title = f"The best method against the others: ROC-AUC in {RANKED}"
-        grids.append(comparisons_grid(title, compare_with_best(rows)))
-    nodes = leaderboard(rows, "node")
-    if nodes:
-        grids.append(leaderboard_grid(nodes, "node"))
-    return "\n".join(["# Results\n", f"{_facts(rows)}\n", *map(as_markdown, grids)])
 
 
 def show_interval(interval: Interval | None, signed: bool = False) -> str:
@@ -356,24 +309,3 @@ def _by_case(values: Iterable[tuple[ResultRow, float | None]]) -> Float[np.ndarr
         own = [float(np.mean(found[case][run])) for run in sorted(found[case])]
         table[index, : len(own)] = own
     return table
-
-
-def tier_order(tier: str) -> tuple[int, str]:
-    """Return a sort key that puts tiers from easy to hard, and any others after them."""
-    return (TIERS.index(tier) if tier in TIERS else len(TIERS)), tier
-
-
-def _facts(rows: Sequence[ResultRow]) -> str:
-    """Describe in one line how the results were obtained."""
-    told = {
-        "interpbench-jax": {row.package_version for row in rows},
-        "JAX": {row.jax_version for row in rows},
-        "on": {row.device for row in rows},
-        "inputs": {str(row.n_inputs) for row in rows if row.n_inputs},
-        "effects in": {row.metric for row in rows},
-        "seeds": {str(row.seed) for row in rows},
-    }
-    shown = (
-        f"{name} {', '.join(sorted(each - {''}))}" for name, each in told.items() if each - {""}
-    )
-    return escape(f"{'; '.join(shown)}.")

@@ -10,6 +10,9 @@ from interpbench_jax.scores.levels import nodes_from_edges as nodes_from_edges
 from interpbench_jax.scores.levels import promote_node_scores as promote_node_scores
 from interpbench_jax.scores.levels import promote_scores as promote_scores
 from interpbench_jax.scores.mib import mib_edge_auc as mib_edge_auc
+from interpbench_jax.scores.mib_graph import MIB_UNIVERSE as MIB_UNIVERSE
+from interpbench_jax.scores.mib_graph import MibGraph as MibGraph
+from interpbench_jax.scores.mib_graph import mib_graph as mib_graph
 from interpbench_jax.scores.null import NullInterval as NullInterval
 from interpbench_jax.scores.null import null_interval as null_interval
 from interpbench_jax.scores.paper import PAPER_THRESHOLDS as PAPER_THRESHOLDS

@@ -2,7 +2,7 @@
 
 from interpbench_jax.bench.tiers import tier_of
 from interpbench_jax.cases import CASES
-from interpbench_jax.report.bench import TIERS
+from interpbench_jax.report.groups import TIERS
 
 
 def test_tiers() -> None:

@@ -1,5 +1,7 @@
 """Listing, drawing and splitting sequences."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -46,6 +48,36 @@ def test_padding_does_not_change_the_split() -> None:
         np.testing.assert_array_equal(
             is_in_split(rows, PAD, split), is_in_split(shorter, PAD, split)
         )
+
+
+@pytest.mark.parametrize("split", [None, *SPLITS])
+@pytest.mark.parametrize("is_variable", [False, True])
+def test_every_other_draw_ascends(split: Split | None, is_variable: bool) -> None:
+    space = replace(LARGE, oversampled="ascending")
+    rows = space.draw(600, generator(), split, is_variable=is_variable)
+    assert is_in_split(rows, PAD, split).all()
+    lengths = (rows != PAD).sum(axis=1)
+    assert set(lengths.tolist()) == set(space.lengths(is_variable=is_variable))
+    tokens = np.where(rows[:, 1:] == PAD, 9, rows[:, 1:])
+    assert set(np.unique(tokens)) <= {1, 2, 4, 5, 9}
+    # Of the few short ones that ascend, a split has more or fewer than its share.
+    assert 0.3 < (np.diff(tokens, axis=1) >= 0).all(axis=1).mean() < 0.6
+    assert n_distinct(space.draw_unique(200, generator(), split, is_variable=is_variable)) == 200
+
+
+def test_every_other_draw_has_equal_tokens_or_one_exception() -> None:
+    space = replace(LARGE, oversampled="equal")
+    rows = space.draw(2_000, generator(), None, is_variable=False)[:, 1:]
+    differing = len(rows[0]) - np.asarray([np.bincount(row).max() for row in rows])
+    assert 0.25 < (differing == 0).mean() < 0.35
+    assert 0.45 < (differing <= 1).mean() < 0.55
+
+
+def test_a_split_without_inputs_of_a_length_is_an_error() -> None:
+    lonely = SequenceSpace((1,), BOS, PAD, 3, 3, oversampled="equal")
+    empty: list[Split] = [split for split in SPLITS if not len(lonely.list_all(split))]
+    with pytest.raises(ValueError, match=f"Expected inputs of length 3 in split '{empty[0]}'"):
+        lonely.draw(2, generator(), empty[0], is_variable=False)
 
 
 @SPACES

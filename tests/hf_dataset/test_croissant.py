@@ -13,13 +13,13 @@ import pytest
 
 from interpbench_dataset.builder import build
 from interpbench_dataset.packaged import model_ids
-from interpbench_jax.cases import CASES, RELEASES
+from interpbench_jax.cases import CASES
 from tests.tiny_models import write_model
 
 PUBLISHED = (
     Path(__file__).resolve().parents[2] / "hf_dataset" / "interpbench_dataset" / "interpbench"
 )
-NAMES = ["cases", "circuits", *RELEASES["1.0.0"]]
+NAMES = ["cases", "circuits", *CASES]
 
 
 @pytest.fixture(scope="module")

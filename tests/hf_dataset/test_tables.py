@@ -18,6 +18,7 @@ from interpbench_jax.cases import (
     Task,
     TrainingArguments,
 )
+from interpbench_jax.cases.health import read_health
 from interpbench_jax.cases.sequences import is_in_split
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.sites import parse_node
@@ -77,9 +78,27 @@ def test_targets_worked_by_hand() -> None:
             assert [classes[i] for i in row["target"][1:]] == [right(word) for word in words]
 
 
+def test_roles() -> None:
+    rows = pq.read_table(PUBLISHED / "cases.parquet").to_pylist()
+    (roles,) = (json.loads(row["roles"]) for row in rows if row["case_id"] == "79")
+    assert roles["blocks.0.hook_mlp_out"] == [
+        {
+            "name": "Map",
+            "program": "map(is_prime, tokens)",
+            "words": "Computes Map: 1 for a prime, else 0. Read from tokens.",
+        }
+    ]
+    edges = pq.read_table(PUBLISHED / "circuits.parquet").to_pylist()
+    used = [e for e in edges if e["case_id"] == "11" and e["truth"] == "in"]
+    for edge in used:
+        names = {role["name"] for role in json.loads(edge["src_role"])}
+        assert names and names <= {"tokens", "indices", "length", "length_of_alike"}
+        assert json.loads(edge["dst_role"]) or "resid_post" in edge["dst"]
+
+
 def test_a_row_of_cases_says_all_of_its_task() -> None:
     rows = pq.read_table(PUBLISHED / "cases.parquet").to_pylist()
-    assert [row["case_id"] for row in rows] == list(RELEASES["1.0.0"])
+    assert [row["case_id"] for row in rows] == list(CASES)
     for row in rows:
         task = CASES[row["case_id"]]
         assert {token: i for i, token in enumerate(row["vocab"])} == dict(task.token_ids)
@@ -98,6 +117,9 @@ def test_a_row_of_cases_says_all_of_its_task() -> None:
             parse_node(node): tuple(map(parse_node, targets)) for node, targets in alignment.items()
         } == dict(task.alignment)
         assert tuple(map(parse_node, row["nodes_not_in_circuit"])) == task.nodes_not_in_circuit
+        assert tuple(row["releases"]) == task.releases
+        health = read_health()[task.case_id]
+        assert (row["circuit_number"], tuple(row["flags"])) == (health.circuit, health.flags)
         assert (row["n_rows"], row["seed"]) == (1000, seed_of(row["case_id"]))
 
 

@@ -1,5 +1,6 @@
 """The tables of a benchmark."""
 
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -9,19 +10,18 @@ from rich.console import Console
 from interpbench_jax.cases.task import Tier
 from interpbench_jax.names import case_order
 from interpbench_jax.report.bench import (
-    TIERS,
     case_matrix,
     compare_with_best,
     labels,
     leaderboard,
     leaderboard_grid,
     matrix_grid,
-    results_markdown,
     show_interval,
     show_p,
-    tiers_grid,
 )
 from interpbench_jax.report.grids import Grid, as_markdown, as_rich, number
+from interpbench_jax.report.groups import TIERS, KnownCircuit, circuits_grid, tiers_grid
+from interpbench_jax.report.results import results_markdown
 from interpbench_jax.statistics import Interval
 from tests.bench.fake_results import fake_bench, result_row
 
@@ -118,6 +118,31 @@ def test_tiers_are_those_of_the_tasks_from_easy_to_hard() -> None:
 def test_an_unknown_tier_comes_last() -> None:
     rows = [area("3", "a", 0.5), area("mine", "a", 0.25)]
     assert tiers_grid(rows).headers[-2:] == ("no tier (1)", "all (2)")
+
+
+def test_cases_that_share_a_circuit_count_once() -> None:
+    circuits = {
+        "one": KnownCircuit(1, True),
+        "two": KnownCircuit(1, True),
+        "hollow": KnownCircuit(1, False),
+        "steps": KnownCircuit(2, True),
+        "hollow steps": KnownCircuit(3, False),
+    }
+    values = {"one": 1.0, "two": 0.0, "hollow": 0.5, "steps": 0.8, "hollow steps": 0.2, "new": 0.1}
+    tiers = {"steps": TIERS[2], "hollow steps": TIERS[2]}
+    rows = [
+        replace(area(case, "a", value), tier=tiers.get(case, TIERS[0]))
+        for case, value in values.items()
+    ]
+    grid = circuits_grid(rows, circuits)
+    assert grid is not None
+    names = ("every circuit (3)", "live (2)", "live, more than one MLP (1)")
+    assert grid.headers == ("method", *names)
+    assert grid.rows == (("a", "0.500", "0.650", "0.800"),)
+    assert "By distinct circuit" in results_markdown(rows, circuits)
+    assert "By distinct circuit" not in results_markdown(rows)
+    assert circuits_grid(rows[3:], circuits) is None
+    assert circuits_grid([], circuits) is None
 
 
 def test_matrix() -> None:

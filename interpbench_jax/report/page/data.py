@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from interpbench_jax.names import Level, case_order
-from interpbench_jax.report.bench import RANKED, labels, leaderboard, tier_order
+from interpbench_jax.report.bench import RANKED, labels, leaderboard
+from interpbench_jax.report.groups import tier_order
 from interpbench_jax.report.page.drawings import CaseDrawing, RunKey, draw_case, shape_as_json
 from interpbench_jax.report.page.texts import CaseText
 from interpbench_jax.report.rows import LEVELS, CurveRow, ResultRow, ScoreRow
