@@ -1,12 +1,17 @@
 """Print the table of the packaged models' certificates, as Markdown.
 
-Usage: `python scripts/results_table.py`
+Usage: `python scripts/results_table.py [1.0.0|current]`
 """
+
+import sys
+from typing import cast
 
 from interpbench_dataset.models import model_path
 from interpbench_dataset.packaged import packaged_folder
 from interpbench_jax.cases import RELEASES
 from interpbench_jax.certificates import BARS, Certificate, read_certificate
+from interpbench_jax.loading import packaged_cases
+from interpbench_jax.names import ReleaseName
 
 HEADER = (
     "case",
@@ -26,12 +31,15 @@ HEADER = (
 )
 
 
-def table() -> str:
-    """Return the Markdown table, with one row per case."""
-    rows = [
-        row(read_certificate(packaged_folder() / model_path(case_id)))
-        for case_id in RELEASES["1.0.0"]
-    ]
+def table(release: ReleaseName = "1.0.0") -> str:
+    """Return the Markdown table, with one row per packaged model.
+
+    Args:
+        release: `"1.0.0"` for all of its cases; `"current"` for those that only it has.
+    """
+    old = RELEASES["1.0.0"]
+    cases = old if release == "1.0.0" else [each for each in packaged_cases() if each not in old]
+    rows = [row(read_certificate(packaged_folder() / model_path(each))) for each in cases]
     lines = [HEADER, ("---",) * len(HEADER), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -71,4 +79,4 @@ def times(factor: float) -> str:
 
 
 if __name__ == "__main__":
-    print(table())
+    print(table(cast(ReleaseName, sys.argv[1]) if len(sys.argv) > 1 else "1.0.0"))
