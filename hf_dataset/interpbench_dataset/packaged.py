@@ -18,8 +18,8 @@ UNTRAINED: Mapping[str, str] = MappingProxyType(
     {
         "2": f"{_NOT_YET}; an epoch takes about three minutes on one core",
         "7": (
-            "after 60 epochs, a fifth of the outputs is wrong when the edge into the head's keys is "
-            "interchanged"
+            "after 60 epochs, a fifth of the outputs is wrong when the edge into the head's keys "
+            "is interchanged"
         ),
         "14": (
             "after 180 epochs, two thirds of the outputs are wrong when the edge into the head's "

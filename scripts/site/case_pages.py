@@ -7,6 +7,7 @@ import interpbench_jax as ib
 from interpbench_dataset.models import model_path
 from interpbench_dataset.packaged import packaged_folder
 from interpbench_jax.cases import Task
+from interpbench_jax.cases.health import read_health
 from interpbench_jax.certificates import BARS, Certificate, read_certificate
 from interpbench_jax.pictures.circuits import drawing_size
 from interpbench_jax.report.figures import encode_figure, house_style, new_figure
@@ -19,11 +20,12 @@ hide: [toc]
 
 # Cases
 
-The eighteen cases of InterpBench's release 1.0.0. Each page has the program that a model computes,
-the circuit that follows from it, and the certificate of the model in the package. The tasks of the
-current release are [declared, too](../differences.md#releases).
+The cases of InterpBench's two releases that have a model in the package. Each page has the program
+that a model computes, the circuit that follows from it, and the certificate of the model. Cases
+with the same number in the column *circuit* have the same circuit.
+[Some tasks of the current release](../differences.md#releases) have no model yet.
 """
-HEADER = ("case", "task", "model", "edges", "tier", "certificate")
+HEADER = ("case", "task", "model", "edges", "circuit", "tier", "certificate")
 
 
 def case_files() -> dict[str, str | bytes]:
@@ -134,17 +136,18 @@ def _summary(case: ib.Case, certificate: Certificate) -> tuple[str, ...]:
         escape(task.description),
         f"{config.n_layers} layers, {config.n_heads} heads, d_model {config.d_model}",
         f"{n_edges} of {total:,}",
+        str(read_health()[case.case_id].circuit),
         task.tier,
         "fails" if certificate.failures() else "passes",
     )
 
 
 def _source(task: Task) -> str:
-    """Return the source code of a task's declaration, without its imports."""
+    """Return a task's declaration without its imports, or its program if it shares a module."""
     for name, module in modules.items():
         if name.startswith("interpbench_jax.cases.case_") and getattr(module, "TASK", None) is task:
             return _after_imports(getsource(module))
-    raise LookupError(f"No module declares task {task.case_id}.")
+    return task.program_text
 
 
 def _after_imports(source: str) -> str:
@@ -171,7 +174,9 @@ def _output(task: Task) -> str:
 
 
 def _note(task: Task) -> str:
-    return f"\n{escape(task.note)}" if task.note else ""
+    flags = read_health()[task.case_id].flags
+    hollow = f"\nOn its own inputs: {escape('; '.join(flags))}." if flags else ""
+    return (f"\n{escape(task.note)}" if task.note else "") + hollow
 
 
 def _alignment(task: Task) -> list[tuple[str, ...]]:
