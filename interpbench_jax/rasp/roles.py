@@ -59,8 +59,11 @@ class Role(NamedTuple):
 
 
 def role_of(variable: Variable) -> Role:
-    """The role of the component that computes a variable."""
-    return Role(variable.label, _text(variable), _sentence(variable))
+    """The role of the component that computes a variable.
+
+    A variable without a name is called the output: all others of the declared tasks have names.
+    """
+    return Role(variable.label, _text(variable), _sentence(variable, variable.name or "the output"))
 
 
 def distinct_names(roles: Mapping[Node, Sequence[Role]]) -> dict[Node, str]:
@@ -76,14 +79,14 @@ def distinct_names(roles: Mapping[Node, Sequence[Role]]) -> dict[Node, str]:
     }
 
 
-def _sentence(variable: Variable) -> str:
+def _sentence(variable: Variable, name: str) -> str:
     match variable:
         case Map(function=function, inner=inner):
-            return f"Computes {variable.label}: {_applied(function, _named(inner))}"
+            return f"Computes {name}: {_applied(function, _named(inner))}"
         case SequenceMap(function=function, first=first, second=second):
-            return f"Computes {variable.label}: {_applied(function, _named(first), _named(second))}"
+            return f"Computes {name}: {_applied(function, _named(first), _named(second))}"
         case LinearSequenceMap():
-            return f"Computes {variable.label}: {_text(variable)}."
+            return f"Computes {name}: {_text(variable)}."
         case Aggregate(selector=selector, values=values):
             where = _positions(selector)
             return f"Attends to {where}, and writes the mean of {_named(values)} there."
@@ -92,7 +95,7 @@ def _sentence(variable: Variable) -> str:
             return f"Attends to BOS and {where}, all alike, and so writes 1 / (1 + their number)."
         case SelectorWidth(selector=selector):
             where = _positions(selector).removeprefix("all ")
-            return f"Computes {variable.label}: the number of {where}."
+            return f"Computes {name}: the number of {where}."
         case _:
             return f"Writes the {variable.label} of each position."
 

@@ -85,7 +85,7 @@ def test_roles() -> None:
         {
             "name": "Map",
             "program": "map(is_prime, tokens)",
-            "words": "Computes Map: 1 for a prime, else 0. Read from tokens.",
+            "words": "Computes the output: 1 for a prime, else 0. Read from tokens.",
         }
     ]
     edges = pq.read_table(PUBLISHED / "circuits.parquet").to_pylist()
