@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, cast, overload
 from interpbench_dataset.packaged import packaged_folder as packaged_folder
 from interpbench_jax.extras import needs_extra
 from interpbench_jax.storage import digest_file, read_text
+from interpbench_jax.texts import cut_off
 
 if TYPE_CHECKING:
     from datasets import BuilderConfig, Dataset, DatasetBuilder, IterableDataset
@@ -183,10 +184,10 @@ def _check_digest(config: "BuilderConfig", folder: Path) -> None:
     expected = _DIGEST.findall(config.description or "")
     actual = [digest_file(path) for path in paths]
     if sorted(expected) != sorted(actual):
-        names = ", ".join(str(path) for path in paths)
+        names = cut_off([str(path) for path in paths])
         raise StaleDataError(
             f"Expected the data of {config.name!r} to have the SHA-256 in the card of {folder}, "
-            f"{', '.join(expected) or 'which has none'}; {names} has {', '.join(actual)}. "
+            f"{cut_off(expected) or 'which has none'}; {names} has {cut_off(actual)}. "
             f"{_REINSTALL}"
         )
 

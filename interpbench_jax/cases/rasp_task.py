@@ -148,8 +148,8 @@ class RaspTask(Task):
         """The circuit as InterpBench scores it (see `Lowering.scored_circuit`).
 
         In the `head` universe it has the edges of `complete_circuit`, including the constant ones,
-        except in cases 8, 13, 19 and 38, where it lacks the edge from the embedding to the first
-        MLP.
+        except in cases 8, 13, 13-current, 19 and 38, where it lacks the edge from the embedding to
+        the first MLP, and in 97, 113 and 130, where it lacks edges into later MLPs.
         """
         config = self.config
         return self.lowering.scored_circuit(config.n_layers, config.n_heads, self.alignment)

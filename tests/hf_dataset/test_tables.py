@@ -22,7 +22,7 @@ from interpbench_jax.cases.health import read_health
 from interpbench_jax.cases.sequences import is_in_split
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.sites import parse_node
-from interpbench_jax.universes import UNIVERSES
+from interpbench_jax.universes import UNIVERSES, universe
 
 PUBLISHED = (
     Path(__file__).resolve().parents[2] / "hf_dataset" / "interpbench_dataset" / "interpbench"
@@ -208,13 +208,23 @@ def test_circuits_list_every_universe_in_its_order() -> None:
     ]
     in_circuits = ("in_complete_circuit", "in_upstream_circuit")
     columns = ("case_id", "universe", "src", "dst", "truth", *in_circuits)
-    assert [tuple(row[column] for column in columns) for row in rows] == expected
+    old = [row for row in rows if row["case_id"] in RELEASES["1.0.0"]]
+    assert [tuple(row[column] for column in columns) for row in old] == expected
+    assert list(dict.fromkeys(row["case_id"] for row in rows)) == list(CASES)
+    for case_id, task in CASES.items():
+        edges = [row for row in rows if row["case_id"] == case_id]
+        assert [(row["universe"], row["src"], row["dst"]) for row in edges] == [
+            (name, str(edge.src), str(edge.dst))
+            for name in UNIVERSES
+            for edge in universe(name, task.config.n_layers, task.config.n_heads).edges
+        ]
     differing = {
         row["case_id"]
         for row in rows
         if row["universe"] == "head" and row["in_upstream_circuit"] != row["in_complete_circuit"]
     }
-    assert differing == {"8", "13", "19", "38"}  # as the card says
+    # As the card says.
+    assert differing == {"8", "13", "13-current", "19", "38", "97", "113", "130"}
 
 
 def test_seeds_are_fixed() -> None:

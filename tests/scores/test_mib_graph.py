@@ -117,7 +117,7 @@ def test_what_has_no_place_in_such_a_file_is_refused() -> None:
     with pytest.raises(ValueError, match="got one of 2 layers of 4 heads"):
         mib_graph(replace(CASE.config, n_layers=3), circuit=CIRCUIT)
     with pytest.raises(ValueError, match="Expected scores of shape"):
-        MibGraph(2, 4, 8, np.zeros(3), np.zeros(n_edges, bool))
+        MibGraph(2, 4, 8, np.zeros(3), np.zeros(3, bool))
 
 
 def test_the_command_writes_it(tmp_path) -> None:
