@@ -83,7 +83,7 @@ class SweepTime:
     Attributes:
         label: the job's label.
         contestant: `"ours"`, `"plain vmap"` or `"TransformerLens"`.
-        cold: the time of the first call, compilation included; None if it was not measured.
+        cold: the time of the first call, compilation included.
         warm: the median time of later calls.
         patched_forwards_per_second: edges times inputs over the warm time.
         difference: the largest difference of an effect from ours, over the largest effect.
@@ -91,7 +91,7 @@ class SweepTime:
 
     label: str
     contestant: str
-    cold: float | None
+    cold: float
     warm: float
     patched_forwards_per_second: float
     difference: float
@@ -205,9 +205,8 @@ def _show(fits: Sequence[Fit], sweeps: Sequence[SweepTime]) -> None:
     console.print(table)
     table = Table("model and inputs", "", "cold, s", "warm, s", "patched runs per s", "difference")
     for each in sweeps:
-        cold = "" if each.cold is None else f"{each.cold:.2f}"
         rate = f"{each.patched_forwards_per_second:,.0f}"
-        cells = (cold, f"{each.warm:.4f}", rate, f"{each.difference:.1e}")
+        cells = (f"{each.cold:.2f}", f"{each.warm:.4f}", rate, f"{each.difference:.1e}")
         table.add_row(each.label, each.contestant, *cells)
     console.print(table)
 

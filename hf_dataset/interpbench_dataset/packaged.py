@@ -28,7 +28,9 @@ UNTRAINED: Mapping[str, str] = MappingProxyType(
         "25": _NOT_YET,
         "39": f"{_NOT_YET}; 60 positions",
         "44": "after 17 of 30 epochs, a quarter of the outputs is wrong with an edge interchanged",
-        "63": "after 17 of 30 epochs, two fifths of the outputs are wrong likewise",
+        "63": (
+            "after 17 of 30 epochs, two fifths of the outputs are wrong with an edge interchanged"
+        ),
         "67": _NOT_YET,
         "71": _NOT_YET,
         "82": (
@@ -37,7 +39,7 @@ UNTRAINED: Mapping[str, str] = MappingProxyType(
         ),
         "97": f"{_NOT_YET}; d_model 200",
         "113": f"{_NOT_YET}; seven layers",
-        "124": "after 30 epochs on fewer kinds of inputs, wrong on held-out equal numbers",
+        "124": "after 30 epochs, wrong on inputs of equal numbers that were held out",
     }
 )
 

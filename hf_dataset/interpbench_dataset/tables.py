@@ -22,11 +22,12 @@ from interpbench_dataset.schema import (
 from interpbench_jax.cases import CASES as TASKS
 from interpbench_jax.cases import IoiTask, Task, TaskPairs, find_task
 from interpbench_jax.cases.health import read_health
-from interpbench_jax.cases.roles import model_roles, roles_as_json
+from interpbench_jax.cases.roles import roles_by_name
 from interpbench_jax.scores.levels import component_of
 from interpbench_jax.universes import UNIVERSES, universe
 
 Announce = Callable[[str], None]
+_NO_ROLES = "[]"
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +103,6 @@ def choose_tasks(case_ids: Iterable[str] | None) -> tuple[Task, ...]:
 def describe_task(task: Task, pairs: TaskPairs) -> dict[str, object]:
     """Return the row of a case in `cases`."""
     config, health = task.config, read_health()[task.case_id]
-    roles = {str(node): [role._asdict() for role in own] for node, own in model_roles(task).items()}
     edges = universe("head", config.n_layers, config.n_heads).edges
     alignment = {
         str(node): [str(target) for target in targets] for node, targets in task.alignment.items()
@@ -140,7 +140,7 @@ def describe_task(task: Task, pairs: TaskPairs) -> dict[str, object]:
         "n_upstream_circuit_edges": len(task.upstream_circuit.in_universe("head")),
         "nodes_not_in_circuit": [str(node) for node in task.nodes_not_in_circuit],
         "alignment": json.dumps(alignment),
-        "roles": json.dumps(roles, ensure_ascii=False),
+        "roles": json.dumps(roles_by_name(task), ensure_ascii=False),
         "transformer_config": json.dumps(json.loads(config.to_json())),
         "training_args": json.dumps(dataclasses.asdict(task.training)),
         "n_rows": len(pairs),
@@ -152,14 +152,14 @@ def describe_task(task: Task, pairs: TaskPairs) -> dict[str, object]:
 def list_edges(task: Task) -> list[dict[str, object]]:
     """Return a case's rows in `circuits`: every edge of every universe, in the universe's order."""
     rows: list[dict[str, object]] = []
-    roles = model_roles(task)
+    roles = {name: json.dumps(own, ensure_ascii=False) for name, own in roles_by_name(task).items()}
     for name in UNIVERSES:
         listed = task.upstream_circuit.in_universe(name)
         for edge, truth in task.complete_circuit.edge_truths(name).items():
             row: dict[str, object] = {"case_id": task.case_id, "universe": name}
             row |= {"src": str(edge.src), "dst": str(edge.dst)}
-            row["src_role"] = roles_as_json(roles.get(edge.src, ()))
-            row["dst_role"] = roles_as_json(roles.get(component_of(edge.dst), ()))
+            row["src_role"] = roles.get(str(edge.src), _NO_ROLES)
+            row["dst_role"] = roles.get(str(component_of(edge.dst)), _NO_ROLES)
             row |= {"truth": truth, "in_complete_circuit": truth != "out"}
             rows.append(row | {"in_upstream_circuit": edge in listed})
     return rows

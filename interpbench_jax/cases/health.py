@@ -7,6 +7,7 @@ declared tasks are stored beside this module, so that a list of tasks needs no r
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from importlib.resources import files
 from types import MappingProxyType
 
@@ -65,6 +66,7 @@ class TaskHealth:
         return tuple(found)
 
 
+@lru_cache(maxsize=1)
 def read_health() -> Mapping[str, TaskHealth]:
     """The stored health of every declared task by its id."""
     text = files("interpbench_jax.cases").joinpath(HEALTH_FILE).read_text(encoding="utf-8")

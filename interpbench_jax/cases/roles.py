@@ -1,7 +1,6 @@
 """What the parts of a case's model do, by the names that other benchmarks know them by."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from interpbench_jax.cases.task import Task
 from interpbench_jax.rasp.roles import Role
@@ -29,6 +28,6 @@ def model_roles(task: Task) -> dict[Node, tuple[Role, ...]]:
     return found
 
 
-def roles_as_json(roles: Sequence[Role]) -> str:
-    """The roles of one node as a JSON list of objects; an empty list for a node without any."""
-    return json.dumps([role._asdict() for role in roles], ensure_ascii=False)
+def roles_by_name(task: Task) -> dict[str, list[dict[str, str]]]:
+    """`model_roles` as JSON has them: lists of objects, by the names of the nodes."""
+    return {str(node): [role._asdict() for role in own] for node, own in model_roles(task).items()}

@@ -358,13 +358,11 @@ class Task(Travels, ABC):
         return self.scored_weights
 
     def labels(self, tokens: Any, targets: Any) -> Any:
-        """The labels that plain outputs are trained on; works on traced arrays.
+        """The labels that plain outputs are trained on, `[batch, pos]`; works on traced arrays.
 
         Args:
             tokens: `[batch, pos]`.
-            targets: the high-level model's targets.
-
-        Returns: int or float of shape `[batch, pos]`.
+            targets: the high-level model's targets, int or float `[batch, pos]`.
         """
         return targets
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from interpbench_jax.case import Case
+    from interpbench_jax.cases import Task
 
 MIB_FILE = "interpbench_graph.json"
 # The keys that a short description of a case's origin shows.
@@ -49,10 +50,13 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show a case: its model, vocabulary, circuit, origin and certificate."""
+    from interpbench_jax.cases import CASES
+    from interpbench_jax.cases.roles import roles_by_name
     from interpbench_jax.report import case_table, circuit_table, circuit_tree
     from interpbench_jax.universes import UNIVERSES, universe
 
     loaded = load(case, repo, revision)
+    task = CASES.get(loaded.case_id)
     if plot is not None:
         _draw(loaded, plot)
     certificate = summarize(case, repo, loaded)
@@ -73,7 +77,7 @@ def show(
                 "case_id": loaded.case_id,
                 "task_description": loaded.task_description,
                 "vocab": loaded.vocab,
-                "roles": _roles(loaded),
+                "roles": {} if task is None else roles_by_name(task),
                 "config": asdict(config),
                 "parameters": parameters,
                 "dtype": str(dtype),
@@ -102,7 +106,7 @@ def show(
         "from": _origin(loaded.provenance, provenance),
         "certificate": certificate.text,
     }
-    facts.update(_task_facts(loaded))
+    facts.update(_task_facts(task))
     show_parts(case_table(f"Case {loaded.case_id}", facts))
     if circuit is not None:
         show_parts(circuit_tree(circuit))
@@ -289,22 +293,8 @@ def _origin(provenance: "Mapping[str, object]", everything: bool) -> str:
     return f"{', '.join([source, *known])} (--provenance shows all)"
 
 
-def _roles(case: "Case") -> "dict[str, list[dict[str, str]]]":
-    """Return what each node of the model computes; nothing if the task is not declared."""
-    from interpbench_jax.cases import CASES
-    from interpbench_jax.cases.roles import model_roles
-
-    task = CASES.get(case.case_id)
-    if task is None:
-        return {}
-    return {str(node): [role._asdict() for role in own] for node, own in model_roles(task).items()}
-
-
-def _task_facts(case: "Case") -> dict[str, str]:
+def _task_facts(task: "Task | None") -> dict[str, str]:
     """Return what our declaration of the task adds; nothing if the task is not declared."""
-    from interpbench_jax.cases import CASES
-
-    task = CASES.get(case.case_id)
     if task is None:
         return {}
     roles = "\n".join(

@@ -109,9 +109,9 @@ def _by_circuit(
     return list(groups.values())
 
 
-def _mean_of_means(values: np.ndarray, groups: Sequence[Sequence[int]]) -> float | None:
+def _mean_of_means(values: np.ndarray, groups: Sequence[list[int]]) -> float | None:
     """The mean over groups of the mean in each; values that are not defined do not count."""
-    own = [values[group][~np.isnan(values[group])] for group in map(list, groups)]
+    own = [values[group][~np.isnan(values[group])] for group in groups]
     means = [each.mean() for each in own if each.size]
     return float(np.mean(means)) if means else None
 

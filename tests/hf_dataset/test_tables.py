@@ -94,6 +94,8 @@ def test_roles() -> None:
         names = {role["name"] for role in json.loads(edge["src_role"])}
         assert names and names <= {"tokens", "indices", "length", "length_of_alike"}
         assert json.loads(edge["dst_role"]) or "resid_post" in edge["dst"]
+    outside = [e for e in edges if e["case_id"] == "11" and e["src"].endswith("hook_result[3]")]
+    assert {edge["src_role"] for edge in outside} == {"[]"}
 
 
 def test_a_row_of_cases_says_all_of_its_task() -> None:

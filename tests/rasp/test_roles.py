@@ -3,7 +3,7 @@
 import pytest
 
 from interpbench_jax.cases import CASES, RaspTask
-from interpbench_jax.cases.roles import model_roles, roles_as_json
+from interpbench_jax.cases.roles import model_roles, roles_by_name
 from interpbench_jax.rasp import (
     Aggregate,
     Comparison,
@@ -103,5 +103,6 @@ def test_roles_of_the_model() -> None:
     roles = model_roles(CASES["18"])
     assert [role.name for role in roles[Node(Kind.MLP_OUT, 0)]] == ["count", "length"]
     assert Node(Kind.EMBED) in roles and Node(Kind.HEAD, 1, 3) not in roles
-    assert roles_as_json(()) == "[]"
-    assert roles_as_json(roles[Node(Kind.EMBED)]).startswith('[{"name": "tokens"')
+    named = roles_by_name(CASES["18"])
+    assert list(named) == [str(node) for node in roles]
+    assert named["hook_embed"][0]["name"] == "tokens"
