@@ -149,7 +149,7 @@ def _blocks_of(chunks: Chunks) -> Iterator[list[Sequence[int]]]:
     """Plan every sweep in these chunks; yields the numbers of edits by place, sweep by sweep."""
     asked: list[Sequence[int]] = []
 
-    def choose(places: Sequence[int], n_inputs: int, most_rows: int) -> Chunks:
+    def choose(places: Sequence[int], n_inputs: int, most_rows: int, overhead_rows: int) -> Chunks:
         asked.append(places)
         return chunks
 

@@ -10,11 +10,14 @@ from typing import Any, NamedTuple
 
 import jax
 
+from interpbench_jax.engine.chips import Effort, chip_of, chip_on
+
 _compiled: dict[Hashable, "Program"] = {}
 _n_compiled = 0
 _compiling = threading.Lock()
 _MOST_COMPILED = 256
-_CPU_OPTIONS = {"xla_cpu_use_fusion_emitters": False}
+# Options that `jax_disable_most_optimizations` sets to its own values.
+_LEVELS = ("xla_backend_optimization_level",)
 
 
 class Program(NamedTuple):
@@ -43,12 +46,16 @@ class Lowered(NamedTuple):
         result: the shapes of its results.
         program: the program if it has been compiled before; else None.
         lowered: the lowered function to compile; None if it has been compiled before.
+        platform: the platform that it is compiled for.
+        effort: how much effort the compiler makes.
     """
 
     key: Hashable
     result: Any
     program: Program | None
     lowered: jax.stages.Lowered | None
+    platform: str
+    effort: Effort
 
 
 def lower(
@@ -56,6 +63,8 @@ def lower(
     static: tuple[Hashable, ...],
     *arguments: Any,
     where: Hashable = None,
+    platform: str | None = None,
+    effort: Effort = "quick",
     jit: Callable[[Callable[..., Any]], jax.stages.Wrapped] = jax.jit,
 ) -> Lowered:
     """Lower a function for arguments of these shapes, for `compile_all`.
@@ -65,19 +74,24 @@ def lower(
         static: the static arguments, which are hashable.
         arguments: pytrees of arrays.
         where: what `jit` compiles for if that is not the default device, as part of the cache key.
+        platform: the platform of that; the default is that of the default device.
+        effort: how much effort the compiler makes: `"full"` for programs that run for long.
         jit: the transformation that compiles a function of the arrays; the default is `jax.jit`.
     """
     leaves, structure = jax.tree.flatten(arguments)
     shapes = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
-    backend = jax.default_backend()
+    platform = jax.default_backend() if platform is None else platform
+    # Where the effort makes no difference, programs are shared.
+    chip = chip_on(platform)
+    effort = "quick" if chip.quick_options == chip.full_options else effort
     exact = jax.config.jax_enable_x64  # pyright: ignore[reportAttributeAccessIssue]
-    key = (function, static, structure, shapes, where, backend, exact)
+    key = (function, static, structure, shapes, where, platform, effort, exact)
     with _compiling:
         program = _compiled.get(key)
     if program is not None:
-        return Lowered(key, program.result, program, None)
+        return Lowered(key, program.result, program, None, platform, effort)
     lowered = jit(partial(function, *static)).lower(*arguments)
-    return Lowered(key, lowered.out_info, None, lowered)
+    return Lowered(key, lowered.out_info, None, lowered, platform, effort)
 
 
 def compile_all(*wanted: Lowered) -> list[Program]:
@@ -97,9 +111,8 @@ def compile_all(*wanted: Lowered) -> list[Program]:
 
 
 def _compile(wanted: Lowered) -> Program:
-    lowered = wanted.lowered
-    assert lowered is not None
-    compiled = _compile_quickly(lowered) if jax.default_backend() == "cpu" else lowered.compile()
+    assert wanted.lowered is not None
+    compiled = _compile_for(wanted.platform, wanted.effort, wanted.lowered)
     memory = compiled.memory_analysis()
     assert memory is not None
     return Program(
@@ -111,17 +124,16 @@ def _compile(wanted: Lowered) -> Program:
     )
 
 
-def _compile_quickly(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
-    """Compile with XLA options for CPUs that halve the compile time of these programs.
+def _compile_for(platform: str, effort: Effort, lowered: jax.stages.Lowered) -> jax.stages.Compiled:
+    """Compile with the first set of options that this release of XLA takes.
 
-    The programs also run slightly faster. Options come and go with XLA's releases, so one that XLA
-    rejects is left out. If JAX is configured to skip optimizations, they are skipped here too.
+    If JAX is configured to skip optimizations, they are skipped here too.
     """
     few = jax.config.read("jax_disable_most_optimizations")
-    level: dict[str, Any] = {} if few else {"xla_backend_optimization_level": 1}
-    for options in (_CPU_OPTIONS | level, level):
+    for options in chip_on(platform).options(effort):
+        kept = {name: value for name, value in options.items() if not (few and name in _LEVELS)}
         with suppress(jax.errors.JaxRuntimeError, ValueError):
-            return lowered.compile(compiler_options=options)
+            return lowered.compile(compiler_options=kept)
     return lowered.compile()
 
 
@@ -167,7 +179,7 @@ def default_workers() -> int:
 
     The small operations of one call do not use two cores fully; two calls do.
     """
-    if jax.default_backend() != "cpu":
+    if not chip_of().has_threads:
         return 1
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -3,16 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import jax
+from interpbench_jax.engine.chips import Chip
 
-# Bytes of hidden units of a block on a CPU: more leave the caches, fewer do not fill a product.
-_CPU_BYTES = 2 << 20
-_CPU_ROWS = (128, 1024)
-# Elsewhere a block has to fill the chip.
-_ACCELERATOR_BYTES = 256 << 20
-_ACCELERATOR_ROWS = (4096, 1 << 17)
-# The cost of a block besides its rows, in rows: dispatch, and products with short sides.
-_OVERHEAD_ROWS = 128
 # The most blocks of a call; how many it actually takes is not compiled in.
 _CALL_BLOCKS = 64
 _LOGITS_BYTES = 64 << 20
@@ -40,32 +32,29 @@ class Chunks:
         return self.batch * self.edits
 
 
-def default_max_bytes() -> int:
-    """The memory budget of a sweep that names none: 512 MiB on a CPU, 4 GiB elsewhere."""
-    return 512 << 20 if jax.default_backend() == "cpu" else 4 << 30
+def wanted_rows(chip: Chip, d_mlp: int, n_pos: int, itemsize: int) -> int:
+    """The number of patched runs per block that is fastest on a chip: a power of two."""
+    rows = chip.block_bytes // (d_mlp * n_pos * itemsize)
+    return _power(min(max(rows, chip.least_rows), chip.most_rows))
 
 
-def wanted_rows(d_mlp: int, n_pos: int, itemsize: int) -> int:
-    """The number of patched runs per block that was measured to be fastest: a power of two."""
-    on_cpu = jax.default_backend() == "cpu"
-    wanted = _CPU_BYTES if on_cpu else _ACCELERATOR_BYTES
-    least, most = _CPU_ROWS if on_cpu else _ACCELERATOR_ROWS
-    return _power(min(max(wanted // (d_mlp * n_pos * itemsize), least), most))
-
-
-def choose_chunks(places: Sequence[int], n_inputs: int, most_rows: int) -> Chunks:
+def choose_chunks(
+    places: Sequence[int], n_inputs: int, most_rows: int, overhead_rows: int
+) -> Chunks:
     """The chunks with the least padding and overhead.
 
     Args:
         places: how many edits enter at each place; a block has edits of one place.
         n_inputs: the number of inputs of the sweep.
         most_rows: the most patched runs per block.
+        overhead_rows: the cost of a block besides its rows, in rows: dispatch, and products with
+            short sides.
     """
 
     def cost(batch: int, edits: int) -> tuple[int, int]:
         blocks = sum(-(-count // edits) for count in places)
         chunks = -(-n_inputs // batch)
-        return blocks * chunks * (_OVERHEAD_ROWS + batch * edits), -batch
+        return blocks * chunks * (overhead_rows + batch * edits), -batch
 
     options = [
         (batch, edits)

@@ -29,6 +29,8 @@ from interpbench_jax.sweeps.mesh import (
 
 # Calls that are queued while the results of earlier ones are on their way to the host.
 QUEUED_CALLS = 2
+# Blocks from which on a faster program is worth a longer compilation, where there is a choice.
+_MANY_BLOCKS = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,9 @@ def compile_job(job: SweepJob, chunks: Chunks, placement: Placement, workers: in
         function, static = patch_edits, (job.form, scoring, return_logits, by_position, entries)
     function = function if job.n_models is None else OverModels(function, len(static))
     arguments = (weights, context, _shapes(calls[0].blocks), _shapes(calls[0].in_use))
-    patch = placement.lower(function, static, _patch_specs, *arguments)
+    n_blocks = len(calls) * chunks.blocks * -(-job.n_inputs // batch)
+    effort = "full" if n_blocks > _MANY_BLOCKS else "quick"
+    patch = placement.lower(function, static, _patch_specs, *arguments, effort=effort)
     clean, patch = compile_all(clean, patch)
     return Programs(clean, patch, calls, _bytes_held(clean, patch, workers))
 

@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float
 
+from interpbench_jax.engine.chips import Chip, Effort, chip_of
 from interpbench_jax.engine.programs import Lowered, lower
 
 EDITS, BATCH = "edits", "batch"
@@ -59,6 +60,16 @@ class Placement:
                 "Expected a mesh with devices of every process that sweeps, got none of process "
                 f"{jax.process_index()}; `sweep_mesh()` uses all devices."
             )
+
+    @property
+    def device(self) -> jax.Device:
+        """One of the devices, which are all of one kind."""
+        return jax.devices()[0] if self.mesh is None else self.mesh.devices.flat[0]
+
+    @property
+    def chip(self) -> Chip:
+        """The kind of the devices."""
+        return chip_of(self.device)
 
     @property
     def edit_shares(self) -> int:
@@ -113,6 +124,7 @@ class Placement:
         static: tuple[Hashable, ...],
         specs: Callable[[tuple[Any, ...]], tuple[Any, Any]],
         *arguments: Any,
+        effort: Effort = "quick",
     ) -> Lowered:
         """Lower a function for arguments of these shapes, for `compile_all`.
 
@@ -122,11 +134,19 @@ class Placement:
             specs: a function that maps the arguments to their specs and those of the result; used
                 only on a mesh.
             arguments: pytrees of arrays.
+            effort: how much effort the compiler makes.
         """
         if self.mesh is None:
-            return lower(function, static, *arguments)
-        shared = partial(self._shared, specs, arguments)
-        return lower(function, static, *arguments, where=self.mesh, jit=shared)
+            return lower(function, static, *arguments, effort=effort)
+        return lower(
+            function,
+            static,
+            *arguments,
+            where=self.mesh,
+            platform=self.device.platform,
+            effort=effort,
+            jit=partial(self._shared, specs, arguments),
+        )
 
     def _shared(
         self,

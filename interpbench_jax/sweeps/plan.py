@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass
 
-import jax
 import numpy as np
 
+from interpbench_jax.engine.chips import Chip
 from interpbench_jax.engine.programs import default_workers
 from interpbench_jax.sweeps.chunks import (
     Chunks,
     choose_chunks,
-    default_max_bytes,
     limit_logits,
     wanted_rows,
 )
@@ -32,6 +31,8 @@ class SweepPlan:
         bytes_held: the memory that the programs take, by XLA's account.
         max_bytes: the memory that they may take.
         batch_shares: how many devices take a share of each chunk's inputs.
+        chip: what the chunks were chosen for.
+        dtype: the precision of the runs; products of matrices are not rounded to less.
     """
 
     devices: str
@@ -43,6 +44,8 @@ class SweepPlan:
     bytes_held: int
     max_bytes: int
     batch_shares: int
+    chip: Chip
+    dtype: np.dtype
 
     @property
     def chunk_inputs(self) -> int:
@@ -63,6 +66,8 @@ class SweepPlan:
             f"{_count(chunks.batch, 'input')}.",
             f"{_count(n_edits, 'edit')} x {_count(self.n_inputs, 'input')} in "
             f"{_count(self.n_calls, 'call')} for each chunk of inputs.",
+            f"A block has {_count(chunks.rows, 'patched run')}, because starting one takes "
+            f"{self.chip.name} as long as {self.chip.overhead_rows:,} runs; all in {self.dtype}.",
             f"Memory: {self.bytes_held / 1e6:.1f} MB of the {self.max_bytes / 1e6:.1f} MB allowed.",
             "Recomputed for each edit, from where it enters:",
         ]
@@ -82,15 +87,16 @@ def plan_job(job: SweepJob, max_bytes: int | None) -> tuple[SweepPlan, Programs]
     Raises:
         ValueError: if one edit of one input does not fit.
     """
-    allowed = default_max_bytes() if max_bytes is None else max_bytes
     weights, placement = job.weights, job.question.placement
+    chip = placement.chip
+    allowed = chip.max_bytes if max_bytes is None else max_bytes
     itemsize = np.dtype(weights.embed.dtype).itemsize
-    rows = wanted_rows(weights.mlp_in.shape[-2], job.n_pos, itemsize)
+    rows = wanted_rows(chip, weights.mlp_in.shape[-2], job.n_pos, itemsize)
     counts = [-(-place.n_edits // placement.edit_shares) for place in job.places]
     inputs = -(-job.n_inputs // placement.batch_shares)
     workers = default_workers() if placement.mesh is None else 1
     while True:
-        chunks = choose_chunks(counts, inputs, rows)
+        chunks = choose_chunks(counts, inputs, rows, chip.overhead_rows)
         if job.question.return_logits:
             chunks = limit_logits(chunks, job.n_pos * weights.unembed.shape[-2] * itemsize)
         guess = _guess_bytes(job, chunks, workers) * itemsize
@@ -117,6 +123,8 @@ def plan_job(job: SweepJob, max_bytes: int | None) -> tuple[SweepPlan, Programs]
         bytes_held=programs.bytes_held,
         max_bytes=allowed,
         batch_shares=placement.batch_shares,
+        chip=chip,
+        dtype=np.dtype(weights.embed.dtype),
     )
     return plan, programs
 
@@ -139,7 +147,7 @@ def _count(number: int, what: str) -> str:
 
 def _name_devices(placement: Placement) -> str:
     if placement.mesh is None:
-        kind = jax.devices()[0].device_kind
+        kind = placement.device.device_kind
         return f"one {kind.upper() if kind == 'cpu' else kind}"
     shape = " x ".join(f"{n} {name}" for name, n in placement.mesh.shape.items())
     return f"{_count(placement.mesh.size, 'device')} ({shape})"

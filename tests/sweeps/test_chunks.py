@@ -9,13 +9,12 @@ from hypothesis import strategies as st
 
 from interpbench_jax import Transformer, build_model, sweep_edges, sweep_masks, universe
 from interpbench_jax.engine import programs
+from interpbench_jax.engine.chips import Chip, chip_on
 from interpbench_jax.masks import edge_mask
 from interpbench_jax.sweeps import SweepOptions
-from interpbench_jax.sweeps import chunks as chunking
 from interpbench_jax.sweeps.chunks import (
     Chunks,
     choose_chunks,
-    default_max_bytes,
     limit_logits,
     wanted_rows,
 )
@@ -24,6 +23,8 @@ from tests.fixtures import random_weights, tiny_config
 # As small as possible: the compile time grows with the last two.
 SIZES = {"n_heads": 2, "d_model": 4, "d_vocab": 6, "d_vocab_out": 3, "n_ctx": 3, "d_head": 2}
 CONFIG = tiny_config(**SIZES)
+CHIPS = tuple(map(chip_on, ("cpu", "gpu", "tpu")))
+CPU = CHIPS[0]
 Pair = tuple[np.ndarray, np.ndarray]
 
 
@@ -59,7 +60,7 @@ def rows_computed(chunks: Chunks, places: Sequence[int], n_inputs: int) -> int:
 def test_chunks_are_powers_of_two_within_the_rows(
     places: list[int], n_inputs: int, most_rows: int
 ) -> None:
-    chunks = choose_chunks(places, n_inputs, most_rows)
+    chunks = choose_chunks(places, n_inputs, most_rows, CPU.overhead_rows)
     assert is_power(chunks.batch) and is_power(chunks.edits) and is_power(chunks.blocks)
     assert chunks.rows == chunks.batch * chunks.edits <= most_rows
     # A chunk of half the size would not hold all inputs or all edits.
@@ -74,7 +75,7 @@ def test_chunks_are_powers_of_two_within_the_rows(
 def test_big_sweeps_compute_at_most_twice_what_was_asked(
     places: list[int], n_inputs: int, most_rows: int
 ) -> None:
-    chunks = choose_chunks(places, n_inputs, most_rows)
+    chunks = choose_chunks(places, n_inputs, most_rows, CPU.overhead_rows)
     assert rows_computed(chunks, places, n_inputs) <= 2 * sum(places) * n_inputs
 
 
@@ -86,34 +87,45 @@ def test_big_sweeps_compute_at_most_twice_what_was_asked(
 def test_many_edits_of_few_inputs_compute_at_most_twice_what_was_asked(
     places: list[int], n_inputs: int, most_rows: int
 ) -> None:
-    chunks = choose_chunks(places, n_inputs, most_rows)
+    chunks = choose_chunks(places, n_inputs, most_rows, CPU.overhead_rows)
     assert rows_computed(chunks, places, n_inputs) <= 2 * sum(places) * n_inputs
 
 
 @given(exponent=st.integers(0, 9), parts=st.integers(1, 8))
 def test_sizes_that_divide_evenly_compute_nothing_extra(exponent: int, parts: int) -> None:
     places, n_inputs = [parts << exponent] * 3, 1024
-    chunks = choose_chunks(places, n_inputs, 1024)
+    chunks = choose_chunks(places, n_inputs, 1024, CPU.overhead_rows)
     assert rows_computed(chunks, places, n_inputs) == sum(places) * n_inputs
 
 
 @given(
-    d_mlp=st.integers(1, 10_000), n_pos=st.integers(1, 2000), itemsize=st.sampled_from([2, 4, 8])
+    chip=st.sampled_from(CHIPS),
+    d_mlp=st.integers(1, 10_000),
+    n_pos=st.integers(1, 2000),
+    itemsize=st.sampled_from([2, 4, 8]),
 )
-def test_larger_models_want_fewer_rows(d_mlp: int, n_pos: int, itemsize: int) -> None:
-    rows = wanted_rows(d_mlp, n_pos, itemsize)
+def test_larger_models_want_fewer_rows(chip: Chip, d_mlp: int, n_pos: int, itemsize: int) -> None:
+    rows = wanted_rows(chip, d_mlp, n_pos, itemsize)
     assert is_power(rows)
-    assert wanted_rows(2 * d_mlp, n_pos, itemsize) <= rows
-    assert wanted_rows(d_mlp, 2 * n_pos, itemsize) <= rows
-    assert wanted_rows(d_mlp, n_pos, 2 * itemsize) <= rows
+    assert wanted_rows(chip, 2 * d_mlp, n_pos, itemsize) <= rows
+    assert wanted_rows(chip, d_mlp, 2 * n_pos, itemsize) <= rows
+    assert wanted_rows(chip, d_mlp, n_pos, 2 * itemsize) <= rows
 
 
-def test_accelerators_take_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows, allowed = wanted_rows(48, 10, 4), default_max_bytes()
-    assert allowed == 512 << 20
-    monkeypatch.setattr(chunking.jax, "default_backend", lambda: "gpu")
-    assert wanted_rows(48, 10, 4) > rows
-    assert default_max_bytes() == 4 << 30
+def test_accelerators_take_more() -> None:
+    cpu, gpu, tpu = CHIPS
+    for chip in (gpu, tpu):
+        assert wanted_rows(chip, 48, 10, 4) > wanted_rows(cpu, 48, 10, 4)
+        assert chip.max_bytes > cpu.max_bytes == 512 << 20
+    assert chip_on("a platform that nobody knows") is gpu
+
+
+@pytest.mark.parametrize("chip", CHIPS, ids=lambda chip: chip.name)
+def test_blocks_outweigh_what_starting_them_costs(chip: Chip) -> None:
+    places = [12, 28, 28, 28, 11, 8, 8, 8, 6]
+    for n_inputs in (1_000, 16_000):
+        chunks = choose_chunks(places, n_inputs, wanted_rows(chip, 48, 10, 4), chip.overhead_rows)
+        assert chunks.rows >= chip.overhead_rows
 
 
 @given(
