@@ -86,11 +86,9 @@ _TPU = Chip(
 _CHIPS: Mapping[str, Chip] = MappingProxyType({"cpu": _CPU, "tpu": _TPU})
 
 
-def chip_of(device: jax.Device | None = None) -> Chip:
-    """The kind of a device; of the default device if none is given."""
-    return chip_on(jax.default_backend() if device is None else device.platform)
+def chip_of(platform: str | None = None) -> Chip:
+    """The kind of device of a platform of JAX; the default is that of the default device.
 
-
-def chip_on(platform: str) -> Chip:
-    """The kind of device of a platform of JAX; every unknown one is planned for as a GPU."""
-    return _CHIPS.get(platform, _GPU)
+    Devices of an unknown platform are planned for as a GPU.
+    """
+    return _CHIPS.get(jax.default_backend() if platform is None else platform, _GPU)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from interpbench_jax.engine.chips import Effort, chip_of, chip_on
+from interpbench_jax.engine.chips import Effort, chip_of
 
 _compiled: dict[Hashable, "Program"] = {}
 _n_compiled = 0
@@ -82,7 +82,7 @@ def lower(
     shapes = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
     platform = jax.default_backend() if platform is None else platform
     # Where the effort makes no difference, programs are shared.
-    chip = chip_on(platform)
+    chip = chip_of(platform)
     effort = "quick" if chip.quick_options == chip.full_options else effort
     exact = jax.config.jax_enable_x64  # pyright: ignore[reportAttributeAccessIssue]
     key = (function, static, structure, shapes, where, platform, effort, exact)
@@ -130,8 +130,10 @@ def _compile_for(platform: str, effort: Effort, lowered: jax.stages.Lowered) -> 
     If JAX is configured to skip optimizations, they are skipped here too.
     """
     few = jax.config.read("jax_disable_most_optimizations")
-    for options in chip_on(platform).options(effort):
-        kept = {name: value for name, value in options.items() if not (few and name in _LEVELS)}
+    for options in chip_of(platform).options(effort):
+        kept: dict[str, Any] = {
+            name: value for name, value in options.items() if not (few and name in _LEVELS)
+        }
         with suppress(jax.errors.JaxRuntimeError, ValueError):
             return lowered.compile(compiler_options=kept)
     return lowered.compile()

@@ -9,6 +9,11 @@ Such a sum is linear in both of its arguments, and its derivative by either is a
 out too: what JAX derives from the terms alone takes five times as long. The attention of the model,
 of training and of the engine all use it, each in its own order of axes, and it is the only place
 where a derivative of attention's sums is defined.
+
+How a sum is computed depends on the platform that a program is compiled for, which need not be that
+of this process. Short sums are written out on all of them: for a TPU, products of such small
+matrices take twice as long to compile and move twice as many bytes, by XLA's account. Long sums are
+cut into runs on a CPU, and are products of matrices elsewhere.
 """
 
 import functools
@@ -59,10 +64,20 @@ def attention_mix(
 
 
 def _sum(equation: str, x: Array, y: Array, *lengths: int) -> Array:
-    """Written out on a CPU where every index is short, else a plain einsum."""
-    if max(lengths) <= _MOST_TERMS and jax.default_backend() == "cpu":
+    """Written out where every index is short, else a plain einsum."""
+    if max(lengths) <= _MOST_TERMS:
         return contract(equation, x, y)
+    return _multiplied(x, y, equation=equation)
+
+
+def _multiplied(x: Array, y: Array, *, equation: str) -> Array:
     return jnp.einsum(equation, x, y, precision=jax.lax.Precision.HIGHEST)
+
+
+def _off_cpus(x: Array, y: Array, *, equation: str) -> Array:
+    left, _, _, over = _parse(equation)
+    is_short = x.shape[left.index(over)] <= _MOST_TERMS
+    return (_written_out if is_short else _multiplied)(x, y, equation=equation)
 
 
 def _parse(equation: str) -> tuple[str, str, str, str]:
@@ -144,8 +159,11 @@ def _batch(
 
 
 _contract = Primitive("interpbench_contract")
-_contract.def_impl(jax.jit(_written_out, static_argnames="equation"))
+_contract.def_impl(jax.jit(_contract.bind, static_argnames="equation"))
 _contract.def_abstract_eval(_abstract)
 ad.defbilinear(_contract, _transpose_x, _transpose_y)
 batching.primitive_batchers[_contract] = _batch
-mlir.register_lowering(_contract, mlir.lower_fun(_written_out, multiple_results=False))
+mlir.register_lowering(_contract, mlir.lower_fun(_off_cpus, multiple_results=False))
+mlir.register_lowering(
+    _contract, mlir.lower_fun(_written_out, multiple_results=False), platform="cpu"
+)

@@ -62,14 +62,14 @@ class Placement:
             )
 
     @property
-    def device(self) -> jax.Device:
-        """One of the devices, which are all of one kind."""
-        return jax.devices()[0] if self.mesh is None else self.mesh.devices.flat[0]
+    def platform(self) -> str:
+        """The platform of the devices, which are all of one kind."""
+        return jax.default_backend() if self.mesh is None else self.mesh.devices.flat[0].platform
 
     @property
     def chip(self) -> Chip:
         """The kind of the devices."""
-        return chip_of(self.device)
+        return chip_of(self.platform)
 
     @property
     def edit_shares(self) -> int:
@@ -143,7 +143,7 @@ class Placement:
             static,
             *arguments,
             where=self.mesh,
-            platform=self.device.platform,
+            platform=self.platform,
             effort=effort,
             jit=partial(self._shared, specs, arguments),
         )

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import jax
 import numpy as np
 
 from interpbench_jax.engine.chips import Chip
@@ -147,7 +148,7 @@ def _count(number: int, what: str) -> str:
 
 def _name_devices(placement: Placement) -> str:
     if placement.mesh is None:
-        kind = placement.device.device_kind
+        kind = jax.devices()[0].device_kind
         return f"one {kind.upper() if kind == 'cpu' else kind}"
     shape = " x ".join(f"{n} {name}" for name, n in placement.mesh.shape.items())
     return f"{_count(placement.mesh.size, 'device')} ({shape})"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from interpbench_jax import Transformer, build_model, sweep_edges, sweep_masks, universe
 from interpbench_jax.engine import programs
-from interpbench_jax.engine.chips import Chip, chip_on
+from interpbench_jax.engine.chips import Chip, chip_of
 from interpbench_jax.masks import edge_mask
 from interpbench_jax.sweeps import SweepOptions
 from interpbench_jax.sweeps.chunks import (
@@ -23,7 +23,7 @@ from tests.fixtures import random_weights, tiny_config
 # As small as possible: the compile time grows with the last two.
 SIZES = {"n_heads": 2, "d_model": 4, "d_vocab": 6, "d_vocab_out": 3, "n_ctx": 3, "d_head": 2}
 CONFIG = tiny_config(**SIZES)
-CHIPS = tuple(map(chip_on, ("cpu", "gpu", "tpu")))
+CHIPS = tuple(map(chip_of, ("cpu", "gpu", "tpu")))
 CPU = CHIPS[0]
 Pair = tuple[np.ndarray, np.ndarray]
 
@@ -117,7 +117,7 @@ def test_accelerators_take_more() -> None:
     for chip in (gpu, tpu):
         assert wanted_rows(chip, 48, 10, 4) > wanted_rows(cpu, 48, 10, 4)
         assert chip.max_bytes > cpu.max_bytes == 512 << 20
-    assert chip_on("a platform that nobody knows") is gpu
+    assert chip_of("a platform that nobody knows") is gpu
 
 
 @pytest.mark.parametrize("chip", CHIPS, ids=lambda chip: chip.name)
