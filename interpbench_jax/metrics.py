@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int, Shaped
 from interpbench_jax.axes import Logits
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.names import MetricName as MetricName
-from interpbench_jax.targets import Targets, check_targets, is_scored
+from interpbench_jax.targets import Targets, check_targets, is_scored, is_scored_on_host
 
 PerInput = Float[Array, " batch"]
 Metric = Callable[[Logits, Logits, Targets], PerInput]
@@ -210,7 +210,7 @@ def for_targets(metric: Metric, targets: Shaped[Array | np.ndarray, "*axes"] | N
         metric: the metric.
         targets: the targets, with axes in any order; None for those that the clean run gives.
     """
-    marks_positions = targets is not None and not is_scored(targets).all()
+    marks_positions = targets is not None and not is_scored_on_host(targets).all()
     return per_position(metric) if marks_positions else metric
 
 

@@ -43,6 +43,13 @@ def is_scored(
     return ~jnp.isnan(given) if is_float else given != UNSCORED
 
 
+def is_scored_on_host(targets: Shaped[Array | np.ndarray, "*axes"]) -> Bool[np.ndarray, "*axes"]:
+    """`is_scored` without a device, which takes a tenth of the time for a few inputs."""
+    values = np.asarray(targets)
+    is_float = np.issubdtype(values.dtype, np.floating)
+    return ~np.isnan(values) if is_float else values != UNSCORED
+
+
 def check_targets(targets: Targets, shape: tuple[int, ...]) -> None:
     """Reject targets that do not fit inputs of shape `(batch, pos)`.
 
@@ -82,7 +89,7 @@ def check_target_values(targets: Targets, config: TransformerConfig) -> None:
     if config.is_regression:
         # Among numbers -1 is one of them.
         values = values.astype(np.float64)
-    counts = np.asarray(is_scored(values), bool).reshape(values.shape)
+    counts = is_scored_on_host(values)
     known = values[counts]
     if config.is_regression:
         if not np.isfinite(known).all():

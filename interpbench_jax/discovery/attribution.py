@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from interpbench_jax.discovery.method import DiscoveryData, Scores, add_up, edge_groups
 from interpbench_jax.discovery.runs import Runs, mean_of, start_runs
@@ -43,8 +43,8 @@ def edge_slopes(
             clean run, or minus its output in the run at the point.
     """
     runs = start_runs(model, data, metric)
-    slopes = [mask_slopes(runs, *_pair(point), difference)[1] for point in points]
-    slopes = np.mean(slopes, axis=0)
+    found = mask_slopes(runs, [_pair(point) for point in points], difference)
+    slopes = np.mean([slopes for _, slopes in found], axis=0)
     return Scores("edge", data.universe, add_up(-slopes, edge_groups(data.edges(model.config))))
 
 
@@ -54,18 +54,35 @@ def _pair(point: PlaceGates) -> tuple[OfWriters, OfWriters]:
 
 def mask_slopes(
     runs: Runs,
-    mask: Float[np.ndarray, " src"] | Float[np.ndarray, "dst src"],
-    passed: Float[np.ndarray, " src"] | None,
+    points: Sequence[
+        tuple[
+            Float[np.ndarray, " src"] | Float[np.ndarray, "dst src"],
+            Float[np.ndarray, " src"] | None,
+        ]
+    ],
     difference: Difference,
-) -> tuple[float, Float[np.ndarray, "dst src"]]:
-    """The metric at one point and its derivative by every edge's mask, averaged over inputs."""
-    passed = None if passed is None else np.asarray(passed, runs.dtype)
-    mask = np.asarray(mask, runs.dtype)
-    parts = runs.each(_slopes, (difference,), mask, passed)
-    # In the same program as `_slopes`, this product takes three times as long on a CPU.
-    slopes = mean_of(runs.then(_contract, parts), runs.n_inputs)
-    values = np.concatenate([np.asarray(part.value, np.float64) for part in parts])
-    return float(values.sum() / runs.n_inputs), slopes
+) -> list[tuple[float, Float[np.ndarray, "dst src"]]]:
+    """The metric at some points and its derivative by every edge's mask, averaged over inputs.
+
+    Args:
+        runs: the runs.
+        points: the mask of each point, and what goes back through each writer, if not the mask.
+        difference: see `edge_slopes`.
+    """
+    variants = [
+        (np.asarray(mask, runs.dtype), None if passed is None else np.asarray(passed, runs.dtype))
+        for mask, passed in points
+    ]
+    # In the same program as `_slopes`, the product of `_contract` takes three times as long on a
+    # CPU.
+    found = runs.each_of(_slopes, (difference,), variants, then=_contract)
+    return [
+        (
+            float(sum(np.asarray(value, np.float64).sum() for value, _ in parts) / runs.n_inputs),
+            mean_of([slopes for _, slopes in parts], runs.n_inputs),
+        )
+        for parts in found
+    ]
 
 
 def _slopes(
@@ -83,5 +100,5 @@ def _slopes(
     return point._replace(outputs_bar=())
 
 
-def _contract(point: Point) -> FineMask:
-    return by_mask(point.inputs_bar, point.change)
+def _contract(point: Point) -> tuple[Float[Array, " batch"], FineMask]:
+    return point.value, by_mask(point.inputs_bar, point.change)

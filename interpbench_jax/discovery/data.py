@@ -27,6 +27,7 @@ def data_for(
     metric: Metric | None = None,
     universe: FineUniverse = "qkv",
     batch_size: int | None = None,
+    max_bytes: int | None = None,
     optimal: OptimalSettings | None = None,
     freeze_layer_norm: bool = False,
 ) -> DiscoveryData:
@@ -48,6 +49,7 @@ def data_for(
         metric: the harm that `"optimal"` minimizes; by default the distance from the clean run.
         universe: the edges that a method chooses among.
         batch_size: the number of inputs of one call of a program.
+        max_bytes: the memory that the runs of all calls may take together.
         optimal: settings of `"optimal"`.
         freeze_layer_norm: whether layer norms divide by what they do in the clean run, also during
             the search for the constants of `"optimal"`.
@@ -59,7 +61,13 @@ def data_for(
     name = _name_of(ablation)
     pairs = as_pairs(clean, corrupted, objective, metric)
     clean, corrupted = _check_inputs(model, pairs, name)
-    plain = PlainRuns(model, clean, freeze_layer_norm=freeze_layer_norm, batch_size=batch_size)
+    plain = PlainRuns(
+        model,
+        clean,
+        freeze_layer_norm=freeze_layer_norm,
+        batch_size=batch_size,
+        max_bytes=max_bytes,
+    )
     fitted = pairs.objective.fit(model, clean, lambda: plain.answers)
     if name is None:
         constants = check_constants(model.config, clean.shape[1], ablation)  # pyright: ignore
@@ -80,6 +88,7 @@ def data_for(
         fitted.first_scored,
         universe,
         batch_size,
+        max_bytes,
         freeze_layer_norm,
         plain,
     )

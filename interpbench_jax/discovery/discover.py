@@ -47,6 +47,7 @@ def discover(
     ablation: AblationName | Constants = "resample",
     universe: FineUniverse = "qkv",
     batch_size: int | None = None,
+    max_bytes: int | None = None,
     seed: int = 0,
     freeze_layer_norm: bool = False,
 ) -> Scores:
@@ -75,6 +76,10 @@ def discover(
         universe: the edges to choose among: `"qkv"`, or `"qkv-merged"`, in which the two embeddings
             are one writer. `scores.rank_scores` promotes results to coarser universes.
         batch_size: the number of inputs of one call of a program; the default suits the machine.
+        max_bytes: the memory that runs may take, of which the batch size follows; the default is
+            512 MiB on a CPU and 4 GiB elsewhere. Runs that do not fit together are computed chunk
+            by chunk, so that more inputs take no more memory, except for the methods that search
+            from edge to edge or learn gates, which keep the runs of all inputs.
         seed: the random seed, for methods that draw at random.
         freeze_layer_norm: see `DiscoveryData`.
 
@@ -99,6 +104,8 @@ def discover(
         )
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"Expected a batch_size of at least 1, got {batch_size}.")
+    if max_bytes is not None and max_bytes < 1:
+        raise ValueError(f"Expected max_bytes of at least 1, got {max_bytes}.")
     pairs = as_pairs(pairs, None, objective, metric)
     own = pairs.objective.metric
     wanted = default_metric_of(chosen.default_metric, model.config) if own is None else own
@@ -110,6 +117,7 @@ def discover(
         ablation=ablation,
         universe=universe,
         batch_size=batch_size,
+        max_bytes=max_bytes,
         freeze_layer_norm=freeze_layer_norm,
     )
     resolved = for_targets(resolved, data.targets[:, data.first_scored :])

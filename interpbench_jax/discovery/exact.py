@@ -16,13 +16,7 @@ from interpbench_jax.sweeps import SweepOptions, SweepResult, sweep_edges, sweep
 
 @dataclass(frozen=True)
 class ExactSettings:
-    """Settings of exact patching.
-
-    Attributes:
-        max_bytes: the memory budget of the sweep's programs; see `SweepOptions`.
-    """
-
-    max_bytes: int | None = None
+    """Exact patching has no settings."""
 
 
 def exact_edges(
@@ -33,7 +27,7 @@ def exact_edges(
     key: jax.Array,
 ) -> Scores:
     """The effect of cutting each edge alone, from `sweeps.sweep_edges`."""
-    return _sweep(sweep_edges, "edge", model, data, metric, settings)
+    return _sweep(sweep_edges, "edge", model, data, metric)
 
 
 def exact_nodes(
@@ -44,7 +38,7 @@ def exact_nodes(
     key: jax.Array,
 ) -> Scores:
     """The effect of replacing each node's output for all readers, from `sweeps.sweep_nodes`."""
-    return _sweep(sweep_nodes, "node", model, data, metric, settings)
+    return _sweep(sweep_nodes, "node", model, data, metric)
 
 
 def _sweep(
@@ -53,7 +47,6 @@ def _sweep(
     model: Transformer,
     data: DiscoveryData,
     metric: Metric,
-    settings: ExactSettings,
 ) -> Scores:
     result = sweep(
         model,
@@ -62,7 +55,7 @@ def _sweep(
         universe=data.universe,
         ablation="resample" if data.constants is None else data.constants,
         objective=data.objective(metric),
-        options=SweepOptions(max_bytes=settings.max_bytes),
+        options=SweepOptions(max_bytes=data.max_bytes),
         freeze_layer_norm=data.freeze_layer_norm,
     )
     return Scores(level, data.universe, np.asarray(result.effects, np.float64))

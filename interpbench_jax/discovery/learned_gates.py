@@ -126,7 +126,7 @@ def edge_slopes(runs: Runs, groups: Int[np.ndarray, "dst src"]) -> Slopes:
 
     def slopes(gates: Gates) -> tuple[float, Gates]:
         mask = np.where(groups >= 0, gates[groups], 0).astype(runs.dtype)
-        value, bars = mask_slopes(runs, mask, None, "of_each_run")
+        ((value, bars),) = mask_slopes(runs, [(mask, None)], "of_each_run")
         return value, add_up(bars, groups)
 
     return slopes

@@ -53,6 +53,8 @@ class DiscoveryData:
         universe: the edges that a method chooses among, each from one writer to one reader:
             `"qkv"`, or `"qkv-merged"`, in which the two embeddings are one writer.
         batch_size: the number of inputs of one call of a program; the default suits the machine.
+        max_bytes: the memory that the runs of all calls may take together; the default is that of
+            a sweep.
         freeze_layer_norm: whether layer norms divide, in every run and derivative of a method, by
             what they divided by in the clean run on the same input: constants, as in the
             attribution literature (Nanda 2023; Kramar et al. 2024, arXiv:2403.00745). Models
@@ -69,6 +71,7 @@ class DiscoveryData:
     first_scored: int = 1
     universe: FineUniverse = "qkv"
     batch_size: int | None = None
+    max_bytes: int | None = None
     freeze_layer_norm: bool = False
     plain: PlainRuns | None = field(default=None, repr=False, compare=False)
 

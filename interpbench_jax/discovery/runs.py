@@ -10,8 +10,8 @@ import numpy as np
 
 from interpbench_jax.discovery.method import DiscoveryData
 from interpbench_jax.engine.chunk import Chunk
-from interpbench_jax.engine.plain_runs import PlainRun, PlainRuns
-from interpbench_jax.engine.programs import run_calls
+from interpbench_jax.engine.plain_runs import Chunks, PlainRun, PlainRuns
+from interpbench_jax.engine.programs import run_calls, run_threads
 from interpbench_jax.engine.scoring import Scoring
 from interpbench_jax.engine.weights import Form, Weights, hide_padding
 from interpbench_jax.layout import Layout
@@ -38,11 +38,16 @@ class Runs:
     form: Form
     scoring: Scoring
     weights: Weights
-    chunks: tuple[Chunk, ...]
+    chunks: Chunks[Chunk]
     n_inputs: int
     workers: int
 
-    def each(self, function: RunFunction, static: tuple[Hashable, ...], *arrays: Any) -> list[Any]:
+    def each(
+        self,
+        function: RunFunction,
+        static: tuple[Hashable, ...],
+        *arrays: Any,
+    ) -> list[Any]:
         """`function(form, scoring, *static, weights, chunk, *arrays)` for every chunk.
 
         Arrays that differ between chunks are a list with one array for each chunk.
@@ -54,25 +59,44 @@ class Runs:
         function: RunFunction,
         static: tuple[Hashable, ...],
         variants: Sequence[tuple[Any, ...]],
+        then: Callable[[Any], Any] | None = None,
     ) -> list[list[Any]]:
-        """`each`, for several sets of arrays of the same shapes."""
-        seen = [hide_padding(self.weights, chunk.run.is_real) for chunk in self.chunks]
-        calls = [
-            (seen[i], chunk, *(_on_device(x[i] if isinstance(x, list) else x) for x in arrays))
-            for arrays in variants
-            for i, chunk in enumerate(self.chunks)
-        ]
-        found = run_calls(function, (self.form, self.scoring, *static), calls, self.workers)
-        n = len(self.chunks)
-        return [found[start : start + n] for start in range(0, len(found), n)]
+        """`each`, for several sets of arrays of the same shapes.
+
+        Args:
+            function: as for `each`.
+            static: as for `each`.
+            variants: the sets of arrays.
+            then: a function of each result, in a program of its own: its result takes the place of
+                a larger one, which is freed.
+        """
+        whole, n = (self.form, self.scoring, *static), len(self.chunks)
+        variants = [tuple(map(_on_device, arrays)) for arrays in variants]
+
+        def calls_of(i: int) -> list[tuple[Any, ...]]:
+            chunk = self.chunks[i]
+            weights = hide_padding(self.weights, chunk.run.is_real)
+            return [
+                (weights, chunk, *(x[i] if isinstance(x, list) else x for x in arrays))
+                for arrays in variants
+            ]
+
+        if self.chunks.are_kept:
+            by_variant = zip(*map(calls_of, range(n)), strict=True)
+            calls = [call for calls in by_variant for call in calls]
+            found = run_calls(function, whole, calls, self.workers, then)
+            return [found[start : start + n] for start in range(0, len(found), n)]
+
+        def finish(i: int) -> list[Any]:
+            return run_calls(function, whole, calls_of(i), 1, then)
+
+        # The first alone, because it compiles.
+        by_chunk = [finish(0), *run_threads(finish, range(1, n), self.workers)]
+        return [list(parts) for parts in zip(*by_chunk, strict=True)]
 
     def mean(self, function: RunFunction, static: tuple[Hashable, ...], *arrays: Any) -> Any:
         """The mean over inputs, in float64, of a function that sums over the inputs of a chunk."""
         return mean_of(self.each(function, static, *arrays), self.n_inputs)
-
-    def then(self, function: RunFunction, parts: list[Any]) -> list[Any]:
-        """`function(part)` for the result of each chunk."""
-        return run_calls(function, (), [(part,) for part in parts], self.workers)
 
     @property
     def layout(self) -> Layout:
@@ -87,6 +111,8 @@ class Runs:
 
 def _on_device(x: Any) -> Any:
     # Here, because a worker thread does not know whether float64 is on.
+    if isinstance(x, list):
+        return [_on_device(each) for each in x]
     return jnp.asarray(x) if isinstance(x, np.ndarray) else x
 
 
@@ -107,30 +133,33 @@ def start_runs(model: Transformer, data: DiscoveryData, metric: Metric) -> Runs:
             output is not finite.
     """
     plain = _plain_runs(model, data)
-    replacements: list[Any]
+    corrupted, constants = None, None
     if data.constants is None:
         corrupted = plain.of_others(data.corrupted, paired=True)
-        replacements = [run.outputs for run in corrupted]
     else:
-        corrupted, outputs = [], plain.chunks[0].outputs
-        constants = jnp.asarray(data.constants, outputs.dtype).transpose(2, 3, 1, 0)
-        constants = jnp.broadcast_to(constants, (*outputs.shape[:3], 1))
-        replacements = [constants] * len(plain.rows)
-    _check_outputs([*plain.chunks, *corrupted])
+        constants = jnp.asarray(data.constants, model.dtype).transpose(2, 3, 1, 0)
+        shape = (*constants.shape[:2], data.clean.shape[1], 1)
+        constants = jnp.broadcast_to(constants, shape)
     targets = np.asarray(data.targets)
-    parts = zip(plain.chunks, replacements, plain.rows, plain.is_input, strict=True)
-    chunks = [
-        Chunk(run, replacement, jnp.asarray(targets[rows]), jnp.asarray(is_input, model.dtype))
-        for run, replacement, rows, is_input in parts
-    ]
-    return Runs(
-        plain.form,
-        Scoring(metric, data.first_scored),
-        plain.weights,
-        tuple(chunks),
-        plain.n_inputs,
-        plain.workers,
-    )
+
+    def make(numbers: Sequence[int]) -> list[Chunk]:
+        found = []
+        for i in numbers:
+            run = plain.chunks[i]
+            other = None if corrupted is None else corrupted[i]
+            _check_outputs([run] if other is None else [run, other])
+            replacement = constants if other is None else other.outputs
+            share = jnp.asarray(plain.is_input[i], model.dtype)
+            assert replacement is not None
+            found.append(Chunk(run, replacement, jnp.asarray(targets[plain.rows[i]]), share))
+        return found
+
+    chunks = Chunks(len(plain.rows), make, are_kept=plain.are_kept)
+    if plain.are_kept:
+        # Now, so that outputs that are not finite are refused before anything else runs.
+        list(chunks)
+    scoring = Scoring(metric, data.first_scored)
+    return Runs(plain.form, scoring, plain.weights, chunks, plain.n_inputs, plain.workers)
 
 
 def _plain_runs(model: Transformer, data: DiscoveryData) -> PlainRuns:
@@ -138,6 +167,7 @@ def _plain_runs(model: Transformer, data: DiscoveryData) -> PlainRuns:
     settings = {
         "freeze_layer_norm": data.freeze_layer_norm,
         "batch_size": data.batch_size,
+        "max_bytes": data.max_bytes,
     }
     if data.plain is not None and data.plain.are_of(model, data.clean, **settings):
         return data.plain

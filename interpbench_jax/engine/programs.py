@@ -163,17 +163,34 @@ def run_calls(
     static: tuple[Hashable, ...],
     calls: Sequence[tuple[Any, ...]],
     workers: int,
+    then: Callable[[Any], Any] | None = None,
 ) -> list[Any]:
-    """`function(*static, *call)` for each call, in threads; all calls have equal shapes."""
-    program = compiled(function, static, *calls[0])
-    if workers == 1 or len(calls) == 1:
-        return [program(*call) for call in calls]
+    """`function(*static, *call)` for each call, in threads; all calls have equal shapes.
 
-    def finish(call: tuple[Any, ...]) -> Any:
+    If `then` is given, the result is `then(function(*static, *call))`, computed by two programs.
+    """
+    (program,) = compile_all(lower(function, static, *calls[0]))
+    after = None if then is None else compiled(then, (), program.result)
+
+    def run(call: tuple[Any, ...]) -> Any:
+        found = program.run(*call)
+        return found if after is None else after(found)
+
+    return run_threads(run, calls, workers)
+
+
+def run_threads(
+    function: Callable[[Any], Any], arguments: Sequence[Any], workers: int
+) -> list[Any]:
+    """A function's results for some arguments, in their order, computed in threads."""
+    if workers == 1 or len(arguments) == 1:
+        return [function(argument) for argument in arguments]
+
+    def finish(argument: Any) -> Any:
         # A program runs while its thread waits for it, so each thread runs one call at a time.
-        return jax.block_until_ready(program(*call))
+        return jax.block_until_ready(function(argument))
 
-    return list(worker_pool(workers).map(finish, calls))
+    return list(worker_pool(workers).map(finish, arguments))
 
 
 def default_workers() -> int:

@@ -1,10 +1,12 @@
 """A model's weights in the form that the engine uses: transposed, with layers stacked."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -105,6 +107,43 @@ def stack_weights(model: Transformer, n_pos: int) -> Weights:
         is_seen=np.tril(is_seen[..., 0])[..., None] if config.is_causal else is_seen,
         score_scale=np.asarray(scale, embed.dtype),
     )
+
+
+class _Kept(NamedTuple):
+    """The weights of a model on a device, and what they were made from.
+
+    Attributes:
+        params: the model's arrays at that time.
+        by_setting: the weights, by the number of positions and JAX's settings.
+    """
+
+    params: list[jax.Array]
+    by_setting: dict[Hashable, Weights]
+
+
+_kept: WeakKeyDictionary[Transformer, _Kept] = WeakKeyDictionary()
+# Larger models are worth stacking again: they would take their memory twice.
+_MOST_KEPT_BYTES = 64 << 20
+
+
+def device_weights(model: Transformer, n_pos: int) -> Weights:
+    """The weights of a model for inputs of `n_pos` positions, on the default device.
+
+    They are kept for the next call for as long as the model lives and has the same arrays.
+    """
+    params = jax.tree.leaves(model)
+    # NumPy's arrays may change under us; JAX's never do.
+    is_kept = all(isinstance(array, jax.Array) for array in params)
+    if not is_kept or sum(array.nbytes for array in params) > _MOST_KEPT_BYTES:
+        return jax.device_put(stack_weights(model, n_pos))
+    kept = _kept.get(model)
+    if kept is None or [*map(id, kept.params)] != [*map(id, params)]:
+        kept = _kept[model] = _Kept(params, {})
+    config: Any = jax.config
+    setting = (n_pos, config.jax_enable_x64, config.jax_default_device)
+    if setting not in kept.by_setting:
+        kept.by_setting[setting] = jax.device_put(stack_weights(model, n_pos))
+    return kept.by_setting[setting]
 
 
 class Layer(NamedTuple):

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from interpbench_jax.engine.suffix import Entry
-from interpbench_jax.engine.weights import Form, Weights, stack_weights
+from interpbench_jax.engine.weights import Form, Weights, device_weights, stack_weights
 from interpbench_jax.layout import Layout
 from interpbench_jax.sweeps.check import SweepQuestion, SweepRequest
 from interpbench_jax.sweeps.edits import (
@@ -43,7 +43,7 @@ class SweepJob:
     Attributes:
         question: what is measured.
         form: the model's form.
-        weights: the model's weights, on the host.
+        weights: the model's weights: on the default device, or on the host for a mesh.
         make_blocks: returns the edits in blocks of a given size.
         n_edits: the number of edits, or masks, over all ablations.
         places: the places where they enter.
@@ -82,7 +82,8 @@ def make_job(request: SweepRequest[EditName], question: SweepQuestion) -> SweepJ
     config, edit_set = request.model.config, request.edits
     layout = Layout(config.n_layers, config.n_heads)
     form = Form.of(config, request.freeze_layer_norm)
-    weights = stack_weights(request.model, question.inputs.clean.shape[1])
+    arrange = device_weights if question.placement.mesh is None else stack_weights
+    weights = arrange(request.model, question.inputs.clean.shape[1])
     if isinstance(edit_set.edits, Edits):
         edits = _repeat(edit_set, edit_set.edits, question, layout, config.d_mlp)
         n_edits, make_blocks = edits.n_edits, partial(block_edits, edits)

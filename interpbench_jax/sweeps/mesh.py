@@ -105,11 +105,11 @@ class Placement:
         """Put arrays from the host on the devices, each sharded by its spec."""
         if self.mesh is None:
             # Programs accept tokens and edits (int32) from the host directly, which is faster.
-            leaves = jax.tree.leaves(tree)
-            on_host = all(
-                isinstance(leaf, np.ndarray) and leaf.dtype == np.int32 for leaf in leaves
+            is_ready = all(
+                isinstance(leaf, jax.Array) or leaf.dtype == np.int32
+                for leaf in jax.tree.leaves(tree)
             )
-            return tree if on_host else jax.device_put(tree)
+            return tree if is_ready else jax.device_put(tree)
         return jax.tree.map(lambda array: self._put(np.asarray(array), spec(array)), tree)
 
     def _put(self, array: np.ndarray, spec: PartitionSpec) -> jax.Array:

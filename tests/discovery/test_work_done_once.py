@@ -32,7 +32,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     for module, name in (
         (discovery_data, "check_tokens"),
         (discovery_runs, "check_tokens"),
-        (plain_runs, "stack_weights"),
+        (plain_runs, "device_weights"),
         (plain_runs, "run_calls"),
     ):
         watch(module, name)
@@ -48,14 +48,14 @@ def test_resampling(method: str, has_targets: bool, counts: Counter[str]) -> Non
     targets = data.targets if has_targets else None
     discover(model, data.clean, data.corrupted, method, objective=Objective(None, targets, scored))
     # Clean and corrupted tokens; clean and corrupted runs.
-    assert counts == {"check_tokens": 2, "stack_weights": 1, "run_calls": 2}
+    assert counts == {"check_tokens": 2, "device_weights": 1, "run_calls": 2}
 
 
 @pytest.mark.parametrize("ablation", ["mean", "zero", "optimal"])
 def test_constants(ablation, counts: Counter[str]) -> None:
     model, data = make_small("plain")
     discover(model, data.clean, None, "eap", ablation=ablation)
-    assert counts == {"check_tokens": 2, "stack_weights": 1, "run_calls": 1}
+    assert counts == {"check_tokens": 2, "device_weights": 1, "run_calls": 1}
 
 
 def test_runs_of_another_model_are_not_used() -> None:

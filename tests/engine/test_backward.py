@@ -33,7 +33,8 @@ def small(request: pytest.FixtureRequest, x64: None) -> Small:
 
 
 def slopes(runs: Runs, mask: np.ndarray) -> np.ndarray:
-    return mask_slopes(runs, mask, None, "of_each_run")[1]
+    ((_, found),) = mask_slopes(runs, [(mask, None)], "of_each_run")
+    return found
 
 
 def is_edge(model: Transformer) -> np.ndarray:

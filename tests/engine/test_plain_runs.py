@@ -70,5 +70,22 @@ def test_plain_runs_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert plain.chunks is plain.chunks and plain.answers is plain.answers
     assert plain.of_others(data.clean.copy()) is plain.chunks
     assert len(calls) == 1
-    plain.of_others(data.corrupted)
+    list(plain.of_others(data.corrupted))
     assert len(calls) == 2
+
+
+def test_runs_that_do_not_fit_are_computed_for_every_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    from interpbench_jax.engine import plain_runs
+
+    model, data = make_small("plain")
+    calls = []
+    run_calls = plain_runs.run_calls
+    monkeypatch.setattr(
+        plain_runs, "run_calls", lambda *args: calls.append(args[2]) or run_calls(*args)
+    )
+    plain = PlainRuns(model, data.clean, max_bytes=1)
+    assert not plain.are_kept and plain.rows.shape == (len(data.clean), 1)
+    for _ in range(2):
+        logits = np.concatenate([run.logits for run in plain.chunks], axis=-1)
+        np.testing.assert_allclose(logits.T, model(data.clean), rtol=0, atol=1e-5)
+    assert [len(each) for each in calls] == [1] * 2 * len(data.clean)
