@@ -9,7 +9,7 @@ import jax
 from benchmarks.accelerators.counted import count_bytes, count_flops
 from benchmarks.accelerators.hlo import HloFacts, read_hlo
 from benchmarks.accelerators.targets import Target
-from interpbench_jax.engine.chips import chip_of
+from interpbench_jax.engine.programs import compile_lowered
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,11 @@ def compile_for(
         full_effort: whether to compile as for a program that runs for long.
     """
     effort = "full" if full_effort else "quick"
-    options: dict[str, Any] = dict(next(iter(chip_of(target.platform).options(effort)), {}))
     try:
         traced = trace()
         lowered = traced.lower()
         started, worked = time.perf_counter(), time.process_time()
-        compiled = lowered.compile(compiler_options=options)
+        compiled = compile_lowered(lowered, target.platform, effort)
         seconds, cpu = time.perf_counter() - started, time.process_time() - worked
     except Exception as error:
         # A target that cannot take a program is a result.

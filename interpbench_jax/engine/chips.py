@@ -62,6 +62,9 @@ _CPU = Chip(
     quick_options=_CPU_OPTIONS,
     full_options=_CPU_OPTIONS,
 )
+# Without a device to tune on, XLA finds no tiles for some products of small matrices; then they are
+# left to cuBLAS.
+_GPU_OPTIONS: tuple[CompileOptions, ...] = ({}, {"xla_gpu_enable_triton_gemm": False})
 # Measured on an H100 (`benchmarks/accelerators/h100.json`): a block takes 0.2 to 0.3 ms, most of
 # which is the launching of some fifty kernels, and a patched run of a small model 30 to 120 ns.
 _GPU = Chip(
@@ -71,6 +74,8 @@ _GPU = Chip(
     most_rows=1 << 16,
     block_bytes=256 << 20,
     max_bytes=4 << 30,
+    quick_options=_GPU_OPTIONS,
+    full_options=_GPU_OPTIONS,
 )
 # By XLA's estimates for a v5e. With little effort a program compiles in a third of the time, and
 # a block takes up to twice as long.

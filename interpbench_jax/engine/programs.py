@@ -112,7 +112,7 @@ def compile_all(*wanted: Lowered) -> list[Program]:
 
 def _compile(wanted: Lowered) -> Program:
     assert wanted.lowered is not None
-    compiled = _compile_for(wanted.platform, wanted.effort, wanted.lowered)
+    compiled = compile_lowered(wanted.lowered, wanted.platform, wanted.effort)
     memory = compiled.memory_analysis()
     assert memory is not None
     return Program(
@@ -124,8 +124,10 @@ def _compile(wanted: Lowered) -> Program:
     )
 
 
-def _compile_for(platform: str, effort: Effort, lowered: jax.stages.Lowered) -> jax.stages.Compiled:
-    """Compile with the first set of options that this release of XLA takes.
+def compile_lowered(
+    lowered: jax.stages.Lowered, platform: str, effort: Effort
+) -> jax.stages.Compiled:
+    """Compile with the first set of options for a platform with which XLA succeeds.
 
     If JAX is configured to skip optimizations, they are skipped here too.
     """
