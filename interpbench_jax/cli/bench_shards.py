@@ -67,7 +67,7 @@ def join_bench(folder: Path, *, plots: bool, as_json: bool) -> Exit:
         )
     if joined.failed:
         names = cut_off([str(shard) for shard in joined.failed], 10)
-        say(f"Runs failed in {names}; run these shards again to try them again.", stderr=True)
+        say(f"Failed runs are in {names}; run these shards again to retry them.", stderr=True)
     finish_bench(
         folder,
         joined.outcome,
