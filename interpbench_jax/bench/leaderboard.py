@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from interpbench_jax.bench.problems import SubmissionProblem
+from interpbench_jax.bench.shards import Shard
 from interpbench_jax.bench.submission import (
     CaseScores,
     CaseTruth,
@@ -82,7 +83,8 @@ def read_board(folder: Path | str, truths: Mapping[str, CaseTruth]) -> Board:
     """Score every submission (`*.json`) and every benchmark in a folder.
 
     A benchmark is a folder with `results.parquet`: the given one, or one directly in it. Its
-    areas are taken as it measured them. Unreadable files are listed as invalid sources.
+    areas are taken as it measured them. A shard is none: its rows are in the joined benchmark.
+    Unreadable files are listed as invalid sources.
 
     Args:
         folder: the folder.
@@ -96,7 +98,11 @@ def read_board(folder: Path | str, truths: Mapping[str, CaseTruth]) -> Board:
     if not folder.is_dir():
         raise FileNotFoundError(f"Expected a folder of submissions at {folder}, found none.")
     submissions = sorted(path for path in folder.glob("*.json") if path.is_file())
-    benchmarks = sorted(folder.glob(f"*/{RESULTS_FILE}"))
+    benchmarks = sorted(
+        path
+        for path in folder.glob(f"*/{RESULTS_FILE}")
+        if Shard.of_folder(path.parent.name) is None
+    )
     benchmarks += [folder / RESULTS_FILE] if (folder / RESULTS_FILE).is_file() else []
     if not submissions and not benchmarks:
         raise FileNotFoundError(

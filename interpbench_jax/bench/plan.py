@@ -225,7 +225,7 @@ def facts_of(run: Run, subject: Subject, pairs: TaskPairs, settings: BenchSettin
         universe=UNIVERSE,
         metric=task.own_metric or default_metric_of(method.default_metric, subject.case.config),
         n_inputs=settings.n_inputs or len(pairs),
-        settings=_settings_as_json(method),
+        settings=settings_as_json(method),
         package_version=__version__,
         jax_version=jax.__version__,
         device=jax.devices()[0].device_kind,
@@ -250,7 +250,7 @@ def digest_circuit(circuit: Circuit) -> str:
     return _digest(circuit.to_json().encode())
 
 
-def _settings_as_json(method: Method) -> str:
+def settings_as_json(method: Method) -> str:
     """Return a method's settings, with a digest of its code if it is user-defined."""
     settings, code = method.settings, digest_code(method)
     if dataclasses.is_dataclass(settings) and not isinstance(settings, type):

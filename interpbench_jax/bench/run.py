@@ -11,15 +11,21 @@ import numpy as np
 
 from interpbench_jax.ablations import ablation_constants
 from interpbench_jax.bench.clock import compile_clock
+from interpbench_jax.bench.outcome import BenchOutcome, Failure
 from interpbench_jax.bench.parts import RunPart, read_part, write_part
 from interpbench_jax.bench.plan import BenchSettings, Facts, Run, Subject, facts_of, plan_runs
 from interpbench_jax.bench.scoring import score_rows, score_run, values_by_universe
+from interpbench_jax.bench.shard_plan import BenchPlan
+from interpbench_jax.bench.shard_record import ShardRecord, write_record
+from interpbench_jax.bench.shards import Shard
+from interpbench_jax.bench.shares import plan_share
+from interpbench_jax.bench.table import CURVES_FILE, RESULTS_FILE, SCORES_FILE, write_tables
 from interpbench_jax.bench.times import MethodTime
 from interpbench_jax.case import Case
 from interpbench_jax.cases import TaskPairs
 from interpbench_jax.discovery import discover
 from interpbench_jax.report.rows import CurveRow, ResultRow, ScoreRow
-from interpbench_jax.storage import lock_folder
+from interpbench_jax.storage import digest_file, lock_folder
 
 
 @dataclass(frozen=True)
@@ -40,42 +46,6 @@ class Status:
 
 
 Report = Callable[[Status], None]
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A run that raised an error.
-
-    Attributes:
-        run: the run.
-        message: the error, in one line.
-    """
-
-    run: Run
-    message: str
-
-
-@dataclass(frozen=True)
-class BenchOutcome:
-    """The outcome of a benchmark.
-
-    Attributes:
-        results: the rows of `results.parquet`.
-        scores: the rows of `scores.parquet`.
-        curves: the rows of `curves.parquet`.
-        failures: the runs that raised an error.
-        times: the times by method, in the order of the settings.
-        n_runs: the number of runs that were requested.
-        n_kept: the number of them that had been finished before.
-    """
-
-    results: tuple[ResultRow, ...]
-    scores: tuple[ScoreRow, ...]
-    curves: tuple[CurveRow, ...]
-    failures: tuple[Failure, ...]
-    times: tuple[MethodTime, ...]
-    n_runs: int
-    n_kept: int
 
 
 def run_bench(
@@ -104,30 +74,101 @@ def run_bench(
         ValueError: if a case's circuit or task is not known, two cases share an id, or another
             process uses the folder.
     """
-    if not cases or len({case.case_id for case in cases}) != len(cases):
-        raise ValueError(
-            f"Expected distinct cases, at least one, got {[case.case_id for case in cases]}."
-        )
     bench = _Bench(cases, settings, Path(folder))
     with lock_folder(Path(folder), "this benchmark", removes=True):
-        for run in bench.runs:
-            if report is not None:
-                report(bench.status(run))
-            bench.finish(run)
-    if report is not None:
-        report(bench.status(None))
+        bench.finish_all(report)
     return bench.outcome()
 
 
-class _Bench:
-    """A benchmark in progress."""
+def run_shard(
+    cases: Sequence[Case],
+    settings: BenchSettings,
+    folder: Path | str,
+    shard: Shard,
+    report: Report | None = None,
+    *,
+    options: Sequence[str] | None = None,
+) -> BenchOutcome:
+    """Run one shard of what `run_bench` would run, for `join_shards` to join with the others.
 
-    def __init__(self, cases: Sequence[Case], settings: BenchSettings, folder: Path):
+    The shard has a folder of its own, such as `folder/shard-0-of-3`, with its own parts, lock and
+    tables, and a record of what it ran. So shards may run at the same time in one folder that
+    machines share, or apart, and be copied together. Another call with the same arguments resumes,
+    as for `run_bench`, and tries failed runs again. A call with other arguments replaces the record
+    and the tables, and keeps the parts.
+
+    Args:
+        cases: the cases, as for `run_bench`: all of them, and the same for every shard.
+        settings: the settings of the benchmark, likewise.
+        folder: the folder of the benchmark.
+        shard: which share of the runs (`shares.share_runs`) to run; it may be empty.
+        report: called before every run, and at the end.
+        options: the options of the command that this call belongs to, other than its folder and
+            shard; `join_shards` tells how to run the shards that are missing by them.
+
+    Returns:
+        The outcome of this shard's runs.
+
+    Raises:
+        ImportError: if pyarrow is not installed.
+        OSError: if a file cannot be written.
+        ValueError: as for `run_bench`.
+    """
+    own = Path(folder) / shard.folder_name
+    bench = _Bench(cases, settings, own, shard)
+    with lock_folder(own, f"shard {shard} of this benchmark", removes=True):
+        record = bench.record(shard, options)
+        write_record(own, record)
+        bench.finish_all(report)
+        outcome = bench.outcome()
+        write_record(
+            own,
+            replace(
+                record,
+                state="finished",
+                failures=outcome.failures,
+                times=outcome.times,
+                tables=_write_tables(own, outcome),
+            ),
+        )
+    return outcome
+
+
+def _write_tables(folder: Path, outcome: BenchOutcome) -> dict[str, str]:
+    """Write the tables of a shard, and return their digests; there are none without results."""
+    paths = [folder / name for name in (RESULTS_FILE, SCORES_FILE, CURVES_FILE)]
+    if outcome.results:
+        write_tables(folder, outcome.results, outcome.scores, outcome.curves)
+    else:
+        for path in paths:
+            path.unlink(missing_ok=True)
+    return {path.name: digest_file(path) for path in paths if path.exists()}
+
+
+class _Bench:
+    """A benchmark in progress, or one shard of it."""
+
+    def __init__(
+        self,
+        cases: Sequence[Case],
+        settings: BenchSettings,
+        folder: Path,
+        shard: Shard | None = None,
+    ):
+        if not cases or len({case.case_id for case in cases}) != len(cases):
+            raise ValueError(
+                f"Expected distinct cases, at least one, got {[case.case_id for case in cases]}."
+            )
         self._subjects = {case.case_id: Subject.of(case, settings.truth) for case in cases}
         self._settings = settings
         self._folder = folder
-        self.runs = plan_runs(list(self._subjects.values()), settings)
-        self._left = Counter(run.method for run in self.runs)
+        subjects = list(self._subjects.values())
+        self._runs = (
+            plan_runs(subjects, settings)
+            if shard is None
+            else plan_share(subjects, settings, shard)
+        )
+        self._left = Counter(run.method for run in self._runs)
         self._spent: dict[str, list[float]] = {}
         self._results: list[ResultRow] = []
         self._scores: list[ScoreRow] = []
@@ -138,7 +179,27 @@ class _Bench:
         self._pairs: dict[tuple[str, int], TaskPairs] = {}
         self._constants: dict[tuple[str, int], np.ndarray] = {}
 
-    def finish(self, run: Run) -> None:
+    def finish_all(self, report: Report | None) -> None:
+        """Finish every run, and report the progress before each and at the end."""
+        for run in self._runs:
+            if report is not None:
+                report(self._status(run))
+            self._finish(run)
+        if report is not None:
+            report(self._status(None))
+
+    def record(self, shard: Shard, options: Sequence[str] | None) -> ShardRecord:
+        """Return the record of a shard that is about to run."""
+        plan = BenchPlan.of(list(self._subjects.values()), self._settings)
+        places = {run: place for place, run in enumerate(plan.runs)}
+        return ShardRecord(
+            shard,
+            plan,
+            tuple(places[run] for run in self._runs),
+            None if options is None else tuple(options),
+        )
+
+    def _finish(self, run: Run) -> None:
         """Read a run's part, or run it and write the part."""
         subject, started = self._subjects[run.case], time.perf_counter()
         try:
@@ -162,9 +223,9 @@ class _Bench:
             self._parts.append((run, part))
         self._left[run.method] -= 1
 
-    def status(self, run: Run | None) -> Status:
+    def _status(self, run: Run | None) -> Status:
         """Return the progress, before a run or at the end."""
-        total = len(self.runs)
+        total = len(self._runs)
         return Status(run, total - self._left.total(), total, self._estimate())
 
     def outcome(self) -> BenchOutcome:
@@ -187,7 +248,7 @@ class _Bench:
             tuple(self._curves),
             tuple(self._failures),
             tuple(times),
-            len(self.runs),
+            len(self._runs),
             self._n_kept,
         )
 

@@ -29,6 +29,16 @@ class MethodTime:
         """The total time, in seconds."""
         return self.seconds + self.compile_seconds + self.scoring_seconds
 
+    def plus(self, other: "MethodTime") -> "MethodTime":
+        """Return this method's time together with that of other runs of it."""
+        return MethodTime(
+            self.method,
+            self.runs + other.runs,
+            self.seconds + other.seconds,
+            self.compile_seconds + other.compile_seconds,
+            self.scoring_seconds + other.scoring_seconds,
+        )
+
 
 def times_grid(times: Sequence[MethodTime]) -> Grid:
     """Tabulate a benchmark's time by method, the longest first, and for all methods."""

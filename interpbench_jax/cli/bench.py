@@ -1,6 +1,5 @@
 """The `bench` command, which benchmarks discovery methods on cases."""
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
+from interpbench_jax.cli.bench_output import finish_bench, read_earlier
+from interpbench_jax.cli.bench_shards import (
+    join_bench,
+    options_of_runs,
+    refuse_options_of_runs,
+    show_shard,
+)
 from interpbench_jax.cli.compile_cache import NoCacheOption, use_cache
 from interpbench_jax.cli.console import (
     EVERY_CASE,
@@ -20,21 +26,17 @@ from interpbench_jax.cli.console import (
     RevisionOption,
     choose_cases,
     load,
-    print_json,
     stoppable,
 )
-from interpbench_jax.cli.terminal import has_escapes, say, show_all, terminal
+from interpbench_jax.cli.terminal import has_escapes, say, terminal
 from interpbench_jax.storage import make_folder
-from interpbench_jax.texts import count
 
 if TYPE_CHECKING:
     from interpbench_jax.bench.plan import BenchSettings
-    from interpbench_jax.bench.run import BenchOutcome, Status
+    from interpbench_jax.bench.run import Status
+    from interpbench_jax.cases import TruthName
     from interpbench_jax.names import AblationName
-    from interpbench_jax.report.rows import CurveRow, ResultRow, ScoreRow
 
-MARKDOWN_FILE = "results.md"
-PLOTS_FOLDER = "plots"
 _LINE_EVERY_SECONDS = 15.0
 
 MethodsOption = Annotated[
@@ -64,7 +66,39 @@ AblationsOption = Annotated[
 ]
 
 
+TruthOption = Annotated[
+    Literal["complete", "upstream"],
+    typer.Option(help="Score against all edges that the program uses, or upstream's list."),
+]
+InputsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--n",
+        help="Number of input pairs.",
+        min=1,
+        max=1_000_000,
+        show_default="1000, or 100 for a language task",
+    ),
+]
+SeedsOption = Annotated[
+    str,
+    typer.Option(metavar="0,1,...", help="Random seeds for sampling inputs and for the methods."),
+]
+ShardOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="i/n",
+        help="Run only share i of n, from 0, on this machine, in a folder within DIR.",
+        show_default=False,
+    ),
+]
+JoinOption = Annotated[
+    bool, typer.Option("--join", help="Run nothing; join all shards in DIR into one benchmark.")
+]
+
+
 def bench(
+    context: typer.Context,
     output: Annotated[
         Path,
         typer.Option("-o", "--output", metavar="DIR", help="Results folder.", show_default=False),
@@ -75,28 +109,13 @@ def bench(
     ] = EVERY_CASE,
     release: ReleaseOption = "1.0.0",
     methods: MethodsOption = None,
-    seeds: Annotated[
-        str,
-        typer.Option(
-            metavar="0,1,...", help="Random seeds for sampling inputs and for the methods."
-        ),
-    ] = "0",
+    seeds: SeedsOption = "0",
     orders: OrdersOption = 8,
     ablations: AblationsOption = "resample",
-    n: Annotated[
-        int | None,
-        typer.Option(
-            "--n",
-            help="Number of input pairs.",
-            min=1,
-            max=1_000_000,
-            show_default="1000, or 100 for a language task",
-        ),
-    ] = None,
-    truth: Annotated[
-        Literal["complete", "upstream"],
-        typer.Option(help="Score against all edges that the program uses, or upstream's list."),
-    ] = "complete",
+    n: InputsOption = None,
+    truth: TruthOption = "complete",
+    shard: ShardOption = None,
+    join: JoinOption = False,
     plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Draw plots.")] = True,
     repo: RepoOption = PACKAGED,
     revision: RevisionOption = None,
@@ -109,93 +128,75 @@ def bench(
     `interpbench report DIR` makes a page of them. Finished runs are stored in
     DIR/parts, so that the same command resumes an interrupted benchmark. A failed
     run does not stop the others; the exit code is then 1.
+
+    On several machines, run the command with --shard 0/3, 1/3 and 2/3, and then
+    `interpbench bench -o DIR --join`.
     """
+    if join:
+        refuse_options_of_runs(context)
+        raise typer.Exit(join_bench(output, plots=plots, as_json=as_json))
+    from interpbench_jax.bench.shards import Shard
+
+    part = None if shard is None else Shard.parse(shard)
     names = choose_cases(_split(cases, "--cases"), release)
     wanted_seeds = _numbers(seeds, "--seeds")
     use_cache(no_cache)
-    from interpbench_jax.bench.parts import PARTS_FOLDER
+    from interpbench_jax.bench.run import run_bench, run_shard
+
+    settings = _settings(methods, ablations, wanted_seeds, n, orders, truth)
+    loaded = [load(name, repo, revision) for name in names]
+    make_folder(output)
+    started = time.perf_counter()
+    if part is None:
+        earlier = read_earlier(output)
+        with _resumable(output) as report:
+            outcome = run_bench(loaded, settings, output, report)
+        finish_bench(
+            output,
+            outcome,
+            earlier,
+            settings.ablations,
+            plots=plots,
+            as_json=as_json,
+            seconds=time.perf_counter() - started,
+        )
+    else:
+        options = options_of_runs(context)
+        with _resumable(output / part.folder_name) as report:
+            outcome = run_shard(loaded, settings, output, part, report, options=options)
+        show_shard(output, part, outcome, time.perf_counter() - started, as_json)
+    raise typer.Exit(Exit.CHECK_FAILED if outcome.failures else Exit.DONE)
+
+
+def _settings(
+    methods: str | None,
+    ablations: str,
+    seeds: tuple[int, ...],
+    n: int | None,
+    orders: int,
+    truth: "TruthName",
+) -> "BenchSettings":
     from interpbench_jax.bench.plan import BenchSettings, choose_methods
-    from interpbench_jax.bench.run import run_bench
-    from interpbench_jax.bench.table import write_tables
     from interpbench_jax.discovery import METHODS
 
-    settings = BenchSettings(
+    return BenchSettings(
         methods=choose_methods(_split(methods, "--methods") if methods else list(METHODS)),
         ablations=cast("tuple[AblationName, ...]", tuple(_split(ablations, "--ablations"))),
-        seeds=wanted_seeds,
+        seeds=seeds,
         n_inputs=n,
         orders=orders,
         truth=truth,
     )
-    loaded = [load(name, repo, revision) for name in names]
-    make_folder(output)
-    started = time.perf_counter()
-    earlier = _read_earlier(output)
-    kept = f"Finished runs are in {output / PARTS_FOLDER}; run the same command to resume."
-    with stoppable(lambda: kept), _progress() as report:
-        outcome = run_bench(loaded, settings, output, report)
-    outcome = _with_earlier(outcome, *earlier)
-    seconds = time.perf_counter() - started
-    if outcome.results:
-        write_tables(output, outcome.results, outcome.scores, outcome.curves)
-        _write_report(output, outcome, settings, plots)
-    if as_json:
-        print_json(_as_json(output, outcome, seconds))
-    else:
-        _print(output, outcome, seconds)
-    raise typer.Exit(Exit.CHECK_FAILED if outcome.failures else Exit.DONE)
 
 
-def _read_earlier(folder: Path) -> "tuple[list[ResultRow], list[ScoreRow], list[CurveRow]]":
-    """Read the rows that earlier calls wrote to a folder.
-
-    Raises:
-        ValueError: if a file is damaged.
-    """
+@contextmanager
+def _resumable(folder: Path) -> "Iterator[Callable[[Status], None]]":
+    """Show the progress of runs whose parts are in a folder, and say how to resume them."""
     from interpbench_jax.bench.parts import PARTS_FOLDER
-    from interpbench_jax.bench.table import (
-        CURVES_FILE,
-        RESULTS_FILE,
-        SCORES_FILE,
-        read_curves,
-        read_results,
-        read_scores,
-    )
 
-    try:
-        results = read_results(folder) if (folder / RESULTS_FILE).exists() else []
-        scores = read_scores(folder) if (folder / SCORES_FILE).exists() else []
-        curves = read_curves(folder)
-    except ValueError as error:
-        raise ValueError(
-            f"{error} Delete {RESULTS_FILE}, {SCORES_FILE} and {CURVES_FILE} to continue without "
-            f"their rows; finished runs are read from {PARTS_FOLDER}."
-        ) from None
-    return results, scores, curves
-
-
-def _with_earlier(
-    outcome: "BenchOutcome",
-    results: "list[ResultRow]",
-    scores: "list[ScoreRow]",
-    curves: "list[CurveRow]",
-) -> "BenchOutcome":
-    """Add the rows of earlier calls to an outcome, apart from runs that are also in it."""
-
-    def run(row: "ResultRow | ScoreRow | CurveRow") -> tuple[object, ...]:
-        return (row.case, row.method, row.ablation, row.seed, row.order)
-
-    done = {run(row) for row in outcome.results}
-    others = [row for row in results if run(row) not in done]
-    if others:
-        n_runs = len({run(row) for row in others})
-        say(f"The rows of {count(n_runs, 'run')} from earlier calls are kept.", stderr=True)
-    return dataclasses.replace(
-        outcome,
-        results=(*outcome.results, *others),
-        scores=(*outcome.scores, *(row for row in scores if run(row) not in done)),
-        curves=(*outcome.curves, *(row for row in curves if run(row) not in done)),
-    )
+    kept = f"Finished runs are in {folder / PARTS_FOLDER}; run the same command to resume."
+    with stoppable(lambda: kept), _progress() as report:
+        yield report
 
 
 def _split(text: str, option: str) -> list[str]:
@@ -212,99 +213,6 @@ def _numbers(text: str, option: str) -> tuple[int, ...]:
         raise ValueError(
             f"Expected {option} to be comma-separated numbers, such as 0,1; got {text!r}."
         ) from None
-
-
-def _write_report(
-    folder: Path, outcome: "BenchOutcome", settings: "BenchSettings", plots: bool
-) -> None:
-    """Write the Markdown and the plots."""
-    from interpbench_jax.bench.tiers import known_circuits
-    from interpbench_jax.bench.times import failures_grid
-    from interpbench_jax.report.grids import as_markdown
-    from interpbench_jax.report.results import results_markdown
-    from interpbench_jax.storage import write_file
-
-    text = results_markdown(outcome.results, known_circuits())
-    if outcome.failures:
-        text += "\n" + as_markdown(failures_grid(_failed(outcome)))
-    write_file(folder / MARKDOWN_FILE, text)
-    if not plots:
-        return
-    from interpbench_jax.report.plots import write_plots
-
-    ran = {row.ablation for row in outcome.results}
-    for ablation in settings.ablations:
-        if ablation in ran:
-            inner = [ablation] if len(settings.ablations) > 1 else []
-            where = folder.joinpath(PLOTS_FOLDER, *inner)
-            write_plots(outcome.results, outcome.scores, where, ablation=ablation)
-
-
-def _print(folder: Path, outcome: "BenchOutcome", seconds: float) -> None:
-    from interpbench_jax.bench.tiers import known_circuits
-    from interpbench_jax.bench.times import failures_grid, times_grid
-    from interpbench_jax.report.bench import leaderboard, leaderboard_grid
-    from interpbench_jax.report.grids import as_rich
-    from interpbench_jax.report.groups import group_grids
-
-    entries = leaderboard(outcome.results)
-    grids = (
-        [leaderboard_grid(entries), *group_grids(outcome.results, known_circuits())]
-        if entries
-        else []
-    )
-    grids.append(times_grid(outcome.times))
-    if outcome.failures:
-        grids.append(failures_grid(_failed(outcome)))
-    show_all(map(as_rich, grids))
-    kept = f", {outcome.n_kept} of them finished earlier" if outcome.n_kept else ""
-    where = f" Written to {folder}." if outcome.results else ""
-    say(f"{outcome.n_runs} runs in {seconds:.0f} s{kept}; {len(outcome.failures)} failed.{where}")
-
-
-def _failed(outcome: "BenchOutcome") -> list[tuple[str, str]]:
-    return [(str(failure.run), failure.message) for failure in outcome.failures]
-
-
-def _as_json(folder: Path, outcome: "BenchOutcome", seconds: float) -> dict[str, object]:
-    from interpbench_jax.report.bench import leaderboard
-
-    total = sum(each.total for each in outcome.times) or 1.0
-    return {
-        "folder": str(folder),
-        "runs": outcome.n_runs,
-        "kept": outcome.n_kept,
-        "seconds": seconds,
-        "failures": [{"run": run, "message": message} for run, message in _failed(outcome)],
-        "times": [
-            {
-                "method": each.method,
-                "runs": each.runs,
-                "seconds": each.seconds,
-                "compile_seconds": each.compile_seconds,
-                "scoring_seconds": each.scoring_seconds,
-                "share": each.total / total,
-            }
-            for each in outcome.times
-        ],
-        "leaderboard": [
-            {
-                "method": entry.method,
-                "ablation": entry.ablation,
-                "cases": entry.n_cases,
-                "head_no_embed": entry.head_no_embed and entry.head_no_embed.mean,
-                "head": entry.head and entry.head.mean,
-                "average_precision": entry.average_precision,
-                "paper_auc": entry.paper_auc,
-                "cpr": entry.cpr,
-                "cmd": entry.cmd,
-                "seconds": entry.seconds,
-                "spread": entry.spread and entry.spread.mean,
-                "paper_spread": entry.paper_spread and entry.paper_spread.mean,
-            }
-            for entry in leaderboard(outcome.results)
-        ],
-    }
 
 
 @contextmanager

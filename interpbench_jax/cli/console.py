@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer.core import TyperCommand
 
 from interpbench_jax.cli.terminal import has_escapes, say, terminal
 from interpbench_jax.names import ReleaseName
@@ -34,6 +35,12 @@ class Exit(IntEnum):
     BAD_INPUT = 2
     HUB = 3
     STOPPED = 130
+
+
+class ContextCommand(TyperCommand):
+    """A command whose function takes its context: typer's, as declared, and not the base class."""
+
+    context_class = typer.Context
 
 
 CaseArgument = Annotated[

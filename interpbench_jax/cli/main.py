@@ -23,7 +23,7 @@ from interpbench_jax.cli import (
     training,
     warmup,
 )
-from interpbench_jax.cli.console import Exit
+from interpbench_jax.cli.console import ContextCommand, Exit
 from interpbench_jax.cli.terminal import say
 from interpbench_jax.version import __version__
 
@@ -64,7 +64,7 @@ app.command()(sweeps.sweep)
 app.command()(cases.verify)
 app.command()(training.train)
 app.command()(certify.certify)
-app.command()(bench.bench)
+app.command(cls=ContextCommand)(bench.bench)
 app.command()(report.report)
 app.command()(compare.compare)
 app.command()(compare.validate)

@@ -11,9 +11,10 @@ import pytest
 
 from interpbench_jax.bench.export import export_submission
 from interpbench_jax.bench.leaderboard import read_board
+from interpbench_jax.bench.outcome import BenchOutcome
 from interpbench_jax.bench.parts import PARTS_FOLDER
 from interpbench_jax.bench.plan import BenchSettings, choose_methods
-from interpbench_jax.bench.run import BenchOutcome, run_bench
+from interpbench_jax.bench.run import run_bench
 from interpbench_jax.bench.table import (
     CURVES_FILE,
     RESULTS_FILE,

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 
+from interpbench_jax.bench.outcome import BenchOutcome
 from interpbench_jax.bench.parts import PARTS_FOLDER, part_path
 from interpbench_jax.bench.plan import (
     BenchSettings,
@@ -19,7 +20,7 @@ from interpbench_jax.bench.plan import (
     facts_of,
     plan_runs,
 )
-from interpbench_jax.bench.run import BenchOutcome, Status, run_bench
+from interpbench_jax.bench.run import Status, run_bench
 from interpbench_jax.bench.table import read_results, write_tables
 from interpbench_jax.bench.times import MethodTime, failures_grid, times_grid
 from interpbench_jax.case import Case
