@@ -115,8 +115,7 @@ class Case(Travels):
         """Our declaration of the task: the program, its data and the high-level model.
 
         The declared task can differ from the one that a converted model was trained on: cases 8
-        and 38 look ahead here but were released with a causal mask, and upstream's current case
-        13 is a simpler program.
+        and 38 look ahead here but were released with a causal mask.
 
         Raises:
             ValueError: if no task is declared under this id, or its tokens differ.

@@ -6,8 +6,7 @@ python scripts/readme_picture.py
 from pathlib import Path
 
 import interpbench_jax as ib
-from interpbench_jax.pictures.circuits import drawing_size
-from interpbench_jax.report.figures import encode_figure, house_style, new_figure
+from interpbench_jax.pictures.circuits import encode_circuit
 from interpbench_jax.storage import write_file
 
 CASE, METHOD = "4", "flow-routes"
@@ -18,11 +17,9 @@ def main() -> None:
     """Write the picture."""
     case = ib.load_case(CASE)
     found = ib.discover(case.model, case.sample(1000, seed=0), METHOD)
-    with house_style():
-        figure, axes = new_figure(*drawing_size(case.truth()))
-        title = f"Case {CASE}: the edges that {METHOD} found"
-        ib.draw_circuit(case.truth(), found, universe="qkv", title=title, ax=axes)
-        write_file(PICTURE, encode_figure(figure, "svg"))
+    title = f"Case {CASE}: the edges that {METHOD} found"
+    picture = encode_circuit(case.truth(), found, universe="qkv", title=title)
+    write_file(PICTURE, picture)
 
 
 if __name__ == "__main__":

@@ -73,7 +73,8 @@ def compile_for(
         # A target that cannot take a program is a result.
         message = " ".join(f"{type(error).__name__}: {error}".split())
         return ProgramFacts(target.name, workload, program, error=message[:300])
-    memory, cost = compiled.memory_analysis(), _cost(compiled)
+    memory, cost, text = compiled.memory_analysis(), _cost(compiled), compiled.as_text()
+    assert memory is not None and text is not None
     jaxpr = traced.jaxpr.jaxpr
     return ProgramFacts(
         target.name,
@@ -88,7 +89,7 @@ def compile_for(
         xla_bytes=cost.get("bytes accessed"),
         flops=count_flops(jaxpr),
         least_bytes=count_bytes(jaxpr),
-        hlo=read_hlo(compiled.as_text()),
+        hlo=read_hlo(text),
     )
 
 

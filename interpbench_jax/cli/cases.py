@@ -121,23 +121,11 @@ def _draw(case: "Case", path: Path) -> None:
         raise ValueError(f"Expected --plot to be a .png or .svg file, got {path}.")
     if case.circuit is None:
         raise ValueError(f"Expected a case with a known circuit to draw; {case.case_id} has none.")
-    from interpbench_jax.extras import needs_extra
-
-    with needs_extra("bench", "Drawing pictures"):
-        import matplotlib
-
-    # Without a display; this process draws for the file alone.
-    matplotlib.use("Agg")
-    from matplotlib.figure import Figure
-
-    from interpbench_jax.pictures import draw_circuit
-    from interpbench_jax.report.figures import encode_figure
+    from interpbench_jax.pictures.circuits import encode_circuit
     from interpbench_jax.storage import write_file
 
     title = f"Case {case.case_id}: {case.task_description or 'task not known'}"
-    figure = draw_circuit(case.circuit, universe="qkv", title=title).figure
-    assert isinstance(figure, Figure)
-    write_file(path, encode_figure(figure, kind))
+    write_file(path, encode_circuit(case.circuit, universe="qkv", title=title, kind=kind))
     say(f"Drew the circuit into {path}.", stderr=True)
 
 

@@ -20,6 +20,7 @@ from interpbench_jax.pictures.routes import (
     route_edges,
 )
 from interpbench_jax.report.colors import BLUE, GREEN, GREY, ORANGE, PALE
+from interpbench_jax.report.figures import encode_figure, house_style, new_figure
 from interpbench_jax.scores.levels import (
     Ranking,
     component_of,
@@ -54,6 +55,33 @@ _LABELS: Mapping[Finding, str] = {
 _TRUTH_LABEL = "in the circuit"
 # Points, at the drawing's full size.
 _FONT_SIZE, _PORT_FONT_SIZE = 8.0, 5.0
+
+
+def encode_circuit(
+    circuit: Circuit,
+    found: Circuit | Collection[Edge] | Ranking | None = None,
+    *,
+    universe: UniverseName = "head",
+    title: str | None = None,
+    kind: Literal["png", "svg"] = "svg",
+) -> bytes:
+    """The content of a picture file of a circuit, in one style whatever the user's is.
+
+    Args:
+        circuit: see `draw_circuit`, as for the next three.
+        found: what was found of it.
+        universe: the universe of the edges.
+        title: the title.
+        kind: the kind of file.
+
+    Raises:
+        ImportError: if matplotlib is not installed.
+        ValueError: as `draw_circuit` does.
+    """
+    with house_style():
+        figure, axes = new_figure(*drawing_size(circuit))
+        draw_circuit(circuit, found, universe=universe, title=title, ax=axes)
+        return encode_figure(figure, kind)
 
 
 def draw_circuit(

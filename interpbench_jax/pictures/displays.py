@@ -10,8 +10,7 @@ from importlib.util import find_spec
 
 from interpbench_jax.case import Case
 from interpbench_jax.circuit import Circuit
-from interpbench_jax.pictures.circuits import draw_circuit, drawing_size
-from interpbench_jax.report.figures import encode_figure, house_style, new_figure
+from interpbench_jax.pictures.circuits import encode_circuit
 from interpbench_jax.texts import count
 
 # Larger models take too long to build for a display.
@@ -36,10 +35,7 @@ def drawing_of(thing: object) -> str:
 def _draw(circuit: Circuit) -> str:
     if find_spec("matplotlib") is None:
         return ""
-    with house_style():
-        figure, axes = new_figure(*drawing_size(circuit))
-        draw_circuit(circuit, ax=axes)
-        svg = encode_figure(figure, "svg")
+    svg = encode_circuit(circuit)
     edges = "; ".join(sorted(str(edge) for edge in circuit.in_universe("head")))
     told = f"Drawing of a circuit of {count(len(circuit), 'edge')}: {edges}"
     data = base64.b64encode(svg).decode("ascii")
@@ -52,8 +48,6 @@ def _draw(circuit: Circuit) -> str:
 def _show_model(case: Case) -> str:
     """Return a collapsed view of a small model's layers."""
     if sum(weight.size for weight in case.weights.values()) > _MOST_WEIGHTS:
-        return ""
-    if find_spec("treescope") is None:
         return ""
     import treescope
 

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 
 from interpbench_jax.names import Level, UniverseName
 from interpbench_jax.report.colors import GREY, line_style
+from interpbench_jax.scores.levels import count_sides
 from interpbench_jax.texts import plain
 
 if TYPE_CHECKING:
@@ -27,11 +28,7 @@ def roc_curve(scores: Float[np.ndarray, " items"], truth: Bool[np.ndarray, " ite
     Raises:
         ValueError: if all items are in the circuit, or all are outside it.
     """
-    positives, negatives = int(truth.sum()), int((~truth).sum())
-    if not positives or not negatives:
-        raise ValueError(
-            f"Expected items both in the circuit and outside it, got {positives} and {negatives}."
-        )
+    positives, negatives = count_sides(truth)
     order = np.argsort(-scores, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
     true, false = np.cumsum(truth[order])[ends], np.cumsum(~truth[order])[ends]

@@ -9,8 +9,7 @@ from interpbench_dataset.packaged import packaged_folder
 from interpbench_jax.cases import Task
 from interpbench_jax.cases.health import read_health
 from interpbench_jax.certificates import BARS, Certificate, read_certificate
-from interpbench_jax.pictures.circuits import drawing_size
-from interpbench_jax.report.figures import encode_figure, house_style, new_figure
+from interpbench_jax.pictures.circuits import encode_circuit
 from interpbench_jax.report.grids import escape
 from interpbench_jax.universes import UNIVERSES, universe
 
@@ -35,7 +34,7 @@ def case_files() -> dict[str, str | bytes]:
     for case_id in ib.packaged_cases():
         case = ib.load_case(case_id)
         certificate = read_certificate(packaged_folder() / model_path(case_id))
-        files[f"cases/{case_id}.svg"] = drawing(case)
+        files[f"cases/{case_id}.svg"] = encode_circuit(case.truth(), universe="qkv", title="")
         files[f"cases/{case_id}.md"] = case_page(case, certificate)
         rows.append(_summary(case, certificate))
     files["cases/index.md"] = INTRODUCTION + "\n" + table(HEADER, rows)
@@ -111,14 +110,6 @@ Tier: {task.tier}.
 
 [The ground truth](../truth.md) says what each of these means.
 """
-
-
-def drawing(case: ib.Case) -> bytes:
-    """Return the drawing of a case's circuit as SVG."""
-    with house_style():
-        figure, axes = new_figure(*drawing_size(case.truth()))
-        ib.draw_circuit(case.truth(), universe="qkv", title="", ax=axes)
-        return encode_figure(figure, "svg")
 
 
 def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
