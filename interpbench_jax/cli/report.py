@@ -13,6 +13,7 @@ from interpbench_jax.texts import count
 if TYPE_CHECKING:
     from interpbench_jax.bench.leaderboard import Board
     from interpbench_jax.bench.submission import CaseTruth
+    from interpbench_jax.report.grids import Grid
     from interpbench_jax.report.page import CaseText
     from interpbench_jax.report.rows import ResultRow
 
@@ -49,7 +50,13 @@ def report(
     results = read_results(folder)
     beside = folder if folder.is_dir() else folder.parent
     scores = read_scores(beside) if (beside / SCORES_FILE).exists() else []
-    page = report_html(results, scores, read_curves(beside), texts=case_texts(results))
+    page = report_html(
+        results,
+        scores,
+        read_curves(beside),
+        texts=case_texts(results),
+        grids=_groups(results),
+    )
     write_file(output, page)
     told = {
         "file": str(output),
@@ -74,10 +81,18 @@ def board_page(board: "Board", truths: "dict[str, CaseTruth]") -> str:
         board_scores(board, truths),
         texts=case_texts(board.rows),
         title="InterpBench leaderboard",
-        grids=file_grids(board),
+        grids=[*_groups(board.rows), *file_grids(board)],
         # A submission may call itself anything.
         reference=None,
     )
+
+
+def _groups(rows: "Sequence[ResultRow]") -> "list[Grid]":
+    """Return the tables by tier and by distinct circuit, if there is anything in them."""
+    from interpbench_jax.bench.tiers import known_circuits
+    from interpbench_jax.report.groups import group_grids
+
+    return group_grids(rows, known_circuits()) if rows else []
 
 
 def check_page(output: Path) -> None:

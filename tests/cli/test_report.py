@@ -46,6 +46,18 @@ def test_a_page(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert page.read_bytes() == first
 
 
+def test_a_page_tells_tiers_and_distinct_circuits(made: MadeUpBench, tmp_path: Path) -> None:
+    # Cases 26 and 29 compute other functions by the same circuit.
+    cases = dict(zip(sorted({row.case for row in made.results}), ("4", "26", "29"), strict=True))
+    rows = [replace(row, case=cases[row.case]) for row in made.results]
+    write_tables(tmp_path / "bench", rows, (), ())
+    run_command("report", str(tmp_path / "bench"), "-o", str(tmp_path / "page.html"), code=0)
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert ">By tier: mean ROC-AUC in head-no-embed</h2>" in page
+    assert ">By distinct circuit: mean ROC-AUC in head-no-embed</h2>" in page
+    assert '<th scope="col" class="number">every circuit (2)</th>' in page
+
+
 def test_a_folder_of_an_earlier_release(folder: Path, tmp_path: Path) -> None:
     (folder / CURVES_FILE).unlink()
     run_command("report", str(folder), "-o", str(tmp_path / "page.html"), code=0)
