@@ -77,12 +77,12 @@ _GPU = Chip(
     quick_options=_GPU_OPTIONS,
     full_options=_GPU_OPTIONS,
 )
-# By XLA's estimates for a v5e. With little effort a program compiles in a third of the time, and
-# a block takes up to twice as long.
+# By XLA's estimates for a v5e: a block of case 11 takes 0.6 ms, and 0.4 ms for every 1,024 patched
+# runs. With little effort a program compiles in a third of the time, and takes up to twice as long.
 _TPU = Chip(
     name="a TPU",
-    overhead_rows=1024,
-    least_rows=1024,
+    overhead_rows=2048,
+    least_rows=2048,
     most_rows=1 << 14,
     block_bytes=64 << 20,
     max_bytes=4 << 30,

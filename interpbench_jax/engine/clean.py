@@ -62,7 +62,8 @@ def run_clean(form: Form, keep_hidden: bool, weights: Weights, tokens: Tokens) -
     """
     is_real = real_positions(form, tokens)
     weights = hide_padding(weights, is_real)
-    embed = weights.embed[tokens].transpose(2, 1, 0)
+    # Looked up in this order, a TPU keeps inputs innermost, and pads a third rather than threefold.
+    embed = jnp.asarray(weights.embed).T[:, jnp.asarray(tokens).T]
     positions = weights.pos_embed.T[:, :, None]
     pos_embed = jnp.broadcast_to(positions, embed.shape)
     layers = Layer(*(jnp.asarray(getattr(weights, name)) for name in Layer._fields))

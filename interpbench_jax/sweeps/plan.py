@@ -27,6 +27,7 @@ class SweepPlan:
         places: the places where its edits enter, the deepest first.
         n_inputs: the number of inputs.
         n_calls: the number of calls of the compiled program for each chunk of inputs.
+        share_blocks: the number of blocks of each share of the edits, over all these calls.
         chunks: the shape of a call.
         workers: how many calls run at a time.
         bytes_held: the memory that the programs take, by XLA's account.
@@ -40,6 +41,7 @@ class SweepPlan:
     places: tuple[EntryPlace, ...]
     n_inputs: int
     n_calls: int
+    share_blocks: tuple[int, ...]
     chunks: Chunks
     workers: int
     bytes_held: int
@@ -67,6 +69,7 @@ class SweepPlan:
             f"{_count(chunks.batch, 'input')}.",
             f"{_count(n_edits, 'edit')} x {_count(self.n_inputs, 'input')} in "
             f"{_count(self.n_calls, 'call')} for each chunk of inputs.",
+            *self._describe_shares(),
             f"A block has {_count(chunks.rows, 'patched run')}, because starting one takes "
             f"{self.chip.name} as long as {self.chip.overhead_rows:,} runs; all in {self.dtype}.",
             f"Memory: {self.bytes_held / 1e6:.1f} MB of the {self.max_bytes / 1e6:.1f} MB allowed.",
@@ -77,6 +80,15 @@ class SweepPlan:
             after = f", then {_count(place.layers, 'layer')}" if place.layers else ""
             lines.append(f"  {place.name:{width}}  {_count(place.n_edits, 'edit'):>11}{after}")
         return "\n".join(lines)
+
+    def _describe_shares(self) -> list[str]:
+        """A line on how evenly the edits are split over devices, if they are."""
+        if len(self.share_blocks) == 1:
+            return []
+        least, most = min(self.share_blocks), max(self.share_blocks)
+        each = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+        used = sum(self.share_blocks) / (most * len(self.share_blocks))
+        return [f"Each share of the edits has {each} blocks, so that {used:.0%} of them are busy."]
 
 
 def plan_job(job: SweepJob, max_bytes: int | None) -> tuple[SweepPlan, Programs]:
@@ -119,6 +131,7 @@ def plan_job(job: SweepJob, max_bytes: int | None) -> tuple[SweepPlan, Programs]
         places=job.places,
         n_inputs=job.n_inputs,
         n_calls=len(programs.calls),
+        share_blocks=tuple(np.sum([call.in_use for call in programs.calls], axis=0).tolist()),
         chunks=chunks,
         workers=workers,
         bytes_held=programs.bytes_held,
