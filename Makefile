@@ -10,7 +10,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check
 PYTEST = $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
 FAST = $(PYTEST) -m "not slow" --no-typecheck
 
-.PHONY: demo test test-fast test-lowest test-newest bench docs lint types clean
+.PHONY: demo test test-fast test-lowest test-newest bench accelerators docs lint types clean
 
 # Stamp files, so that a second call installs nothing.
 $(VENV)/.venv:
@@ -66,6 +66,17 @@ test-newest: .venv-newest/.resolved-highest
 # BENCH="--quick" for a few minutes; see `python -m benchmarks.speed --help`.
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.speed $(BENCH)
+
+# Compiles this library's programs for GPUs and TPUs that are not here, with the compilers for them:
+# about 6 GB. ACCELERATORS="--targets h100 --workloads sweeps" for some of them.
+accelerators: .venv-accelerators/.installed
+	.venv-accelerators/bin/python -m benchmarks.accelerators $(ACCELERATORS)
+
+.venv-accelerators/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable . libtpu==0.0.42.1 'jax-cuda12-plugin[with-cuda]==0.10.2'
+	@touch $@
 
 # The documentation, in site/. Its examples run, and a warning is an error.
 docs: $(VENV)/.installed-docs
