@@ -144,14 +144,14 @@ class Circuit:
 
     def in_universe(self, name: UniverseName) -> frozenset[Edge]:
         """The circuit in a universe: the edges that cover at least one of its fine edges."""
-        return self._gather(name, self.fine_edges)
+        return self._own_and_constant(name)[0]
 
     def constant_in(self, name: UniverseName) -> frozenset[Edge]:
         """The constant edges of a universe: those that cover only constant edges of the circuit.
 
         Fine edges outside the circuit that such an edge also covers do not count.
         """
-        return self.in_universe(name) - self._gather(name, self.varying_fine_edges)
+        return self._own_and_constant(name)[1]
 
     def edge_truths(self, name: UniverseName) -> dict[Edge, TruthValue]:
         """The truth value of every edge of a universe, in the universe's order.
@@ -159,9 +159,11 @@ class Circuit:
         `"in"`: it matters. `"out"`: it does not. `"constant"`: the circuit has it, but it carries
         nothing that differs between the two inputs of a pair, so no score can detect it.
         """
-        own, constant = self.in_universe(name), self.constant_in(name)
-        edges = universe(name, self.n_layers, self.n_heads).edges
-        return {edge: _truth(edge in own, edge in constant) for edge in edges}
+        if name not in self._truths:
+            own, constant = self._own_and_constant(name)
+            edges = universe(name, self.n_layers, self.n_heads).edges
+            self._truths[name] = {edge: _truth(edge in own, edge in constant) for edge in edges}
+        return self._truths[name].copy()
 
     def node_truths(self, name: UniverseName) -> dict[Node, TruthValue]:
         """The truth value of every source of a universe, in its order; see `edge_truths`."""
@@ -265,6 +267,23 @@ class Circuit:
                 graph.add_node(str(node), kind=node.kind.name, layer=node.layer, head=node.head)
             graph.add_edge(str(edge.src), str(edge.dst))
         return graph
+
+    @cached_property
+    def _truths(self) -> dict[UniverseName, dict[Edge, TruthValue]]:
+        """Earlier results of `edge_truths`."""
+        return {}
+
+    @cached_property
+    def _gathered(self) -> dict[UniverseName, tuple[frozenset[Edge], frozenset[Edge]]]:
+        """Earlier results of `_own_and_constant`."""
+        return {}
+
+    def _own_and_constant(self, name: UniverseName) -> tuple[frozenset[Edge], frozenset[Edge]]:
+        """The circuit's edges in a universe, and the constant ones among them."""
+        if name not in self._gathered:
+            own = self._gather(name, self.fine_edges)
+            self._gathered[name] = own, own - self._gather(name, self.varying_fine_edges)
+        return self._gathered[name]
 
     def _gather(self, name: UniverseName, fine_edges: frozenset[Edge]) -> frozenset[Edge]:
         edges = universe(name, self.n_layers, self.n_heads).members.items()

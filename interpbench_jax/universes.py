@@ -86,6 +86,17 @@ class Universe:
         Raises:
             ValueError: if `finer` is not a refinement of this universe.
         """
+        key = (finer.name, finer.n_layers, finer.n_heads)
+        if key not in self._groups:
+            self._groups[key] = self._find_groups(finer)
+        return self._groups[key]
+
+    @cached_property
+    def _groups(self) -> dict[tuple[str, int, int], tuple[tuple[int, ...], ...]]:
+        """Earlier results of `groups_of`, by the finer universe."""
+        return {}
+
+    def _find_groups(self, finer: "Universe") -> tuple[tuple[int, ...], ...]:
         index = {fine: i for i, edge in enumerate(finer.edges) for fine in finer.members[edge]}
         groups = []
         for edge, fine_edges in self.members.items():

@@ -11,7 +11,7 @@ import pytest
 
 from interpbench_jax import packaged_cases
 from tests.fixtures import UPSTREAM, requires_upstream
-from tests.hf_dataset.tiny_release import Installation
+from tests.hf_dataset.tiny_release import TWO_CASES, Installation
 from tests.tiny_models import make_model, write_model
 
 CASE = str(UPSTREAM / "release_v1" / "11")
@@ -169,6 +169,14 @@ def test_packaged_models_are_the_default(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_dataset_check(tmp_path: Path) -> None:
-    done = run("dataset", "check", str(tmp_path), "--json")
-    assert done.returncode == 1, done.stderr
-    assert json.loads(done.stdout)["passed"] is False
+    def run_with_two_cases(*arguments: str) -> tuple[int, dict]:
+        code = TWO_CASES + MAIN.format(arguments=("dataset", *arguments, str(tmp_path), "--json"))
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        return done.returncode, json.loads(done.stdout)
+
+    code, found = run_with_two_cases("check")
+    assert (code, found["passed"]) == (1, False)
+    code, report = run_with_two_cases("build")
+    assert (code, report["written"]) == (0, 6)
+    code, found = run_with_two_cases("check")
+    assert (code, found["passed"]) == (0, True)

@@ -1,6 +1,6 @@
 """Paired rows: an input, a corrupted input to patch from, and the program's targets for both."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 Seed = int | np.integer | np.random.Generator
 
 _CLOSE = 1e-4
+# Rows that are evaluated at once.
+_PIECE = 1024
 _ARRAYS = ("input_ids", "corrupted_input_ids", "target", "corrupted_target", "is_scored")
 
 
@@ -157,12 +159,29 @@ def find_targets(
     """
     if not len(inputs):
         return np.zeros(inputs.shape, np.int32 if model.is_categorical else np.float32)
-    found = np.asarray(model.targets(inputs))
+    found = in_pieces(lambda piece: np.asarray(model.targets(piece)), (inputs,))
     if numbers is not None:
         middles = (numbers[1:] + numbers[:-1]) / 2
         nearest = numbers[np.searchsorted(middles, found)].astype(np.float32)
         found = np.where(np.abs(nearest - found) < _CLOSE, nearest, found)
     return np.where(is_scored, found, np.zeros((), found.dtype))
+
+
+def in_pieces(function: Callable[..., np.ndarray], arrays: tuple[np.ndarray, ...]) -> np.ndarray:
+    """Apply a function of rows to pieces of one size, so that JAX compiles it for one shape.
+
+    Args:
+        function: a function from rows of the arrays to the same number of rows.
+        arrays: arrays with the same number of rows, at least one. The last piece is filled up with
+            copies of its first row.
+    """
+    found = []
+    for start in range(0, len(arrays[0]), _PIECE):
+        piece = [array[start : start + _PIECE] for array in arrays]
+        n = len(piece[0])
+        filled = [np.concatenate([rows, np.repeat(rows[:1], _PIECE - n, 0)]) for rows in piece]
+        found.append(function(*filled)[:n])
+    return np.concatenate(found)
 
 
 def check_count(n: object) -> None:

@@ -4,6 +4,7 @@ The conversions take the scores of one method, or of many random draws as furthe
 """
 
 import warnings
+from functools import lru_cache
 from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
@@ -345,16 +346,20 @@ def edges_from_nodes(
     return scored[edge_ends(name, n_layers, n_heads)].min(axis=1)
 
 
+@lru_cache(maxsize=64)
 def edge_ends(name: UniverseName, n_layers: int, n_heads: int) -> np.ndarray:
     """The indices of each edge's two ends among the universe's sources.
 
     Returns:
         Integers of shape `[edges, 2]`: the index among `universe(...).sources` of the writer and
-        of the reader's component; the number of sources if the latter is not a source.
+        of the reader's component; the number of sources if the latter is not a source. Do not
+        write into them: they are computed once.
     """
     space = universe(name, n_layers, n_heads)
     index = {node: i for i, node in enumerate(space.sources)}
     pairs = [
         (index[edge.src], index.get(component_of(edge.dst), len(index))) for edge in space.edges
     ]
-    return np.asarray(pairs, np.int64).reshape(-1, 2)
+    ends = np.asarray(pairs, np.int64).reshape(-1, 2)
+    ends.flags.writeable = False
+    return ends

@@ -16,6 +16,13 @@ NAMES = ("cases", "circuits", "3", "11")
 ROWS = {"cases": 2, "circuits": 2, "3": 7, "11": 200}
 WIDTH = 4
 
+# A process that runs this first builds and checks a dataset of two cases. The whole dataset is
+# built in `test_builder.py`.
+TWO_CASES = """
+from interpbench_dataset import tables
+tables.TASKS = {name: tables.TASKS[name] for name in ("3", "20")}
+"""
+
 # Every process runs this first, so that no socket leaves this machine.
 _GUARD = """
 import socket

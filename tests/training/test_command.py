@@ -10,12 +10,17 @@ import pytest
 
 from interpbench_jax import CASES, read_case
 from interpbench_jax.training import EpochRecord
+from tests.training.commands import train_quickly
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return start([sys.executable, "-m", "interpbench_jax.cli", "train", *arguments])
+
+
+def start(command: list[str]) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "COLUMNS": "120", "NO_COLOR": "1"}
     return subprocess.run(
-        [sys.executable, "-m", "interpbench_jax.cli", "train", *arguments],
+        command,
         capture_output=True,
         text=True,
         timeout=300,
@@ -45,8 +50,8 @@ def test_wrong_input_ends_in_a_message(arguments: tuple[str, ...], message: str)
 @pytest.mark.slow
 def test_train(tmp_path: Path) -> None:
     out = tmp_path / "models"
-    options = ("36", "--seeds", "1", "--epochs", "2", "--no-certify", "--out", str(out))
-    done = run(*options, "--json")
+    options = ("--seeds", "1", "--epochs", "2", "--no-certify", "--out", str(out))
+    done = start(train_quickly(*options, "--json"))
     assert done.returncode in (0, 1) and done.stderr == "", done.stderr
     described = json.loads(done.stdout)
     (model,) = described["models"]
@@ -58,22 +63,22 @@ def test_train(tmp_path: Path) -> None:
     assert names == {"circuit.json", "config.json", "log.jsonl", "model.safetensors"}
     case = read_case(out / "36")
     # The recorded command does not reveal the output folder.
-    assert case.provenance["command"] == f"interpbench train {' '.join(options[:-2])} --json"
+    assert case.provenance["command"] == f"interpbench train 36 {' '.join(options[:-2])} --json"
     assert case.circuit == CASES["36"].complete_circuit
     lines = (out / "36" / "log.jsonl").read_text().splitlines()
     assert max(EpochRecord.from_json(line).epoch for line in lines) == model["epochs"]
 
     config = (out / "36" / "config.json").read_bytes()
-    again = run(*options)
+    again = start(train_quickly(*options))
     assert again.returncode == done.returncode, again.stderr
     assert "already trained" in again.stdout
     assert (out / "36" / "config.json").read_bytes() == config
 
-    other = run(*(*options[:2], "2", *options[3:]))
+    other = start(train_quickly("--seeds", "2", *options[2:]))
     assert other.returncode == 2
     assert "differs in seeds. Retrain it with --restart" in " ".join(other.stderr.split())
 
-    anew = json.loads(run(*options, "--restart", "--json").stdout)["models"][0]
+    anew = json.loads(start(train_quickly(*options, "--restart", "--json")).stdout)["models"][0]
     assert not anew["was_there"] and anew["iia"] == model["iia"]
     made = read_case(out / "36").provenance
     assert made["weights_sha256"] == case.provenance["weights_sha256"]

@@ -66,6 +66,7 @@ def expected_losses(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_codes")
 @pytest.mark.parametrize("margin", [None, 10.0])
 @pytest.mark.parametrize(
     ("task", "replaced"),

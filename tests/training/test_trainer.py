@@ -131,6 +131,7 @@ def test_both_is_another_training_that_repeats(pair: Trained) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_codes")
 @pytest.mark.parametrize("task", [PROMPTS, SENTENCES], ids=lambda task: task.case_id)
 def test_a_language_task_is_trained(task: IoiTask) -> None:
     recipe = dataclasses.replace(SHORT, replaced="either", epochs=2, learning_rate=1e-2)

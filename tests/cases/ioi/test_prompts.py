@@ -102,14 +102,19 @@ def test_names_and_nouns_are_complete(facts: Facts) -> None:
 
 
 @requires_upstream
-@pytest.mark.parametrize("n_pairs", [40, pytest.param(1_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n_pairs", [40, pytest.param(198, marks=pytest.mark.slow)])
 def test_prompts_encode_to_gpt2s_ids(facts: Facts, n_pairs: int) -> None:
-    """Check every template with every noun, for random pairs of names."""
+    """Check every template with every noun, for random pairs of names.
+
+    In 198 pairs, each name is the first of two and the second of two.
+    """
     rng = np.random.default_rng(n_pairs)
+    orders = [rng.permutation(99) for _ in range(2)]
+    pairs = [pair for order in orders for pair in zip(order, np.roll(order, 1), strict=True)]
     compact_of = {gpt2_id: i for i, gpt2_id in enumerate(TASK.gpt2_ids)}
     n_checked = 0
-    for number in range(n_pairs):
-        a, b = (facts.names[i] for i in rng.choice(99, 2, replace=False))
+    for number, pair in enumerate(pairs[:n_pairs]):
+        a, b = (facts.names[i] for i in pair)
         for text in filled(facts, a, b):
             *prompt, answer = known_ids(facts, text)
             assert len(prompt) == 16 and prompt[0] == facts.bos
