@@ -176,7 +176,7 @@ def main() -> int:
             timings.append(_in_process(command))
             if arguments.peer and method in PEER_METHODS:
                 peer = [arguments.peer, "-m", "benchmarks.scale_peer", str(folder), method]
-                peer += [arguments.peer_code, str(arguments.peer_batch), str(arguments.calls)]
+                peer += [arguments.peer_code, str(arguments.peer_batch), "1"]
                 timings.append(_in_process(peer))
                 ours = np.load(folder / SCORES_FILE.format(method))
                 theirs = np.load(folder / SCORES_FILE.format(f"peer-{method}"))
