@@ -51,9 +51,7 @@ def discover(
     seed: int = 0,
     freeze_layer_norm: bool = False,
 ) -> Scores:
-    """Score how much each edge, or each node, of a model matters.
-
-    `discover(model, pairs, "eap")`, or with arrays `discover(model, clean, corrupted, "eap")`.
+    """Score how much each edge, or each node, of a model matters: `discover(model, pairs, "eap")`.
 
     Args:
         model: the model.
@@ -76,10 +74,8 @@ def discover(
         universe: the edges to choose among: `"qkv"`, or `"qkv-merged"`, in which the two embeddings
             are one writer. `scores.rank_scores` promotes results to coarser universes.
         batch_size: the number of inputs of one call of a program; the default suits the machine.
-        max_bytes: the memory that runs may take, of which the batch size follows; the default is
-            512 MiB on a CPU and 4 GiB elsewhere. Runs that do not fit together are computed chunk
-            by chunk, so that more inputs take no more memory, except for the methods that search
-            from edge to edge or learn gates, which keep the runs of all inputs.
+        max_bytes: the memory that runs may take, by default 512 MiB on a CPU and 4 GiB elsewhere.
+            ACDC and methods that learn gates keep what they know of all inputs beyond that.
         seed: the random seed, for methods that draw at random.
         freeze_layer_norm: see `DiscoveryData`.
 
@@ -97,18 +93,14 @@ def discover(
     check_model(model)
     pairs, method = _read_inputs(clean, corrupted, method)
     chosen = _choose(method, settings)
+    _check_limits(batch_size=batch_size, max_bytes=max_bytes)
     if universe not in FINE_UNIVERSES:
         raise ValueError(
             f"Expected universe to be one of {', '.join(FINE_UNIVERSES)}, got {universe!r}; "
             "`scores.rank_scores` promotes the scores of these to the coarser universes."
         )
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"Expected a batch_size of at least 1, got {batch_size}.")
-    if max_bytes is not None and max_bytes < 1:
-        raise ValueError(f"Expected max_bytes of at least 1, got {max_bytes}.")
     pairs = as_pairs(pairs, None, objective, metric)
-    own = pairs.objective.metric
-    wanted = default_metric_of(chosen.default_metric, model.config) if own is None else own
+    wanted = pairs.objective.metric or default_metric_of(chosen.default_metric, model.config)
     resolved = resolve_metric(wanted, model.config)
     _check_slope(chosen, resolved)
     data = data_for(
@@ -123,6 +115,12 @@ def discover(
     resolved = for_targets(resolved, data.targets[:, data.first_scored :])
     scores = chosen.run(model, data, resolved, chosen.settings, jax.random.key(seed))
     return _check(scores, model)
+
+
+def _check_limits(**limits: int | None) -> None:
+    for name, limit in limits.items():
+        if limit is not None and limit < 1:
+            raise ValueError(f"Expected {name} of at least 1, got {limit}.")
 
 
 def _choose(method: AnyMethod, settings: Any) -> Method:

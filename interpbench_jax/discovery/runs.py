@@ -10,7 +10,7 @@ import numpy as np
 
 from interpbench_jax.discovery.method import DiscoveryData
 from interpbench_jax.engine.chunk import Chunk
-from interpbench_jax.engine.plain_runs import Chunks, PlainRun, PlainRuns
+from interpbench_jax.engine.plain_runs import ByChunk, PlainRun, PlainRuns
 from interpbench_jax.engine.programs import run_calls, run_threads
 from interpbench_jax.engine.scoring import Scoring
 from interpbench_jax.engine.weights import Form, Weights, hide_padding
@@ -38,7 +38,7 @@ class Runs:
     form: Form
     scoring: Scoring
     weights: Weights
-    chunks: Chunks[Chunk]
+    chunks: ByChunk[Chunk]
     n_inputs: int
     workers: int
 
@@ -154,7 +154,7 @@ def start_runs(model: Transformer, data: DiscoveryData, metric: Metric) -> Runs:
             found.append(Chunk(run, replacement, jnp.asarray(targets[plain.rows[i]]), share))
         return found
 
-    chunks = Chunks(len(plain.rows), make, are_kept=plain.are_kept)
+    chunks = ByChunk(len(plain.rows), make, are_kept=plain.are_kept)
     if plain.are_kept:
         # Now, so that outputs that are not finite are refused before anything else runs.
         list(chunks)

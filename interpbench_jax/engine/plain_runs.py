@@ -47,7 +47,7 @@ def run_plain(form: Form, weights: Weights, tokens: Tokens) -> PlainRun:
     return PlainRun(run.outputs, run.logits, run.scales, run.is_real)
 
 
-class Chunks(Sequence[_Item]):
+class ByChunk(Sequence[_Item]):
     """What belongs to each chunk of some inputs, computed when it is first needed.
 
     Attributes:
@@ -148,7 +148,7 @@ class PlainRuns:
         found = [np.asarray(clean_targets(run.logits.T)) for run in self.chunks]
         return np.concatenate(found)[: self.n_inputs]
 
-    def of_others(self, tokens: OtherTokens, *, paired: bool = False) -> Chunks[PlainRun]:
+    def of_others(self, tokens: OtherTokens, *, paired: bool = False) -> ByChunk[PlainRun]:
         """The runs of other inputs; those that are paired by row are cut as the inputs are."""
         others = np.asarray(tokens)
         if others is self._tokens or np.array_equal(others, self._tokens):
@@ -170,12 +170,14 @@ class PlainRuns:
         rows = np.arange(0, n, self._size)[:, None] + np.arange(self._size)
         return np.minimum(rows, n - 1), rows < n
 
-    def _chunks(self, tokens: np.ndarray, rows: Int[np.ndarray, "chunks rows"]) -> Chunks[PlainRun]:
+    def _chunks(
+        self, tokens: np.ndarray, rows: Int[np.ndarray, "chunks rows"]
+    ) -> ByChunk[PlainRun]:
         def run(numbers: Sequence[int]) -> list[PlainRun]:
             calls = [(self.weights, tokens[rows[i]].astype(np.int32)) for i in numbers]
             return run_calls(run_plain, (self.form,), calls, self.workers)
 
-        return Chunks(len(rows), run, are_kept=self.are_kept)
+        return ByChunk(len(rows), run, are_kept=self.are_kept)
 
 
 def _bytes_per_input(model: Transformer, n_pos: int) -> tuple[int, int]:

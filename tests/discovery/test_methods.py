@@ -321,7 +321,7 @@ def test_a_custom_method(
         ({"metric": "speed"}, "Expected metric to be one of"),
         ({"ablation": "noise"}, "Expected ablation to be one of resample, mean, zero, optimal"),
         ({"universe": "head"}, "Expected universe to be one of qkv, qkv-merged, got 'head'"),
-        ({"batch_size": 0}, "Expected a batch_size of at least 1"),
+        ({"batch_size": 0}, "Expected batch_size of at least 1, got 0"),
         ({"max_bytes": 0}, "Expected max_bytes of at least 1, got 0"),
         (
             {"objective": Objective(scored=np.arange(6) > 5)},
