@@ -29,7 +29,6 @@ from interpbench_jax.config import TransformerConfig
 from interpbench_jax.universes import universe
 
 UNIVERSE = "qkv-merged"
-STEPS = 5
 METHODS = ("eap", "eap-ig-inputs", "exact-nodes", "exact-edges")
 PEER_METHODS = {"eap": "EAP", "eap-ig-inputs": "EAP-IG-inputs"}
 SCORES_FILE = "scores-{}.npy"

@@ -76,18 +76,17 @@ def join_shards(folder: Path | str) -> JoinedShards:
         if CURVES_FILE in record.tables:
             curves += read_curves(where)
     failures = [failure for record in records.values() for failure in record.failures]
-    places = {run: place for place, run in enumerate(first.plan.runs)}
     outcome = BenchOutcome(
-        results=tuple(sorted(results, key=lambda row: row.key)),
-        scores=tuple(sorted(scores, key=lambda row: row.key)),
-        curves=tuple(sorted(curves, key=lambda row: row.key)),
-        failures=tuple(sorted(failures, key=lambda failure: places[failure.run])),
+        results=tuple(results),
+        scores=tuple(scores),
+        curves=tuple(curves),
+        failures=tuple(sorted(failures, key=lambda failure: first.plan.places[failure.run])),
         times=_add_times(records),
         n_runs=len(first.plan.runs),
         n_kept=len(first.plan.runs) - len(failures),
     )
     failed = tuple(shard for shard, record in records.items() if record.failures)
-    return JoinedShards(outcome, first.plan, failed)
+    return JoinedShards(outcome.sorted_as_tables(), first.plan, failed)
 
 
 def _find_shards(folder: Path) -> dict[Shard, Path]:

@@ -1,6 +1,6 @@
 """The outcome of a benchmark, however it was run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from interpbench_jax.bench.plan import Run
 from interpbench_jax.bench.times import MethodTime
@@ -41,3 +41,12 @@ class BenchOutcome:
     times: tuple[MethodTime, ...]
     n_runs: int
     n_kept: int
+
+    def sorted_as_tables(self) -> "BenchOutcome":
+        """The same outcome with all rows in the order in which the tables have them."""
+        return replace(
+            self,
+            results=tuple(sorted(self.results, key=lambda row: row.key)),
+            scores=tuple(sorted(self.scores, key=lambda row: row.key)),
+            curves=tuple(sorted(self.curves, key=lambda row: row.key)),
+        )

@@ -191,11 +191,10 @@ class _Bench:
     def record(self, shard: Shard, options: Sequence[str] | None) -> ShardRecord:
         """Return the record of a shard that is about to run."""
         plan = BenchPlan.of(list(self._subjects.values()), self._settings)
-        places = {run: place for place, run in enumerate(plan.runs)}
         return ShardRecord(
             shard,
             plan,
-            tuple(places[run] for run in self._runs),
+            tuple(plan.places[run] for run in self._runs),
             None if options is None else tuple(options),
         )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import jax
 import numpy as np
@@ -71,6 +72,11 @@ class BenchPlan:
             cases={subject.case.case_id: _digests(subject) for subject in subjects},
             runs=tuple(plan_runs(subjects, settings)),
         )
+
+    @cached_property
+    def places(self) -> dict[Run, int]:
+        """The place of each run in the plan."""
+        return {run: place for place, run in enumerate(self.runs)}
 
     @property
     def ablations(self) -> tuple[AblationName, ...]:

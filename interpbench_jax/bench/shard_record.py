@@ -68,7 +68,6 @@ def write_record(folder: Path, record: ShardRecord) -> Path:
         OSError: if it cannot be written.
     """
     plan = record.plan
-    places = {run: place for place, run in enumerate(plan.runs)}
     content = {
         "format": _FORMAT,
         "version": 1,
@@ -87,7 +86,7 @@ def write_record(folder: Path, record: ShardRecord) -> Path:
         },
         "share": record.share,
         "failures": [
-            {"place": places[failure.run], "message": failure.message}
+            {"place": plan.places[failure.run], "message": failure.message}
             for failure in record.failures
         ],
         "times": [asdict(time) for time in record.times],

@@ -101,14 +101,12 @@ def _with_earlier(
     if others:
         n_runs = len({run(row) for row in others})
         say(f"The rows of {count(n_runs, 'run')} from earlier calls are kept.", stderr=True)
-    other_scores = [row for row in scores if run(row) not in done]
-    other_curves = [row for row in curves if run(row) not in done]
     return dataclasses.replace(
         outcome,
-        results=tuple(sorted((*outcome.results, *others), key=lambda row: row.key)),
-        scores=tuple(sorted((*outcome.scores, *other_scores), key=lambda row: row.key)),
-        curves=tuple(sorted((*outcome.curves, *other_curves), key=lambda row: row.key)),
-    )
+        results=(*outcome.results, *others),
+        scores=(*outcome.scores, *(row for row in scores if run(row) not in done)),
+        curves=(*outcome.curves, *(row for row in curves if run(row) not in done)),
+    ).sorted_as_tables()
 
 
 def _write_report(
@@ -145,11 +143,8 @@ def _print(folder: Path, outcome: "BenchOutcome", seconds: float) -> None:
     from interpbench_jax.report.groups import group_grids
 
     entries = leaderboard(outcome.results)
-    grids = (
-        [leaderboard_grid(entries), *group_grids(outcome.results, known_circuits())]
-        if entries
-        else []
-    )
+    grids = [leaderboard_grid(entries)] if entries else []
+    grids += group_grids(outcome.results, known_circuits())
     grids.append(times_grid(outcome.times))
     if outcome.failures:
         grids.append(failures_grid(failed_runs(outcome)))

@@ -92,7 +92,7 @@ def _groups(rows: "Sequence[ResultRow]") -> "list[Grid]":
     from interpbench_jax.bench.tiers import known_circuits
     from interpbench_jax.report.groups import group_grids
 
-    return group_grids(rows, known_circuits()) if rows else []
+    return group_grids(rows, known_circuits())
 
 
 def check_page(output: Path) -> None:

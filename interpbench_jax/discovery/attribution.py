@@ -17,6 +17,8 @@ from interpbench_jax.model import Transformer
 
 OfWriters = Float[np.ndarray, " src"]
 PlaceGates = OfWriters | tuple[OfWriters, OfWriters]
+# A mask, or gates, and what goes back through each writer, if not its gate.
+MaskPoint = tuple[OfWriters | Float[np.ndarray, "dst src"], OfWriters | None]
 Difference = Literal["of_clean_run", "of_each_run"]
 
 
@@ -54,12 +56,7 @@ def _pair(point: PlaceGates) -> tuple[OfWriters, OfWriters]:
 
 def mask_slopes(
     runs: Runs,
-    points: Sequence[
-        tuple[
-            Float[np.ndarray, " src"] | Float[np.ndarray, "dst src"],
-            Float[np.ndarray, " src"] | None,
-        ]
-    ],
+    points: Sequence[MaskPoint],
     difference: Difference,
 ) -> list[tuple[float, Float[np.ndarray, "dst src"]]]:
     """The metric at some points and its derivative by every edge's mask, averaged over inputs.

@@ -42,12 +42,7 @@ class Runs:
     n_inputs: int
     workers: int
 
-    def each(
-        self,
-        function: RunFunction,
-        static: tuple[Hashable, ...],
-        *arrays: Any,
-    ) -> list[Any]:
+    def each(self, function: RunFunction, static: tuple[Hashable, ...], *arrays: Any) -> list[Any]:
         """`function(form, scoring, *static, weights, chunk, *arrays)` for every chunk.
 
         Arrays that differ between chunks are a list with one array for each chunk.
@@ -147,17 +142,18 @@ def start_runs(model: Transformer, data: DiscoveryData, metric: Metric) -> Runs:
         for i in numbers:
             run = plain.chunks[i]
             other = None if corrupted is None else corrupted[i]
-            _check_outputs([run] if other is None else [run, other])
+            if not plain.are_kept:
+                _check_outputs([run] if other is None else [run, other])
             replacement = constants if other is None else other.outputs
             share = jnp.asarray(plain.is_input[i], model.dtype)
             assert replacement is not None
             found.append(Chunk(run, replacement, jnp.asarray(targets[plain.rows[i]]), share))
         return found
 
-    chunks = ByChunk(len(plain.rows), make, are_kept=plain.are_kept)
     if plain.are_kept:
-        # Now, so that outputs that are not finite are refused before anything else runs.
-        list(chunks)
+        # All at once, so that the error counts them all.
+        _check_outputs([*plain.chunks, *(corrupted or ())])
+    chunks = ByChunk(len(plain.rows), make, are_kept=plain.are_kept)
     scoring = Scoring(metric, data.first_scored)
     return Runs(plain.form, scoring, plain.weights, chunks, plain.n_inputs, plain.workers)
 

@@ -78,7 +78,8 @@ _GPU = Chip(
     full_options=_GPU_OPTIONS,
 )
 # By XLA's estimates for a v5e: a block of case 11 takes 0.6 ms, and 0.4 ms for every 1,024 patched
-# runs. With little effort a program compiles in a third of the time, and takes up to twice as long.
+# runs. With little effort a program compiles in a third of the time, and a block takes about twice
+# as long.
 _TPU = Chip(
     name="a TPU",
     overhead_rows=2048,

@@ -5,9 +5,9 @@ this size. The runs of all chunks are kept if they fit into the memory allowed; 
 computed when it is needed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from typing import NamedTuple, TypeVar, overload
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
@@ -47,7 +47,7 @@ def run_plain(form: Form, weights: Weights, tokens: Tokens) -> PlainRun:
     return PlainRun(run.outputs, run.logits, run.scales, run.is_real)
 
 
-class ByChunk(Sequence[_Item]):
+class ByChunk(Generic[_Item]):
     """What belongs to each chunk of some inputs, computed when it is first needed.
 
     Attributes:
@@ -69,15 +69,11 @@ class ByChunk(Sequence[_Item]):
     def __len__(self) -> int:
         return self._n
 
-    @overload
-    def __getitem__(self, index: int) -> _Item: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[_Item]: ...
-    def __getitem__(self, index: int | slice) -> _Item | list[_Item]:
-        if self.are_kept:
-            return self._all[index]
-        numbers = range(self._n)[index]
-        return self._make(numbers) if isinstance(numbers, range) else self._make([numbers])[0]
+    def __getitem__(self, number: int) -> _Item:
+        return self._all[number] if self.are_kept else self._make([number])[0]
+
+    def __iter__(self) -> Iterator[_Item]:
+        return (self[number] for number in range(self._n))
 
 
 class PlainRuns:

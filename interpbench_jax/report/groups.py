@@ -30,7 +30,12 @@ Circuits = Mapping[str, KnownCircuit]
 
 
 def group_grids(rows: Sequence[ResultRow], circuits: Circuits | None = None) -> list[Grid]:
-    """Tabulate the mean ROC-AUC of edges by tier and, where cases share circuits, by circuit."""
+    """Tabulate the mean ROC-AUC of edges by tier and, where cases share circuits, by circuit.
+
+    Without areas of edges there is no table.
+    """
+    if not case_matrix(rows, RANKED).methods:
+        return []
     by_circuit = circuits_grid(rows, circuits or {})
     return [tiers_grid(rows)] + ([] if by_circuit is None else [by_circuit])
 

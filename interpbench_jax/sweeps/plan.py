@@ -88,7 +88,7 @@ class SweepPlan:
         least, most = min(self.share_blocks), max(self.share_blocks)
         each = f"{least:,}" if least == most else f"{least:,} to {most:,}"
         used = sum(self.share_blocks) / (most * len(self.share_blocks))
-        return [f"Each share of the edits has {each} blocks, so that {used:.0%} of them are busy."]
+        return [f"Each share of the edits has {each} blocks; on average, {used:.0%} are at work."]
 
 
 def plan_job(job: SweepJob, max_bytes: int | None) -> tuple[SweepPlan, Programs]:

@@ -120,10 +120,23 @@ def test_ablations_have_plots_of_their_own(tmp_path: Path, monkeypatch: pytest.M
         (("--seeds", "one"), "Expected --seeds to be comma-separated numbers"),
         (("--ablations", "nothing"), "Expected each ablation to be one of"),
         (("--cases", ","), "Expected --cases to be comma-separated names"),
+        (("--shard", "3/3"), "Expected a shard i/n with i from 0 to n - 1"),
+        (("--shard", "third"), "Expected a shard as i/n, such as 0/3, 1/3 and 2/3; got 'third'."),
+        (("--join",), "Expected shards of a benchmark in"),
+        (
+            ("--join", "--cases", "3", "--shard", "0/3", "--method", "eap"),
+            "Expected --join with no options but -o, --plots and --json, got --cases 3, --methods "
+            "eap, --shard 0/3; leave them out",
+        ),
+        (
+            ("--join", "--orders", "8"),
+            "got --orders 8; leave them out",
+        ),  # even if it is the default
+        (("--join", "--no-cache"), "got --no-cache; leave them out"),
     ],
 )
 def test_wrong_arguments(
-    arguments: tuple[str, str],
+    arguments: tuple[str, ...],
     message: str,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],

@@ -206,32 +206,3 @@ def test_nothing_but_failures(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert found["leaderboard"] == [] and [path.name for path in tmp_path.iterdir()] == [
         "shard-0-of-1"
     ]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("--shard", "3/3"), "Expected a shard i/n with i from 0 to n - 1"),
-        (("--shard", "third"), "Expected a shard as i/n, such as 0/3, 1/3 and 2/3; got 'third'."),
-        (("--join",), "Expected shards of a benchmark in"),
-        (
-            ("--join", "--cases", "3", "--shard", "0/3", "--method", "eap"),
-            "Expected --join with no options but -o, --plots and --json, got --cases 3, --methods "
-            "eap, --shard 0/3; leave them out",
-        ),
-        (
-            ("--join", "--orders", "8"),
-            "got --orders 8; leave them out",
-        ),  # even if it is the default
-        (("--join", "--no-cache"), "got --no-cache; leave them out"),
-    ],
-)
-def test_wrong_arguments(
-    arguments: tuple[str, ...],
-    message: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    unchecked: None,
-) -> None:
-    run_command("bench", *arguments, "-o", str(tmp_path / "out"), code=2)
-    assert message in capsys.readouterr().err and not (tmp_path / "out").exists()

@@ -1,9 +1,12 @@
 """Plain runs and the streams in them, compared with the reference model."""
 
+from collections.abc import Sequence
+
 import jax
 import numpy as np
 import pytest
 
+from interpbench_jax.engine import plain_runs
 from interpbench_jax.engine.clean import read_streams, run_clean
 from interpbench_jax.engine.layers import finish_run
 from interpbench_jax.engine.plain_runs import PlainRuns
@@ -57,15 +60,19 @@ def test_plain_runs_of_many_inputs(kind: str, batch_size: int | None, x64: None)
     np.testing.assert_allclose(plain.mean_outputs(others), mean, rtol=0, atol=1e-12)
 
 
-def test_plain_runs_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from interpbench_jax.engine import plain_runs
-
-    model, data = make_small("plain")
-    calls = []
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[object]]:
+    """The calls of programs so far: each entry has those that were made together."""
+    made: list[Sequence[object]] = []
     run_calls = plain_runs.run_calls
     monkeypatch.setattr(
-        plain_runs, "run_calls", lambda *args: calls.append(args[2]) or run_calls(*args)
+        plain_runs, "run_calls", lambda *args: made.append(args[2]) or run_calls(*args)
     )
+    return made
+
+
+def test_plain_runs_are_computed_once(calls: list[Sequence[object]]) -> None:
+    model, data = make_small("plain")
     plain = PlainRuns(model, data.clean)
     assert plain.chunks is plain.chunks and plain.answers is plain.answers
     assert plain.of_others(data.clean.copy()) is plain.chunks
@@ -74,19 +81,11 @@ def test_plain_runs_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(calls) == 2
 
 
-def test_runs_that_do_not_fit_are_computed_for_every_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    from interpbench_jax.engine import plain_runs
-
+def test_runs_that_do_not_fit_are_computed_for_every_use(calls: list[Sequence[object]]) -> None:
     model, data = make_small("plain")
-    calls = []
-    run_calls = plain_runs.run_calls
-    monkeypatch.setattr(
-        plain_runs, "run_calls", lambda *args: calls.append(args[2]) or run_calls(*args)
-    )
     plain = PlainRuns(model, data.clean, max_bytes=1)
     assert not plain.are_kept and plain.rows.shape == (len(data.clean), 1)
     for _ in range(2):
         logits = np.concatenate([run.logits for run in plain.chunks], axis=-1)
         np.testing.assert_allclose(logits.T, model(data.clean), rtol=0, atol=1e-5)
-    # Checks of types may look at an item more.
-    assert {len(each) for each in calls} == {1} and len(calls) >= 2 * len(data.clean)
+    assert [len(each) for each in calls] == [1] * 2 * len(data.clean)

@@ -1,5 +1,6 @@
 """How a sweep is split into chunks, and the memory budget against XLA's own figures."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -141,6 +142,14 @@ def test_kept_logits_are_limited(batch: int, edits: int, bytes_per_row: int) -> 
     held = bytes_per_row * chunks.rows
     assert chunks.blocks == 1 or chunks.blocks * held <= 64 << 20
     assert chunks.blocks == 64 or 2 * chunks.blocks * held > 64 << 20
+
+
+def test_a_plan_says_how_evenly_its_shares_are_filled(model: Transformer, inputs: Pair) -> None:
+    plan = sweep_edges(model, *inputs).plan
+    assert plan is not None and "share" not in str(plan)
+    line = "Each share of the edits has 3 to 4 blocks; on average, 88% are at work."
+    assert line in str(dataclasses.replace(plan, share_blocks=(4, 3))).splitlines()
+    assert "has 4 blocks; on average, 100%" in str(dataclasses.replace(plan, share_blocks=(4, 4)))
 
 
 # The budget
