@@ -5,6 +5,7 @@ import os
 import stat
 import subprocess
 import sys
+from importlib.metadata import requires
 from pathlib import Path
 
 import jax
@@ -76,6 +77,12 @@ def test_the_second_process_compiles_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_what_the_cache_needs_is_installed_with_the_package() -> None:
+    """The tests' own packages need it too, so that no test would miss it."""
+    needed = requires("interpbench-jax") or []
+    assert [each for each in needed if each.startswith("filelock") and "extra" not in each]
+
+
 def test_warmup(tmp_path: Path) -> None:
     folder = tmp_path / "programs"
     done = run("warmup", "36", "35", "--n", "8", INTERPBENCH_CACHE=str(folder))
