@@ -1,9 +1,11 @@
 """Achieved rates under the machine's roofline, from a measured matrix product and bandwidth."""
 
 from dataclasses import dataclass
+from statistics import median
 
 from benchmarks.speed.bench import PEAK, Bench, peak_entry
 from benchmarks.speed.contest import NotRun, Runs
+from benchmarks.speed.flops import sweep_flops
 from benchmarks.speed.measurements import rate_of, summarise
 from benchmarks.speed.process import Entry
 from benchmarks.speed.workloads import packaged_job, random_job
@@ -24,7 +26,9 @@ class RooflinePoint:
         equivalent_flops_per_second: the rate defined in `Measurement`.
         peak_flops_per_second: the rate of the matrix product timed between the same runs.
         bytes_per_second: the rate of a pass over a large array timed between the same runs.
-        share_of_roof: the rate over the lower of the peak and intensity times bandwidth.
+        share_of_peak: the rate of the operations that no sweep can do without (`sweep_flops`)
+            over the rate of the matrix product.
+        share_of_roof: the equivalent rate over the lower of the peak and intensity times bandwidth.
     """
 
     label: str
@@ -33,6 +37,7 @@ class RooflinePoint:
     equivalent_flops_per_second: float
     peak_flops_per_second: float
     bytes_per_second: float
+    share_of_peak: float
     share_of_roof: float
 
 
@@ -71,13 +76,18 @@ def measure_roofline(bench: Bench) -> Roofline:
         bandwidth = rate_of(found[_COPY], "bytes")
         if not isinstance(plain, Runs) or not plain.facts["bytes"] or not peak or not bandwidth:
             continue
+        readers = [reader for _, reader in job.edges]
+        needed = job.n_inputs * sweep_flops(job.config, readers, job.clean.shape[1])
         intensity = float(plain.facts["flops"]) / float(plain.facts["bytes"])
         for name in (_OURS, _PLAIN):
             runs = found[name]
             if isinstance(runs, Runs):
                 rate = summarise(runs, job, peak).equivalent_flops_per_second
                 roof = min(peak, intensity * bandwidth)
+                share = needed / median(runs.warm_seconds) / peak
                 points.append(
-                    RooflinePoint(job.label, name, intensity, rate, peak, bandwidth, rate / roof)
+                    RooflinePoint(
+                        job.label, name, intensity, rate, peak, bandwidth, share, rate / roof
+                    )
                 )
     return Roofline(tuple(points), tuple(missing))

@@ -13,7 +13,7 @@ from benchmarks.speed.comparisons import Against, Comparison
 from benchmarks.speed.contest import NotRun, Runs, alternate
 from benchmarks.speed.curves import Curve, Point, Second
 from benchmarks.speed.fits import fit_line
-from benchmarks.speed.flops import forward_flops
+from benchmarks.speed.flops import forward_flops, sweep_flops
 from benchmarks.speed.hardware import Hardware
 from benchmarks.speed.job import Job, Options, read_job
 from benchmarks.speed.markdown import render
@@ -122,6 +122,31 @@ class TestFlops:
         one, two, three = (forward_flops(config | {"n_layers": n}, 10) for n in (1, 2, 3))
         assert three - two == two - one > 0
 
+    def test_an_edge_costs_what_depends_on_its_reader(self) -> None:
+        config = {
+            "n_layers": 2, "n_heads": 2, "d_model": 3, "d_head": 5, "d_mlp": 7, "d_vocab_out": 11,
+        }  # fmt: skip
+        mlp, output = 4 * 3 * 7 * 2, 4 * 3 * 11
+        layer = 4 * (4 * 3 * 10) + 2 * (4 * 4 * 10) + mlp
+        # One head's queries and result, its scores and its weighted values.
+        head = 2 * (4 * 3 * 5) + 2 * (4 * 4 * 5)
+
+        def flops(*readers: str) -> int:
+            return sweep_flops(config, readers, 4)
+
+        assert flops("blocks.1.hook_resid_post") == 2 * output
+        assert flops("blocks.1.hook_mlp_in") == 2 * (mlp + output)
+        assert flops("blocks.0.hook_mlp_in") == 2 * (mlp + layer + output)
+        assert flops("blocks.1.hook_q_input[1]") == 2 * (head + mlp + output)
+        # The universe of heads cuts queries, keys and values together.
+        assert flops("blocks.1.attn.hook_result[1]") == 2 * (head + 2 * 60 + mlp + output)
+        pair = ("blocks.0.hook_v_input[0]", "blocks.1.hook_mlp_out")
+        assert flops(*pair) == sum(flops(each) for each in pair)
+
+    def test_other_readers_are_refused(self) -> None:
+        with pytest.raises(ValueError, match="Expected edges into heads"):
+            sweep_flops(dict(tiny_job().config), ["blocks.0.hook_resid_mid"], 10)
+
 
 class TestFit:
     def test_exact_line(self) -> None:
@@ -225,7 +250,7 @@ class TestPlots:
         pytest.importorskip("matplotlib")
         from benchmarks.speed.plots import plot_curve, plot_roofline
 
-        point = RooflinePoint("a job", "ours", 2.0, 1e9, 1e10, 1e9, 0.5)
+        point = RooflinePoint("a job", "ours", 2.0, 1e9, 1e10, 1e9, 0.25, 0.5)
         for second in get_args(Second):
             plot_curve(dataclasses.replace(curve(), second=second), tmp_path)
         plot_roofline(Roofline((point,), ()), tmp_path)
