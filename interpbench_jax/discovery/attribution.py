@@ -8,7 +8,14 @@ from jaxtyping import Array, Float
 
 from interpbench_jax.discovery.method import DiscoveryData, Scores, add_up, edge_groups
 from interpbench_jax.discovery.runs import Runs, mean_of, start_runs
-from interpbench_jax.engine.backward import FineMask, Point, WriterGates, by_mask, differentiate
+from interpbench_jax.engine.backward import (
+    FineMask,
+    Point,
+    Rule,
+    WriterGates,
+    by_mask,
+    differentiate,
+)
 from interpbench_jax.engine.chunk import Chunk
 from interpbench_jax.engine.scoring import Scoring
 from interpbench_jax.engine.weights import Form, Weights
@@ -28,6 +35,7 @@ def edge_slopes(
     metric: Metric,
     points: Sequence[PlaceGates],
     difference: Difference,
+    rule: Rule = "derivative",
 ) -> Scores:
     """First-order effects of cutting edges, averaged over inputs and over points.
 
@@ -43,9 +51,10 @@ def edge_slopes(
             derivative that goes back through each writer (`backward.differentiate`).
         difference: the change that a cut makes: the writer's replacement minus its output in the
             clean run, or minus its output in the run at the point.
+        rule: what goes back through layer norms and activation functions.
     """
     runs = start_runs(model, data, metric)
-    found = mask_slopes(runs, [_pair(point) for point in points], difference)
+    found = mask_slopes(runs, [_pair(point) for point in points], difference, rule)
     slopes = np.mean([slopes for _, slopes in found], axis=0)
     return Scores("edge", data.universe, add_up(-slopes, edge_groups(data.edges(model.config))))
 
@@ -58,6 +67,7 @@ def mask_slopes(
     runs: Runs,
     points: Sequence[MaskPoint],
     difference: Difference,
+    rule: Rule = "derivative",
 ) -> list[tuple[float, Float[np.ndarray, "dst src"]]]:
     """The metric at some points and its derivative by every edge's mask, averaged over inputs.
 
@@ -65,6 +75,7 @@ def mask_slopes(
         runs: the runs.
         points: the mask of each point, and what goes back through each writer, if not the mask.
         difference: see `edge_slopes`.
+        rule: what goes back through layer norms and activation functions.
     """
     variants = [
         (np.asarray(mask, runs.dtype), None if passed is None else np.asarray(passed, runs.dtype))
@@ -72,7 +83,7 @@ def mask_slopes(
     ]
     # In the same program as `_slopes`, the product of `_contract` takes three times as long on a
     # CPU.
-    found = runs.each_of(_slopes, (difference,), variants, then=_contract)
+    found = runs.each_of(_slopes, (difference, rule), variants, then=_contract)
     return [
         (
             float(sum(np.asarray(value, np.float64).sum() for value, _ in parts) / runs.n_inputs),
@@ -86,12 +97,13 @@ def _slopes(
     form: Form,
     scoring: Scoring,
     difference: Difference,
+    rule: Rule,
     weights: Weights,
     chunk: Chunk,
     mask: FineMask | WriterGates,
     passed: WriterGates | None,
 ) -> Point:
-    point = differentiate(form, scoring, weights, chunk, mask, passed=passed)
+    point = differentiate(form, scoring, weights, chunk, mask, passed=passed, rule=rule)
     if difference == "of_clean_run":
         point = point._replace(change=chunk.change(weights.layout))
     return point._replace(outputs_bar=())

@@ -19,6 +19,7 @@ from interpbench_jax.discovery.mask_gradient import MaskGradientSettings, mask_g
 from interpbench_jax.discovery.method import Method
 from interpbench_jax.discovery.node_probing import node_probing
 from interpbench_jax.discovery.probing import ProbingSettings
+from interpbench_jax.discovery.relp import RelPSettings, relp
 
 METHODS: dict[str, Method] = {
     "chance": Method(chance, ChanceSettings(), is_random=True),
@@ -26,6 +27,7 @@ METHODS: dict[str, Method] = {
     "exact-nodes": Method(exact_nodes, ExactSettings()),
     "acdc": Method(acdc, ACDCSettings(), shuffled=ACDCSettings(order="shuffled")),
     "eap": Method(eap, EAPSettings(), "loss", slope_at_clean=True),
+    "relp": Method(relp, RelPSettings(), "loss", slope_at_clean=True),
     "eap-ig-inputs": Method(eap_ig_inputs, EAPIGSettings(), "loss"),
     "eap-ig-activations": Method(eap_ig_activations, EAPIGSettings(), "loss"),
     "mask-gradient": Method(mask_gradient, MaskGradientSettings(), "loss"),

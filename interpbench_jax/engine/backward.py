@@ -7,7 +7,7 @@ which would add up as many arrays of the size of all writers' outputs as there a
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ from interpbench_jax.engine.layers import (
     head_results,
     keep,
     matmul,
+    norm_scale,
     normalize,
     scale_at,
     unembed,
@@ -35,6 +36,12 @@ FineMask = Float[Array, "dst src"]
 WriterGates = Float[Array, " src"]
 # The derivative by the inputs of some readers, or by the outputs of some writers.
 Derivatives = Float[Array, "_ d_model pos batch"]
+# What goes back through layer norms and activation functions: the derivative; or, by the rules of
+# relevance patching, what it would be if a norm's divisor were a constant and if the activation
+# function were the line through 0 and the value that it has.
+Rule = Literal["derivative", "relevance"]
+# Keeps the slope of that line finite, as in the authors' code.
+_STABILIZER = 1e-6
 
 
 class Point(NamedTuple):
@@ -64,6 +71,7 @@ def differentiate(
     *,
     flow: Float[Array, " layers"] | None = None,
     passed: WriterGates | None = None,
+    rule: Rule = "derivative",
 ) -> Point:
     """Run a model under a mask, forward and backward.
 
@@ -76,6 +84,7 @@ def differentiate(
         flow: the share of the derivative that goes back through each layer; all of it by default.
         passed: for gates: the share of the derivative that goes back through each writer, instead
             of its gate: 0 if its output is a given value.
+        rule: what goes back through layer norms and activation functions.
     """
     layout, scales = weights.layout, chunk.run.scales
     passed = mask if passed is None else passed
@@ -86,15 +95,15 @@ def differentiate(
         flowing = None if flow is None else flow[number]
         read = run.read(layout.head_inputs)
         scale = scale_at(scales, layout.attention_norm(number))
-        results, back = _attention(form, weights, layer, read, scale)
+        results, back = _attention(form, weights, layer, read, scale, rule)
         backs.append((back, flowing))
         run.write(results, layer.attention_bias)
-        written, back_mlp = run_mlp(
-            form, layer, run.read(1)[0], scale_at(scales, layout.mlp_norm(number))
-        )
+        scale = scale_at(scales, layout.mlp_norm(number))
+        written, back_mlp = run_mlp(form, layer, run.read(1)[0], scale, rule)
         backs.append((_of_first(back_mlp), flowing))
         run.write(written[None])
-    final, scale = run.read(1)[0], scale_at(scales, -1)
+    final = run.read(1)[0]
+    scale = _divisor(form, final, scale_at(scales, -1), rule)
     logits, back_unembed = jax.vjp(lambda x: unembed(form, weights, x, scale), final)
     value, back_metric = jax.vjp(chunk.metric(scoring), logits)
     (logits_bar,) = back_metric(chunk.share)
@@ -189,13 +198,14 @@ class _Run:
 
 
 def _attention(
-    form: Form, weights: Weights, layer: Layer, x: Array, scale: Scale | None
+    form: Form, weights: Weights, layer: Layer, x: Array, scale: Scale | None, rule: Rule
 ) -> tuple[Array, Callable[[Array], Array]]:
     """The outputs of a layer's heads, given the inputs of their q, k and v; and the way back.
 
     An input of one reader is that of all, as in gated runs.
     """
     kinds, n_heads, d_head, d_model = layer.qkv.shape
+    scale = _divisor(form, x, scale, rule, axis=1)
     normal, back_norm = jax.vjp(lambda x: normalize(form, x, axis=1, scale=scale), x)
     tail = normal.shape[2:]
     projections = layer.qkv.reshape(kinds * n_heads, d_head, d_model)
@@ -227,12 +237,16 @@ def _of_first(back: Callable[[Array], Array]) -> Callable[[Array], Array]:
 
 
 def run_mlp(
-    form: Form, layer: Layer, x: Array, scale: Scale | None
+    form: Form, layer: Layer, x: Array, scale: Scale | None, rule: Rule = "derivative"
 ) -> tuple[Array, Callable[[Array], Array]]:
     """The output of an MLP, and the way back; the activation function is evaluated only once."""
+    scale = _divisor(form, x, scale, rule)
     normal, back_norm = jax.vjp(lambda x: normalize(form, x, scale=scale), x)
     pre = matmul(layer.mlp_in, normal) + layer.mlp_in_bias[:, None, None]
     hidden, slope = jax.jvp(ACTIVATIONS[form.act_fn], (pre,), (jnp.ones_like(pre),))
+    # ReLU is a line on each side of 0 as it is.
+    if rule == "relevance" and form.act_fn != "relu":
+        slope = hidden / (pre + jnp.where(pre < 0, -_STABILIZER, _STABILIZER))
     hidden, slope = keep((hidden, slope))
     written = matmul(layer.mlp_out, hidden) + layer.mlp_out_bias[:, None, None]
 
@@ -241,6 +255,13 @@ def run_mlp(
         return back_norm(matmul(layer.mlp_in.T, pre_bar))[0]
 
     return written, back
+
+
+def _divisor(form: Form, x: Array, scale: Scale | None, rule: Rule, axis: int = 0) -> Array | None:
+    """What a layer norm divides by, as a constant; None if it has a derivative."""
+    if rule == "derivative" or scale is not None or form.normalization_type is None:
+        return scale
+    return jax.lax.stop_gradient(norm_scale(form, x, axis))
 
 
 def _in_blocks(x: Array) -> Array:

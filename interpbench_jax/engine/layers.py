@@ -165,6 +165,11 @@ def normalize(form: Form, x: Array, axis: int = 0, scale: Scale | None = None) -
     return centered / scale.reshape(*[1] * (x.ndim - scale.ndim), *scale.shape)
 
 
+def norm_scale(form: Form, x: Array, axis: int = 0) -> Array:
+    """What the layer norm of `x` divides by; the axis of features has length 1."""
+    return _deviation(form, x - x.mean(axis=axis, keepdims=True), axis)
+
+
 def _deviation(form: Form, centered: Array, axis: int) -> Array:
     """The divisor of a layer norm; the axis of features has length 1."""
     return jnp.sqrt((centered**2).mean(axis=axis, keepdims=True) + form.eps)

@@ -1,9 +1,9 @@
 """The contract of every method, and laws that relate them."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -33,11 +33,20 @@ from interpbench_jax.discovery import (
     ProbingSettings,
     data_for,
 )
-from interpbench_jax.discovery.method import add_up, edge_groups
+from interpbench_jax.discovery.method import add_up, default_metric_of, edge_groups
 from interpbench_jax.engine.programs import n_compiled
 from interpbench_jax.metrics import METRICS, Metric
+from interpbench_jax.model.layers import ACTIVATIONS
 from interpbench_jax.sites import writers
-from tests.discovery.small import CONFIGS, full_mask, mask_metric, small_data, small_model
+from tests.discovery.small import (
+    CONFIGS,
+    KINDS,
+    full_mask,
+    make_small,
+    mask_metric,
+    small_data,
+    small_model,
+)
 
 # Fewer steps for methods that take many.
 QUICK: dict[str, Any] = {
@@ -50,7 +59,7 @@ QUICK: dict[str, Any] = {
     "edge-pruning": EdgePruningSettings(steps=5),
 }
 READERS = ("q_input", "k_input", "v_input", "mlp_in")
-SLOPES = ("eap", "eap-ig-inputs", "eap-ig-activations", "mask-gradient", "clean-corrupted")
+SLOPES = ("eap", "relp", "eap-ig-inputs", "eap-ig-activations", "mask-gradient", "clean-corrupted")
 NODES = ("exact-nodes", "attribution-patching", "atp-star", "hisp", "node-probing")
 
 
@@ -183,6 +192,40 @@ def test_eap_is_the_derivative_at_the_clean_run(x64: None) -> None:
     np.testing.assert_allclose(
         found.values, -edge_values(model, np.asarray(slopes)), rtol=0, atol=1e-13
     )
+
+
+@pytest.fixture
+def fresh_programs() -> Iterator[None]:
+    """No compiled program of before, and none left: for a test that changes what they contain."""
+    jax.clear_caches()
+    yield
+    jax.clear_caches()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_relp_is_the_derivative_of_a_model_with_lines_and_constants(
+    x64: None, fresh_programs: None, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    model, data = make_small(kind)
+    metric = METRICS[default_metric_of("loss", model.config)]
+    eap = run(model, data, "eap", freeze_layer_norm=data.freeze_layer_norm)
+    found = run(model, data, "relp", freeze_layer_norm=data.freeze_layer_norm)
+    activation = ACTIVATIONS[model.config.act_fn]
+
+    def line(x: jax.Array) -> jax.Array:
+        steep = x + jnp.where(x < 0, -1e-6, 1e-6)
+        return steep * jax.lax.stop_gradient(activation(x) / steep)
+
+    jax.clear_caches()
+    if model.config.act_fn != "relu":
+        monkeypatch.setitem(cast(dict[str, Any], ACTIVATIONS), model.config.act_fn, line)
+    # A frozen layer norm divides by constants, as the rule for layer norms has it.
+    frozen = dataclasses.replace(data, freeze_layer_norm=True)
+    slopes = jax.grad(mask_metric(model, frozen, metric))(jnp.asarray(full_mask(model)))
+    wanted = -edge_values(model, np.asarray(slopes))
+    np.testing.assert_allclose(found.values, wanted, rtol=0, atol=1e-13)
+    differs = not np.allclose(found.values, eap.values, rtol=0, atol=1e-6)
+    assert differs == (kind != "regression"), "ReLU without a layer norm is a line as it is"
 
 
 @pytest.mark.slow
