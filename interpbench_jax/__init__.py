@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from interpbench_jax.pictures import plot_roc as plot_roc
     from interpbench_jax.scores import edge_auc_by_universe as edge_auc_by_universe
     from interpbench_jax.scores import rank_scores as rank_scores
+    from interpbench_jax.scores import score_positions as score_positions
     from interpbench_jax.scores import structure_scores as structure_scores
     from interpbench_jax.scores.faithfulness import faithfulness_curve as faithfulness_curve
     from interpbench_jax.sites import Edge as Edge
@@ -115,7 +116,7 @@ _HOMES = {
         "plot_faithfulness",
         "plot_roc",
     ),
-    "scores": ("edge_auc_by_universe", "rank_scores", "structure_scores"),
+    "scores": ("edge_auc_by_universe", "rank_scores", "score_positions", "structure_scores"),
     "interpbench_jax.scores.faithfulness": ("faithfulness_curve",),
     "sites": ("Edge", "Kind", "Neuron", "Node", "parse_edge", "parse_node"),
     "sweeps": (

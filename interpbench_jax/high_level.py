@@ -24,6 +24,8 @@ Mask = Bool[Array, "sources nodes"] | Bool[np.ndarray, "sources nodes"]
 NodeIndices = Int[Array, " chosen"] | Int[np.ndarray, " chosen"]
 Chosen = Node | str | Iterable[Node | str] | NodeIndices | Mask
 ChosenEdges = Edge | str | Iterable[Edge | str] | NodeIndices | Mask
+# One position of all examples, or one of each.
+Position = int | Int[Array, " sources"] | Int[np.ndarray, " sources"]
 Outputs = Float[Array, "batch pos classes"]
 ProgramTargets = Int[Array, "batch pos"] | Float[Array, "batch pos"]
 Arguments = TypeVar("Arguments")
@@ -36,11 +38,13 @@ class Swap(NamedTuple):
         tokens: the other run's inputs.
         nodes: True for the components that are replaced for all of their readers.
         edges: True for the edges that are replaced for the one input that reads them.
+        position: the only position at which that input reads the replacement; None for all.
     """
 
     tokens: Int[Array, "batch pos"]
     nodes: Bool[Array, "batch nodes"]
     edges: Bool[Array, "batch edges"]
+    position: Int[Array, " batch"] | None = None
 
 
 class HighLevelModel(ABC):
@@ -90,12 +94,22 @@ class HighLevelModel(ABC):
     def outputs(self, tokens: Int[Array, "batch pos"], swap: Swap | None) -> Outputs:
         """The output rows that a call returns, for arguments that are already checked."""
 
+    @abstractmethod
+    def differs(self, tokens: Inputs, others: Inputs) -> Bool[Array, "batch edges pos"]:
+        """Whether what each of `edges` carries differs between two inputs, at each position.
+
+        Args:
+            tokens: token ids.
+            others: those of the other inputs.
+        """
+
     def __call__(
         self,
         tokens: Inputs,
         source_tokens: Sources | None = None,
         node: Chosen | None = None,
         edge: ChosenEdges | None = None,
+        position: Position | None = None,
     ) -> Outputs:
         """The output rows, with the values of some components taken from the run on the sources.
 
@@ -107,16 +121,19 @@ class HighLevelModel(ABC):
                 (bool, `[batch, nodes]`).
             edge: the edges to interchange, for their reader alone; given as for `node`, with
                 `edges` in place of `nodes`.
+            position: with edges, the only position at which their reader reads the other run's
+                value, for all examples or for each (int, `[batch]`); None for every position.
 
         Returns:
             float32 of shape `[batch, pos, classes]`, or `[batch, pos, 1]` for a regression. The
             row at BOS has no meaning.
 
         Raises:
-            ValueError: if shapes do not match, or there is no such component or edge; and, for
-                NumPy inputs, if an id is unknown or an input does not begin with BOS.
+            ValueError: if shapes do not match, there is no such component, edge or position, or a
+                position comes without edges; and, for NumPy inputs, if an id is unknown or an input
+                does not begin with BOS.
         """
-        return self.outputs(*self._checked(tokens, source_tokens, node, edge))
+        return self.outputs(*self._checked(tokens, source_tokens, node, edge, position))
 
     def targets(
         self,
@@ -124,13 +141,14 @@ class HighLevelModel(ABC):
         source_tokens: Sources | None = None,
         node: Chosen | None = None,
         edge: ChosenEdges | None = None,
+        position: Position | None = None,
     ) -> ProgramTargets:
         """The targets of the trained model; the arguments are those of a call.
 
         Returns:
             int32 class ids of shape `[batch, pos]` (see `classify`), or float32 numbers.
         """
-        outputs = self(tokens, source_tokens, node, edge)
+        outputs = self(tokens, source_tokens, node, edge, position)
         return classify(outputs) if self.is_categorical else outputs[..., 0]
 
     def is_mixed(
@@ -139,12 +157,13 @@ class HighLevelModel(ABC):
         source_tokens: Sources | None = None,
         node: Chosen | None = None,
         edge: ChosenEdges | None = None,
+        position: Position | None = None,
     ) -> Bool[Array, "batch pos"]:
         """Which outputs are several classes at once, so that no single one is correct.
 
         The arguments are those of a call.
         """
-        return self.mixed_rows(self(tokens, source_tokens, node, edge))
+        return self.mixed_rows(self(tokens, source_tokens, node, edge, position))
 
     def mixed_rows(self, rows: Outputs) -> Bool[Array, "batch pos"]:
         """Which output rows are several classes at once.
@@ -162,6 +181,7 @@ class HighLevelModel(ABC):
         source_tokens: Sources | None = None,
         node: Chosen | None = None,
         edge: ChosenEdges | None = None,
+        position: Position | None = None,
     ) -> Outputs:
         """The logits of the trained model, up to scale; the arguments are those of a call.
 
@@ -171,7 +191,7 @@ class HighLevelModel(ABC):
             interchange; its shares are returned as they are. So are the scores of a program that
             sums scores, because a head can sum scores but cannot choose the highest one.
         """
-        return self.shares_of_rows(self(tokens, source_tokens, node, edge))
+        return self.shares_of_rows(self(tokens, source_tokens, node, edge, position))
 
     @property
     def adds_scores(self) -> bool:
@@ -222,10 +242,16 @@ class HighLevelModel(ABC):
         source_tokens: Sources | None,
         node: Chosen | None,
         edge: ChosenEdges | None,
+        position: Position | None,
     ) -> tuple[Int[Array, "batch pos"], Swap | None]:
         for given in (tokens, source_tokens):
             if isinstance(given, np.ndarray):
                 self.check_ids(given)
+        if position is not None and (edge is None or node is not None):
+            raise ValueError(
+                "Expected a position together with edges, and no nodes: a node's value is read at "
+                "every position."
+            )
         if (source_tokens is None) != (node is None and edge is None):
             raise ValueError(
                 "Expected source_tokens and a node or an edge for an interchange, got one without "
@@ -241,7 +267,24 @@ class HighLevelModel(ABC):
         batch = tokens.shape[0]
         nodes = self.interchange_mask(() if node is None else node, batch)
         edges = self.edge_mask(() if edge is None else edge, batch)
-        return jnp.asarray(tokens), Swap(jnp.asarray(source_tokens), nodes, edges)
+        where = None if position is None else self._checked_position(position, tokens.shape)
+        return jnp.asarray(tokens), Swap(jnp.asarray(source_tokens), nodes, edges, where)
+
+    def _checked_position(self, position: Position, shape: tuple[int, ...]) -> Int[Array, " batch"]:
+        batch, n_pos = shape
+        found = jnp.asarray(position, jnp.int32)
+        if found.shape not in ((), (batch,)):
+            raise ValueError(
+                f"Expected one position, or one for each of {batch} examples, got shape "
+                f"{found.shape}."
+            )
+        if isinstance(position, int | np.ndarray) and np.size(position):
+            lowest, highest = np.min(position), np.max(position)
+            if not 0 <= lowest <= highest < n_pos:
+                raise ValueError(
+                    f"Expected positions from 0 to {n_pos - 1}, got {lowest} to {highest}."
+                )
+        return jnp.broadcast_to(found, (batch,))
 
     def _find(self, node: Node | str) -> Node:
         known = {**{str(each): each for each in self.nodes}, **self.names}

@@ -42,6 +42,7 @@ ORDER: tuple[str, ...] = (
     "config",
     "universes",
     "circuit",
+    "position_truth",
     "weights",
     "case",
     "model",
@@ -82,7 +83,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "rasp": {"axes", "sites", "config", "circuit", "high_level"},
     "cases": {
         *("axes", "sites", "config", "circuit", "targets", "metrics", "objective", "pairs"),
-        *("high_level", "rasp", "travel", "names", "texts"),
+        *("high_level", "rasp", "travel", "names", "texts", "universes"),
+        "position_truth",
     },
     "training": _left_of("discovery") | {"case", "cases", "rasp"},
     "certificates": _left_of("report") | {"case", "cases", "rasp", "training"},

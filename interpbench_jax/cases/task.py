@@ -18,6 +18,7 @@ from interpbench_jax.cases.pairs import (
     join_pairs,
     make_generator,
 )
+from interpbench_jax.cases.position_truth import N_POSITION_PAIRS, find_position_truth
 from interpbench_jax.cases.recipe import Recipe
 from interpbench_jax.cases.sequences import Split
 from interpbench_jax.cases.training_arguments import TrainingArguments
@@ -26,6 +27,7 @@ from interpbench_jax.circuit import Circuit
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.names import ReleaseName
 from interpbench_jax.pairs import PairStream, block_sizes
+from interpbench_jax.position_truth import PositionTruth
 from interpbench_jax.rasp import Value
 from interpbench_jax.rasp.roles import Role, distinct_names
 from interpbench_jax.sites import Edge, Node, components
@@ -143,6 +145,14 @@ class Task(Travels, ABC):
             raise ValueError(f"Expected truth to be one of {', '.join(TRUTHS)}; got {name!r}.")
         return self.complete_circuit if name == "complete" else self.upstream_circuit
 
+    def position_truth(self, pairs: TaskPairs | None = None) -> PositionTruth:
+        """The positions at which each edge of the program matters, on some pairs of inputs.
+
+        The default is 256 pairs that `sample` draws with seed 0.
+        """
+        drawn = self.sample(N_POSITION_PAIRS, 0) if pairs is None else pairs
+        return find_position_truth(self.config, self.edge_alignment, self.high_level, drawn)
+
     @cached_property
     @abstractmethod
     def high_level(self) -> "HighLevelModel":
@@ -217,17 +227,12 @@ class Task(Travels, ABC):
         make_generator(seed)
         check_counterfactual(counterfactual, self.counterfactuals)
 
+        how: dict[str, Any] = {"variable_length": variable_length, "counterfactual": counterfactual}
+
         def draw_blocks() -> Iterator[TaskPairs]:
             rng = make_generator(seed)
             for size in block_sizes(n):
-                yield self.draw_pairs(
-                    size,
-                    rng,
-                    split=split,
-                    unique=False,
-                    variable_length=variable_length,
-                    counterfactual=counterfactual,
-                )
+                yield self.draw_pairs(size, rng, split=split, unique=False, **how)
 
         return PairStream(n, draw_blocks)
 
@@ -265,19 +270,9 @@ class Task(Travels, ABC):
         check_count(n)
         rng = make_generator(seed)
         sizes = [n] if unique else block_sizes(n) or [0]
-        return join_pairs(
-            [
-                self.draw_pairs(
-                    size,
-                    rng,
-                    split=split,
-                    unique=unique,
-                    variable_length=variable_length,
-                    counterfactual=counterfactual,
-                )
-                for size in sizes
-            ]
-        )
+        how: dict[str, Any] = {"variable_length": variable_length, "counterfactual": counterfactual}
+        parts = [self.draw_pairs(size, rng, split=split, unique=unique, **how) for size in sizes]
+        return join_pairs(parts)
 
     @property
     def has_padding(self) -> bool:

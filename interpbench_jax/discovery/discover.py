@@ -114,7 +114,7 @@ def discover(
     )
     resolved = for_targets(resolved, data.targets[:, data.first_scored :])
     scores = chosen.run(model, data, resolved, chosen.settings, jax.random.key(seed))
-    return _check(scores, model)
+    return _check(scores, model, data.clean.shape[1])
 
 
 def _check_limits(**limits: int | None) -> None:
@@ -175,7 +175,7 @@ def _read_inputs(
     return as_pairs(clean, corrupted), "eap" if method is None else method
 
 
-def _check(scores: Scores, model: Transformer) -> Scores:
+def _check(scores: Scores, model: Transformer, n_pos: int) -> Scores:
     space = universe_of(scores.universe, model.config.n_layers, model.config.n_heads)
     names = space.edges if scores.level == "edge" else space.sources
     n_items, values = len(names), np.asarray(scores.values)
@@ -188,6 +188,13 @@ def _check(scores: Scores, model: Transformer) -> Scores:
         raise ValueError(
             f"Expected finite scores, got {int((~np.isfinite(values)).sum())} that are not; check "
             "the logits for overflow, or run in float64."
+        )
+    places = scores.by_position
+    if places is not None and (places.shape != (n_items, n_pos) or not np.isfinite(places).all()):
+        raise ValueError(
+            f"Expected one finite score for each of the {n_items} {scores.level}s at each of "
+            f"{n_pos} positions, got shape {places.shape} with "
+            f"{int((~np.isfinite(places)).sum())} that are not finite."
         )
     if len(values) > 1 and (values == values[0]).all():
         warnings.warn(

@@ -97,6 +97,8 @@ class Scores:
             positive where cutting hurts.
         details: further results of the method, by name.
         names: the edge or node of each score; `discover` adds them.
+        by_position: one float64 score for each edge at each position at which its reader reads
+            it, for methods that tell positions apart; None for others.
     """
 
     level: Level
@@ -104,6 +106,7 @@ class Scores:
     values: Float[np.ndarray, " items"]
     details: Mapping[str, np.ndarray] = field(default_factory=dict)
     names: tuple[Edge, ...] | tuple[Node, ...] = ()
+    by_position: Float[np.ndarray, "items positions"] | None = None
 
     @property
     def noise_floor(self) -> None:

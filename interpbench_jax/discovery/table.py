@@ -18,6 +18,7 @@ from interpbench_jax.discovery.hisp import HISPSettings, hisp
 from interpbench_jax.discovery.mask_gradient import MaskGradientSettings, mask_gradient
 from interpbench_jax.discovery.method import Method
 from interpbench_jax.discovery.node_probing import node_probing
+from interpbench_jax.discovery.peap import PEAPSettings, peap
 from interpbench_jax.discovery.probing import ProbingSettings
 from interpbench_jax.discovery.relp import RelPSettings, relp
 
@@ -27,6 +28,7 @@ METHODS: dict[str, Method] = {
     "exact-nodes": Method(exact_nodes, ExactSettings()),
     "acdc": Method(acdc, ACDCSettings(), shuffled=ACDCSettings(order="shuffled")),
     "eap": Method(eap, EAPSettings(), "loss", slope_at_clean=True),
+    "peap": Method(peap, PEAPSettings(), "loss", slope_at_clean=True),
     "relp": Method(relp, RelPSettings(), "loss", slope_at_clean=True),
     "eap-ig-inputs": Method(eap_ig_inputs, EAPIGSettings(), "loss"),
     "eap-ig-activations": Method(eap_ig_activations, EAPIGSettings(), "loss"),

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from interpbench_jax.engine.chunk import Chunk
 from interpbench_jax.engine.layers import (
@@ -126,6 +126,20 @@ def by_mask(inputs_bar: tuple[Derivatives, ...], change: tuple[Changes, ...]) ->
         row = jnp.einsum("krn,ksn->rs", _in_blocks(bars), seen, precision=EXACT)
         rows.append(jnp.pad(row, ((0, 0), (0, n_writers - row.shape[1]))))
     return jnp.concatenate(rows)
+
+
+def by_mask_at(
+    inputs_bar: tuple[Derivatives, ...], change: tuple[Changes, ...]
+) -> Float[Array, "pos dst src"]:
+    """`by_mask`, at each position at which readers read."""
+
+    def at(position: Int[Array, ""]) -> FineMask:
+        def pick(group: Array) -> Array:
+            return jax.lax.dynamic_slice_in_dim(group, position, 1, axis=2)
+
+        return by_mask(tuple(map(pick, inputs_bar)), tuple(map(pick, change)))
+
+    return jax.lax.map(at, jnp.arange(inputs_bar[0].shape[2]))
 
 
 class _Run:

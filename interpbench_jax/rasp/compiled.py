@@ -20,7 +20,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from interpbench_jax.axes import Array, Bool, Float, Tokens
+from interpbench_jax.axes import Array, Bool, Float, Int, Tokens
 from interpbench_jax.rasp import operations
 from interpbench_jax.rasp.expressions import (
     Aggregate,
@@ -112,11 +112,13 @@ class Interchange(NamedTuple):
             order of `Lowering.nodes`; None for none.
         edges: True for the edges to replace for the one input that reads them, per example, in
             the order of `Lowering.edges`; None for none.
+        position: the only position at which those edges are replaced, per example; None for all.
     """
 
     values: tuple[Rows, ...]
     nodes: Bool[Array, "batch nodes"] | None
     edges: Bool[Array, "batch edges"] | None
+    position: Int[Array, " batch"] | None = None
 
 
 @lru_cache(maxsize=256)
@@ -230,6 +232,9 @@ class _Reads:
         if given is None or given.edges is None:
             return rows
         is_replaced = given.edges[:, self._edges[edge], None, None]
+        if given.position is not None:
+            here = jnp.arange(rows.shape[1], dtype=given.position.dtype)
+            is_replaced &= (here[None] == given.position[:, None])[..., None]
         return jnp.where(is_replaced, given.values[self._index[variable]], rows)
 
 

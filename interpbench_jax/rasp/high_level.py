@@ -1,7 +1,8 @@
 """A compiled program as a model: outputs, targets, and outputs under interchange."""
 
+import operator
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from interpbench_jax.axes import Array, Bool, Float, Int
 from interpbench_jax.high_level import (
     MARGIN,
     HighLevelModel,
+    Inputs,
     Outputs,
     Swap,
     check_token_ids,
@@ -67,6 +69,9 @@ class CompiledModel(HighLevelModel):
     def outputs(self, tokens: Int[Array, "batch pos"], swap: Swap | None) -> Outputs:
         return _outputs(self.program, tokens, swap)
 
+    def differs(self, tokens: Inputs, others: Inputs) -> Bool[Array, "batch edges pos"]:
+        return _differs(self.program, jnp.asarray(tokens), jnp.asarray(others))
+
     def mixed_rows(self, rows: Outputs) -> Bool[Array, "batch pos"]:
         """Which output rows are a mean of several classes, as attention to several values gives.
 
@@ -91,9 +96,32 @@ def _outputs(
         if given is None:
             return evaluate(program, inputs).output
         values = evaluate(program, given.tokens).values
-        return evaluate(program, inputs, Interchange(values, given.nodes, given.edges)).output
+        interchange = Interchange(values, given.nodes, given.edges, given.position)
+        return evaluate(program, inputs, interchange).output
 
     return in_chunks(run_chunk, (tokens, swap), _rows_per_chunk(program, tokens.shape[1]))
+
+
+@partial(jax.jit, static_argnums=0)
+def _differs(
+    program: CompiledProgram, tokens: Int[Array, "batch pos"], others: Int[Array, "batch pos"]
+) -> Bool[Array, "batch edges pos"]:
+    lowering = program.lowering
+    carried = lowering.carried
+
+    def run_chunk(chunk: tuple[Array, Array]) -> Bool[Array, "rows edges pos"]:
+        pairs = zip(*(evaluate(program, each).values for each in chunk), strict=True)
+        changed = [(jnp.abs(one - other) > MARGIN).any(axis=-1) for one, other in pairs]
+        by_variable = dict(zip(lowering.variables, changed, strict=True))
+        return jnp.stack(
+            [
+                reduce(operator.or_, [by_variable[variable] for variable in carried[edge]])
+                for edge in lowering.edges
+            ],
+            axis=1,
+        )
+
+    return in_chunks(run_chunk, (tokens, others), _rows_per_chunk(program, tokens.shape[1]))
 
 
 def _rows_per_chunk(program: CompiledProgram, n_pos: int) -> int:

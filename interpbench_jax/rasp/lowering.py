@@ -120,6 +120,16 @@ class Lowering:
         reads = [self.edge_of(step, read) for step in self.steps for read in step.reads]
         return (*dict.fromkeys(reads), self.output_edge)
 
+    @cached_property
+    def carried(self) -> Mapping[Edge, tuple[Variable, ...]]:
+        """The variables that each edge of `edges` carries to the input that reads it."""
+        found: dict[Edge, dict[Variable, None]] = {edge: {} for edge in self.edges}
+        for step in self.steps:
+            for read in step.reads:
+                found[self.edge_of(step, read)][read.variable] = None
+        found[self.output_edge][self.program] = None
+        return {edge: tuple(variables) for edge, variables in found.items()}
+
     @property
     def output_edge(self) -> Edge:
         """The edge into the output."""

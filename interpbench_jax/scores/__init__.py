@@ -22,6 +22,8 @@ from interpbench_jax.scores.paper import kept_curve as kept_curve
 from interpbench_jax.scores.paper import paper_auc as paper_auc
 from interpbench_jax.scores.paper import paper_curve as paper_curve
 from interpbench_jax.scores.paper import staircase_auc as staircase_auc
+from interpbench_jax.scores.positions import PositionScore as PositionScore
+from interpbench_jax.scores.positions import score_positions as score_positions
 from interpbench_jax.scores.rank import RankScore as RankScore
 from interpbench_jax.scores.rank import average_precision as average_precision
 from interpbench_jax.scores.rank import counted_in as counted_in

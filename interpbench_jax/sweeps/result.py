@@ -75,12 +75,17 @@ class SweepResult(Generic[EditName]):
         Raises:
             ValueError: if there are several ablations.
         """
-        if isinstance(self.ablation, tuple):
-            raise ValueError(
-                f"Expected the effects of one ablation, got those of {', '.join(self.ablation)}; "
-                f"take result.of({self.ablation[0]!r})."
-            )
-        return self.effects if self.positions is None else self.effects.max(axis=1)
+        effects = self._of_one_ablation()
+        return effects if self.positions is None else effects.max(axis=1)
+
+    @property
+    def by_position(self) -> Float[np.ndarray, "edits positions"] | None:
+        """The effects by position; None if all positions were patched at once.
+
+        Raises:
+            ValueError: if there are several ablations.
+        """
+        return None if self.positions is None else self._of_one_ablation()
 
     def top(self, k: int = 10) -> list[tuple[EditName, float]]:
         """The `k` edits with the largest effects, of either sign, and these effects.
@@ -89,6 +94,14 @@ class SweepResult(Generic[EditName]):
             ValueError: if `k` is negative, or there are several ablations.
         """
         return largest(self.names, self.values, k)
+
+    def _of_one_ablation(self) -> np.ndarray:
+        if isinstance(self.ablation, tuple):
+            raise ValueError(
+                f"Expected the effects of one ablation, got those of {', '.join(self.ablation)}; "
+                f"take result.of({self.ablation[0]!r})."
+            )
+        return self.effects
 
     def __repr__(self) -> str:
         ablations = self.ablations

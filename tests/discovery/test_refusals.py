@@ -74,7 +74,7 @@ def test_distances_have_no_slope_at_the_clean_run(
 
 
 def test_which_methods_use_only_the_slope_at_the_clean_run() -> None:
-    assert set(AT_CLEAN) == {"eap", "relp", "attribution-patching", "atp-star", "hisp"}
+    assert set(AT_CLEAN) == {"eap", "peap", "relp", "attribution-patching", "atp-star", "hisp"}
     assert set(AT_CLEAN) < set(GRADIENTS)
 
 

@@ -138,3 +138,41 @@ def test_wrong_ids() -> None:
         ValueError, match=r"begin with BOS \(id 3\), got ids \[0, 1, 2\] at position 0"
     ):
         MODEL(INPUTS[:, 1:])
+
+
+def test_an_edge_at_one_position_is_read_there_alone() -> None:
+    """An edge into the output: the other run's answer at the position, and nowhere else."""
+    edge = MODEL.edges[-1]
+    plain, other = MODEL.targets(INPUTS), MODEL.targets(SOURCES)
+    for position in (0, 3, 9):
+        found = MODEL.targets(INPUTS, SOURCES, edge=edge, position=position)
+        here = np.arange(INPUTS.shape[1]) == position
+        np.testing.assert_array_equal(found, np.where(here, other, plain))
+    each = np.arange(20, dtype=np.int32) % 10
+    found = MODEL.targets(INPUTS, SOURCES, edge=edge, position=each)
+    here = np.arange(10)[None] == each[:, None]
+    np.testing.assert_array_equal(found, np.where(here, other, plain))
+
+
+def test_positions_that_do_not_fit() -> None:
+    edge = MODEL.edges[0]
+    with pytest.raises(ValueError, match="Expected positions from 0 to 9, got 10 to 10"):
+        MODEL(INPUTS, SOURCES, edge=edge, position=10)
+    with pytest.raises(ValueError, match="one position, or one for each of 20 examples"):
+        MODEL(INPUTS, SOURCES, edge=edge, position=np.zeros(3, np.int32))
+    for node in (None, MODEL.nodes[0]):
+        with pytest.raises(ValueError, match="Expected a position together with edges, and no"):
+            MODEL(INPUTS, SOURCES, node, None if node is None else edge, position=1)
+
+
+def test_what_edges_carry_differs_where_the_inputs_do() -> None:
+    """Of case 13: tokens differ where they differ, positions nowhere, the output where it does."""
+    found = np.asarray(MODEL.differs(INPUTS, SOURCES))
+    assert found.shape == (20, len(MODEL.edges), 10)
+    for number, edge in enumerate(MODEL.edges):
+        if edge.src.kind is Kind.POS_EMBED:
+            assert not found[:, number].any()
+        elif edge.src.kind is Kind.EMBED:
+            np.testing.assert_array_equal(found[:, number], INPUTS != SOURCES)
+    differing = MODEL.targets(INPUTS) != MODEL.targets(SOURCES)
+    np.testing.assert_array_equal(found[:, -1, 1:], differing[:, 1:])

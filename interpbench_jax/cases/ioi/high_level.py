@@ -23,6 +23,7 @@ from interpbench_jax.high_level import (
     HighLevelModel,
     Inputs,
     Outputs,
+    Position,
     ProgramTargets,
     Sources,
     Swap,
@@ -112,6 +113,17 @@ class IoiModel(HighLevelModel):
         """The value of every component in a plain run."""
         return _evaluate(self, jnp.asarray(tokens), None)
 
+    def differs(self, tokens: Inputs, others: Inputs) -> Bool[Array, "batch edges pos"]:
+        values = [self.values(each) for each in (tokens, others)]
+        changed = {
+            field: (one != other).reshape(*one.shape[:2], -1).any(axis=-1)
+            for field, one, other in zip(IoiValues._fields, *values, strict=True)
+        }
+        # Positions are the same in every prompt.
+        changed["positions"] = jnp.zeros_like(changed["tokens"])
+        fields = [read.source for read in ioi_edges(self.has_tokens)]
+        return jnp.stack([changed[field] for field in (*fields, "name_mover")], axis=1)
+
     def outputs(self, tokens: Int[Array, "batch pos"], swap: Swap | None) -> Outputs:
         scores = self._scores(tokens, swap).astype(jnp.float32)
         if not self.vocabulary.is_whole:
@@ -125,8 +137,9 @@ class IoiModel(HighLevelModel):
         source_tokens: Sources | None = None,
         node: Chosen | None = None,
         edge: ChosenEdges | None = None,
+        position: Position | None = None,
     ) -> ProgramTargets:
-        arguments = self._checked(tokens, source_tokens, node, edge)
+        arguments = self._checked(tokens, source_tokens, node, edge, position)
         return in_chunks(lambda chunk: self._answers(*chunk), arguments, _CHUNK)
 
     def _answers(
@@ -160,22 +173,30 @@ def _evaluate(model: IoiModel, tokens: Int[Array, "batch pos"], given: _Given | 
     names = tuple(model.names)
     reads = tuple(ioi_edges(model.has_tokens))
 
-    def choose(mask: Bool[Array, " batch"], field: str, value: Array) -> Array:
+    def choose(mask: Bool[Array, "batch one_or_pos"], field: str, value: Array) -> Array:
         assert given is not None
-        chosen = mask.reshape(-1, *[1] * (value.ndim - 1))
+        chosen = mask.reshape(*mask.shape, *[1] * (value.ndim - 2))
         return jnp.where(chosen, getattr(given.values, field), value)
+
+    def along(number: int, field: str, value: Array) -> Array:
+        """A value as it is read along one edge."""
+        assert given is not None
+        mask, where = given.swap.edges[:, number, None], given.swap.position
+        if where is not None:
+            mask = mask & (jnp.arange(value.shape[1], dtype=where.dtype)[None] == where[:, None])
+        return choose(mask, field, value)
 
     def write(field: str, value: Array) -> Array:
         if given is None or field not in names:
             return value
-        return choose(given.swap.nodes[:, names.index(field)], field, value)
+        return choose(given.swap.nodes[:, names.index(field), None], field, value)
 
     def read(field: str, target: str, slot: Kind, value: Array) -> Array:
         wanted = ComponentRead(field, target, slot)
         # Without the first MLP, no edge leads into the tokens.
         if given is None or wanted not in reads:
             return value
-        return choose(given.swap.edges[:, reads.index(wanted)], field, value)
+        return along(reads.index(wanted), field, value)
 
     tokens = tokens.astype(jnp.int32)
     tokens = write("tokens", read("tokens", "tokens", Kind.MLP_IN, tokens))
@@ -199,5 +220,5 @@ def _evaluate(model: IoiModel, tokens: Int[Array, "batch pos"], given: _Given | 
     scores -= _AGAINST_A_REPEATED * (against == known).astype(jnp.int32)
     name_mover = write("name_mover", jnp.cumsum(scores, axis=1, dtype=jnp.int32))
     if given is not None:
-        name_mover = choose(given.swap.edges[:, len(reads)], "name_mover", name_mover)
+        name_mover = along(len(reads), "name_mover", name_mover)
     return IoiValues(tokens, duplicate, s_inhibition, name_mover)
