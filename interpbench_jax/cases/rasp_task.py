@@ -12,6 +12,7 @@ from interpbench_jax.cases.encoding import BOS, PAD
 from interpbench_jax.cases.pairs import TaskPairs, check_counterfactual, sample_pairs
 from interpbench_jax.cases.sequences import Oversampled, SequenceSpace, Split
 from interpbench_jax.cases.task import Task, Tier
+from interpbench_jax.cases.truth import N_PAIRS, find_circuit
 from interpbench_jax.circuit import Circuit
 from interpbench_jax.config import AttentionDirection, TransformerConfig
 from interpbench_jax.rasp import Value, Variable
@@ -46,6 +47,10 @@ class RaspTask(Task):
             that depend on the length, which would otherwise be constant.
         oversampled: inputs that half of the draws are to be, for programs that do something else
             with them although they are rare: `"ascending"` or `"equal"` tokens (`SequenceSpace`).
+        prefix: the tokens that may stand at the first positions, one tuple for each, if not all
+            may: of a model that has learned several tasks, the inputs of one of them. An edge of
+            the program that never changes an output on such inputs, although it carries different
+            values in the two inputs of a pair, is then out of `complete_circuit`.
 
     Raises:
         ValueError: if the vocabulary or the lengths allow no inputs.
@@ -59,6 +64,7 @@ class RaspTask(Task):
     attention: AttentionDirection = "causal"
     varies_length: bool = False
     oversampled: Oversampled | None = None
+    prefix: tuple[tuple[Value, ...], ...] = ()
 
     def __post_init__(self) -> None:
         texts = {str(token) for token in self.vocab}
@@ -73,6 +79,14 @@ class RaspTask(Task):
             raise ValueError(
                 f"Case {self.case_id!r}: expected lengths with 2 <= min_seq_len <= max_seq_len "
                 f"(BOS counts), got {self.min_seq_len} and {self.max_seq_len}."
+            )
+        allowed = set(self.vocab)
+        if len(self.prefix) >= self.min_seq_len or not all(
+            tokens and set(tokens) <= allowed for tokens in self.prefix
+        ):
+            raise ValueError(
+                f"Case {self.case_id!r}: expected a prefix of tokens of the vocabulary, at least "
+                f"one at each of fewer than {self.min_seq_len} positions, got {self.prefix!r}."
             )
 
     @property
@@ -179,6 +193,13 @@ class RaspTask(Task):
         compiled = compile_program(self.program, token_ids, self.n_positions, self.is_causal)
         return CompiledModel(compiled)
 
+    @cached_property
+    def complete_circuit(self) -> Circuit:
+        """See `Task`; where `prefix` is set, edges that matter on other inputs alone are out."""
+        pairs = self.sample(N_PAIRS, 0)
+        silent = "out" if self.prefix else "constant"
+        return find_circuit(self.config, self.edge_alignment, self.high_level, pairs, silent)
+
     @property
     def tier(self) -> Tier:
         heads = [node for node in self.lowering.nodes if node.kind is Kind.HEAD]
@@ -196,6 +217,10 @@ class RaspTask(Task):
             min_seq_len=self.min_seq_len,
             max_seq_len=self.max_seq_len,
             oversampled=self.oversampled,
+            prefix=tuple(
+                tuple(sorted(self.token_ids[str(token)] for token in tokens))
+                for tokens in self.prefix
+            ),
         )
 
     @property

@@ -1,5 +1,6 @@
 """Sequences of token ids: listing, drawing, splitting. NumPy only, no state."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -32,6 +33,8 @@ class SequenceSpace:
             `"ascending"`: the ids of the tokens do not fall from one position to the next;
             `"equal"`: all tokens are the same, or, for half of them, all but one. None for uniform
             draws.
+        prefix: the ids that may stand at the first positions after BOS, one tuple for each;
+            any token may stand at the others.
     """
 
     token_ids: tuple[int, ...]
@@ -40,6 +43,7 @@ class SequenceSpace:
     min_seq_len: int
     max_seq_len: int
     oversampled: Oversampled | None = None
+    prefix: tuple[tuple[int, ...], ...] = ()
 
     def lengths(self, *, is_variable: bool) -> tuple[int, ...]:
         """The lengths that inputs can have, BOS counted; only the full one unless they vary."""
@@ -48,7 +52,12 @@ class SequenceSpace:
 
     def size(self, length: int) -> int:
         """The number of inputs of this length."""
-        return len(self.token_ids) ** (length - 1)
+        return math.prod(map(len, self._alphabets(length)))
+
+    def _alphabets(self, length: int) -> list[tuple[int, ...]]:
+        """The ids that may stand at each position after BOS."""
+        own = self.prefix[: length - 1]
+        return [*own, *[self.token_ids] * (length - 1 - len(own))]
 
     def list_all(self, split: Split | None = None, length: int | None = None) -> np.ndarray:
         """Every input of one length (the full one by default), ordered by its ids.
@@ -67,9 +76,10 @@ class SequenceSpace:
                 f"({len(self.token_ids)} tokens at {length - 1} positions); draw some with "
                 "`sample` instead."
             )
-        places = len(self.token_ids) ** np.arange(length - 2, -1, -1)
-        digits = np.arange(size)[:, None] // places[None] % len(self.token_ids)
-        return _keep(self._with_tokens(np.asarray(self.token_ids)[digits]), self.pad, split)
+        alphabets = self._alphabets(length)
+        digits = np.unravel_index(np.arange(size), [len(ids) for ids in alphabets])
+        columns = [np.asarray(ids)[each] for ids, each in zip(alphabets, digits, strict=True)]
+        return _keep(self._with_tokens(np.stack(columns, axis=1)), self.pad, split)
 
     def draw(
         self, n: int, rng: np.random.Generator, split: Split | None, *, is_variable: bool
@@ -216,6 +226,8 @@ class SequenceSpace:
             if self.oversampled is not None:
                 some = rng.random(len(tokens)) < 0.5
                 tokens[some] = self._arrange(tokens[some], is_token[some], rng)
+            for column, ids in enumerate(self.prefix):
+                tokens[:, column] = rng.choice(ids, len(tokens))
             drawn = self._with_tokens(np.where(is_token, tokens, self.pad))
             rows[open_rows] = drawn
             is_done = is_in_split(drawn, self.pad, split)

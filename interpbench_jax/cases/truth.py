@@ -36,6 +36,7 @@ def find_circuit(
     edge_alignment: Mapping[Edge, Sequence[Edge]],
     model: "HighLevelModel",
     pairs: TaskPairs,
+    silent: Literal["constant", "out"] = "constant",
 ) -> Circuit:
     """The edges that a task's program uses, with the constant ones marked.
 
@@ -44,10 +45,20 @@ def find_circuit(
         edge_alignment: its fine edges that are aligned with each edge of the high-level model.
         model: the high-level model.
         pairs: pairs of inputs, as the task draws them.
+        silent: the truth of edges that carry different values in the two inputs of a pair, and
+            yet change no output of any.
     """
-    constant = constant_edges(model, pairs)
+    constant, absent = constant_edges(model, pairs), frozenset[Edge]()
+    if silent == "out":
+        differs = in_pieces(
+            lambda *piece: np.asarray(model.differs(*piece)),
+            (pairs.input_ids, pairs.corrupted_input_ids),
+        ).any(axis=(0, 2))
+        absent = constant.intersection(model.edges[i] for i in np.flatnonzero(differs))
     varies: dict[Edge, bool] = {}
     for edge, fine_edges in edge_alignment.items():
+        if edge in absent:
+            continue
         for fine in fine_edges:
             varies[fine] = varies.get(fine, False) or edge not in constant
     return Circuit(

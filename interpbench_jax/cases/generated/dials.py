@@ -1,0 +1,87 @@
+"""The settings that a random task is made by."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Gate = Literal["latin", "threshold"]
+GATES: tuple[Gate, ...] = get_args(Gate)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dials:
+    """The settings that a random task is made by.
+
+    Attributes:
+        hops: the number of fetches, one after another, 1 to 3. Each goes to a position that the
+            token found before it tells.
+        fan_out: how many of the fetched tokens the output depends on directly, 1 to `hops`; more
+            than 1 only for a single task.
+        gate: how the output combines two values: `"latin"`: by a random Latin square, so that
+            every change of either changes it, as with XOR; `"threshold"`: by their sum, in steps,
+            so that some changes do not, as with OR and AND.
+        copies: heads that fetch the last token, 1 or 3; of three, the majority counts, so that
+            cutting one of them changes nothing.
+        tasks: programs in the model, 1 or 2; the first tokens select one for each input.
+        markers: of two tasks, how many tokens at the start select the second one, if all of them
+            are among the marks; 1 to 3.
+        marks: how many of the tokens are marks.
+        n_tokens: the number of different tokens.
+        length: positions of an input, BOS not counted.
+        n_layers: layers of the model; None for as many as the program needs.
+        n_heads: heads of each layer; None for the larger of 4 and what the program needs.
+        d_model: width of the model's residual stream.
+
+    Raises:
+        ValueError: if a setting is out of its range.
+    """
+
+    hops: int = 1
+    fan_out: int = 1
+    gate: Gate = "latin"
+    copies: int = 1
+    tasks: int = 1
+    markers: int = 1
+    marks: int = 1
+    n_tokens: int = 5
+    length: int = 6
+    n_layers: int | None = None
+    n_heads: int | None = None
+    d_model: int = 24
+
+    def __post_init__(self) -> None:
+        most = {"hops": 3, "fan_out": 1 if self.tasks == 2 else self.hops, "markers": 3, "tasks": 2}
+        most |= {"marks": self.n_tokens - 1}
+        for name, value in dataclasses.asdict(self).items():
+            if name == "gate" or value is None:
+                continue
+            highest = most.get(name)
+            if type(value) is not int or value < 1 or (highest and value > highest):
+                limit = "" if highest is None else f" and at most {highest}"
+                raise ValueError(
+                    f"Expected {name} to be an int of at least 1{limit}, got {value!r}."
+                )
+        if self.gate not in GATES:
+            raise ValueError(f"Expected gate to be one of {', '.join(GATES)}; got {self.gate!r}.")
+        if self.copies not in (1, 3):
+            raise ValueError(f"Expected 1 copy or 3, got copies={self.copies}.")
+        if min(self.n_tokens, self.length) < 3 or self.length <= self.markers:
+            raise ValueError(
+                "Expected at least 3 tokens and 3 positions, and more positions than markers; got "
+                f"n_tokens={self.n_tokens}, length={self.length} and markers={self.markers}."
+            )
+
+    @property
+    def rarity(self) -> float:
+        """The share of inputs on which the second task is selected; 0 if there is none."""
+        return (self.marks / self.n_tokens) ** self.markers if self.tasks == 2 else 0.0
+
+    @property
+    def text(self) -> str:
+        """The settings that differ from the defaults, as `name=value`."""
+        standard = Dials()
+        return ", ".join(
+            f"{name}={value}"
+            for name, value in dataclasses.asdict(self).items()
+            if value != getattr(standard, name)
+        )

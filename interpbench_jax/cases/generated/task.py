@@ -1,0 +1,101 @@
+"""Random tasks: a program that is drawn, and the model that is to learn it."""
+
+import hashlib
+import random
+from dataclasses import dataclass, replace
+
+from interpbench_jax.cases.generated.dials import Dials
+from interpbench_jax.cases.generated.programs import make_program
+from interpbench_jax.cases.rasp_task import RaspTask
+from interpbench_jax.cases.recipe import Recipe
+from interpbench_jax.rasp import Value
+from interpbench_jax.rasp.placement import lower
+
+_RECIPE = Recipe(epochs=40, note="More epochs, because heads are learned before what reads them.")
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class GeneratedTask(RaspTask):
+    """A task whose program was drawn at random.
+
+    Attributes:
+        seed: the seed that it was drawn with.
+        dials: the settings that it was drawn by.
+        marks: of two tasks, the tokens that select the second one.
+    """
+
+    seed: int
+    dials: Dials
+    marks: tuple[int, ...]
+
+    @property
+    def first_task(self) -> "GeneratedTask":
+        """The task on inputs that select the first of two; the other is computed in vain."""
+        return self._on(tuple(token for token in self.vocab if token not in self.marks), 1)
+
+    @property
+    def second_task(self) -> "GeneratedTask":
+        """The task on inputs that select the second of two."""
+        return self._on(self.marks, self.dials.markers)
+
+    def _on(self, allowed: tuple[Value, ...], count: int) -> "GeneratedTask":
+        if self.dials.tasks != 2:
+            raise ValueError(f"Expected two tasks in case {self.case_id!r}, found one.")
+        return replace(self, prefix=(allowed,) * count)
+
+
+def generate(seed: int, dials: Dials | None = None, *, recipe: Recipe = _RECIPE) -> GeneratedTask:
+    """Draw a random task.
+
+    The same seed and dials give the same task everywhere. Whether it is any good is a question for
+    `find_problems`.
+
+    Args:
+        seed: the seed of the draw.
+        dials: the settings; the default is one task of one fetch.
+        recipe: the settings that a model of it is trained with.
+
+    Raises:
+        ValueError: if the seed is negative, or the program needs a larger model than the dials say.
+    """
+    dials = Dials() if dials is None else dials
+    if seed < 0:
+        raise ValueError(f"Expected a seed of at least 0, got {seed}.")
+    identity = _identity(seed, dials)
+    program, marks = make_program(dials, random.Random(int(identity, 16)))
+    lowering = lower(program)
+    n_layers, n_heads = (
+        dials.n_layers or lowering.n_layers,
+        dials.n_heads or max(4, lowering.n_heads),
+    )
+    if n_layers < lowering.n_layers or n_heads < lowering.n_heads:
+        raise ValueError(
+            f"Expected dials with n_layers of at least {lowering.n_layers} and n_heads of at least "
+            f"{lowering.n_heads}, which the program needs, got {n_layers} and {n_heads}."
+        )
+    length = dials.length + 1
+    return GeneratedTask(
+        case_id=f"generated-{identity[:8]}",
+        description=f"A random task: seed {seed}{', ' if dials.text else ''}{dials.text}.",
+        program=program,
+        vocab=tuple(range(dials.n_tokens)),
+        min_seq_len=length,
+        max_seq_len=length,
+        n_layers=n_layers,
+        n_heads=n_heads,
+        d_model=dials.d_model,
+        attention="bidirectional",
+        recipe=recipe,
+        releases=(),
+        seed=seed,
+        dials=dials,
+        marks=marks if dials.tasks == 2 else (),
+    )
+
+
+def _identity(seed: int, dials: Dials) -> str:
+    """A digest of the seed and of the dials that are not at their defaults.
+
+    So a dial that is added later changes no task that was drawn before.
+    """
+    return hashlib.sha256(f"seed={seed}; {dials.text}".encode()).hexdigest()
