@@ -3,7 +3,7 @@
 import operator
 
 from interpbench_jax.cases.current.counts import length
-from interpbench_jax.cases.current.declaration import length_task
+from interpbench_jax.cases.current.declaration import STEPWISE, length_task, then_silence
 from interpbench_jax.rasp import (
     Aggregate,
     Comparison,
@@ -114,6 +114,7 @@ TASKS = (
         "Each number times the length.",
         SequenceMap(operator.mul, tokens, length, name="product"),
         d_model=24,
+        recipe=then_silence(STEPWISE, epochs=40),
     ),
     length_task(
         "71",
@@ -127,6 +128,7 @@ TASKS = (
         SequenceMap(halve_if, tokens, second_half, name="halved"),
         n_layers=4,
         d_model=24,
+        recipe=then_silence(STEPWISE, epochs=20, learning_rate=1e-3, edge_weight=4.0),
     ),
     length_task(
         "93",

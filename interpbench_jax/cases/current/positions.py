@@ -8,6 +8,7 @@ from interpbench_jax.cases.current.declaration import (
     FEW_INPUTS,
     LETTERS,
     current_task,
+    then_silence,
     two_way_task,
 )
 from interpbench_jax.cases.current.lengths import LOWERCASE
@@ -31,7 +32,9 @@ NUMBER_AND_INDEX = Recipe(
     epochs=60,
     note="More epochs: number and index share a stream of four dimensions with the output.",
 )
-IN_THREE_STEPS = replace(NUMBER_AND_INDEX, epochs=100)
+IN_THREE_STEPS = then_silence(
+    replace(NUMBER_AND_INDEX, epochs=100), epochs=40, learning_rate=2e-3, edge_weight=4.0
+)
 
 
 def pair(first: Value, second: Value) -> Pair:
