@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from interpbench_jax.pictures import plot_effects as plot_effects
     from interpbench_jax.pictures import plot_faithfulness as plot_faithfulness
     from interpbench_jax.pictures import plot_roc as plot_roc
+    from interpbench_jax.position_truth import PositionTruth as PositionTruth
     from interpbench_jax.scores import edge_auc_by_universe as edge_auc_by_universe
     from interpbench_jax.scores import rank_scores as rank_scores
     from interpbench_jax.scores import score_positions as score_positions
@@ -116,6 +117,7 @@ _HOMES = {
         "plot_faithfulness",
         "plot_roc",
     ),
+    "position_truth": ("PositionTruth",),
     "scores": ("edge_auc_by_universe", "rank_scores", "score_positions", "structure_scores"),
     "interpbench_jax.scores.faithfulness": ("faithfulness_curve",),
     "sites": ("Edge", "Kind", "Neuron", "Node", "parse_edge", "parse_node"),
