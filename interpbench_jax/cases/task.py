@@ -307,6 +307,12 @@ class Task(Travels, ABC):
         return 1000
 
     @property
+    def leak(self) -> tuple[float, float] | None:
+        """The band, as shares of the smallest change by an edge of the program, within which
+        cutting an edge outside must change the output; None if it must change nothing."""
+        return None
+
+    @property
     def first_scored(self) -> int:
         """The first position that is scored; all later ones are too."""
         return 1

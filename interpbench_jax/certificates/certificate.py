@@ -15,7 +15,7 @@ from interpbench_jax.certificates.parts import (
     read_node_effect,
     to_plain,
 )
-from interpbench_jax.certificates.verdict import BARS, Bars, find_failures
+from interpbench_jax.certificates.verdict import BARS, CUT_AT_ONCE, Bars, find_failures
 from interpbench_jax.display import html_table
 from interpbench_jax.jsonfields import (
     mapping_of,
@@ -173,8 +173,8 @@ class Certificate(Travels):
             **{f"Joint IIA of {name}": share for name, share in self.joint_iia.items()},
             **of_edges,
             **of_nodes,
-            "Accuracy with all edges outside the circuit resampled at once": alone.edges_resample,
-            "Accuracy with all edges outside the circuit at their mean at once": alone.edges_mean,
+            CUT_AT_ONCE[0]: alone.edges_resample,
+            CUT_AT_ONCE[1]: alone.edges_mean,
         }
 
     @property

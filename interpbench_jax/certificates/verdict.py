@@ -5,8 +5,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from interpbench_jax.certificates.parts import EdgeCheck, Measure
+from interpbench_jax.sites import Kind, Node
 
 _UNITS: Mapping[Measure, str] = {"effect": "the case's metric", "centred": "centred logits"}
+# The accuracies that a leak makes meaningless.
+CUT_AT_ONCE = (
+    "Accuracy with all edges outside the circuit resampled at once",
+    "Accuracy with all edges outside the circuit at their mean at once",
+)
 # The most edges at fault that are named.
 _MOST_NAMED = 3
 
@@ -21,14 +27,20 @@ class Bars:
             those that are in.
         clearance: the lowest ratio allowed between the smallest effect of an edge that is in and
             the largest of one that is out.
+        leak: for a task whose edges outside are to change the output a little (`Task.leak`): the
+            band for their changes of centred logits, as shares of the smallest of an edge that is
+            in. None of them may lie above it, and half of them must reach it. It takes the place of
+            `outside`, of `clearance`, and of the accuracies with all edges outside cut at once.
 
     Raises:
-        ValueError: if a share is not from 0 to 1, or the clearance is negative or not finite.
+        ValueError: if a share is not from 0 to 1, the clearance is negative or not finite, or the
+            ends of the band do not rise.
     """
 
     share: float = 0.999
     outside: float = 0.01
     clearance: float = 10.0
+    leak: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         for name in ("share", "outside"):
@@ -40,6 +52,10 @@ class Bars:
             raise ValueError(
                 "Expected the bar `clearance` to be a finite number of at least 0, got "
                 f"{self.clearance}."
+            )
+        if self.leak is not None and not 0 < self.leak[0] < self.leak[1] < 1:
+            raise ValueError(
+                f"Expected the bar `leak` to be two rising shares between 0 and 1, got {self.leak}."
             )
 
 
@@ -57,12 +73,42 @@ def find_failures(shares: Mapping[str, float], edges: EdgeCheck, bars: Bars) -> 
     found = [
         f"{what} is {share:.6f}, below {bars.share:g}."
         for what, share in shares.items()
-        if share < bars.share
+        if share < bars.share and not (bars.leak and what in CUT_AT_ONCE)
     ]
+    if bars.leak is not None:
+        return (*found, *_outside_band(edges, bars.leak))
     for universe in edges.edges:
         for measure in _UNITS:
             found += _edges_at_fault(edges, universe, measure, bars)
     return tuple(dict.fromkeys(found))
+
+
+def _outside_band(edges: EdgeCheck, leak: tuple[float, float]) -> Iterator[str]:
+    """The reasons why the edges outside do not change centred logits within a band."""
+    found = edges.separation("qkv", "centred")
+    if found is None or not found.smallest.centred > edges.noise_floor:
+        yield "Expected every edge of the circuit to have an effect above the noise floor."
+        return
+    low, high = (share * found.smallest.centred for share in leak)
+    # The positional embedding writes the same in both inputs of a pair.
+    outside = [
+        edge
+        for edge in edges.edges["qkv"]
+        if edge.truth == "out" and edge.src != str(Node(Kind.POS_EMBED))
+    ]
+    above = [edge for edge in outside if edge.centred > high]
+    for edge in above[:_MOST_NAMED]:
+        yield (
+            f"Edge {edge} is outside the circuit, but cutting it has "
+            f"{edge.centred / found.smallest.centred:.1%} of the effect of the weakest edge of the "
+            f"circuit in centred logits, above {leak[1]:.1%}{_others(tuple(above))}."
+        )
+    n_reached = sum(edge.centred >= low for edge in outside)
+    if 2 * n_reached < len(outside):
+        yield (
+            f"Of {len(outside)} edges outside the circuit, only {n_reached} have {leak[0]:.1%} of "
+            "the effect of the weakest edge of the circuit in centred logits; half are required."
+        )
 
 
 def _edges_at_fault(edges: EdgeCheck, universe: str, measure: Measure, bars: Bars) -> Iterator[str]:

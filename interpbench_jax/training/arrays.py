@@ -100,7 +100,9 @@ def task_interchanges(task: Task, like: Sequence[Task] = ()) -> Interchanges:
     )
 
 
-def draw_interchanges(key: Array, given: Interchanges, batch: int, recipe: Recipe) -> Draw:
+def draw_interchanges(
+    key: Array, given: Interchanges, batch: int, recipe: Recipe, *, alone: bool = False
+) -> Draw:
     """Choose what to interchange in a batch, following a recipe.
 
     Nodes are drawn as `Recipe.sampling` and `Recipe.variable_odds` say, edges by `draw_edges`.
@@ -122,16 +124,20 @@ def draw_interchanges(key: Array, given: Interchanges, batch: int, recipe: Recip
         variables,
         _nodes_of(variables, given.aligned),
         _nodes_of(outside, given.outside),
-        *draw_edges(key_edges, given, batch),
+        *draw_edges(key_edges, given, batch, alone=alone),
     )
 
 
-def draw_edges(key: Array, given: Interchanges, batch: int) -> tuple[HighLevelEdges, CutEdges]:
+def draw_edges(
+    key: Array, given: Interchanges, batch: int, *, alone: bool = False
+) -> tuple[HighLevelEdges, CutEdges]:
     """Choose edges to cut in a batch.
 
     Outside the circuit, every example cuts one edge; a quarter of the examples also cut each
     other edge with probability 1/10, and another quarter with probability 1/2. Of the program's
     edges, half of the examples cut none, a quarter one, and a quarter each with probability 1/2.
+    If edges outside are to be cut `alone`, examples that cut edges of the program cut no others,
+    and all others cut one.
     """
     keys = jax.random.split(key, 6)
     n_edges, dst, src = given.program_edges.shape
@@ -140,13 +146,16 @@ def draw_edges(key: Array, given: Interchanges, batch: int) -> tuple[HighLevelEd
     one = jax.random.categorical(keys[0], logits, shape=(batch, 1))
     odds = jnp.asarray([0.0, 0.0, 0.1, 0.5])[jax.random.randint(keys[1], (batch, 1), 0, 4)]
     more = jax.random.uniform(keys[2], (batch, dst * src)) < odds
-    outside = ((jnp.arange(dst * src)[None] == one) | more) & is_outside
+    is_one = jnp.arange(dst * src)[None] == one
+    outside = (is_one if alone else is_one | more) & is_outside
 
     rows = jnp.arange(n_edges)[None]
     kind = jax.random.randint(keys[3], (batch, 1), 0, 4)
     one = jax.random.randint(keys[4], (batch, 1), 0, given.n_program_edges)
     chosen = ((rows == one) & (kind == 2)) | (_halves(keys[5], n_edges, batch) & (kind == 3))
     chosen &= rows < given.n_program_edges
+    if alone:
+        outside &= ~chosen.any(axis=1, keepdims=True)
     # A matrix product of floats is far faster than the same reduction over booleans.
     inside = chosen.astype(jnp.float32) @ given.program_edges.reshape(n_edges, -1).astype(
         jnp.float32

@@ -29,7 +29,7 @@ from interpbench_jax.training.interchange import (
     run_with_cut_edges,
     written,
 )
-from interpbench_jax.training.losses import Loss, output_loss
+from interpbench_jax.training.losses import Loss, band_loss, output_loss
 from interpbench_jax.training.optimizer import make_optimizer
 
 WeightArrays = Mapping[str, Float[Array, "..."]]
@@ -70,12 +70,15 @@ class TaskData(NamedTuple):
         given: the interchanges that can be drawn.
         has_class: whether the task has each output; False for padding classes of a stack.
         code: the target logits of each class (`codes.class_code`).
+        smallest: the smallest change that an edge of the program makes, as a distance in logits
+            (`leak.smallest_change`); 0 unless the tasks have a leak.
     """
 
     inputs: Int[Array, "*tasks n pos"]
     given: Interchanges
     has_class: Bool[Array, "*tasks vocab_out"]
     code: Float[Array, "*tasks vocab_out vocab_out"]
+    smallest: Float[Array, "*tasks"]
 
 
 class Batch(NamedTuple):
@@ -89,6 +92,7 @@ class Batch(NamedTuple):
         patched: the program's outputs under the drawn interchange of edges.
         is_real: False at padding.
         draw: the drawn interchanges.
+        smallest: see `TaskData`.
     """
 
     tokens: Int[Array, "batch pos"]
@@ -98,6 +102,7 @@ class Batch(NamedTuple):
     patched: Shaped[Array, "batch pos *classes"]
     is_real: Bool[Array, "batch pos"]
     draw: Draw
+    smallest: Float[Array, ""]
 
 
 class Losses(NamedTuple):
@@ -134,6 +139,11 @@ class Epoch:
     def _first_used(self) -> int:
         """The first position whose output a loss uses, if skipping earlier ones saves time."""
         return first_position_used(int(np.flatnonzero(self.tasks[0].loss_weights)[0]))
+
+    @property
+    def _leak(self) -> tuple[float, float] | None:
+        """The band within which cutting an edge outside must change the output, if it must."""
+        return self.tasks[0].leak
 
     @cached_property
     def optimizer(self) -> optax.GradientTransformationExtraArgs:
@@ -194,13 +204,14 @@ class Epoch:
         self, tokens: Int[Array, "batch pos"], key: Array, data: TaskData, task: Int[Array, ""]
     ) -> Batch:
         """A batch with the answers of its task's program."""
-        draw = draw_interchanges(key, data.given, tokens.shape[0], self.recipe)
+        alone = self._leak is not None
+        draw = draw_interchanges(key, data.given, tokens.shape[0], self.recipe, alone=alone)
         branches = [partial(self._answer_of, each, tokens, draw) for each in self.tasks]
         *answers, is_real = jax.lax.switch(task, branches)
         if self.recipe.margin is not None and self._wants_logits:
             code = self.recipe.margin * data.code
             answers = [jnp.einsum("bpc,ck->bpk", shares, code) for shares in answers]
-        return Batch(tokens, *answers, is_real=is_real, draw=draw)
+        return Batch(tokens, *answers, is_real=is_real, draw=draw, smallest=data.smallest)
 
     def _answer_of(self, task: Task, tokens: Array, draw: Draw) -> tuple[Array, ...]:
         """Targets, labels, answers under both interchanges, and the real positions."""
@@ -300,10 +311,17 @@ class Epoch:
         parts = list(zip(kinds, rows, strict=True))
         replaced = jnp.concatenate([nodes[part] for (_, nodes, _), part in parts])
         logits = run_interchanged(model, stream, values, replaced, is_real=is_real)
-        return {
+        found = {
             name: self._loss(logits[part], answers[part], batch.is_real[part])
             for (name, _, answers), part in parts
         }
+        if self._leak is not None and "strict" in found:
+            part = rows[-1]
+            band = (0.0, self._leak[1] * batch.smallest)
+            found["strict"] = self._band(
+                logits[part], batch.targets[part], band, batch.is_real[part]
+            )
+        return found
 
     def _run_plainly(self, model: Transformer, batch: Batch) -> TrainingRun:
         # Edges are cut at every position, so that all outputs are needed everywhere.
@@ -319,7 +337,28 @@ class Epoch:
         half = slice(-(-batch.tokens.shape[0] // 2))
         others = self._sources(written(model, batch.tokens, clean.values))[..., half]
         logits = run_with_cut_edges(model, batch.tokens[half], others, batch.draw.cut[half])
-        return self._loss(logits, batch.patched[half], batch.is_real[half])
+        is_real = batch.is_real[half]
+        if self._leak is None:
+            return self._loss(logits, batch.patched[half], is_real)
+        # Some examples cut edges of the program, and all others one edge outside.
+        of_program = batch.draw.program_edges[half].any(axis=1)
+        loss = self._loss(logits, batch.patched[half], is_real & of_program[:, None])
+        band = [share * batch.smallest for share in self._leak]
+        clean_logits = jax.lax.stop_gradient(clean.logits[half])
+        leak = self._band(logits, clean_logits, (band[0], band[1]), is_real & ~of_program[:, None])
+        return loss + leak
+
+    def _band(
+        self, logits: Array, reference: Array, band: tuple[Array | float, Array], counts: Array
+    ) -> Loss:
+        n_used = logits.shape[1]
+        return band_loss(
+            logits,
+            reference[:, -n_used:],
+            self.tasks[0].scored_weights[-n_used:],
+            band,
+            counts=counts[:, -n_used:],
+        )
 
     def _loss(
         self,

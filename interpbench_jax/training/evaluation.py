@@ -58,7 +58,8 @@ class Accuracies:
         strict: share, by node outside the circuit, in runs in which it carries the source's
             value, compared with the program's unchanged output.
         outside_edges: share in runs in which all edges outside the circuit carry the source's
-            values at once, compared with the program's unchanged output.
+            values at once, compared with the program's unchanged output; None for a task with a
+            leak, whose edges outside change the output.
     """
 
     accuracy: float
@@ -66,7 +67,7 @@ class Accuracies:
     joint: Mapping[tuple[Node, ...], float]
     edges: Mapping[Edge, float]
     strict: Mapping[Node, float]
-    outside_edges: float
+    outside_edges: float | None
 
     @property
     def lowest_iia(self) -> float:
@@ -97,7 +98,7 @@ class Accuracies:
             self.lowest_joint,
             self.lowest_edge,
             self.lowest_strict,
-            self.outside_edges,
+            1.0 if self.outside_edges is None else self.outside_edges,
         )
 
 
@@ -160,7 +161,7 @@ class Examination:
             joint=_named(self.joint, values),
             strict=_named(self.outside, values),
             edges=_named(self.edges, values),
-            outside_edges=next(values),
+            outside_edges=next(values, None),
         )
 
     def __call__(self, model: Transformer) -> Accuracies:
@@ -199,11 +200,13 @@ def prepare_examination(
     answers += [swapped(nodes) for nodes in joint]
     answers += [plain] * len(outside)
     answers += [swapped(None, edge) for edge in edges]
-    answers += [plain]
+    answers += [plain] * (task.leak is None)
     together = [tuple(n for each in nodes for n in task.alignment[each]) for nodes in joint]
     replaced = [*task.alignment.values(), *together, *((node,) for node in outside)]
     interchanges = task_interchanges(task)
-    cuts = [*interchanges.program_edges, interchanges.outside_edges]
+    cuts = [*interchanges.program_edges]
+    if task.leak is None:
+        cuts.append(interchanges.outside_edges)
     rows = np.arange(-(-len(base) // CHUNK) * CHUNK)
     chosen = np.minimum(rows, len(base) - 1).reshape(-1, min(CHUNK, len(rows)))
     targets = np.stack(answers)[:, chosen]

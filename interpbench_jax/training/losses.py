@@ -58,6 +58,38 @@ def output_loss(
     return (losses * shares).sum() / shares.sum()
 
 
+def band_loss(
+    logits: Float[Array, "batch pos vocab_out"],
+    reference: Float[Array, "batch pos vocab_out"],
+    weights: tuple[float, ...],
+    band: tuple[Float[Array, ""] | float, Float[Array, ""] | float],
+    *,
+    counts: Bool[Array, "batch pos"],
+) -> Loss:
+    """How far outputs lie outside a band around others, in squared logits.
+
+    Args:
+        logits: the logits.
+        reference: the logits that they are compared with.
+        weights: the relative weight of each position.
+        band: the smallest and the largest distance that cost nothing: the square root of
+            `logits_loss`, averaged over the positions of an example.
+        counts: False at padding, and for examples that are left out.
+
+    Returns:
+        The mean over all examples that are not left out; 0 if there are none.
+    """
+    shares = jnp.asarray(weights, logits.dtype)[None] * counts.astype(logits.dtype)
+    total = shares.sum(axis=1)
+    squares = (logits_loss(logits, reference) * shares).sum(axis=1) / jnp.maximum(total, 1)
+    # The root has no derivative at 0.
+    distance = jnp.sqrt(squares + 1e-12)
+    low, high = band
+    beyond = jnp.maximum(low - distance, 0) ** 2 + jnp.maximum(distance - high, 0) ** 2
+    is_in = (total > 0).astype(logits.dtype)
+    return (beyond * is_in).sum() / jnp.maximum(is_in.sum(), 1)
+
+
 def logits_loss(
     logits: Float[Array, "batch pos vocab_out"], wanted: Float[Array, "batch pos vocab_out"]
 ) -> Float[Array, "batch pos"]:

@@ -36,6 +36,7 @@ from interpbench_jax.training.evaluation import (
     prepare_examination,
     shares_right,
 )
+from interpbench_jax.training.leak import smallest_change
 from interpbench_jax.weights import weight_shapes
 
 # The order of the data and the held-out pairs are the same for every seed of a task.
@@ -171,7 +172,18 @@ class Stack:
             jax.tree.map(lambda *rows: jnp.stack(rows), *given),
             jnp.asarray(classes < sizes),
             jnp.asarray(np.stack([self._padded_code(task) for task in self.tasks])),
+            jnp.asarray([self._smallest(task) for task in self.tasks], jnp.float32),
         )
+
+    def _smallest(self, task: Task) -> float:
+        if task.leak is None:
+            return 0.0
+        if self.recipe.margin is None:
+            raise ValueError(
+                f"Case {task.case_id!r}: expected a recipe with a margin for a task with a leak, "
+                "got None."
+            )
+        return smallest_change(task, self.recipe.margin)
 
     def start(self, before: Mapping[str, Float[Array, "..."]] | None = None) -> State:
         """The state before the first epoch.
@@ -294,7 +306,7 @@ def stack_tasks(
         # Stacked tasks have equally many inputs, so that an epoch is as long as for one task alone.
         n_inputs = tuple(n_training_inputs(task, stage) for stage in chosen.stages)
         scored = (task.first_scored, task.loss_weights)
-        groups.setdefault((shape, padding, chosen, n_inputs, scored), []).append(task)
+        groups.setdefault((shape, padding, chosen, n_inputs, scored, task.leak), []).append(task)
     return tuple(
         Stack(tuple(group), tuple(seeds), recipe or group[0].recipe) for group in groups.values()
     )

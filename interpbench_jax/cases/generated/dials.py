@@ -26,6 +26,9 @@ class Dials:
         markers: of two tasks, how many tokens at the start select the second one, if all of them
             are among the marks; 1 to 3.
         marks: how many of the tokens are marks.
+        leak: the band, as shares of the smallest change that an edge of the program makes, within
+            which the model is to be changed by cutting any edge outside the circuit; None if such
+            a cut is to change nothing. The program does not depend on it.
         n_tokens: the number of different tokens.
         length: positions of an input, BOS not counted.
         n_layers: layers of the model; None for as many as the program needs.
@@ -43,6 +46,7 @@ class Dials:
     tasks: int = 1
     markers: int = 1
     marks: int = 1
+    leak: tuple[float, float] | None = None
     n_tokens: int = 5
     length: int = 6
     n_layers: int | None = None
@@ -53,7 +57,7 @@ class Dials:
         most = {"hops": 3, "fan_out": 1 if self.tasks == 2 else self.hops, "markers": 3, "tasks": 2}
         most |= {"marks": self.n_tokens - 1}
         for name, value in dataclasses.asdict(self).items():
-            if name == "gate" or value is None:
+            if name in ("gate", "leak") or value is None:
                 continue
             highest = most.get(name)
             if type(value) is not int or value < 1 or (highest and value > highest):
@@ -63,6 +67,11 @@ class Dials:
                 )
         if self.gate not in GATES:
             raise ValueError(f"Expected gate to be one of {', '.join(GATES)}; got {self.gate!r}.")
+        if self.leak is not None and not 0 < self.leak[0] < self.leak[1] < 1:
+            raise ValueError(
+                "Expected leak to be two rising shares between 0 and 1, or None; got "
+                f"{self.leak!r}."
+            )
         if self.copies not in (1, 3):
             raise ValueError(f"Expected 1 copy or 3, got copies={self.copies}.")
         if min(self.n_tokens, self.length) < 3 or self.length <= self.markers:

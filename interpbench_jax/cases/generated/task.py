@@ -29,6 +29,10 @@ class GeneratedTask(RaspTask):
     marks: tuple[int, ...]
 
     @property
+    def leak(self) -> tuple[float, float] | None:
+        return self.dials.leak
+
+    @property
     def first_task(self) -> "GeneratedTask":
         """The task on inputs that select the first of two; the other is computed in vain."""
         return self._on(tuple(token for token in self.vocab if token not in self.marks), 1)

@@ -1,0 +1,65 @@
+"""The verdict on a model whose edges outside are to change the output a little."""
+
+from dataclasses import replace
+
+import pytest
+
+from interpbench_jax.certificates import EdgeCheck, EdgeEffect
+from interpbench_jax.certificates.verdict import CUT_AT_ONCE, Bars, find_failures
+
+READER = "blocks.1.hook_resid_post"
+
+
+def edge(src: str, truth: str, centred: float) -> EdgeEffect:
+    return EdgeEffect(src, READER, truth, centred, centred, 0.0)  # pyright: ignore
+
+
+INSIDE = (edge("blocks.0.hook_mlp_out", "in", 10.0), edge("blocks.1.hook_mlp_out", "in", 2.0))
+QUIET = edge("hook_pos_embed", "out", 0.0)
+
+
+def failures(*outside: EdgeEffect, leak: tuple[float, float] = (0.05, 0.3)) -> tuple[str, ...]:
+    edges = EdgeCheck(n=8, noise_floor=1e-6, auc={}, edges={"qkv": (*INSIDE, QUIET, *outside)})
+    shares = {"Accuracy": 1.0, **dict.fromkeys(CUT_AT_ONCE, 0.4)}
+    return find_failures(shares, edges, Bars(leak=leak))
+
+
+def test_within_the_band_it_passes() -> None:
+    """The smallest inside is 2, so the band is from 0.1 to 0.6; half may lie below it."""
+    assert (
+        failures(edge("hook_embed", "out", 0.1), edge("blocks.0.hook_mlp_out", "out", 0.01)) == ()
+    )
+    assert failures(edge("hook_embed", "out", 0.6)) == ()
+
+
+def test_above_the_band() -> None:
+    (found,) = failures(edge("hook_embed", "out", 0.7))
+    assert found == (
+        "Edge hook_embed -> blocks.1.hook_resid_post is outside the circuit, but cutting it has "
+        "35.0% of the effect of the weakest edge of the circuit in centred logits, above 30.0%."
+    )
+
+
+def test_below_the_band() -> None:
+    quiet = [edge("hook_embed", "out", 0.01)] * 3
+    (found,) = failures(*quiet, edge("hook_embed", "out", 0.2))
+    assert found == (
+        "Of 4 edges outside the circuit, only 1 have 5.0% of the effect of the weakest edge of the "
+        "circuit in centred logits; half are required."
+    )
+
+
+def test_silent_inside_and_low_shares() -> None:
+    edges = EdgeCheck(
+        n=8, noise_floor=1e-6, auc={}, edges={"qkv": (replace(INSIDE[0], centred=0.0),)}
+    )
+    found = find_failures({"Accuracy": 0.9}, edges, Bars(leak=(0.05, 0.3)))
+    assert found == (
+        "Accuracy is 0.900000, below 0.999.",
+        "Expected every edge of the circuit to have an effect above the noise floor.",
+    )
+
+
+def test_the_ends_of_the_band_must_rise() -> None:
+    with pytest.raises(ValueError, match="bar `leak` to be two rising shares"):
+        Bars(leak=(0.3, 0.1))
