@@ -121,6 +121,7 @@ TASKS = (
         "Each number divided by the length.",
         SequenceMap(divide, tokens, length, name="quotient"),
         d_model=24,
+        recipe=then_silence(STEPWISE, epochs=45),
     ),
     length_task(
         "82",
