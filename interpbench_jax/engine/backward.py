@@ -275,7 +275,8 @@ def _divisor(form: Form, x: Array, scale: Scale | None, rule: Rule, axis: int = 
     """What a layer norm divides by, as a constant; None if it has a derivative."""
     if rule == "derivative" or scale is not None or form.normalization_type is None:
         return scale
-    return jax.lax.stop_gradient(norm_scale(form, x, axis))
+    divisor = jax.lax.stop_gradient(norm_scale(form, x, axis))
+    return divisor if axis else divisor[0]
 
 
 def _in_blocks(x: Array) -> Array:

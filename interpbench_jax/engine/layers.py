@@ -152,7 +152,12 @@ def unembed(
     return matmul(weights.unembed, normal) + weights.unembed_bias[:, None, None]
 
 
-def normalize(form: Form, x: Array, axis: int = 0, scale: Scale | None = None) -> Array:
+def normalize(
+    form: Form,
+    x: Array,
+    axis: int = 0,
+    scale: Float[Array, "*axes pos rows"] | None = None,
+) -> Array:
     """The layer norm in front of every reader, if the model has one; `axis` counts features.
 
     It divides by `scale`, which has the last axes of `x`, or else by the deviation of `x`.

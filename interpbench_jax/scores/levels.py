@@ -73,7 +73,7 @@ def read_values(
 
 
 def heard(
-    given: Ranking | Float[np.ndarray, " items"], values: Float[np.ndarray, "*axes"]
+    given: Ranking | Float[np.ndarray, "items ..."], values: Float[np.ndarray, "*axes"]
 ) -> Float[np.ndarray, "*axes"]:
     """The values of a result, set to 0 where they are at or below its noise floor.
 

@@ -140,6 +140,7 @@ def test_every_reason_to_reject() -> None:
     assert "changes 0.00% of the outputs, fewer than 1%" in never
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("dials", "message"),
     [

@@ -109,6 +109,7 @@ def test_coarser_universes_take_what_they_merge() -> None:
             np.testing.assert_array_equal(value == "in", truth.is_in[list(group)].any(axis=0))
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_what_it_says_of_itself_and_refuses() -> None:
     task = RASP_CASES["34"]
     truth = task.position_truth(task.sample(16, 0))

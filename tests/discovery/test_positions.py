@@ -144,6 +144,7 @@ def test_a_key_that_takes_all_attention_is_no_trouble(x64: None) -> None:
     assert np.abs(found.details["crossing_k"]).max() > 1e-6
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_method_of_your_own_is_checked_for_positions() -> None:
     model = small_model(CONFIGS["plain"])
     data = small_data(model)

@@ -154,6 +154,7 @@ def test_an_edge_at_one_position_is_read_there_alone() -> None:
     np.testing.assert_array_equal(found, np.where(here, other, plain))
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_positions_that_do_not_fit() -> None:
     edge = MODEL.edges[0]
     with pytest.raises(ValueError, match="Expected positions from 0 to 9, got 10 to 10"):

@@ -53,6 +53,7 @@ def test_a_sweep_and_a_method_are_scored() -> None:
     assert scores[0].average_precision is not None and 0.8 < scores[0].average_precision < 1
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_what_does_not_fit_is_refused(truth: PositionTruth) -> None:
     case = ib.load_case("13")
     pairs = RASP_CASES["13"].sample(8, 0)
