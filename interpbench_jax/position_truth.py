@@ -16,7 +16,7 @@ class PositionTruth:
     """The truth of every edge at every position.
 
     The position of an edge is that at which its reader reads it, as in a sweep with
-    `positions="each"`. `RaspTask.position_truth` makes one. The edges are those of the universe
+    `positions="each"`. `Task.position_truth` makes one. The edges are those of the universe
     `"qkv"`, in its order.
 
     Attributes:

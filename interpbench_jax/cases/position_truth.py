@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from interpbench_jax.cases.pairs import TaskPairs, in_pieces
+from interpbench_jax.cases.truth import CLOSE, carried_differences
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.position_truth import PositionTruth
 from interpbench_jax.sites import Edge
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 # The number of pairs of inputs that decide, unless others are given.
 N_POSITION_PAIRS = 256
-# Two outputs closer than this count as equal; rows of a mean are exact to 1e-6.
-_CLOSE = 1e-4
 
 
 def find_position_truth(
@@ -52,12 +51,10 @@ def find_position_truth(
     shape = (len(pairs), len(edges), pairs.input_ids.shape[1])
     changes, differs = np.zeros(shape, bool), np.zeros(shape, bool)
     is_of_program = np.zeros(len(edges), bool)
-    varies = in_pieces(
-        lambda *piece: np.asarray(model.differs(*piece)),
-        (pairs.input_ids, pairs.corrupted_input_ids),
-    )
+    varies = carried_differences(model, pairs)
+    plain = in_pieces(lambda base: _outputs(model, base), (pairs.input_ids,))
     for index, edge in enumerate(model.edges):
-        changed = _changes(model, pairs, index)
+        changed = _changes(model, pairs, plain, index)
         for fine in edge_alignment[edge]:
             number = numbers[fine]
             is_of_program[number] = True
@@ -66,26 +63,34 @@ def find_position_truth(
     return PositionTruth(config.n_layers, config.n_heads, is_of_program, changes, differs)
 
 
-def _changes(model: "HighLevelModel", pairs: TaskPairs, edge: int) -> np.ndarray:
-    """Whether patching an edge at each position changes a scored output: `[pairs, pos]`."""
+def _outputs(model: "HighLevelModel", *arguments: np.ndarray | None) -> np.ndarray:
+    """What two runs are compared by: `[rows, pos, values]`.
+
+    Where a program sums scores, there are too many to compare; their answer is what counts.
+    """
+    if model.is_categorical and not model.adds_scores:
+        return np.asarray(model.class_shares(*arguments))  # pyright: ignore[reportArgumentType]
+    return np.asarray(model.targets(*arguments))[..., None]  # pyright: ignore[reportArgumentType]
+
+
+def _changes(model: "HighLevelModel", pairs: TaskPairs, plain: np.ndarray, edge: int) -> np.ndarray:
+    """Whether patching an edge at each position changes a scored output: `[pairs, pos]`.
+
+    Args:
+        model: the high-level model.
+        pairs: the pairs.
+        plain: the outputs of the plain runs, as `_outputs` gives them.
+        edge: the edge's index in `model.edges`.
+    """
     n_pairs, n_pos = pairs.input_ids.shape
-    row, position = (
-        each.reshape(-1)
-        for each in np.meshgrid(np.arange(n_pairs), np.arange(n_pos, dtype=np.int32), indexing="ij")
-    )
+    places = np.meshgrid(np.arange(n_pairs), np.arange(n_pos, dtype=np.int32), indexing="ij")
 
-    def is_changed(base: np.ndarray, source: np.ndarray, *rest: np.ndarray) -> np.ndarray:
-        where, is_scored = rest
-        edges = np.full(len(base), edge, np.int32)
-        swapped = (base, source, None, edges, where)
-        if model.adds_scores:
-            # The scores are too many to compare; their answer is what is scored.
-            changed = np.asarray(model.targets(base) != model.targets(*swapped))
-        else:
-            shares = model.class_shares if model.is_categorical else model
-            moved = np.asarray(shares(*swapped)) - np.asarray(shares(base))
-            changed = (np.abs(moved) > _CLOSE).any(axis=-1)
-        return np.asarray((changed & is_scored).any(axis=1))
+    def is_changed(row: np.ndarray, position: np.ndarray) -> np.ndarray:
+        edges = np.full(len(row), edge, np.int32)
+        inputs, others = pairs.input_ids[row], pairs.corrupted_input_ids[row]
+        moved = _outputs(model, inputs, others, None, edges, position) - plain[row]
+        changed = (np.abs(moved) > CLOSE).any(axis=-1)
+        return np.asarray((changed & pairs.is_scored[row]).any(axis=1))
 
-    arrays = (pairs.input_ids[row], pairs.corrupted_input_ids[row], position, pairs.is_scored[row])
-    return in_pieces(is_changed, arrays).reshape(n_pairs, n_pos)
+    row, position = (each.reshape(-1) for each in places)
+    return in_pieces(is_changed, (row, position)).reshape(n_pairs, n_pos)

@@ -27,8 +27,8 @@ TRUTHS: tuple[TruthName, ...] = get_args(TruthName)
 N_PAIRS = 2048
 # The number of pairs that show most edges to have an effect.
 _FIRST = 32
-# Two numbers closer than this count as equal; rows of a mean are exact to 1e-6.
-_CLOSE = 1e-4
+# Two outputs closer than this count as equal; rows of a mean are exact to 1e-6.
+CLOSE = 1e-4
 
 
 def find_circuit(
@@ -50,11 +50,8 @@ def find_circuit(
     """
     constant, absent = constant_edges(model, pairs), frozenset[Edge]()
     if silent == "out":
-        differs = in_pieces(
-            lambda *piece: np.asarray(model.differs(*piece)),
-            (pairs.input_ids, pairs.corrupted_input_ids),
-        ).any(axis=(0, 2))
-        absent = constant.intersection(model.edges[i] for i in np.flatnonzero(differs))
+        differing = carried_differences(model, pairs).any(axis=(0, 2))
+        absent = constant.intersection(model.edges[i] for i in np.flatnonzero(differing))
     varies: dict[Edge, bool] = {}
     for edge, fine_edges in edge_alignment.items():
         if edge in absent:
@@ -69,6 +66,18 @@ def find_circuit(
     )
 
 
+def carried_differences(model: "HighLevelModel", pairs: TaskPairs) -> np.ndarray:
+    """Whether each edge carries different values in the two inputs of a pair, at each position.
+
+    Returns:
+        bool of shape `[pairs, edges, pos]`, with the edges in the order of `model.edges`.
+    """
+    return in_pieces(
+        lambda *piece: np.asarray(model.differs(*piece)),
+        (pairs.input_ids, pairs.corrupted_input_ids),
+    )
+
+
 def constant_edges(model: "HighLevelModel", pairs: TaskPairs) -> frozenset[Edge]:
     """The edges of a high-level model whose patch changes no output of any pair.
 
@@ -79,7 +88,7 @@ def constant_edges(model: "HighLevelModel", pairs: TaskPairs) -> frozenset[Edge]
         if not len(unchanged) or start == stop:
             break
         patched = _targets(model, pairs, start, stop, unchanged)
-        changes = np.abs(patched - plain[:, start:stop]) > _CLOSE
+        changes = np.abs(patched - plain[:, start:stop]) > CLOSE
         is_seen = (changes & pairs.is_scored[None, start:stop]).any(axis=(1, 2))
         unchanged = unchanged[~is_seen]
     return frozenset(model.edges[index] for index in unchanged)

@@ -15,7 +15,7 @@ from interpbench_jax.certificates.parts import (
     read_node_effect,
     to_plain,
 )
-from interpbench_jax.certificates.verdict import BARS, CUT_AT_ONCE, Bars, find_failures
+from interpbench_jax.certificates.verdict import BARS, Bars, find_failures
 from interpbench_jax.display import html_table
 from interpbench_jax.jsonfields import (
     mapping_of,
@@ -153,12 +153,13 @@ class Certificate(Travels):
 
     def failures(self, bars: Bars = BARS) -> tuple[str, ...]:
         """The reasons why the model does not have its claimed circuit; empty if it has it."""
-        return find_failures(self._shares, self.edges, bars)
+        # A leak lets everything outside change the output together.
+        whole = {} if bars.leak is not None else self._shares_with_all_cut
+        return find_failures(self._shares | whole, self.edges, bars)
 
     @property
     def _shares(self) -> dict[str, float]:
         """Every accuracy that has to be high, by its description."""
-        alone = self.circuit_alone
         of_edges = {
             f"Accuracy with the edge {name} interchanged": share
             for name, share in self.edge_accuracy.items()
@@ -173,8 +174,15 @@ class Certificate(Travels):
             **{f"Joint IIA of {name}": share for name, share in self.joint_iia.items()},
             **of_edges,
             **of_nodes,
-            CUT_AT_ONCE[0]: alone.edges_resample,
-            CUT_AT_ONCE[1]: alone.edges_mean,
+        }
+
+    @property
+    def _shares_with_all_cut(self) -> dict[str, float]:
+        """Every accuracy without all edges outside that has to be high, by its description."""
+        alone = self.circuit_alone
+        return {
+            "Accuracy with all edges outside the circuit resampled at once": alone.edges_resample,
+            "Accuracy with all edges outside the circuit at their mean at once": alone.edges_mean,
         }
 
     @property

@@ -8,11 +8,6 @@ from interpbench_jax.certificates.parts import EdgeCheck, Measure
 from interpbench_jax.sites import Kind, Node
 
 _UNITS: Mapping[Measure, str] = {"effect": "the case's metric", "centred": "centred logits"}
-# The accuracies that a leak makes meaningless.
-CUT_AT_ONCE = (
-    "Accuracy with all edges outside the circuit resampled at once",
-    "Accuracy with all edges outside the circuit at their mean at once",
-)
 # The most edges at fault that are named.
 _MOST_NAMED = 3
 
@@ -73,7 +68,7 @@ def find_failures(shares: Mapping[str, float], edges: EdgeCheck, bars: Bars) -> 
     found = [
         f"{what} is {share:.6f}, below {bars.share:g}."
         for what, share in shares.items()
-        if share < bars.share and not (bars.leak and what in CUT_AT_ONCE)
+        if share < bars.share
     ]
     if bars.leak is not None:
         return (*found, *_outside_band(edges, bars.leak))
@@ -106,8 +101,9 @@ def _outside_band(edges: EdgeCheck, leak: tuple[float, float]) -> Iterator[str]:
     n_reached = sum(edge.centred >= low for edge in outside)
     if 2 * n_reached < len(outside):
         yield (
-            f"Of {len(outside)} edges outside the circuit, only {n_reached} have {leak[0]:.1%} of "
-            "the effect of the weakest edge of the circuit in centred logits; half are required."
+            f"{leak[0]:.1%} of the effect of the circuit's weakest edge in centred logits is "
+            f"reached by {n_reached} of {len(outside)} edges outside the circuit; "
+            "half are required."
         )
 
 

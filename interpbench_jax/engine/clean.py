@@ -16,9 +16,17 @@ from interpbench_jax.engine.layers import (
     keep,
     matmul,
     project,
+    scale_at,
     unembed,
 )
-from interpbench_jax.engine.weights import Form, Layer, Weights, hide_padding, real_positions
+from interpbench_jax.engine.weights import (
+    Form,
+    Layer,
+    Weights,
+    hide_padding,
+    layer_of,
+    real_positions,
+)
 
 _update = jax.lax.dynamic_update_slice_in_dim
 
@@ -107,3 +115,21 @@ def read_streams(
             stream = stream + jnp.asarray(weights.attention_bias)[layer][:, None, None]
         streams.append(stream)
     return streams
+
+
+def project_outputs(
+    form: Form,
+    weights: Weights,
+    outputs: Float[Array, "src d_model pos #batch"],
+    scales: Float[Array, "norms pos batch"] | None,
+) -> tuple[Float[Array, "3 heads d_head pos #batch"], ...]:
+    """Queries, keys and values of every layer, given what every writer writes."""
+    layout, streams = weights.layout, read_streams(weights, outputs)
+    found = []
+    for number in range(layout.n_layers):
+        norm = layout.attention_norm(number)
+        stream, scale = streams[norm], scale_at(scales, norm)
+        if scale is not None:
+            stream = jnp.broadcast_to(stream, (*stream.shape[:2], scale.shape[-1]))
+        found.append(project(form, layer_of(weights, number), stream, scale))
+    return tuple(found)

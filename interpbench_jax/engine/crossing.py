@@ -6,10 +6,9 @@ from jaxtyping import Array, Float, Int
 
 from interpbench_jax.engine.backward import Derivatives
 from interpbench_jax.engine.chunk import Chunk
-from interpbench_jax.engine.clean import read_streams
-from interpbench_jax.engine.layers import EXACT, keep, project, scale_at
+from interpbench_jax.engine.clean import project_outputs
+from interpbench_jax.engine.layers import EXACT, exponentials, keep
 from interpbench_jax.engine.weights import Form, Weights, layer_of
-from interpbench_jax.layout import N_KINDS
 
 Crossings = Float[Array, "layers 3 heads q_pos k_pos"]
 
@@ -33,19 +32,18 @@ def crossing_effects(
     Returns:
         The effects by query, by key and by value, of every layer.
     """
-    layout = weights.layout
-    clean = read_streams(weights, chunk.run.outputs)
-    other = read_streams(weights, chunk.replacement)
+    layout, scales = weights.layout, chunk.run.scales
+    own = project_outputs(form, weights, chunk.run.outputs, scales)
+    given = project_outputs(form, weights, chunk.replacement, scales)
     found = []
     for number in range(layout.n_layers):
-        norm, layer = layout.attention_norm(number), layer_of(weights, number)
-        scale = scale_at(chunk.run.scales, norm)
-        own = keep(project(form, layer, clean[norm], scale))
-        given = project(form, layer, jnp.broadcast_to(other[norm], clean[norm].shape), scale)
         # A layer's heads write after the norm in front of them.
-        bar = outputs_bar[norm + 1]
-        z_bar = jnp.einsum("hmd,hmib->hdib", layer.head_out, bar, precision=EXACT)
-        found.append(_of_layer(weights, own, keep(given), z_bar))
+        bar = outputs_bar[layout.attention_norm(number) + 1]
+        head_out = layer_of(weights, number).head_out
+        z_bar = jnp.einsum("hmd,hmib->hdib", head_out, bar, precision=EXACT)
+        # A replacement that all inputs share has one row.
+        new = jnp.broadcast_to(given[number], own[number].shape)
+        found.append(_of_layer(weights, keep(own[number]), keep(new), z_bar))
     return jnp.stack(found)
 
 
@@ -55,18 +53,16 @@ def _of_layer(
     given: Float[Array, "3 heads d_head pos batch"],
     z_bar: Float[Array, "heads d_head pos batch"],
 ) -> Float[Array, "3 heads q_pos k_pos"]:
-    assert len(own) == N_KINDS
     (q, k, v), (new_q, new_k, new_v) = own, given
 
     def scores_of(queries: Array, keys: Array) -> Float[Array, "heads q_pos k_pos batch"]:
         products = jnp.einsum("hdib,hdjb->hijb", queries, keys, precision=EXACT)
         return products * weights.score_scale
 
-    is_seen, n_pos = jnp.asarray(weights.is_seen)[None], q.shape[2]
+    n_pos = q.shape[2]
 
     def attention(scores: Array) -> Float[Array, "heads q_pos k_pos batch"]:
-        scores = jnp.where(is_seen, scores, -jnp.inf)
-        grown = jnp.exp(scores - scores.max(axis=2, keepdims=True))
+        grown = exponentials(scores, jnp.asarray(weights.is_seen))
         return grown / grown.sum(axis=2, keepdims=True)
 
     scores = scores_of(q, k)

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from interpbench_jax.engine.backward import run_mlp
 from interpbench_jax.engine.chunk import Chunk
-from interpbench_jax.engine.clean import read_streams
+from interpbench_jax.engine.clean import project_outputs
 from interpbench_jax.engine.layers import (
     EXACT,
     add_up,
@@ -47,18 +47,10 @@ def replaced_values(
     form: Form, scoring: Scoring, weights: Weights, chunk: Chunk
 ) -> GatedReplacement:
     """Queries, keys and values of a run in which everything is replaced, and the MLPs' outputs."""
-    layout, scales = weights.layout, chunk.run.scales
-    streams = read_streams(weights, chunk.replacement)
-    if scales is not None:
-        shape = (*streams[0].shape[:2], scales.shape[-1])
-        streams = [jnp.broadcast_to(stream, shape) for stream in streams]
-    qkv, written = [], []
-    for number in range(layout.n_layers):
-        norm = layout.attention_norm(number)
-        layer = layer_of(weights, number)
-        qkv.append(project(form, layer, streams[norm], scale_at(scales, norm)))
-        written.append(chunk.replacement[layout.mlp_writer(number)])
-    return GatedReplacement(tuple(qkv), tuple(written))
+    layout = weights.layout
+    qkv = project_outputs(form, weights, chunk.replacement, chunk.run.scales)
+    mlp = [chunk.replacement[layout.mlp_writer(number)] for number in range(layout.n_layers)]
+    return GatedReplacement(qkv, tuple(mlp))
 
 
 def gated_run(

@@ -12,7 +12,7 @@ layer, except for the reference: `interventions.masked_forward`, which the tests
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Shaped
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from interpbench_jax.engine.weights import Form, Layer, Weights, layer_of
 from interpbench_jax.layout import N_KINDS
@@ -62,11 +62,21 @@ def attend(
     if 1 < is_seen.shape[2] < q.shape[3]:
         is_seen = repeat_rows(is_seen, q.shape[3] // is_seen.shape[2])
     scores = contract("hdib,hdjb->hijb", q, k) * jnp.asarray(weights.score_scale)
+    # Dividing after the sum over keys is cheaper, and the derivative is the same.
+    grown = exponentials(scores, is_seen)
+    return contract("hijb,hdjb->hdib", grown, v) / grown.sum(axis=2)[:, None]
+
+
+def exponentials(
+    scores: Float[Array, "groups q_pos k_pos rows"], is_seen: Bool[Array, "q_pos k_pos #rows"]
+) -> Float[Array, "groups q_pos k_pos rows"]:
+    """The attention pattern before it is divided by its sums over keys.
+
+    These are exponentials of the scores less the largest score of each query; 0 for unseen keys.
+    """
     scores = keep(jnp.where(is_seen[None], scores, -jnp.inf))
     largest = jax.lax.stop_gradient(scores.max(axis=2, keepdims=True))
-    # Dividing after the sum over keys is cheaper, and the derivative is the same.
-    grown = keep(jnp.exp(scores - keep(largest)))
-    return contract("hijb,hdjb->hdib", grown, v) / grown.sum(axis=2)[:, None]
+    return keep(jnp.exp(scores - keep(largest)))
 
 
 def head_results(

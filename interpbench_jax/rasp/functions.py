@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 Value = str | int | float | bool | tuple[Any, ...]
+Pair = tuple[Value, Value]
 Unary = Callable[..., Value | None]
 Binary = Callable[..., Value | None]
 Predicate = Callable[..., bool]
@@ -170,6 +171,11 @@ def logical_and(first: Value, second: Value) -> Value:
 def logical_or(first: Value, second: Value) -> Value:
     """Python's `first or second`."""
     return first or second
+
+
+def pair(first: Value, second: Value) -> Pair:
+    """Both values."""
+    return first, second
 
 
 def lookup(table: Mapping[str, Value | None] | Mapping[Value, Value | None]) -> Lookup:

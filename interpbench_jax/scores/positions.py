@@ -62,7 +62,7 @@ def score_positions(
     Args:
         values: the result of a sweep with `positions="each"`, or the scores of a method that has
             `by_position`; or one number for each edge of a universe and each position.
-        truth: the truth, as `RaspTask.position_truth` gives it.
+        truth: the truth, as `Task.position_truth` gives it.
         universe: the universe of the numbers, by default `"qkv"`; a result knows its own.
         absolute: whether importance is the absolute value instead of the value itself.
 

@@ -311,17 +311,17 @@ class Epoch:
         parts = list(zip(kinds, rows, strict=True))
         replaced = jnp.concatenate([nodes[part] for (_, nodes, _), part in parts])
         logits = run_interchanged(model, stream, values, replaced, is_real=is_real)
-        found = {
-            name: self._loss(logits[part], answers[part], batch.is_real[part])
+
+        def loss(name: str, logits: Array, answers: Array, is_real: Array) -> Loss:
+            if name == "strict" and self._leak is not None:
+                band = (0.0, self._leak[1] * batch.smallest)
+                return self._band(logits, answers, band, is_real)
+            return self._loss(logits, answers, is_real)
+
+        return {
+            name: loss(name, logits[part], answers[part], batch.is_real[part])
             for (name, _, answers), part in parts
         }
-        if self._leak is not None and "strict" in found:
-            part = rows[-1]
-            band = (0.0, self._leak[1] * batch.smallest)
-            found["strict"] = self._band(
-                logits[part], batch.targets[part], band, batch.is_real[part]
-            )
-        return found
 
     def _run_plainly(self, model: Transformer, batch: Batch) -> TrainingRun:
         # Edges are cut at every position, so that all outputs are needed everywhere.

@@ -85,6 +85,12 @@ class Accuracies:
         return min(self.edges.values(), default=1.0)
 
     @property
+    def lowest_cut(self) -> float:
+        """The lowest share of the runs with edges cut: one of the program's, or all others."""
+        outside = 1.0 if self.outside_edges is None else self.outside_edges
+        return min(self.lowest_edge, outside)
+
+    @property
     def lowest_strict(self) -> float:
         """The lowest accuracy of a node outside the circuit; 1 if there are none."""
         return min(self.strict.values(), default=1.0)
@@ -96,9 +102,8 @@ class Accuracies:
             self.accuracy,
             self.lowest_iia,
             self.lowest_joint,
-            self.lowest_edge,
+            self.lowest_cut,
             self.lowest_strict,
-            1.0 if self.outside_edges is None else self.outside_edges,
         )
 
 
@@ -200,13 +205,13 @@ def prepare_examination(
     answers += [swapped(nodes) for nodes in joint]
     answers += [plain] * len(outside)
     answers += [swapped(None, edge) for edge in edges]
-    answers += [plain] * (task.leak is None)
-    together = [tuple(n for each in nodes for n in task.alignment[each]) for nodes in joint]
-    replaced = [*task.alignment.values(), *together, *((node,) for node in outside)]
     interchanges = task_interchanges(task)
     cuts = [*interchanges.program_edges]
     if task.leak is None:
+        answers.append(plain)
         cuts.append(interchanges.outside_edges)
+    together = [tuple(n for each in nodes for n in task.alignment[each]) for nodes in joint]
+    replaced = [*task.alignment.values(), *together, *((node,) for node in outside)]
     rows = np.arange(-(-len(base) // CHUNK) * CHUNK)
     chosen = np.minimum(rows, len(base) - 1).reshape(-1, min(CHUNK, len(rows)))
     targets = np.stack(answers)[:, chosen]

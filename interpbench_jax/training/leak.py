@@ -4,6 +4,7 @@ import numpy as np
 
 from interpbench_jax.cases import Task
 from interpbench_jax.training.codes import class_code
+from interpbench_jax.training.losses import logits_loss
 
 _PAIRS = 2048
 
@@ -28,13 +29,12 @@ def smallest_change(task: Task, margin: float) -> float:
         )
     pairs, model = task.sample(_PAIRS, 0), task.high_level
     code = margin * class_code(task)
-    code = code - code.mean(axis=1, keepdims=True)
     inputs, others = pairs.input_ids, pairs.corrupted_input_ids
-    plain = np.asarray(model.class_shares(inputs)) @ code
+    plain = model.class_shares(inputs) @ code
     found = []
     for edge in model.edges:
-        moved = np.asarray(model.class_shares(inputs, others, edge=edge)) @ code - plain
-        squares = np.where(pairs.is_scored, (moved**2).mean(axis=-1), 0).sum(axis=1)
+        patched = model.class_shares(inputs, others, edge=edge) @ code
+        squares = np.where(pairs.is_scored, logits_loss(patched, plain), 0).sum(axis=1)
         sizes = np.sqrt(squares / pairs.is_scored.sum(axis=1))
         if sizes.max() > 0:
             found.append(float(sizes[sizes > 0].mean()))

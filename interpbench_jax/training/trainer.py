@@ -312,7 +312,7 @@ def _record(
         iia=found.lowest_iia,
         joint=found.lowest_joint,
         strict=found.lowest_strict,
-        edges=min(found.lowest_edge, 1.0 if found.outside_edges is None else found.outside_edges),
+        edges=found.lowest_cut,
         training_seconds=seconds[0],
         validation_seconds=seconds[1],
     )

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from interpbench_jax.certificates import EdgeCheck, EdgeEffect
-from interpbench_jax.certificates.verdict import CUT_AT_ONCE, Bars, find_failures
+from interpbench_jax.certificates import CircuitAlone, EdgeCheck, EdgeEffect
+from interpbench_jax.certificates.verdict import Bars, find_failures
+from tests.certificates.made_up import CERTIFICATE
 
 READER = "blocks.1.hook_resid_post"
 
@@ -20,8 +21,10 @@ QUIET = edge("hook_pos_embed", "out", 0.0)
 
 def failures(*outside: EdgeEffect, leak: tuple[float, float] = (0.05, 0.3)) -> tuple[str, ...]:
     edges = EdgeCheck(n=8, noise_floor=1e-6, auc={}, edges={"qkv": (*INSIDE, QUIET, *outside)})
-    shares = {"Accuracy": 1.0, **dict.fromkeys(CUT_AT_ONCE, 0.4)}
-    return find_failures(shares, edges, Bars(leak=leak))
+    alone = CircuitAlone(1.0, 1.0, edges_mean=0.4, edges_resample=0.4)
+    certificate = replace(CERTIFICATE, edges=edges, circuit_alone=alone)
+    assert sum("at once is 0.4" in failure for failure in certificate.failures()) == 2
+    return certificate.failures(Bars(leak=leak))
 
 
 def test_within_the_band_it_passes() -> None:
@@ -44,8 +47,8 @@ def test_below_the_band() -> None:
     quiet = [edge("hook_embed", "out", 0.01)] * 3
     (found,) = failures(*quiet, edge("hook_embed", "out", 0.2))
     assert found == (
-        "Of 4 edges outside the circuit, only 1 have 5.0% of the effect of the weakest edge of the "
-        "circuit in centred logits; half are required."
+        "5.0% of the effect of the circuit's weakest edge in centred logits is reached by 1 of 4 "
+        "edges outside the circuit; half are required."
     )
 
 

@@ -20,13 +20,11 @@ from interpbench_jax.rasp import (
     Select,
     SelectorWidth,
     SequenceMap,
-    Value,
     indices,
     shift,
     tokens,
 )
-
-Pair = tuple[Value, Value]
+from interpbench_jax.rasp.functions import Pair, pair
 
 NUMBER_AND_INDEX = Recipe(
     epochs=60,
@@ -35,11 +33,6 @@ NUMBER_AND_INDEX = Recipe(
 IN_THREE_STEPS = then_silence(
     replace(NUMBER_AND_INDEX, epochs=100), epochs=40, learning_rate=2e-3, edge_weight=4.0
 )
-
-
-def pair(first: Value, second: Value) -> Pair:
-    """Both values."""
-    return first, second
 
 
 def sum_minus_index(summands_and_index: tuple[tuple[int, int], int]) -> int:

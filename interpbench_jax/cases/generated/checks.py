@@ -6,8 +6,10 @@ import numpy as np
 
 from interpbench_jax.cases.generated.task import GeneratedTask
 from interpbench_jax.cases.pairs import TaskPairs
+from interpbench_jax.cases.truth import carried_differences
 from interpbench_jax.circuit import Circuit
 from interpbench_jax.high_level import MARGIN
+from interpbench_jax.sites import Edge, Node
 
 N_PAIRS = 2048
 LOWEST_COMPONENT = 0.05
@@ -35,29 +37,27 @@ def find_problems(
     if task.dials.tasks == 2:
         places += [task.first_task, task.second_task]
     pairs = [each.sample(n, 0) for each in places]
-    return tuple(
-        [
-            *_weak_parts(task, pairs),
-            *_bad_outputs(task, task.sample(n, 0)),
-            *_bad_circuit(task, circuits),
-        ]
+    return (
+        *_weak_parts(task, pairs),
+        *_bad_outputs(task, pairs[0]),
+        *_bad_circuit(task, circuits),
     )
 
 
 def _weak_parts(task: GeneratedTask, pairs: list[TaskPairs]) -> Iterator[str]:
     """Components and edges that change too few outputs, on the inputs where they change most."""
+    if task.dials.copies > 1:
+        return
     model, names = task.high_level, task.component_names
     plain = [np.asarray(model.targets(each.input_ids)) for each in pairs]
 
-    def largest(**what: object) -> float:
+    def largest(node: Node | None = None, edge: Edge | None = None) -> float:
         shares = []
         for each, own in zip(pairs, plain, strict=True):
-            swapped = model.targets(each.input_ids, each.corrupted_input_ids, **what)  # pyright: ignore
+            swapped = model.targets(each.input_ids, each.corrupted_input_ids, node, edge)
             shares.append(float((np.asarray(swapped) != own)[each.is_scored].mean()))
         return max(shares)
 
-    if task.dials.copies > 1:
-        return
     for node in model.nodes:
         share = largest(node=node)
         if share < LOWEST_COMPONENT:
@@ -65,9 +65,9 @@ def _weak_parts(task: GeneratedTask, pairs: list[TaskPairs]) -> Iterator[str]:
                 f"Component {names[node]} changes {share:.1%} of the outputs, fewer than "
                 f"{LOWEST_COMPONENT:.0%}."
             )
-    varying = np.asarray(model.differs(pairs[0].input_ids, pairs[0].corrupted_input_ids))
-    for edge, differs in zip(model.edges, np.asarray(varying.any(axis=(0, 2))), strict=True):
-        share = largest(edge=edge) if differs else 1.0
+    varies = carried_differences(model, pairs[0]).any(axis=(0, 2))
+    for edge in (model.edges[index] for index in np.flatnonzero(varies)):
+        share = largest(edge=edge)
         if share < LOWEST_EDGE:
             yield f"Edge {edge} changes {share:.2%} of the outputs, fewer than {LOWEST_EDGE:.0%}."
 

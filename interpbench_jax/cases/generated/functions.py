@@ -116,11 +116,6 @@ class Choose:
         return f"choose from {self.first} or {self.second}"
 
 
-def pair_up(first: int, second: int) -> tuple[int, int]:
-    """Both values."""
-    return first, second
-
-
 def majority(two: tuple[int, int], third: int) -> int:
     """The value that most of three agree on; the third if none does."""
     first, second = two

@@ -13,7 +13,6 @@ from interpbench_jax.cases.generated.functions import (
     Latin,
     Threshold,
     majority,
-    pair_up,
 )
 from interpbench_jax.rasp import (
     Aggregate,
@@ -24,6 +23,7 @@ from interpbench_jax.rasp import (
     indices,
     tokens,
 )
+from interpbench_jax.rasp.functions import pair
 
 
 def make_program(dials: Dials, rng: random.Random) -> tuple[Variable, tuple[int, ...]]:
@@ -64,7 +64,7 @@ def _chain(dials: Dials, rng: random.Random, prefix: str) -> list[Variable]:
         found.append(value)
     if dials.copies == 3:
         copies = [_fetch(place, f"{start}copy_{number}") for number in range(1, 4)]
-        two = SequenceMap(pair_up, copies[0], copies[1], name=f"{start}two")
+        two = SequenceMap(pair, copies[0], copies[1], name=f"{start}two")
         found[-1] = SequenceMap(majority, two, copies[2], name=f"{start}majority")
     return found
 
