@@ -41,6 +41,7 @@ ORDER: tuple[str, ...] = (
     "masks",
     "config",
     "universes",
+    "bands",
     "circuit",
     "position_truth",
     "weights",
@@ -84,7 +85,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cases": {
         *("axes", "sites", "config", "circuit", "targets", "metrics", "objective", "pairs"),
         *("high_level", "rasp", "travel", "names", "texts", "universes"),
-        "position_truth",
+        *("position_truth", "bands"),
     },
     "training": _left_of("discovery") | {"case", "cases", "rasp"},
     "certificates": _left_of("report") | {"case", "cases", "rasp", "training"},

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from interpbench_jax.bands import Band
 from interpbench_jax.cases import encoding
 from interpbench_jax.cases.pairs import (
     Seed,
@@ -307,7 +308,7 @@ class Task(Travels, ABC):
         return 1000
 
     @property
-    def leak(self) -> tuple[float, float] | None:
+    def leak(self) -> Band | None:
         """The band, as shares of the smallest change by an edge of the program, within which
         cutting an edge outside must change the output; None if it must change nothing."""
         return None

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from interpbench_jax.bands import Band, check_band
 from interpbench_jax.certificates.parts import EdgeCheck, Measure
 from interpbench_jax.sites import Kind, Node
 
@@ -35,7 +36,7 @@ class Bars:
     share: float = 0.999
     outside: float = 0.01
     clearance: float = 10.0
-    leak: tuple[float, float] | None = None
+    leak: Band | None = None
 
     def __post_init__(self) -> None:
         for name in ("share", "outside"):
@@ -48,10 +49,7 @@ class Bars:
                 "Expected the bar `clearance` to be a finite number of at least 0, got "
                 f"{self.clearance}."
             )
-        if self.leak is not None and not 0 < self.leak[0] < self.leak[1] < 1:
-            raise ValueError(
-                f"Expected the bar `leak` to be two rising shares between 0 and 1, got {self.leak}."
-            )
+        check_band("the bar `leak`", self.leak)
 
 
 BARS = Bars()
@@ -78,7 +76,7 @@ def find_failures(shares: Mapping[str, float], edges: EdgeCheck, bars: Bars) -> 
     return tuple(dict.fromkeys(found))
 
 
-def _outside_band(edges: EdgeCheck, leak: tuple[float, float]) -> Iterator[str]:
+def _outside_band(edges: EdgeCheck, leak: Band) -> Iterator[str]:
     """The reasons why the edges outside do not change centred logits within a band."""
     found = edges.separation("qkv", "centred")
     if found is None or not found.smallest.centred > edges.noise_floor:

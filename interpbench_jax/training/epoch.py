@@ -16,6 +16,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
+from interpbench_jax.bands import Band
 from interpbench_jax.cases import Recipe, Task
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.model import Transformer
@@ -141,7 +142,7 @@ class Epoch:
         return first_position_used(int(np.flatnonzero(self.tasks[0].loss_weights)[0]))
 
     @property
-    def _leak(self) -> tuple[float, float] | None:
+    def _leak(self) -> Band | None:
         """The band within which cutting an edge outside must change the output, if it must."""
         return self.tasks[0].leak
 

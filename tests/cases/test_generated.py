@@ -144,19 +144,29 @@ def test_every_reason_to_reject() -> None:
 @pytest.mark.parametrize(
     ("dials", "message"),
     [
-        ({"hops": 4}, "hops to be an int of at least 1 and at most 3, got 4"),
-        ({"fan_out": 2}, "fan_out to be an int of at least 1 and at most 1, got 2"),
-        ({"hops": 2, "tasks": 2, "fan_out": 2}, "fan_out to be an int"),
+        ({"hops": 4}, "hops to be at most 3, got 4"),
+        ({"fan_out": 2}, "fan_out to be at most 1, got 2"),
+        ({"hops": 2, "tasks": 2, "fan_out": 2}, "fan_out to be at most 1, got 2"),
         ({"copies": 2}, "Expected 1 copy or 3, got copies=2"),
         ({"gate": "xor"}, "gate to be one of latin, threshold; got 'xor'"),
-        ({"marks": 5}, "marks to be an int of at least 1 and at most 4"),
+        ({"marks": 5}, "marks to be at most 4, got 5"),
         ({"length": 2}, "at least 3 tokens and 3 positions"),
-        ({"tasks": True}, "tasks to be an int"),
+        ({"n_tokens": "5"}, "n_tokens to be an int of at least 1, got '5'"),
+        ({"leak": (0.5,)}, "leak to be two rising shares between 0 and 1, or None; got"),
+        ({"leak": ("a", "b")}, "leak to be two rising shares between 0 and 1, or None; got"),
+        ({"tasks": True}, "tasks to be an int of at least 1, got True"),
     ],
 )
 def test_dials_out_of_range(dials: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Dials(**dials)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("given", [("1",), (1.0,), (True,), (0, {"hops": 2})])
+def test_what_is_no_seed_and_no_dials(given: tuple) -> None:
+    with pytest.raises(TypeError, match="Expected an int as the seed, and Dials; got"):
+        generate(*given)
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -4,6 +4,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from interpbench_jax.bands import Band, check_band
+
 Gate = Literal["latin", "threshold"]
 GATES: tuple[Gate, ...] = get_args(Gate)
 
@@ -46,7 +48,7 @@ class Dials:
     tasks: int = 1
     markers: int = 1
     marks: int = 1
-    leak: tuple[float, float] | None = None
+    leak: Band | None = None
     n_tokens: int = 5
     length: int = 6
     n_layers: int | None = None
@@ -54,24 +56,20 @@ class Dials:
     d_model: int = 24
 
     def __post_init__(self) -> None:
-        most = {"hops": 3, "fan_out": 1 if self.tasks == 2 else self.hops, "markers": 3, "tasks": 2}
-        most |= {"marks": self.n_tokens - 1}
-        for name, value in dataclasses.asdict(self).items():
-            if name in ("gate", "leak") or value is None:
-                continue
-            highest = most.get(name)
-            if type(value) is not int or value < 1 or (highest and value > highest):
-                limit = "" if highest is None else f" and at most {highest}"
-                raise ValueError(
-                    f"Expected {name} to be an int of at least 1{limit}, got {value!r}."
-                )
+        counts = dataclasses.asdict(self)
+        del counts["gate"], counts["leak"]
+        for name, count in counts.items():
+            is_open = name in ("n_layers", "n_heads") and count is None
+            if not is_open and (type(count) is not int or count < 1):
+                raise ValueError(f"Expected {name} to be an int of at least 1, got {count!r}.")
+        most_read = 1 if self.tasks == 2 else self.hops
+        highest = {"hops": 3, "fan_out": most_read, "tasks": 2, "markers": 3}
+        for name, most in (highest | {"marks": self.n_tokens - 1}).items():
+            if counts[name] > most:
+                raise ValueError(f"Expected {name} to be at most {most}, got {counts[name]}.")
         if self.gate not in GATES:
             raise ValueError(f"Expected gate to be one of {', '.join(GATES)}; got {self.gate!r}.")
-        if self.leak is not None and not 0 < self.leak[0] < self.leak[1] < 1:
-            raise ValueError(
-                "Expected leak to be two rising shares between 0 and 1, or None; got "
-                f"{self.leak!r}."
-            )
+        check_band("leak", self.leak)
         if self.copies not in (1, 3):
             raise ValueError(f"Expected 1 copy or 3, got copies={self.copies}.")
         if min(self.n_tokens, self.length) < 3 or self.length <= self.markers:

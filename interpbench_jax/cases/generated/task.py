@@ -4,6 +4,7 @@ import hashlib
 import random
 from dataclasses import dataclass, replace
 
+from interpbench_jax.bands import Band
 from interpbench_jax.cases.generated.dials import Dials
 from interpbench_jax.cases.generated.programs import make_program
 from interpbench_jax.cases.rasp_task import RaspTask
@@ -29,7 +30,7 @@ class GeneratedTask(RaspTask):
     marks: tuple[int, ...]
 
     @property
-    def leak(self) -> tuple[float, float] | None:
+    def leak(self) -> Band | None:
         return self.dials.leak
 
     @property
@@ -60,9 +61,12 @@ def generate(seed: int, dials: Dials | None = None, *, recipe: Recipe = _RECIPE)
         recipe: the settings that a model of it is trained with.
 
     Raises:
+        TypeError: if the seed is not an int, or the dials are not `Dials`.
         ValueError: if the seed is negative, or the program needs a larger model than the dials say.
     """
     dials = Dials() if dials is None else dials
+    if type(seed) is not int or not isinstance(dials, Dials):
+        raise TypeError(f"Expected an int as the seed, and Dials; got {seed!r} and {dials!r}.")
     if seed < 0:
         raise ValueError(f"Expected a seed of at least 0, got {seed}.")
     identity = _identity(seed, dials)
