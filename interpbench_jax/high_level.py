@@ -29,6 +29,7 @@ Position = int | Int[Array, " sources"] | Int[np.ndarray, " sources"]
 Outputs = Float[Array, "batch pos classes"]
 ProgramTargets = Int[Array, "batch pos"] | Float[Array, "batch pos"]
 Arguments = TypeVar("Arguments")
+Results = TypeVar("Results")
 
 
 class Swap(NamedTuple):
@@ -102,6 +103,16 @@ class HighLevelModel(ABC):
             tokens: token ids.
             others: those of the other inputs.
         """
+
+    def patterns(self, tokens: Inputs) -> dict[Node, Float[Array, "batch q_pos k_pos"]]:
+        """The attention of each component that is a head; rows sum to 1.
+
+        Empty, as by default, if the program does not say where its heads attend to.
+
+        Args:
+            tokens: token ids.
+        """
+        return {}
 
     def __call__(
         self,
@@ -324,11 +335,11 @@ def classify(outputs: Outputs | Float[np.ndarray, "batch pos classes"]) -> Int[A
     return jnp.argmax(rows >= largest - MARGIN, axis=-1).astype(jnp.int32)
 
 
-def in_chunks(function: Callable[[Arguments], Array], arguments: Arguments, size: int) -> Array:
+def in_chunks(function: Callable[[Arguments], Results], arguments: Arguments, size: int) -> Results:
     """Apply a function of arrays, batch axis first, to a chunk of rows at a time; traceable.
 
     Args:
-        function: a function from rows of the arguments to the same number of rows.
+        function: a function from rows of the arguments to a pytree of as many rows.
         arguments: a pytree of arrays with the same number of rows.
         size: number of rows per chunk.
     """
@@ -342,8 +353,10 @@ def in_chunks(function: Callable[[Arguments], Array], arguments: Arguments, size
         ).reshape(n_chunks, size, *array.shape[1:]),
         arguments,
     )
-    found = jax.lax.map(function, padded)
-    return found.reshape(n_chunks * size, *found.shape[2:])[:batch]
+    return jax.tree.map(
+        lambda found: found.reshape(n_chunks * size, *found.shape[2:])[:batch],
+        jax.lax.map(function, padded),
+    )
 
 
 def check_token_ids(tokens: np.ndarray, n_ids: int, bos: int) -> None:

@@ -45,6 +45,10 @@ class Recipe:
         edge_weight: weight of the loss on runs with edges cut: edges outside the circuit, which
             must change nothing, and edges of the program, which must have the effect that they
             have in the program (`training.arrays.draw_edges`); 0 for no such loss.
+        attention_weight: weight of the loss on attention: the cross-entropy, in nats, of where each
+            head of the circuit attends to and where the program's head does; 0 for no such loss.
+            A head that knows where to attend before what it reads means anything lets those that
+            read it learn at once; without, deep programs are learned by other ways first.
         margin: for classes, losses are mean squared differences between the centered logits and
             those of a model in which the correct class is this much above the others, so that
             logits are bounded and no node can move them unnoticed; None for cross-entropy.
@@ -77,8 +81,9 @@ class Recipe:
             are added write nothing at first (as in Chen et al. 2016, arXiv:1511.05641).
         target: the share that accuracy, the lowest IIA and the lowest strict accuracy must all
             reach before training stops early.
-        target_loss: the value that the sum of an epoch's mean losses must reach too; None to
-            ignore it. The shares alone are reached long before all nodes outside are silent.
+        target_loss: the value that the sum of an epoch's mean losses, that on attention apart, must
+            reach too; None to ignore it. The shares alone are reached long before all nodes
+            outside are silent.
         atol: a regression output within this distance of its target counts as correct.
         note: the reason why a case's recipe differs from the defaults; empty if it does not.
 
@@ -98,6 +103,7 @@ class Recipe:
     behavior_weight: float = 1.0
     strict_weight: float = 1.0
     edge_weight: float = 1.0
+    attention_weight: float = 0.0
     margin: float | None = 10.0
     update: Update = "sum"
     sampling: Sampling = "mixed"
@@ -221,4 +227,7 @@ _CHOICES = {
 _COUNTS = ("epochs", "batch_size", "n_samples", "n_validation")
 _POSITIVE = ("learning_rate", "clip_grad_norm", "initializer_range", "atol")
 _SHARES = ("average_decay", "outside_scale", "target")
-_WEIGHTS = ("iit_weight", "behavior_weight", "strict_weight", "edge_weight")
+_WEIGHTS = (
+    *("iit_weight", "behavior_weight", "strict_weight"),
+    *("edge_weight", "attention_weight"),
+)

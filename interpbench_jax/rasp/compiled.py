@@ -35,9 +35,10 @@ from interpbench_jax.rasp.lowering import Lowering, Step, VariableRead, WidthAtt
 from interpbench_jax.rasp.placement import lower
 from interpbench_jax.rasp.tables import NumberTable, Table, build_table
 from interpbench_jax.rasp.value_sets import sort_values, value_sets
-from interpbench_jax.sites import Edge, Kind
+from interpbench_jax.sites import Edge, Kind, Node
 
 Rows = Float[Array, "batch pos _"]
+Patterns = tuple[operations.Pattern, ...]
 
 _BOS_IF_NOTHING_ELSE = 0.5
 _BOS_ALWAYS = 1.0
@@ -97,10 +98,12 @@ class Evaluation(NamedTuple):
     Attributes:
         output: rows of the output; shape `[batch, pos, classes or 1]`.
         values: rows of every variable, in the order of `Lowering.variables`.
+        patterns: the attention of every head, in the order of `Lowering.heads`.
     """
 
     output: Rows
     values: tuple[Rows, ...]
+    patterns: Patterns
 
 
 class Interchange(NamedTuple):
@@ -194,6 +197,7 @@ class _Reads:
         self.lowering = lowering
         self.interchange = interchange
         self.rows: dict[Variable, Rows] = {}
+        self.patterns: dict[Node, operations.Pattern] = {}
         self._index = {variable: i for i, variable in enumerate(lowering.variables)}
         self._nodes = {node: i for i, node in enumerate(lowering.nodes)}
         self._edges = {edge: i for i, edge in enumerate(lowering.edges)}
@@ -218,10 +222,11 @@ class _Reads:
         return self._along(self.lowering.edge_of(step, VariableRead(slot, variable)), variable)
 
     def finish(self) -> Evaluation:
-        """The output, with any replacement along its edge, and the rows of every variable."""
-        output = self._along(self.lowering.output_edge, self.lowering.program)
+        """The output, with any replacement along its edge, all variables and all attention."""
         return Evaluation(
-            output, tuple(self.rows[variable] for variable in self.lowering.variables)
+            self._along(self.lowering.output_edge, self.lowering.program),
+            tuple(self.rows[variable] for variable in self.lowering.variables),
+            tuple(self.patterns[head] for head in self.lowering.heads),
         )
 
     def bos_score(self, score: float) -> Float[Array, "batch k_pos"]:
@@ -249,6 +254,7 @@ def _compute(table: Table, step: Step, reads: _Reads) -> Rows:
         is_width = isinstance(variable, WidthAttention)
         bos_score = reads.bos_score(_BOS_ALWAYS if is_width else _BOS_IF_NOTHING_ELSE)
         pattern = operations.attention_pattern(keys, queries, weights, bos_score, reads.is_visible)
+        reads.patterns[step.node] = pattern
         if isinstance(variable, Aggregate):
             values = reads.read(step, Kind.V_INPUT, variable.values)
             return operations.attend(pattern, values)

@@ -19,7 +19,7 @@ from interpbench_jax.high_level import (
     classify,
     in_chunks,
 )
-from interpbench_jax.rasp.compiled import CompiledProgram, Interchange, evaluate
+from interpbench_jax.rasp.compiled import CompiledProgram, Interchange, Patterns, evaluate
 from interpbench_jax.rasp.functions import Value
 from interpbench_jax.sites import Edge, Node
 
@@ -72,6 +72,10 @@ class CompiledModel(HighLevelModel):
     def differs(self, tokens: Inputs, others: Inputs) -> Bool[Array, "batch edges pos"]:
         return _differs(self.program, jnp.asarray(tokens), jnp.asarray(others))
 
+    def patterns(self, tokens: Inputs) -> dict[Node, Float[Array, "batch q_pos k_pos"]]:
+        found = _patterns(self.program, jnp.asarray(tokens))
+        return dict(zip(self.program.lowering.heads, found, strict=True))
+
     def mixed_rows(self, rows: Outputs) -> Bool[Array, "batch pos"]:
         """Which output rows are a mean of several classes, as attention to several values gives.
 
@@ -122,6 +126,14 @@ def _differs(
         )
 
     return in_chunks(run_chunk, (tokens, others), _rows_per_chunk(program, tokens.shape[1]))
+
+
+@partial(jax.jit, static_argnums=0)
+def _patterns(program: CompiledProgram, tokens: Int[Array, "batch pos"]) -> Patterns:
+    def run_chunk(inputs: Array) -> Patterns:
+        return evaluate(program, inputs).patterns
+
+    return in_chunks(run_chunk, tokens, _rows_per_chunk(program, tokens.shape[1]))
 
 
 def _rows_per_chunk(program: CompiledProgram, n_pos: int) -> int:

@@ -82,6 +82,11 @@ class Lowering:
         return tuple(dict.fromkeys(step.node for step in self.steps))
 
     @property
+    def heads(self) -> tuple[Node, ...]:
+        """The components that are heads, in forward order."""
+        return tuple(node for node in self.nodes if node.head is not None)
+
+    @property
     def n_layers(self) -> int:
         """The number of layers that the program needs."""
         return 1 + max((node.layer or 0 for node in self.nodes), default=-1)

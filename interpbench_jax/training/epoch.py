@@ -21,6 +21,7 @@ from interpbench_jax.cases import Recipe, Task
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.model import Transformer
 from interpbench_jax.training.arrays import Draw, Interchanges, draw_interchanges
+from interpbench_jax.training.attention import AttentionScores, attention_loss, wanted_attention
 from interpbench_jax.training.devices import over_models
 from interpbench_jax.training.interchange import (
     TrainingRun,
@@ -30,7 +31,7 @@ from interpbench_jax.training.interchange import (
     run_with_cut_edges,
     written,
 )
-from interpbench_jax.training.losses import Loss, band_loss, output_loss
+from interpbench_jax.training.losses import Loss, Losses, band_loss, output_loss
 from interpbench_jax.training.optimizer import make_optimizer
 
 WeightArrays = Mapping[str, Float[Array, "..."]]
@@ -91,6 +92,7 @@ class Batch(NamedTuple):
         labels: the training targets of plain runs.
         interchanged: the program's outputs under the drawn interchange of variables.
         patched: the program's outputs under the drawn interchange of edges.
+        attention: where the program's heads attend to.
         is_real: False at padding.
         draw: the drawn interchanges.
         smallest: see `TaskData`.
@@ -101,18 +103,10 @@ class Batch(NamedTuple):
     labels: Shaped[Array, "batch pos *classes"]
     interchanged: Shaped[Array, "batch pos *classes"]
     patched: Shaped[Array, "batch pos *classes"]
+    attention: Float[Array, "batch layers heads q_pos k_pos"]
     is_real: Bool[Array, "batch pos"]
     draw: Draw
     smallest: Float[Array, ""]
-
-
-class Losses(NamedTuple):
-    """The losses of one step, in the order in which an alternating recipe trains on them."""
-
-    interchange: Float[Array, "..."]
-    strict: Float[Array, "..."]
-    behavior: Float[Array, "..."]
-    edges: Float[Array, "..."]
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,11 +129,6 @@ class Epoch:
     def n_batches(self) -> int:
         """The number of batches in an epoch; inputs that are left over are skipped."""
         return self.n_inputs // self.recipe.batch_size
-
-    @property
-    def _first_used(self) -> int:
-        """The first position whose output a loss uses, if skipping earlier ones saves time."""
-        return first_position_used(int(np.flatnonzero(self.tasks[0].loss_weights)[0]))
 
     @property
     def _leak(self) -> Band | None:
@@ -197,7 +186,7 @@ class Epoch:
 
         def rest(state: State) -> tuple[State, Losses]:
             zeros = jnp.zeros(self.n_batches)
-            return state, Losses(zeros, zeros, zeros, zeros)
+            return state, Losses(*[zeros] * len(Losses._fields))
 
         return jax.lax.cond(model.is_active, train, rest, state)
 
@@ -208,14 +197,14 @@ class Epoch:
         alone = self._leak is not None
         draw = draw_interchanges(key, data.given, tokens.shape[0], self.recipe, alone=alone)
         branches = [partial(self._answer_of, each, tokens, draw) for each in self.tasks]
-        *answers, is_real = jax.lax.switch(task, branches)
+        *answers, attention, is_real = jax.lax.switch(task, branches)
         if self.recipe.margin is not None and self._wants_logits:
             code = self.recipe.margin * data.code
             answers = [jnp.einsum("bpc,ck->bpk", shares, code) for shares in answers]
-        return Batch(tokens, *answers, is_real=is_real, draw=draw, smallest=data.smallest)
+        return Batch(tokens, *answers, attention, is_real, draw, data.smallest)
 
     def _answer_of(self, task: Task, tokens: Array, draw: Draw) -> tuple[Array, ...]:
-        """Targets, labels, answers under both interchanges, and the real positions."""
+        """Targets, labels, answers under both interchanges, attention, and real positions."""
         model, source = task.high_level, jnp.roll(tokens, 1, axis=0)
         plain = model.targets(tokens)
         labels = task.labels(tokens, plain)
@@ -226,14 +215,17 @@ class Epoch:
         if "edges" in self._used:
             edges = draw.program_edges[:, : len(model.edges)]
             patched = answers(tokens, source, edge=edges)
+        attention = jnp.zeros((tokens.shape[0], 0, 0, 0, 0))
+        if "attention" in self._used:
+            attention = wanted_attention(task, self.config, tokens)
         if not self._wants_logits:
-            return plain, labels, interchanged, patched, is_real
+            return plain, labels, interchanged, patched, attention, is_real
         targets, scored = model.class_shares(tokens), np.s_[:, task.first_scored :]
         wanted = jax.nn.one_hot(labels, model.n_classes, dtype=jnp.float32)
         wanted = wanted.at[scored].set(targets[scored])
         missing = ((0, 0), (0, 0), (0, self.config.d_vocab_out - model.n_classes))
         rows = (targets, wanted, interchanged, patched)
-        return (*(jnp.pad(each, missing) for each in rows), is_real)
+        return (*(jnp.pad(each, missing) for each in rows), attention, is_real)
 
     @property
     def _wants_logits(self) -> bool:
@@ -280,12 +272,16 @@ class Epoch:
         They share one plain run, which all other runs start from.
         """
         model = self._model(weights, has_class)
-        clean = self._run_plainly(model, batch)
+        scores = AttentionScores()
+        clean = self._run_plainly(model, batch, scores)
         losses = self._node_losses(wanted, model, clean, batch)
         if "behavior" in wanted:
             losses["behavior"] = self._behavior_loss(clean, batch)
         if "edges" in wanted:
             losses["edges"] = self._edge_loss(model, clean, batch)
+        if "attention" in wanted:
+            found = jnp.stack(scores.found, axis=1)
+            losses["attention"] = attention_loss(found, batch.attention, batch.is_real)
         weight = dict(zip(Losses._fields, self._weights(), strict=True))
         return reduce(operator.add, [weight[name] * loss for name, loss in losses.items()]), losses
 
@@ -324,10 +320,14 @@ class Epoch:
             for (name, _, answers), part in parts
         }
 
-    def _run_plainly(self, model: Transformer, batch: Batch) -> TrainingRun:
-        # Edges are cut at every position, so that all outputs are needed everywhere.
-        first_used = 0 if "edges" in self._used else self._first_used
-        return run(model, batch.tokens, first_used)
+    def _run_plainly(
+        self, model: Transformer, batch: Batch, scores: AttentionScores
+    ) -> TrainingRun:
+        # Edges are cut, and attention is told, at every position.
+        is_whole = {"edges", "attention"} & set(self._used)
+        first_scored = int(np.flatnonzero(self.tasks[0].loss_weights)[0])
+        first_used = 0 if is_whole else first_position_used(first_scored)
+        return run(model, batch.tokens, first_used, scores)
 
     def _behavior_loss(self, clean: TrainingRun, batch: Batch) -> Loss:
         counts = self.tasks[0].loss_weights
@@ -380,14 +380,16 @@ class Epoch:
         """The weights of the losses, in the order of `Losses`."""
         recipe = self.recipe
         return (
-            *(recipe.iit_weight, recipe.strict_weight),
-            *(recipe.behavior_weight, recipe.edge_weight),
+            *(recipe.iit_weight, recipe.strict_weight, recipe.behavior_weight),
+            *(recipe.edge_weight, recipe.attention_weight),
         )
 
     @cached_property
     def _used(self) -> tuple[str, ...]:
-        """The losses to train on; the loss of edges only if its weight is not 0."""
-        return Losses._fields if self.recipe.edge_weight else Losses._fields[:-1]
+        """The losses to train on; those of edges and of attention only if their weight is not 0."""
+        weights = dict(zip(Losses._fields, self._weights(), strict=True))
+        optional = ("edges", "attention")
+        return tuple(name for name, weight in weights.items() if weight or name not in optional)
 
 
 def hide_classes(

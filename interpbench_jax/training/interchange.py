@@ -30,6 +30,7 @@ from interpbench_jax.layout import N_EMBEDDINGS, N_KINDS, Layout
 from interpbench_jax.masks import edge_mask
 from interpbench_jax.model import Transformer
 from interpbench_jax.model.contractions import attention_mix
+from interpbench_jax.model.layers import Edit, keep
 from interpbench_jax.sites import Edge, Node
 
 # For each example, the nodes that are replaced; the last node of a layer is its MLP.
@@ -74,7 +75,7 @@ def first_position_used(first_scored: int) -> int:
     return first_scored if first_scored > 1 else 0
 
 
-def run(model: Transformer, tokens: Tokens, first_used: int = 0) -> TrainingRun:
+def run(model: Transformer, tokens: Tokens, first_used: int = 0, edit: Edit = keep) -> TrainingRun:
     """Run a model and keep everything that an interchange needs.
 
     Args:
@@ -82,6 +83,7 @@ def run(model: Transformer, tokens: Tokens, first_used: int = 0) -> TrainingRun:
         tokens: the inputs, `[batch, pos]`.
         first_used: the first position whose output is used; the last layer's nodes and the logits
             are computed from there on.
+        edit: sees, and may change, what attention computes on the way (`Attention.attend`).
     """
     embed, pos_embed = model.embed_tokens(tokens)
     stream, is_real = embed + pos_embed, model.real_positions(tokens)
@@ -89,7 +91,7 @@ def run(model: Transformer, tokens: Tokens, first_used: int = 0) -> TrainingRun:
     for layer, block in enumerate(model.blocks):
         streams.append(stream)
         used = stream[first_used:] if layer == len(model.blocks) - 1 else stream
-        heads = block.attn.attend(used[None], stream[None], stream[None], is_real)
+        heads = block.attn.attend(used[None], stream[None], stream[None], is_real, edit)
         stream = used + block.attn.write(heads)
         hidden = block.mlp.hidden(stream)
         stream = stream + block.mlp.write(hidden)

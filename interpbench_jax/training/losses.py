@@ -9,6 +9,8 @@ Source: Gupta et al. 2024 (arXiv:2407.14494); the interchange loss is Geiger et 
 (arXiv:2112.00826).
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +19,19 @@ from jaxtyping import Array, Bool, Float, Int
 from interpbench_jax.targets import Targets
 
 Loss = Float[Array, ""]
+
+
+class Losses(NamedTuple):
+    """The losses of one step, in the order in which an alternating recipe trains on them.
+
+    Those that a recipe gives no weight are 0.
+    """
+
+    interchange: Float[Array, "..."]
+    strict: Float[Array, "..."]
+    behavior: Float[Array, "..."]
+    edges: Float[Array, "..."]
+    attention: Float[Array, "..."]
 
 
 def output_loss(

@@ -289,7 +289,8 @@ def stack_tasks(
         recipe: the recipe to train them with; the default is each task's own.
 
     Raises:
-        ValueError: if a recipe would end with MLPs of another size than the tasks'.
+        ValueError: if a recipe would end with MLPs of another size than the tasks', or is to train
+            the attention of a task whose program does not say where its heads attend to.
     """
     groups: dict[object, list[Task]] = {}
     for task in tasks:
@@ -303,6 +304,7 @@ def stack_tasks(
                 f"Expected d_mlp=None in the recipe that training ends with, got {chosen.d_mlp}: "
                 "the trained model has the task's MLPs; set d_mlp in the recipe's `before`."
             )
+        _check_attention(task, chosen)
         # Stacked tasks have equally many inputs, so that an epoch is as long as for one task alone.
         n_inputs = tuple(n_training_inputs(task, stage) for stage in chosen.stages)
         scored = (task.first_scored, task.loss_weights)
@@ -310,3 +312,12 @@ def stack_tasks(
     return tuple(
         Stack(tuple(group), tuple(seeds), recipe or group[0].recipe) for group in groups.values()
     )
+
+
+def _check_attention(task: Task, recipe: Recipe) -> None:
+    is_told = any(stage.attention_weight for stage in recipe.stages)
+    if is_told and not task.high_level.patterns(task.sample(1, 0).input_ids):
+        raise ValueError(
+            f"Case {task.case_id!r}: expected a recipe with attention_weight=0, because the "
+            "program has no heads, or does not say where they attend to; got another."
+        )

@@ -244,7 +244,9 @@ def _judge(
 ) -> Standing:
     """Keep the weights that are better than before, and decide which models continue."""
     score = np.asarray([found.lowest for found in accuracies], np.float32)
-    loss = np.sum([each.mean(axis=1) for each in losses], axis=0).astype(np.float32)
+    # The loss on attention is a means to the others, and no softmax brings it to 0.
+    counted = [each for name, each in losses._asdict().items() if name != "attention"]
+    loss = np.sum([each.mean(axis=1) for each in counted], axis=0).astype(np.float32)
     is_better = (score > standing.score) | ((score == standing.score) & (loss < standing.loss))
     is_better &= standing.is_active & is_finite
     best = jax.tree.map(
