@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from interpbench_jax.bands import Band, check_band
 from interpbench_jax.certificates.parts import (
     CircuitAlone,
     EdgeCheck,
@@ -55,6 +56,8 @@ class Certificate(Travels):
         split_inputs: number of inputs in the test split; None if the task has too many to list.
         atol: tolerance: a regression output this close to its target counts as right; None for
             classes.
+        leak: the band of the task (`Task.leak`) within which every edge outside the circuit is to
+            change the output; None if it is to change nothing.
         accuracy: share of right outputs.
         sequence_accuracy: share of inputs whose outputs are all right.
         iia: interchange intervention accuracy, by variable (see `alignment`).
@@ -82,6 +85,7 @@ class Certificate(Travels):
     distinct_inputs: int
     split_inputs: int | None
     atol: float | None
+    leak: Band | None
     accuracy: float
     sequence_accuracy: float
     iia: Mapping[str, float] = field(hash=False)
@@ -154,8 +158,8 @@ class Certificate(Travels):
     def failures(self, bars: Bars = BARS) -> tuple[str, ...]:
         """The reasons why the model does not have its claimed circuit; empty if it has it."""
         # A leak lets everything outside change the output together.
-        whole = {} if bars.leak is not None else self._shares_with_all_cut
-        return find_failures(self._shares | whole, self.edges, bars)
+        whole = {} if self.leak is not None else self._shares_with_all_cut
+        return find_failures(self._shares | whole, self.edges, bars, self.leak)
 
     @property
     def _shares(self) -> dict[str, float]:
@@ -292,6 +296,12 @@ def _check_names(certificate: Certificate) -> None:
             )
 
 
+def _read_band(value: object, name: str) -> Band:
+    band = tuple_of(read_number)(value, name)
+    check_band(name, band)
+    return band[0], band[1]
+
+
 _READERS: Mapping[str, Callable[[object, str], Any]] = {
     "case_id": read_text,
     "weights_sha256": read_digest,
@@ -300,6 +310,7 @@ _READERS: Mapping[str, Callable[[object, str], Any]] = {
     "distinct_inputs": read_count,
     "split_inputs": optional(read_count),
     "atol": optional(read_number),
+    "leak": optional(_read_band),
     "accuracy": read_share,
     "sequence_accuracy": read_share,
     "iia": mapping_of(read_share),

@@ -84,6 +84,7 @@ def certify(
         distinct_inputs=len(np.unique(pairs.base, axis=0)),
         split_inputs=_split_inputs(task),
         atol=pairs.atol if task.config.is_regression else None,
+        leak=task.leak,
         accuracy=round_share(found.accuracy),
         sequence_accuracy=whole,
         iia={names[node]: round_share(share) for node, share in found.iia.items()},

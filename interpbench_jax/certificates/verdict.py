@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from interpbench_jax.bands import Band, check_band
+from interpbench_jax.bands import Band
 from interpbench_jax.certificates.parts import EdgeCheck, Measure
 from interpbench_jax.sites import Kind, Node
 
@@ -23,20 +23,14 @@ class Bars:
             those that are in.
         clearance: the lowest ratio allowed between the smallest effect of an edge that is in and
             the largest of one that is out.
-        leak: for a task whose edges outside are to change the output a little (`Task.leak`): the
-            band for their changes of centred logits, as shares of the smallest of an edge that is
-            in. None of them may lie above it, and half of them must reach it. It takes the place of
-            `outside`, of `clearance`, and of the accuracies with all edges outside cut at once.
 
     Raises:
-        ValueError: if a share is not from 0 to 1, the clearance is negative or not finite, or the
-            ends of the band do not rise.
+        ValueError: if a share is not from 0 to 1, or the clearance is negative or not finite.
     """
 
     share: float = 0.999
     outside: float = 0.01
     clearance: float = 10.0
-    leak: Band | None = None
 
     def __post_init__(self) -> None:
         for name in ("share", "outside"):
@@ -49,27 +43,31 @@ class Bars:
                 "Expected the bar `clearance` to be a finite number of at least 0, got "
                 f"{self.clearance}."
             )
-        check_band("the bar `leak`", self.leak)
 
 
 BARS = Bars()
 
 
-def find_failures(shares: Mapping[str, float], edges: EdgeCheck, bars: Bars) -> tuple[str, ...]:
+def find_failures(
+    shares: Mapping[str, float], edges: EdgeCheck, bars: Bars, leak: Band | None = None
+) -> tuple[str, ...]:
     """A sentence for every bar that a model misses; empty if it passes.
 
     Args:
         shares: its accuracies, by what they are the accuracy of.
         edges: the effects of its edges.
         bars: the thresholds.
+        leak: the band within which edges outside are to change centred logits, as shares of the
+            smallest change by an edge that is in (`Certificate.leak`). None of them may lie above
+            it, and half of them must reach it; `bars.outside` and `bars.clearance` do not count.
     """
     found = [
         f"{what} is {share:.6f}, below {bars.share:g}."
         for what, share in shares.items()
         if share < bars.share
     ]
-    if bars.leak is not None:
-        return (*found, *_outside_band(edges, bars.leak))
+    if leak is not None:
+        return (*found, *_outside_band(edges, leak))
     for universe in edges.edges:
         for measure in _UNITS:
             found += _edges_at_fault(edges, universe, measure, bars)

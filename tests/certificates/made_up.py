@@ -30,6 +30,7 @@ CERTIFICATE = Certificate(
     distinct_inputs=400,
     split_inputs=2014,
     atol=None,
+    leak=None,
     accuracy=0.99996,
     sequence_accuracy=0.9991,
     iia={"mood": 0.9996},

@@ -26,6 +26,7 @@ CERTIFICATE = Certificate(
     distinct_inputs=26,
     split_inputs=26,
     atol=0.05,
+    leak=None,
     accuracy=0.9999,
     sequence_accuracy=0.999,
     iia={"first": 0.997, "second, third": 1.0},

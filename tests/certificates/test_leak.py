@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from interpbench_jax.certificates import CircuitAlone, EdgeCheck, EdgeEffect
-from interpbench_jax.certificates.verdict import Bars, find_failures
+from interpbench_jax.certificates import Certificate, CircuitAlone, EdgeCheck, EdgeEffect
+from interpbench_jax.certificates.verdict import BARS, find_failures
 from tests.certificates.made_up import CERTIFICATE
 
 READER = "blocks.1.hook_resid_post"
@@ -24,7 +24,7 @@ def failures(*outside: EdgeEffect, leak: tuple[float, float] = (0.05, 0.3)) -> t
     alone = CircuitAlone(1.0, 1.0, edges_mean=0.4, edges_resample=0.4)
     certificate = replace(CERTIFICATE, edges=edges, circuit_alone=alone)
     assert sum("at once is 0.4" in failure for failure in certificate.failures()) == 2
-    return certificate.failures(Bars(leak=leak))
+    return replace(certificate, leak=leak).failures()
 
 
 def test_within_the_band_it_passes() -> None:
@@ -56,13 +56,18 @@ def test_silent_inside_and_low_shares() -> None:
     edges = EdgeCheck(
         n=8, noise_floor=1e-6, auc={}, edges={"qkv": (replace(INSIDE[0], centred=0.0),)}
     )
-    found = find_failures({"Accuracy": 0.9}, edges, Bars(leak=(0.05, 0.3)))
+    found = find_failures({"Accuracy": 0.9}, edges, BARS, leak=(0.05, 0.3))
     assert found == (
         "Accuracy is 0.900000, below 0.999.",
         "Expected every edge of the circuit to have an effect above the noise floor.",
     )
 
 
-def test_the_ends_of_the_band_must_rise() -> None:
-    with pytest.raises(ValueError, match="bar `leak` to be two rising shares"):
-        Bars(leak=(0.3, 0.1))
+def test_the_band_is_part_of_the_certificate() -> None:
+    certificate = replace(CERTIFICATE, leak=(0.05, 0.3))
+    text = certificate.to_json()
+    assert Certificate.from_json(text) == certificate
+    falling = text.replace("0.05", "0.5", 1)
+    assert falling != text
+    with pytest.raises(ValueError, match="leak to be two rising shares"):
+        Certificate.from_json(falling)

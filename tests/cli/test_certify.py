@@ -63,7 +63,7 @@ def test_below_the_bar(folder: Path, capsys: pytest.CaptureFixture[str]) -> None
     shown = json.loads(capsys.readouterr().out)
     assert shown["passed"] is False and len(shown["failures"]) == 2
     assert "has 0.50% of the median effect of the circuit's edges" in shown["failures"][0]
-    assert shown["bars"] == {"share": 0.999, "outside": 0.001, "clearance": 10.0, "leak": None}
+    assert shown["bars"] == {"share": 0.999, "outside": 0.001, "clearance": 10.0}
     run_command("certify", str(folder), "--clearance", "200", code=1)
     assert "has only 181.8 times the effect of" in " ".join(capsys.readouterr().out.split())
 
