@@ -58,8 +58,9 @@ def find_failures(
         edges: the effects of its edges.
         bars: the thresholds.
         leak: the band within which edges outside are to change centred logits, as shares of the
-            smallest change by an edge that is in (`Certificate.leak`). None of them may lie above
-            it, and half of them must reach it; `bars.outside` and `bars.clearance` do not count.
+            smallest change by an edge that is in (`Certificate.leak`). None may lie above it, and
+            in universe `head` half of them must reach it; `bars.outside` and `bars.clearance` do
+            not count.
     """
     found = [
         f"{what} is {share:.6f}, below {bars.share:g}."
@@ -76,31 +77,36 @@ def find_failures(
 
 def _outside_band(edges: EdgeCheck, leak: Band) -> Iterator[str]:
     """The reasons why the edges outside do not change centred logits within a band."""
-    found = edges.separation("qkv", "centred")
-    if found is None or not found.smallest.centred > edges.noise_floor:
-        yield "Expected every edge of the circuit to have an effect above the noise floor."
-        return
-    low, high = (share * found.smallest.centred for share in leak)
-    # The positional embedding writes the same in both inputs of a pair.
-    outside = [
-        edge
-        for edge in edges.edges["qkv"]
-        if edge.truth == "out" and edge.src != str(Node(Kind.POS_EMBED))
-    ]
-    above = [edge for edge in outside if edge.centred > high]
-    for edge in above[:_MOST_NAMED]:
-        yield (
-            f"Edge {edge} is outside the circuit, but cutting it has "
-            f"{edge.centred / found.smallest.centred:.1%} of the effect of the weakest edge of the "
-            f"circuit in centred logits, above {leak[1]:.1%}{_others(tuple(above))}."
-        )
-    n_reached = sum(edge.centred >= low for edge in outside)
-    if 2 * n_reached < len(outside):
-        yield (
-            f"{leak[0]:.1%} of the effect of the circuit's weakest edge in centred logits is "
-            f"reached by {n_reached} of {len(outside)} edges outside the circuit; "
-            "half are required."
-        )
+    for universe, measured in edges.edges.items():
+        found = edges.separation(universe, "centred")
+        if found is None or not found.smallest.centred > edges.noise_floor:
+            yield (
+                f"Expected every edge of the circuit to have an effect above the noise floor in "
+                f"universe {universe}."
+            )
+            return
+        smallest = found.smallest.centred
+        # The positional embedding writes the same in both inputs of a pair.
+        outside = [
+            edge
+            for edge in measured
+            if edge.truth == "out" and edge.src != str(Node(Kind.POS_EMBED))
+        ]
+        above = [edge for edge in outside if edge.centred > leak[1] * smallest]
+        for edge in above[:_MOST_NAMED]:
+            yield (
+                f"Edge {edge} is outside the circuit, but cutting it has "
+                f"{edge.centred / smallest:.1%} of the effect of the weakest edge of the circuit "
+                f"in centred logits, above {leak[1]:.1%}{_others(tuple(above))}."
+            )
+        n_reached = sum(edge.centred >= leak[0] * smallest for edge in outside)
+        # A query or a key of a head that attends to one place has no small effect.
+        if universe == "head" and 2 * n_reached < len(outside):
+            yield (
+                f"{leak[0]:.1%} of the effect of the circuit's weakest edge in centred logits is "
+                f"reached by {n_reached} of {len(outside)} edges outside the circuit, in universe "
+                f"{universe}; half are required."
+            )
 
 
 def _edges_at_fault(edges: EdgeCheck, universe: str, measure: Measure, bars: Bars) -> Iterator[str]:

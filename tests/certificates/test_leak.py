@@ -20,7 +20,7 @@ QUIET = edge("hook_pos_embed", "out", 0.0)
 
 
 def failures(*outside: EdgeEffect, leak: tuple[float, float] = (0.05, 0.3)) -> tuple[str, ...]:
-    edges = EdgeCheck(n=8, noise_floor=1e-6, auc={}, edges={"qkv": (*INSIDE, QUIET, *outside)})
+    edges = EdgeCheck(n=8, noise_floor=1e-6, auc={}, edges={"head": (*INSIDE, QUIET, *outside)})
     alone = CircuitAlone(1.0, 1.0, edges_mean=0.4, edges_resample=0.4)
     certificate = replace(CERTIFICATE, edges=edges, circuit_alone=alone)
     assert sum("at once is 0.4" in failure for failure in certificate.failures()) == 2
@@ -48,18 +48,30 @@ def test_below_the_band() -> None:
     (found,) = failures(*quiet, edge("hook_embed", "out", 0.2))
     assert found == (
         "5.0% of the effect of the circuit's weakest edge in centred logits is reached by 1 of 4 "
-        "edges outside the circuit; half are required."
+        "edges outside the circuit, in universe head; half are required."
     )
+
+
+def test_only_whole_heads_must_reach_it() -> None:
+    quiet = edge("hook_embed", "out", 0.01)
+    edges = EdgeCheck(
+        n=8, noise_floor=1e-6, auc={}, edges={"qkv": (*INSIDE, quiet), "head": INSIDE}
+    )
+    assert find_failures({}, edges, BARS, leak=(0.05, 0.3)) == ()
+    loud = replace(edges, edges={"qkv": (*INSIDE, replace(quiet, centred=0.7)), "head": INSIDE})
+    (found,) = find_failures({}, loud, BARS, leak=(0.05, 0.3))
+    assert found.startswith("Edge hook_embed")
 
 
 def test_silent_inside_and_low_shares() -> None:
     edges = EdgeCheck(
-        n=8, noise_floor=1e-6, auc={}, edges={"qkv": (replace(INSIDE[0], centred=0.0),)}
+        n=8, noise_floor=1e-6, auc={}, edges={"head": (replace(INSIDE[0], centred=0.0),)}
     )
     found = find_failures({"Accuracy": 0.9}, edges, BARS, leak=(0.05, 0.3))
     assert found == (
         "Accuracy is 0.900000, below 0.999.",
-        "Expected every edge of the circuit to have an effect above the noise floor.",
+        "Expected every edge of the circuit to have an effect above the noise floor in "
+        "universe head.",
     )
 
 
