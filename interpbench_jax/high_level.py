@@ -104,13 +104,16 @@ class HighLevelModel(ABC):
             others: those of the other inputs.
         """
 
-    def patterns(self, tokens: Inputs) -> dict[Node, Float[Array, "batch q_pos k_pos"]]:
+    def patterns(
+        self,
+        tokens: Inputs,
+        source_tokens: Sources | None = None,
+        edge: ChosenEdges | None = None,
+    ) -> dict[Node, Float[Array, "batch q_pos k_pos"]]:
         """The attention of each component that is a head; rows sum to 1.
 
-        Empty, as by default, if the program does not say where its heads attend to.
-
-        Args:
-            tokens: token ids.
+        Empty, as by default, if the program does not say where its heads attend to. The arguments
+        are those of a call.
         """
         return {}
 

@@ -11,15 +11,23 @@ import numpy as np
 from interpbench_jax.axes import Array, Bool, Float, Int
 from interpbench_jax.high_level import (
     MARGIN,
+    ChosenEdges,
     HighLevelModel,
     Inputs,
     Outputs,
+    Sources,
     Swap,
     check_token_ids,
     classify,
     in_chunks,
 )
-from interpbench_jax.rasp.compiled import CompiledProgram, Interchange, Patterns, evaluate
+from interpbench_jax.rasp.compiled import (
+    CompiledProgram,
+    Evaluation,
+    Interchange,
+    Patterns,
+    evaluate,
+)
 from interpbench_jax.rasp.functions import Value
 from interpbench_jax.sites import Edge, Node
 
@@ -72,8 +80,13 @@ class CompiledModel(HighLevelModel):
     def differs(self, tokens: Inputs, others: Inputs) -> Bool[Array, "batch edges pos"]:
         return _differs(self.program, jnp.asarray(tokens), jnp.asarray(others))
 
-    def patterns(self, tokens: Inputs) -> dict[Node, Float[Array, "batch q_pos k_pos"]]:
-        found = _patterns(self.program, jnp.asarray(tokens))
+    def patterns(
+        self,
+        tokens: Inputs,
+        source_tokens: Sources | None = None,
+        edge: ChosenEdges | None = None,
+    ) -> dict[Node, Float[Array, "batch q_pos k_pos"]]:
+        found = _patterns(self.program, *self._checked(tokens, source_tokens, None, edge, None))
         return dict(zip(self.program.lowering.heads, found, strict=True))
 
     def mixed_rows(self, rows: Outputs) -> Bool[Array, "batch pos"]:
@@ -96,14 +109,28 @@ def _outputs(
     """The outputs of any number of inputs, in chunks that keep intermediate arrays small."""
 
     def run_chunk(chunk: tuple[Array, Swap | None]) -> Float[Array, "rows pos classes"]:
-        inputs, given = chunk
-        if given is None:
-            return evaluate(program, inputs).output
-        values = evaluate(program, given.tokens).values
-        interchange = Interchange(values, given.nodes, given.edges, given.position)
-        return evaluate(program, inputs, interchange).output
+        return _evaluated(program, *chunk).output
 
     return in_chunks(run_chunk, (tokens, swap), _rows_per_chunk(program, tokens.shape[1]))
+
+
+@partial(jax.jit, static_argnums=0)
+def _patterns(
+    program: CompiledProgram, tokens: Int[Array, "batch pos"], swap: Swap | None
+) -> Patterns:
+    """The attention of every head, as `_outputs` computes outputs."""
+
+    def run_chunk(chunk: tuple[Array, Swap | None]) -> Patterns:
+        return _evaluated(program, *chunk).patterns
+
+    return in_chunks(run_chunk, (tokens, swap), _rows_per_chunk(program, tokens.shape[1]))
+
+
+def _evaluated(program: CompiledProgram, inputs: Array, given: Swap | None) -> Evaluation:
+    if given is None:
+        return evaluate(program, inputs)
+    values = evaluate(program, given.tokens).values
+    return evaluate(program, inputs, Interchange(values, given.nodes, given.edges, given.position))
 
 
 @partial(jax.jit, static_argnums=0)
@@ -126,14 +153,6 @@ def _differs(
         )
 
     return in_chunks(run_chunk, (tokens, others), _rows_per_chunk(program, tokens.shape[1]))
-
-
-@partial(jax.jit, static_argnums=0)
-def _patterns(program: CompiledProgram, tokens: Int[Array, "batch pos"]) -> Patterns:
-    def run_chunk(inputs: Array) -> Patterns:
-        return evaluate(program, inputs).patterns
-
-    return in_chunks(run_chunk, tokens, _rows_per_chunk(program, tokens.shape[1]))
 
 
 def _rows_per_chunk(program: CompiledProgram, n_pos: int) -> int:

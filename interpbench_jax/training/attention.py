@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from interpbench_jax.axes import RealPositions, Tokens
 from interpbench_jax.cases import Task
@@ -35,21 +35,34 @@ class AttentionScores:
             self.found.append(activation)
         return activation
 
+    @property
+    def every_layer(self) -> Attention:
+        """The scores of all layers."""
+        return jnp.stack(self.found, axis=1)
 
-def wanted_attention(task: Task, config: TransformerConfig, tokens: Tokens) -> Attention:
+
+def wanted_attention(
+    task: Task,
+    config: TransformerConfig,
+    tokens: Tokens,
+    source: Tokens | None = None,
+    edges: Bool[Array, "batch edges"] | None = None,
+) -> Attention:
     """The attention of the program's heads, in the places of the nodes that stand for them.
 
     Args:
         task: the task.
         config: the model's config, which may have more heads than the task's.
         tokens: the inputs.
+        source: the inputs of the run from which `edges` carry their values, if any do.
+        edges: the edges of the program that are interchanged, for each example.
 
     Returns:
         Rows that sum to 1; rows of zeros for heads that the program does not have.
     """
     batch, n_pos = tokens.shape
     wanted = jnp.zeros((batch, config.n_layers, config.n_heads, n_pos, n_pos))
-    for component, pattern in task.high_level.patterns(tokens).items():
+    for component, pattern in task.high_level.patterns(tokens, source, edges).items():
         for node in task.alignment[component]:
             wanted = wanted.at[:, node.layer, node.head].set(pattern)
     return wanted

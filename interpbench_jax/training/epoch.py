@@ -14,14 +14,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from interpbench_jax.bands import Band
 from interpbench_jax.cases import Recipe, Task
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.model import Transformer
-from interpbench_jax.training.arrays import Draw, Interchanges, draw_interchanges
-from interpbench_jax.training.attention import AttentionScores, attention_loss, wanted_attention
+from interpbench_jax.training.answers import Batch, find_answers
+from interpbench_jax.training.arrays import Interchanges, draw_interchanges
+from interpbench_jax.training.attention import AttentionScores, attention_loss
 from interpbench_jax.training.devices import over_models
 from interpbench_jax.training.interchange import (
     TrainingRun,
@@ -81,32 +82,6 @@ class TaskData(NamedTuple):
     has_class: Bool[Array, "*tasks vocab_out"]
     code: Float[Array, "*tasks vocab_out vocab_out"]
     smallest: Float[Array, "*tasks"]
-
-
-class Batch(NamedTuple):
-    """A batch of one task.
-
-    Attributes:
-        tokens: the inputs, `[batch, pos]`; each example's source is the one before it.
-        targets: the program's outputs: classes or numbers; with a margin, logits.
-        labels: the training targets of plain runs.
-        interchanged: the program's outputs under the drawn interchange of variables.
-        patched: the program's outputs under the drawn interchange of edges.
-        attention: where the program's heads attend to.
-        is_real: False at padding.
-        draw: the drawn interchanges.
-        smallest: see `TaskData`.
-    """
-
-    tokens: Int[Array, "batch pos"]
-    targets: Shaped[Array, "batch pos *classes"]
-    labels: Shaped[Array, "batch pos *classes"]
-    interchanged: Shaped[Array, "batch pos *classes"]
-    patched: Shaped[Array, "batch pos *classes"]
-    attention: Float[Array, "batch layers heads q_pos k_pos"]
-    is_real: Bool[Array, "batch pos"]
-    draw: Draw
-    smallest: Float[Array, ""]
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,36 +171,14 @@ class Epoch:
         """A batch with the answers of its task's program."""
         alone = self._leak is not None
         draw = draw_interchanges(key, data.given, tokens.shape[0], self.recipe, alone=alone)
-        branches = [partial(self._answer_of, each, tokens, draw) for each in self.tasks]
-        *answers, attention, is_real = jax.lax.switch(task, branches)
+        branches = [
+            partial(find_answers, each, tokens, draw, self.config, self._used, self._wants_logits)
+            for each in self.tasks
+        ]
+        answers = jax.lax.switch(task, branches)
         if self.recipe.margin is not None and self._wants_logits:
-            code = self.recipe.margin * data.code
-            answers = [jnp.einsum("bpc,ck->bpk", shares, code) for shares in answers]
-        return Batch(tokens, *answers, attention, is_real, draw, data.smallest)
-
-    def _answer_of(self, task: Task, tokens: Array, draw: Draw) -> tuple[Array, ...]:
-        """Targets, labels, answers under both interchanges, attention, and real positions."""
-        model, source = task.high_level, jnp.roll(tokens, 1, axis=0)
-        plain = model.targets(tokens)
-        labels = task.labels(tokens, plain)
-        is_real = jnp.ones_like(tokens, bool) if task.pad_id is None else tokens != task.pad_id
-        answers = model.class_shares if self._wants_logits else model.targets
-        interchanged = answers(tokens, source, draw.variables[:, : len(model.nodes)])
-        patched = interchanged
-        if "edges" in self._used:
-            edges = draw.program_edges[:, : len(model.edges)]
-            patched = answers(tokens, source, edge=edges)
-        attention = jnp.zeros((tokens.shape[0], 0, 0, 0, 0))
-        if "attention" in self._used:
-            attention = wanted_attention(task, self.config, tokens)
-        if not self._wants_logits:
-            return plain, labels, interchanged, patched, attention, is_real
-        targets, scored = model.class_shares(tokens), np.s_[:, task.first_scored :]
-        wanted = jax.nn.one_hot(labels, model.n_classes, dtype=jnp.float32)
-        wanted = wanted.at[scored].set(targets[scored])
-        missing = ((0, 0), (0, 0), (0, self.config.d_vocab_out - model.n_classes))
-        rows = (targets, wanted, interchanged, patched)
-        return (*(jnp.pad(each, missing) for each in rows), attention, is_real)
+            answers = answers.as_logits(self.recipe.margin * data.code)
+        return Batch(tokens, answers, draw, data.smallest)
 
     @property
     def _wants_logits(self) -> bool:
@@ -272,16 +225,15 @@ class Epoch:
         They share one plain run, which all other runs start from.
         """
         model = self._model(weights, has_class)
-        scores = AttentionScores()
-        clean = self._run_plainly(model, batch, scores)
+        plain, cut = AttentionScores(), AttentionScores()
+        clean = self._run_plainly(model, batch, plain)
         losses = self._node_losses(wanted, model, clean, batch)
         if "behavior" in wanted:
             losses["behavior"] = self._behavior_loss(clean, batch)
         if "edges" in wanted:
-            losses["edges"] = self._edge_loss(model, clean, batch)
+            losses["edges"] = self._edge_loss(model, clean, batch, cut)
         if "attention" in wanted:
-            found = jnp.stack(scores.found, axis=1)
-            losses["attention"] = attention_loss(found, batch.attention, batch.is_real)
+            losses["attention"] = self._attention_loss(batch, plain, cut)
         weight = dict(zip(Losses._fields, self._weights(), strict=True))
         return reduce(operator.add, [weight[name] * loss for name, loss in losses.items()]), losses
 
@@ -290,8 +242,8 @@ class Epoch:
     ) -> dict[str, Array]:
         """The losses of runs with nodes replaced; two of them are computed as one run."""
         every = (
-            ("interchange", batch.draw.aligned, batch.interchanged),
-            ("strict", batch.draw.outside, batch.targets),
+            ("interchange", batch.draw.aligned, batch.answers.interchanged),
+            ("strict", batch.draw.outside, batch.answers.targets),
         )
         kinds = [kind for kind in every if kind[0] in wanted]
         if not kinds:
@@ -316,7 +268,7 @@ class Epoch:
             return self._loss(logits, answers, is_real)
 
         return {
-            name: loss(name, logits[part], answers[part], batch.is_real[part])
+            name: loss(name, logits[part], answers[part], batch.answers.is_real[part])
             for (name, _, answers), part in parts
         }
 
@@ -331,23 +283,38 @@ class Epoch:
 
     def _behavior_loss(self, clean: TrainingRun, batch: Batch) -> Loss:
         counts = self.tasks[0].loss_weights
-        return self._loss(clean.logits, batch.labels, batch.is_real, counts)
+        return self._loss(clean.logits, batch.answers.labels, batch.answers.is_real, counts)
 
-    def _edge_loss(self, model: Transformer, clean: TrainingRun, batch: Batch) -> Loss:
+    def _edge_loss(
+        self, model: Transformer, clean: TrainingRun, batch: Batch, scores: AttentionScores
+    ) -> Loss:
         """The loss on the first half of the batch, because these runs are expensive."""
-        half = slice(-(-batch.tokens.shape[0] // 2))
+        half, patched = _half(batch), batch.answers.patched[_half(batch)]
         others = self._sources(written(model, batch.tokens, clean.values))[..., half]
-        logits = run_with_cut_edges(model, batch.tokens[half], others, batch.draw.cut[half])
-        is_real = batch.is_real[half]
+        cut = batch.draw.cut[half]
+        logits = run_with_cut_edges(model, batch.tokens[half], others, cut, scores)
+        is_real = batch.answers.is_real[half]
         if self._leak is None:
-            return self._loss(logits, batch.patched[half], is_real)
+            return self._loss(logits, patched, is_real)
         # Some examples cut edges of the program, and all others one edge outside.
         of_program = batch.draw.program_edges[half].any(axis=1)
-        loss = self._loss(logits, batch.patched[half], is_real & of_program[:, None])
+        loss = self._loss(logits, patched, is_real & of_program[:, None])
         band = [share * batch.smallest for share in self._leak]
         clean_logits = jax.lax.stop_gradient(clean.logits[half])
         leak = self._band(logits, clean_logits, (band[0], band[1]), is_real & ~of_program[:, None])
         return loss + leak
+
+    def _attention_loss(self, batch: Batch, plain: AttentionScores, cut: AttentionScores) -> Loss:
+        """The loss on the attention of plain runs, and of runs with edges cut if there are any."""
+        answers, half = batch.answers, _half(batch)
+        loss = attention_loss(plain.every_layer, answers.attention, answers.is_real)
+        if not cut.found:
+            return loss
+        counts = answers.is_real[half]
+        if self._leak is not None:
+            counts &= batch.draw.program_edges[half].any(axis=1)[:, None]
+        wanted = answers.patched_attention[half]
+        return (loss + attention_loss(cut.every_layer, wanted, counts)) / 2
 
     def _band(
         self, logits: Array, reference: Array, band: tuple[Array | float, Array], counts: Array
@@ -390,6 +357,11 @@ class Epoch:
         weights = dict(zip(Losses._fields, self._weights(), strict=True))
         optional = ("edges", "attention")
         return tuple(name for name, weight in weights.items() if weight or name not in optional)
+
+
+def _half(batch: Batch) -> slice:
+    """The examples of a batch whose edges are cut."""
+    return slice(-(-batch.tokens.shape[0] // 2))
 
 
 def hide_classes(

@@ -147,7 +147,7 @@ def written(model: Transformer, tokens: Tokens, values: tuple[LayerValues, ...])
 
 
 def run_with_cut_edges(
-    model: Transformer, tokens: Tokens, others: Written, cut: CutEdges
+    model: Transformer, tokens: Tokens, others: Written, cut: CutEdges, edit: Edit = keep
 ) -> Logits:
     """Logits of a run in which chosen edges carry their writers' outputs in another run.
 
@@ -159,6 +159,7 @@ def run_with_cut_edges(
         others: every writer's output in the other run.
         cut: for each example, the edges that are cut, in the orders of `sites.readers` and
             `sites.writers`.
+        edit: see `run`.
     """
     layout = Layout(model.config.n_layers, model.config.n_heads)
     chosen = cut.transpose(1, 2, 0).astype(others.dtype)
@@ -181,7 +182,7 @@ def run_with_cut_edges(
     for layer, block in enumerate(model.blocks):
         read_by_heads = read(layout.first_reader(layer), layout.head_inputs)
         q_input, k_input, v_input = jnp.split(read_by_heads, N_KINDS)
-        results = block.attn(q_input, k_input, v_input, is_real)
+        results = block.attn(q_input, k_input, v_input, is_real, edit)
         stream = stream + results.sum(axis=0) + block.attn.b_O[...][None, :, None]
         gaps.append(others[layout.heads(layer)] - results)
         output = block.mlp(read(layout.mlp_reader(layer), 1)[0])

@@ -20,8 +20,9 @@ from interpbench_jax.cases import Recipe, Task, find_task
 from interpbench_jax.storage import make_folder, read_text, remove_leftovers, write_file
 from interpbench_jax.training.checkpoints import Checkpoint, Checkpoints
 from interpbench_jax.training.devices import place_models
-from interpbench_jax.training.epoch import Losses, State
+from interpbench_jax.training.epoch import State
 from interpbench_jax.training.evaluation import Accuracies
+from interpbench_jax.training.losses import Losses
 from interpbench_jax.training.result import EpochRecord, Trained, TrainingError
 from interpbench_jax.training.stack import Stack, stack_tasks
 from interpbench_jax.training.versions import library_versions

@@ -35,7 +35,7 @@ def test_heads_are_told_what_the_selector_selects() -> None:
         n_heads=2,
     )
     inputs = np.stack([task.encode(list("abb")), task.encode(list("baa"))])
-    wanted = np.asarray(wanted_attention(task, task.config, jnp.asarray(inputs)))
+    wanted = np.array(wanted_attention(task, task.config, jnp.asarray(inputs)))
     assert wanted.shape == (2, 2, 2, 4, 4)
     (head,) = task.high_level.patterns(inputs)
     # Nothing is selected at BOS, which then attends to itself.

@@ -12,10 +12,19 @@ import pytest
 from interpbench_jax.cases import Task
 from interpbench_jax.cases.recipe import Replaced
 from interpbench_jax.interventions import masked_forward, replacement_outputs
+from interpbench_jax.model import Transformer
+from interpbench_jax.training.answers import Batch
+from interpbench_jax.training.attention import AttentionScores
 from interpbench_jax.training.codes import class_code
-from interpbench_jax.training.epoch import Batch, Epoch, Losses, WeightArrays
-from interpbench_jax.training.interchange import LayerValues, run, run_interchanged
-from interpbench_jax.training.losses import output_loss
+from interpbench_jax.training.epoch import Epoch, WeightArrays
+from interpbench_jax.training.interchange import (
+    LayerValues,
+    run,
+    run_interchanged,
+    run_with_cut_edges,
+    written,
+)
+from interpbench_jax.training.losses import Losses, output_loss
 from interpbench_jax.training.stack import stack_tasks
 from tests.training.tiny_tasks import PROMPTS, SENTENCES, SHARES, SHORT, TREND, VARIED
 
@@ -30,6 +39,7 @@ def expected_losses(
     values: tuple[LayerValues, ...],
     rows: tuple[slice, slice],
     has_class: jax.Array,
+    is_told: bool = False,
 ) -> Losses:
     """Compute each loss from a separate run; edges one example at a time."""
     model = epoch._model(weights, has_class)
@@ -37,7 +47,7 @@ def expected_losses(
     counts = tuple(float(pos >= task.first_scored) for pos in range(task.max_seq_len))
 
     def loss(logits: jax.Array, targets: jax.Array, own: slice) -> jax.Array:
-        return output_loss(logits, targets[own], counts, is_real=batch.is_real[own])
+        return output_loss(logits, targets[own], counts, is_real=batch.answers.is_real[own])
 
     def interchanged(own: slice, mask: jax.Array) -> jax.Array:
         given = jax.tree.map(lambda value: value[..., own], values)
@@ -56,13 +66,42 @@ def expected_losses(
         for row in range(BATCH // 2)
     ]
     return Losses(
-        loss(interchanged(first, batch.draw.aligned), batch.interchanged, first),
-        loss(interchanged(last, batch.draw.outside), batch.targets, last),
+        loss(interchanged(first, batch.draw.aligned), batch.answers.interchanged, first),
+        loss(interchanged(last, batch.draw.outside), batch.answers.targets, last),
         output_loss(
-            run(model, tokens).logits, batch.labels, task.loss_weights, is_real=batch.is_real
+            run(model, tokens).logits,
+            batch.answers.labels,
+            task.loss_weights,
+            is_real=batch.answers.is_real,
         ),
-        loss(jnp.concatenate(by_example), batch.patched, half),
+        loss(jnp.concatenate(by_example), batch.answers.patched, half),
+        expected_attention(task, model, batch, values, half) if is_told else jnp.zeros(()),
     )
+
+
+def expected_attention(
+    task: Task, model: Transformer, batch: Batch, values: tuple[LayerValues, ...], half: slice
+) -> jax.Array:
+    """The mean of the losses on attention of plain runs and of runs with edges cut."""
+    tokens, plain, cut = batch.tokens, AttentionScores(), AttentionScores()
+    run(model, tokens, edit=plain)
+    others = written(model, jnp.roll(tokens, 1, axis=0), values)[..., half]
+    run_with_cut_edges(model, tokens[half], others, batch.draw.cut[half], cut)
+    edges, source = batch.draw.program_edges, jnp.roll(tokens, 1, axis=0)
+    patterns = (
+        task.high_level.patterns(tokens),
+        task.high_level.patterns(tokens, source, edges),
+    )
+    is_real = batch.answers.is_real[:, 1:].astype(jnp.float32)
+    found = []
+    for scores, wanted, own in zip((plain, cut), patterns, (slice(None), half), strict=True):
+        entropies = []
+        for node, pattern in wanted.items():
+            log = jax.nn.log_softmax(scores.found[node.layer or 0][:, node.head])
+            terms = jnp.where(pattern[own] > 0, -pattern[own] * log, 0).sum(axis=-1)
+            entropies.append((terms[:, 1:] * is_real[own]).sum() / is_real[own].sum())
+        found.append(jnp.stack(entropies).mean())
+    return jnp.stack(found).mean()
 
 
 @pytest.mark.slow
@@ -82,6 +121,7 @@ def expected_losses(
 def test_one_step_is_on_the_sum_of_the_losses(
     task: Task, replaced: Replaced, margin: float | None
 ) -> None:
+    is_told = task in (TREND, VARIED)
     recipe = dataclasses.replace(
         SHORT,
         replaced=replaced,
@@ -89,6 +129,7 @@ def test_one_step_is_on_the_sum_of_the_losses(
         strict_weight=0.5,
         behavior_weight=3.0,
         edge_weight=2.0,
+        attention_weight=4.0 if is_told else 0.0,
         margin=margin,
     )
     (stack,) = stack_tasks((task,), (0,), recipe)
@@ -102,18 +143,21 @@ def test_one_step_is_on_the_sum_of_the_losses(
     @jax.jit
     def compute() -> tuple[jax.Array, Losses, Losses]:
         batch = epoch._answer(tokens, jax.random.key(0), data, jnp.int32(0))
-        total, losses = epoch._objective(Losses._fields, weights, batch, data.has_class)
-        found = Losses(**losses)
+        total, losses = epoch._objective(epoch._used, weights, batch, data.has_class)
+        found = Losses(**({"attention": jnp.zeros(())} | losses))
         model = epoch._model(weights, data.has_class)
         # Each example's source is the one before it.
         values = run(model, jnp.roll(tokens, 1, axis=0)).values
-        expected = expected_losses(task, epoch, weights, batch, values, rows, data.has_class)
+        expected = expected_losses(
+            task, epoch, weights, batch, values, rows, data.has_class, is_told
+        )
         return total, found, expected
 
     total, found, expected = compute()
     np.testing.assert_allclose(found, expected, rtol=1e-4)
     weighted = expected.interchange + 0.5 * expected.strict + 3.0 * expected.behavior
-    np.testing.assert_allclose(total, weighted + 2.0 * expected.edges, rtol=1e-4)
+    weighted += 2.0 * expected.edges + 4.0 * expected.attention
+    np.testing.assert_allclose(total, weighted, rtol=1e-4)
     # The losses differ by more than rounding, so a mix-up would be noticed.
     several = sorted(map(float, expected))
     assert all(low * 1.0001 < high for low, high in itertools.pairwise(several))
@@ -153,14 +197,16 @@ def test_whether_the_source_is_trained(which: str) -> None:
             )
             for row in range(BATCH // 2)
         ]
-        edges = output_loss(jnp.concatenate(logits), batch.patched[half], TREND.scored_weights)
+        edges = output_loss(
+            jnp.concatenate(logits), batch.answers.patched[half], TREND.scored_weights
+        )
         losses = losses._replace(edges=edges)
         if which != "sum":
             return getattr(losses, which)
         return losses.interchange + losses.strict + losses.behavior + losses.edges
 
     def compute(weights: WeightArrays, epoch: Epoch) -> jax.Array:
-        wanted = Losses._fields if which == "sum" else (which,)
+        wanted = epoch._used if which == "sum" else (which,)
         return epoch._objective(wanted, weights, batch, data.has_class)[0]
 
     expected = [
@@ -184,15 +230,15 @@ def test_what_a_batch_is_answered_with() -> None:
     tokens = data.inputs[:BATCH]
     batch = stack.epoch._answer(tokens, jax.random.key(0), data, jnp.int32(0))
     model, source = SENTENCES.high_level, jnp.roll(tokens, 1, axis=0)
-    np.testing.assert_array_equal(batch.targets, model.targets(tokens))
+    np.testing.assert_array_equal(batch.answers.targets, model.targets(tokens))
     wanted = model.targets(tokens, source, batch.draw.variables)
-    np.testing.assert_array_equal(batch.interchanged, wanted)
+    np.testing.assert_array_equal(batch.answers.interchanged, wanted)
     wanted = model.targets(tokens, source, edge=batch.draw.program_edges)
-    np.testing.assert_array_equal(batch.patched, wanted)
-    np.testing.assert_array_equal(batch.labels[:, :-1], tokens[:, 1:])
-    np.testing.assert_array_equal(batch.labels[:, -1], batch.targets[:, -1])
-    assert not np.array_equal(batch.interchanged[:, -1], batch.targets[:, -1])
-    assert batch.is_real.all()
+    np.testing.assert_array_equal(batch.answers.patched, wanted)
+    np.testing.assert_array_equal(batch.answers.labels[:, :-1], tokens[:, 1:])
+    np.testing.assert_array_equal(batch.answers.labels[:, -1], batch.answers.targets[:, -1])
+    assert not np.array_equal(batch.answers.interchanged[:, -1], batch.answers.targets[:, -1])
+    assert batch.answers.is_real.all()
 
 
 @pytest.mark.slow
@@ -204,10 +250,10 @@ def test_with_a_margin_a_batch_is_answered_with_logits() -> None:
     batch = stack.epoch._answer(tokens, jax.random.key(0), data, jnp.int32(0))
     code = 7.0 * class_code(VARIED)
     np.testing.assert_allclose(
-        batch.targets, code[np.asarray(VARIED.high_level.targets(tokens))], atol=1e-6
+        batch.answers.targets, code[np.asarray(VARIED.high_level.targets(tokens))], atol=1e-6
     )
-    np.testing.assert_array_equal(batch.is_real, np.asarray(tokens) != VARIED.pad_id)
-    assert not batch.is_real.all()
+    np.testing.assert_array_equal(batch.answers.is_real, np.asarray(tokens) != VARIED.pad_id)
+    assert not batch.answers.is_real.all()
     edges = batch.draw.program_edges
     shares = VARIED.high_level.class_shares(tokens, jnp.roll(tokens, 1, axis=0), edge=edges)
-    np.testing.assert_allclose(batch.patched, np.asarray(shares) @ code, atol=1e-6)
+    np.testing.assert_allclose(batch.answers.patched, np.asarray(shares) @ code, atol=1e-6)
