@@ -18,8 +18,9 @@ AblationName = Literal["resample", "mean", "zero", "optimal"]
 UniverseName = Literal["qkv", "qkv-merged", "head", "head-no-embed"]
 # Whether a method scores edges or nodes.
 Level = Literal["edge", "node"]
-# The releases of InterpBench: 1.0.0, and the one that its repository has now.
-ReleaseName = Literal["1.0.0", "current"]
+# The releases of InterpBench: 1.0.0, and the one that its repository has now; and our own pilot of
+# harder tasks.
+ReleaseName = Literal["1.0.0", "current", "pilot"]
 
 # Called with the number of finished steps and of all steps.
 Progress = Callable[[int, int], None]

@@ -1,7 +1,7 @@
 """Tasks that are defined by a RASP program."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -144,6 +144,10 @@ class RaspTask(Task):
     def lowering(self) -> Lowering:
         """The program laid out on layers, heads and MLPs."""
         return lower(self.program)
+
+    @property
+    def whole(self) -> "RaspTask":
+        return replace(self, prefix=()) if self.prefix else self
 
     @cached_property
     def alignment(self) -> Mapping[Node, tuple[Node, ...]]:

@@ -23,6 +23,7 @@ from interpbench_jax.cases import (
     case_38,
     case_ioi,
     case_ioi_next_token,
+    pilot,
 )
 from interpbench_jax.cases.current import counts, lengths, numbers, positions, steps, words
 from interpbench_jax.cases.rasp_task import RaspTask
@@ -69,12 +70,13 @@ def _by_id(tasks: Iterable[Task]) -> Mapping[str, Task]:
 
 
 CASES: Mapping[str, Task] = _by_id(
-    (*RASP_CASES.values(), case_ioi.TASK, case_ioi_next_token.TASK, *_NEW)
+    (*RASP_CASES.values(), case_ioi.TASK, case_ioi_next_token.TASK, *_NEW, *pilot.TASKS)
 )
-"""Every task of both releases by its id.
+"""Every task by its id.
 
-An id is InterpBench's number. Where the two releases have different tasks under one number, the
-number alone is release 1.0.0's, and the current release's is `8-current`.
+An id is InterpBench's number. Where its two releases have different tasks under one number, the
+number alone is release 1.0.0's, and the current release's is `8-current`. The tasks of our pilot
+have names, such as `leak-1`.
 """
 
 RELEASES: Mapping[ReleaseName, tuple[str, ...]] = MappingProxyType(

@@ -314,6 +314,11 @@ class Task(Travels, ABC):
         return None
 
     @property
+    def whole(self) -> "Task":
+        """The task that its model learns: itself, or that whose inputs it has some of."""
+        return self
+
+    @property
     def first_scored(self) -> int:
         """The first position that is scored; all later ones are too."""
         return 1
@@ -341,11 +346,7 @@ class Task(Travels, ABC):
         return tuple(node for node in every if node not in used)
 
     def scored_positions(self, tokens: np.ndarray) -> np.ndarray:
-        """Whether each position of `[batch, pos]` is scored: from `first_scored`, without padding.
-
-        Returns:
-            bool of shape `[batch, pos]`.
-        """
+        """Which positions are scored, bool `[batch, pos]`: from `first_scored`, without padding."""
         is_scored = np.broadcast_to(np.arange(tokens.shape[1]) >= self.first_scored, tokens.shape)
         return is_scored if self.pad_id is None else is_scored & (tokens != self.pad_id)
 
@@ -377,13 +378,10 @@ class Task(Travels, ABC):
         return self
 
     def encode(self, sequence: Sequence[Value]) -> np.ndarray:
-        """The ids of a sequence of tokens, with BOS before it.
+        """The ids of a sequence of tokens, with BOS before it: int32 `[pos]`.
 
         Tokens are matched by their text, so that 1 and "1" are the same token. BOS at the start
         and PAD at the end are allowed; no padding is added.
-
-        Returns:
-            int32 of shape `[pos]`.
 
         Raises:
             TypeError: if the sequence is a single string.

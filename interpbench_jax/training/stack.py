@@ -94,6 +94,7 @@ class Stack:
                     task.loss_weights,
                     repr(task.config),
                     {str(node): [*map(str, nodes)] for node, nodes in task.alignment.items()},
+                    task.leak,
                 )
                 for task in self.tasks
             ],
@@ -150,15 +151,20 @@ class Stack:
         return None if first is None else Stack(self.tasks, self.seeds, first)
 
     @cached_property
+    def _wholes(self) -> tuple[Task, ...]:
+        """The tasks that the models learn, which `tasks` may be parts of."""
+        return tuple(task.whole for task in self.tasks)
+
+    @cached_property
     def inputs(self) -> np.ndarray:
         """The training inputs of every task: int32 `[tasks, n, pos]`."""
-        return np.stack([training_inputs(task, self.recipe, _DATA_SEED) for task in self.tasks])
+        return np.stack([training_inputs(task, self.recipe, _DATA_SEED) for task in self._wholes])
 
     @cached_property
     def epoch(self) -> Epoch:
         """The compiled epoch."""
         is_dense = self.recipe.labels == "dense"
-        tasks = tuple(task.densely_labelled() if is_dense else task for task in self.tasks)
+        tasks = tuple(task.densely_labelled() if is_dense else task for task in self._wholes)
         return Epoch(self.config, self.recipe, tasks, self.inputs.shape[1])
 
     @cached_property
@@ -172,7 +178,7 @@ class Stack:
             jax.tree.map(lambda *rows: jnp.stack(rows), *given),
             jnp.asarray(classes < sizes),
             jnp.asarray(np.stack([self._padded_code(task) for task in self.tasks])),
-            jnp.asarray([self._smallest(task) for task in self.tasks], jnp.float32),
+            jnp.asarray([self._smallest(task) for task in self._wholes], jnp.float32),
         )
 
     def _smallest(self, task: Task) -> float:
@@ -254,7 +260,7 @@ class Stack:
             prepare_examination(
                 task, *held_out_pairs(task, n, _DATA_SEED, "validation"), self.recipe.atol
             )
-            for task in self.tasks
+            for task in self._wholes
         )
 
     def _examiner(self, layers: tuple[int, ...]) -> Examine:

@@ -63,6 +63,9 @@ def train(
 ) -> Trained:
     """Train a model whose circuit is that of a task's program.
 
+    A task that is a part of another (`Task.whole`) is trained on all of it, and the accuracies and
+    the log are those of the whole; the case's circuit is that of the part.
+
     Args:
         task: a task, or the id of a declared one.
         seeds: number of models to train, with seeds from 0, or a sequence of seeds; the best

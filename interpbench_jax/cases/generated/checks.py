@@ -8,7 +8,6 @@ from interpbench_jax.cases.generated.task import GeneratedTask
 from interpbench_jax.cases.pairs import TaskPairs
 from interpbench_jax.cases.truth import carried_differences
 from interpbench_jax.circuit import Circuit
-from interpbench_jax.high_level import MARGIN
 from interpbench_jax.sites import Edge, Node
 
 N_PAIRS = 2048
@@ -73,6 +72,8 @@ def _weak_parts(task: GeneratedTask, pairs: list[TaskPairs]) -> Iterator[str]:
 
 
 def _bad_outputs(task: GeneratedTask, pairs: TaskPairs) -> Iterator[str]:
+    from interpbench_jax.high_level import MARGIN
+
     rows = np.asarray(task.high_level(pairs.input_ids))[pairs.is_scored]
     n_missing = int((rows.max(axis=1) < MARGIN).sum())
     if n_missing:

@@ -1,0 +1,109 @@
+"""The pilot: twelve random tasks whose models narrow the gap between what is in and what is out.
+
+Each idea has four tasks: of two tasks in one model, one that most inputs select, while the other is
+computed in vain; edges outside that were trained to leak a little; and branches that few inputs
+take. A task is the one of the first seed that `find_problems` does not object to.
+"""
+
+from dataclasses import replace
+
+from interpbench_jax.cases.generated.dials import Dials
+from interpbench_jax.cases.generated.task import GeneratedTask, generate
+from interpbench_jax.cases.recipe import Recipe
+
+_RECIPE = Recipe(
+    epochs=10,
+    edge_weight=2.0,
+    attention_weight=10.0,
+    sampling="subsets",
+    outside_scale=0.01,
+    note=(
+        "Heads are told where to attend, and nodes outside start small: otherwise a deep program's "
+        "outputs are learned by other ways than its own."
+    ),
+)
+
+
+def _task(
+    case_id: str, description: str, dials: Dials, *, seed: int = 0, epochs: int = 10
+) -> GeneratedTask:
+    task = generate(seed, dials, recipe=replace(_RECIPE, epochs=epochs))
+    return replace(task, case_id=case_id, description=description, releases=("pilot",))
+
+
+def _two_tasks(case_id: str, description: str, dials: Dials, *, epochs: int = 10) -> GeneratedTask:
+    """Two tasks in one model, scored on the inputs that select the first."""
+    return _task(case_id, description, dials, epochs=epochs).first_task
+
+
+TASKS: tuple[GeneratedTask, ...] = (
+    _two_tasks(
+        "two-tasks-1",
+        "The token two fetches away; a fifth of all inputs, not among these, want another.",
+        Dials(hops=2, tasks=2, d_model=32),
+    ),
+    _two_tasks(
+        "two-tasks-2",
+        "The token two fetches away; two fifths of all inputs, not among these, want another.",
+        Dials(hops=2, tasks=2, marks=2, n_heads=6, d_model=36),
+    ),
+    _two_tasks(
+        "two-tasks-3",
+        "The token two fetches away, unless the first two tokens say that another is wanted, "
+        "which they never do in these inputs.",
+        Dials(hops=2, tasks=2, markers=2, marks=2, d_model=32),
+        epochs=12,
+    ),
+    _two_tasks(
+        "two-tasks-4",
+        "The token three fetches away; a fifth of all inputs, not among these, want another.",
+        Dials(hops=3, tasks=2, d_model=40),
+        epochs=12,
+    ),
+    _task(
+        "leak-1",
+        "The token two fetches away, combined with the token itself; edges outside leak 3 to 30 %.",
+        Dials(hops=2, leak=(0.03, 0.3)),
+    ),
+    _task(
+        "leak-2",
+        "The token three fetches away, combined with the token itself; edges outside leak 3 to "
+        "30 %.",
+        Dials(hops=3, leak=(0.03, 0.3), d_model=32),
+    ),
+    _task(
+        "leak-3",
+        "The tokens one and two fetches away, combined with the token itself; edges outside leak "
+        "3 to 30 %.",
+        Dials(hops=2, fan_out=2, leak=(0.03, 0.3), d_model=32),
+    ),
+    _task(
+        "leak-4",
+        "The ranks of the token two fetches away and of the token itself, added and in three "
+        "steps; edges outside leak 1 to 10 %.",
+        Dials(hops=2, gate="threshold", leak=(0.01, 0.1), d_model=32),
+    ),
+    _task(
+        "rare-1",
+        "The token one fetch away; another where the first two tokens select it, 4 % of the time.",
+        Dials(tasks=2, markers=2, d_model=32),
+    ),
+    _task(
+        "rare-2",
+        "The token two fetches away; another where the first two tokens select it, 4 % of the "
+        "time.",
+        Dials(hops=2, tasks=2, markers=2, d_model=32),
+        epochs=12,
+    ),
+    _task(
+        "rare-3",
+        "The token one fetch away; another where the first token selects it, 10 % of the time.",
+        Dials(tasks=2, n_tokens=10, d_model=48),
+    ),
+    _task(
+        "rare-4",
+        "The token one fetch away; another where the first two tokens select it, 1.6 % of the "
+        "time.",
+        Dials(tasks=2, markers=2, n_tokens=8, n_heads=5, d_model=40),
+    ),
+)
