@@ -58,7 +58,8 @@ class Task(Travels, ABC):
         moved: components of the high-level model that are aligned with nodes other than those of
             the same name, each with its nodes.
         note: facts to know before comparing with upstream; empty if there are none.
-        releases: the releases of InterpBench that have this task and a model of this shape.
+        releases: the releases of InterpBench that have this task and a model of this shape, or our
+            own `pilot`.
     """
 
     case_id: str

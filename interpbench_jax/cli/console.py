@@ -76,7 +76,8 @@ CounterfactualOption = Annotated[
     ),
 ]
 ReleaseOption = Annotated[
-    ReleaseName, typer.Option(help="Release of InterpBench whose cases 'all' stands for.")
+    ReleaseName,
+    typer.Option(help="Release of InterpBench, or our pilot, whose cases 'all' stands for."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print only JSON, for programs.")]
 

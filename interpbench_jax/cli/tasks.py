@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 def list_cases(
     release: Annotated[
         ReleaseName | None,
-        typer.Option(help="Release of InterpBench whose tasks are listed.", show_default="both"),
+        typer.Option(
+            help="Release of InterpBench, or our pilot, whose tasks are listed.",
+            show_default="all",
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -87,7 +87,8 @@ def train(
         bool, typer.Option("--all", help="Train every task of a release.")
     ] = False,
     release: Annotated[
-        ReleaseName, typer.Option(help="Release of InterpBench whose tasks --all trains.")
+        ReleaseName,
+        typer.Option(help="Release of InterpBench, or our pilot, whose tasks --all trains."),
     ] = "1.0.0",
     seeds: Annotated[
         int, typer.Option(help="Number of models per case; the best is kept.", min=1)
