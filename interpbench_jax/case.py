@@ -120,9 +120,9 @@ class Case(Travels):
         Raises:
             ValueError: if no task is declared under this id, or its tokens differ.
         """
-        from interpbench_jax.cases import CASES
+        from interpbench_jax.cases import CASES, task_of
 
-        task = CASES.get(self.case_id)
+        task = task_of(self.case_id)
         if task is None:
             raise ValueError(
                 f"Expected a case whose task is declared ({', '.join(CASES)}), got "

@@ -17,7 +17,7 @@ from jaxtyping import Float64
 
 from interpbench_jax.bench.problems import SubmissionProblem, at, check_schema, list_some, show
 from interpbench_jax.bench.tiers import tier_of
-from interpbench_jax.cases import CASES, TruthName
+from interpbench_jax.cases import TruthName, task_of
 from interpbench_jax.circuit import Circuit
 from interpbench_jax.names import Level
 from interpbench_jax.report.rows import LEVELS
@@ -61,7 +61,7 @@ class CaseTruth:
         Raises:
             ValueError: if its circuit is not known.
         """
-        task = CASES.get(case.case_id)
+        task = task_of(case.case_id)
         tier = "" if task is None else tier_of(task)
         return cls("complete", case.truth(), digest_weights(case.weights), tier)
 

@@ -6,7 +6,7 @@ from interpbench_jax.cases.pairs import Seed, TaskPairs
 from interpbench_jax.cases.rasp_task import RaspTask
 from interpbench_jax.cases.recipe import Recipe
 from interpbench_jax.cases.sequences import SPLITS, Split
-from interpbench_jax.cases.table import CASES, RASP_CASES, RELEASES, find_task, task_in
+from interpbench_jax.cases.table import CASES, RASP_CASES, RELEASES, find_task, task_in, task_of
 from interpbench_jax.cases.task import Task, Tier
 from interpbench_jax.cases.training_arguments import TrainingArguments
 from interpbench_jax.cases.truth import TRUTHS, TruthName
@@ -31,4 +31,5 @@ __all__ = [
     "TruthName",
     "find_task",
     "task_in",
+    "task_of",
 ]

@@ -36,7 +36,7 @@ class TaskHealth:
             nothing there, and they count as class 0.
         fixed_positions: the scored positions at which the target is the same for all inputs.
         silent: the variables whose interchange with another input changes less than 1 % of the
-            scored outputs.
+            scored outputs; for a part of a task, of those of the whole.
         is_identity: whether every scored output is the input's own token.
     """
 
@@ -112,13 +112,14 @@ def examine(task: Task, circuit: int = 1, *, n: int = N_PAIRS, seed: int = 0) ->
         n: number of pairs.
         seed: random seed for sampling them.
     """
-    pairs, program = task.sample(n, seed), task.high_level
+    pairs, every = task.sample(n, seed), task.whole.sample(n, seed)
     scored = np.asarray(pairs.is_scored)
     targets = np.asarray(pairs.target)
 
     def changed_by(node: Node) -> float:
-        found = program.targets(pairs.input_ids, pairs.corrupted_input_ids, node)
-        return float((np.abs(np.asarray(found) - targets) > _NOISE)[scored].mean())
+        found = task.high_level.targets(every.input_ids, every.corrupted_input_ids, node)
+        is_changed = np.abs(np.asarray(found) - np.asarray(every.target)) > _NOISE
+        return float(is_changed[np.asarray(every.is_scored)].mean())
 
     names = task.component_names
     return TaskHealth(

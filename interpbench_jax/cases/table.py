@@ -26,6 +26,8 @@ from interpbench_jax.cases import (
     pilot,
 )
 from interpbench_jax.cases.current import counts, lengths, numbers, positions, steps, words
+from interpbench_jax.cases.generated.names import PREFIX, read_generated_id
+from interpbench_jax.cases.generated.task import generate
 from interpbench_jax.cases.rasp_task import RaspTask
 from interpbench_jax.cases.task import Task
 from interpbench_jax.names import ReleaseName, case_order, number_of
@@ -95,21 +97,36 @@ def task_in(release: ReleaseName, number: str) -> Task | None:
 
 
 def find_task(name: str) -> Task:
-    """The task that a name means: the id of a case, or a number and a release.
+    """The task that a name means: the id of a case, a number and a release, or a random task.
 
     `"8"` and `"8-current"` are ids. `"11-current"` means `"11"`, because both releases have that
     task, `"2-current"` means `"2"`, which release 1.0.0 does not have, and `"8-1.0.0"` means `"8"`.
+    `"generated-7-hops=2"` means the random task of seed 7 and these dials.
 
     Raises:
-        ValueError: if there is no such task, or it is not in that release.
+        ValueError: if there is no such task, or it is not in that release, or the id of a random
+            task has a dial that there is not, or one that is out of its range.
     """
     if name in CASES:
         return CASES[name]
+    if name.startswith(PREFIX):
+        return generate(*read_generated_id(name))
     for release in RELEASES:
         task = task_in(release, name.removesuffix(f"-{release}"))
         if name.endswith(f"-{release}") and task is not None:
             return task
     raise ValueError(
-        f"Expected the id of a case, or a number and a release, such as '11-current' or "
-        f"'11-1.0.0'; got {shown(name)}. `interpbench list` lists the cases."
+        f"Expected the id of a case, a number and a release, such as '11-current' or '11-1.0.0', "
+        f"or a random task, such as '{PREFIX}7-hops=2'; got {shown(name)}. `interpbench list` "
+        "lists the cases."
     )
+
+
+def task_of(case_id: str) -> Task | None:
+    """The task that has an id: a declared one or a random one (`generate`); None if none has."""
+    if case_id in CASES or not case_id.startswith(PREFIX):
+        return CASES.get(case_id)
+    try:
+        return generate(*read_generated_id(case_id))
+    except ValueError:
+        return None

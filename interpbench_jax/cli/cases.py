@@ -50,13 +50,13 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show a case: its model, vocabulary, circuit, origin and certificate."""
-    from interpbench_jax.cases import CASES
+    from interpbench_jax.cases import task_of
     from interpbench_jax.cases.roles import roles_by_name
     from interpbench_jax.report import case_table, circuit_table, circuit_tree
     from interpbench_jax.universes import UNIVERSES, universe
 
     loaded = load(case, repo, revision)
-    task = CASES.get(loaded.case_id)
+    task = task_of(loaded.case_id)
     if plot is not None:
         _draw(loaded, plot)
     certificate = summarize(case, repo, loaded)

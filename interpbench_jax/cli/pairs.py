@@ -13,10 +13,10 @@ def draw_pairs(case: "Case", n: int, seed: int, counterfactual: str | None) -> "
     Raises:
         ValueError: if the case has no such counterfactual.
     """
-    from interpbench_jax.cases import CASES
+    from interpbench_jax.cases import task_of
     from interpbench_jax.inputs import task_pairs, uniform_pairs
 
-    if case.case_id in CASES:
+    if task_of(case.case_id) is not None:
         return task_pairs(case, n, seed, counterfactual)
     if counterfactual is not None:
         raise ValueError(

@@ -107,7 +107,7 @@ def circuit_table(edges: Sequence[tuple[str, str]]) -> Table:
 
 def tasks_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Tabulate the declared tasks, one per row."""
-    table = Table(title="InterpBench's tasks", title_justify="left", box=None, header_style="bold")
+    table = Table(title="Tasks", title_justify="left", box=None, header_style="bold")
     table.add_column("case", no_wrap=True)
     table.add_column("release", no_wrap=True)
     table.add_column("task", overflow="fold")

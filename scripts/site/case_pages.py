@@ -19,9 +19,9 @@ hide: [toc]
 
 # Cases
 
-The cases of InterpBench's two releases that have a model in the package. Each page has the program
-that a model computes, the circuit that follows from it, and the certificate of the model. Cases
-with the same number in the column *circuit* have the same circuit.
+The cases of InterpBench's two releases and of [our pilot](../pilot.md) that have a model in the
+package. Each page has the program that a model computes, the circuit that follows from it, and the
+certificate of the model. Cases with the same number in the column *circuit* have the same circuit.
 [Some tasks of the current release](../differences.md#releases) have no model yet.
 """
 HEADER = ("case", "task", "model", "edges", "circuit", "tier", "certificate")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interpbench_jax.cases import CASES
+from interpbench_jax.cases import CASES, find_task, task_of
 from interpbench_jax.cases.generated import Dials, GeneratedTask, find_problems, generate
 from interpbench_jax.cases.sequences import SequenceSpace
 from interpbench_jax.rasp import Map, Value, lookup, tokens
@@ -43,10 +43,41 @@ def test_the_task_of_a_seed_stays_what_it_is() -> None:
     task = generate(0, TWO)
     digest = hashlib.sha256(task.program_text.encode()).hexdigest()
     assert (task.case_id, task.marks, digest[:16]) == (
-        "generated-46fa0bae",
+        "generated-0-tasks=2-marks=3-n_tokens=6-length=5",
         (0, 2, 3),
         "3886d61ae266a041",
     )
+
+
+def test_an_id_says_how_to_draw_the_task() -> None:
+    for dials in (*KINDS.values(), Dials(leak=(0.03, 0.3)), Dials(hops=2, n_layers=4)):
+        task = generate(11, dials)
+        assert find_task(task.case_id) == task
+        assert task_of(task.case_id) == task
+    assert generate(3).case_id == "generated-3"
+    named = "generated-7-leak=0.03..0.3-hops=2"
+    assert find_task(named).case_id == "generated-7-hops=2-leak=0.03..0.3"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("generated-", "a seed and dials, as in 'generated-7-hops=2'"),
+        ("generated--3", "a seed and dials"),
+        ("generated-1-hops", "a seed and dials"),
+        ("generated-1-hops=2-hops=3", "each dial at most once, of hops, fan_out"),
+        ("generated-1-depth=2", "each dial at most once, of hops, fan_out"),
+        ("generated-1-hops=two", "hops to be a whole number, got 'two'"),
+        ("generated-1-hops=4", "hops to be at most 3, got 4"),
+        ("generated-1-gate=xor", "gate to be one of latin, threshold"),
+        ("generated-1-leak=0.3", "leak to be two rising shares"),
+        ("generated-1-leak=a..b", "leak to be two shares, as in 0.03..0.3, got 'a..b'"),
+    ],
+)
+def test_ids_that_say_no_task(name: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        find_task(name)
+    assert task_of(name) is None
 
 
 @settings(max_examples=15, deadline=None)

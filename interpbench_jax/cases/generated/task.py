@@ -3,12 +3,15 @@
 import hashlib
 import random
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from interpbench_jax.bands import Band
 from interpbench_jax.cases.generated.dials import Dials
+from interpbench_jax.cases.generated.names import generated_id
 from interpbench_jax.cases.generated.programs import make_program
 from interpbench_jax.cases.rasp_task import RaspTask
 from interpbench_jax.cases.recipe import Recipe
+from interpbench_jax.circuit import Circuit
 from interpbench_jax.rasp import Value
 from interpbench_jax.rasp.placement import lower
 
@@ -33,6 +36,11 @@ class GeneratedTask(RaspTask):
     def leak(self) -> Band | None:
         return self.dials.leak
 
+    @cached_property
+    def upstream_circuit(self) -> Circuit:
+        """The edges of `complete_circuit`, because InterpBench has no such task."""
+        return replace(self.complete_circuit, constant=frozenset())
+
     @property
     def first_task(self) -> "GeneratedTask":
         """The task on inputs that select the first of two; the other is computed in vain."""
@@ -52,8 +60,9 @@ class GeneratedTask(RaspTask):
 def generate(seed: int, dials: Dials | None = None, *, recipe: Recipe = _RECIPE) -> GeneratedTask:
     """Draw a random task.
 
-    The same seed and dials give the same task everywhere. Whether it is any good is a question for
-    `find_problems`.
+    The same seed and dials give the same task everywhere, and its id says both, so that it can be
+    named like a declared task: `find_task("generated-7-hops=2")`. Whether it is any good is a
+    question for `find_problems`.
 
     Args:
         seed: the seed of the draw.
@@ -69,8 +78,7 @@ def generate(seed: int, dials: Dials | None = None, *, recipe: Recipe = _RECIPE)
         raise TypeError(f"Expected an int as the seed, and Dials; got {seed!r} and {dials!r}.")
     if seed < 0:
         raise ValueError(f"Expected a seed of at least 0, got {seed}.")
-    identity = _identity(seed, dials)
-    program, marks = make_program(dials, random.Random(int(identity, 16)))
+    program, marks = make_program(dials, random.Random(_key(seed, dials)))
     lowering = lower(program)
     n_layers, n_heads = (
         dials.n_layers or lowering.n_layers,
@@ -83,7 +91,7 @@ def generate(seed: int, dials: Dials | None = None, *, recipe: Recipe = _RECIPE)
         )
     length = dials.length + 1
     return GeneratedTask(
-        case_id=f"generated-{identity[:8]}",
+        case_id=generated_id(seed, dials),
         description=f"A random task: seed {seed}{', ' if dials.text else ''}{dials.text}.",
         program=program,
         vocab=tuple(range(dials.n_tokens)),
@@ -101,9 +109,9 @@ def generate(seed: int, dials: Dials | None = None, *, recipe: Recipe = _RECIPE)
     )
 
 
-def _identity(seed: int, dials: Dials) -> str:
-    """A digest of the seed and of the dials that are not at their defaults.
+def _key(seed: int, dials: Dials) -> int:
+    """A number for the draw, from a digest of the seed and of the dials not at their defaults.
 
     So a dial that is added later changes no task that was drawn before.
     """
-    return hashlib.sha256(f"seed={seed}; {dials.text}".encode()).hexdigest()
+    return int(hashlib.sha256(f"seed={seed}; {dials.text}".encode()).hexdigest(), 16)
