@@ -81,14 +81,16 @@ def band_loss(
     *,
     counts: Bool[Array, "batch pos"],
 ) -> Loss:
-    """How far outputs lie outside a band around others, in squared logits.
+    """How far outputs lie outside a band around others, as squared shares of the band's ends.
+
+    So a model that changes nothing costs 1, however low the band lies.
 
     Args:
         logits: the logits.
         reference: the logits that they are compared with.
         weights: the relative weight of each position.
         band: the smallest and the largest distance that cost nothing: the square root of
-            `logits_loss`, averaged over the positions of an example.
+            `logits_loss`, averaged over the positions of an example. The smallest may be 0.
         counts: False at padding, and for examples that are left out.
 
     Returns:
@@ -100,7 +102,8 @@ def band_loss(
     # The root has no derivative at 0.
     distance = jnp.sqrt(squares + 1e-12)
     low, high = band
-    beyond = jnp.maximum(low - distance, 0) ** 2 + jnp.maximum(distance - high, 0) ** 2
+    below = jnp.maximum(1 - distance / jnp.maximum(low, 1e-9), 0)
+    beyond = below**2 + jnp.maximum(distance / high - 1, 0) ** 2
     is_in = (total > 0).astype(logits.dtype)
     return (beyond * is_in).sum() / jnp.maximum(is_in.sum(), 1)
 

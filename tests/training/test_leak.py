@@ -29,9 +29,9 @@ def test_within_the_band_costs_nothing() -> None:
     reference = jnp.zeros((2, 3, 2))
     for sizes, cost in (
         ((0.5, 1.0), 0.0),
-        ((0.2, 0.6), 0.3**2 / 2),
+        ((0.2, 0.6), 0.6**2 / 2),
         ((0.7, 1.5), 0.5**2 / 2),
-        ((0.1, 2.0), (0.4**2 + 1) / 2),
+        ((0.1, 2.0), (0.8**2 + 1) / 2),
     ):
         found = band_loss(moved_by(*sizes), reference, WEIGHTS, (0.5, 1.0), counts=EVERY)
         np.testing.assert_allclose(found, cost, atol=1e-6)
