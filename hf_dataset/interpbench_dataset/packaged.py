@@ -31,7 +31,7 @@ UNTRAINED: Mapping[str, str] = MappingProxyType(
         "113": f"{_NOT_YET}; seven layers",
         **dict.fromkeys(
             (
-                *("leak-2", "leak-3"),
+                *("leak-2", "leak-3", "leak-4"),
                 *("rare-1", "rare-2", "rare-3", "rare-4"),
                 *("two-tasks-1", "two-tasks-2", "two-tasks-3", "two-tasks-4"),
             ),
