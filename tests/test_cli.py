@@ -117,7 +117,7 @@ def test_wrong_input_ends_in_a_message(
 @pytest.mark.slow
 def test_list_and_sample() -> None:
     listed = json.loads(run("list", "--json").stdout)["cases"]
-    assert len(listed) == 96
+    assert len(listed) == 108
     of_release = json.loads(run("list", "--release", "1.0.0", "--json").stdout)["cases"]
     assert of_release == [row for row in listed if "1.0.0" in row["releases"]]
     assert len(of_release) == 18

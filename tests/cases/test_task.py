@@ -35,7 +35,7 @@ def test_tiers() -> None:
 
 def test_every_case_is_in_the_table_under_its_id() -> None:
     assert all(task.case_id == case_id for case_id, task in CASES.items())
-    assert len(CASES) == 96 and len(RASP_CASES) == 16
+    assert len(CASES) == 108 and len(RASP_CASES) == 16
     assert list(RELEASES["1.0.0"]) == [*RASP_CASES, "ioi", "ioi_next_token"]
     assert len(RELEASES["current"]) == 86
     assert all(isinstance(task, RaspTask) for task in RASP_CASES.values())

@@ -99,7 +99,7 @@ def test_the_code_in_the_card_runs(card: DatasetCard, tmp_path: Path) -> None:
     )
     assert not done.returncode, done.stderr
     assert done.stdout.splitlines()[0].startswith("['BOS', ")
-    assert done.stdout.splitlines()[-1] == "1000 96 50188"
+    assert done.stdout.splitlines()[-1] == "1000 108 69388"
 
 
 # Models
