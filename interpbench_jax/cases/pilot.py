@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from interpbench_jax.cases.generated.dials import Dials
 from interpbench_jax.cases.generated.task import GeneratedTask, generate
-from interpbench_jax.cases.recipe import Recipe
+from interpbench_jax.cases.recipe import Recipe, then_silence
 
 _RECIPE = Recipe(
     epochs=10,
@@ -24,10 +24,17 @@ _RECIPE = Recipe(
 )
 
 
+# Where part of the circuit is rarely used, what is outside must be more silent than that.
+_SILENCE = 4
+
+
 def _task(
-    case_id: str, description: str, dials: Dials, *, seed: int = 0, epochs: int = 10
+    case_id: str, description: str, dials: Dials, *, epochs: int = 10, silence: int = 0
 ) -> GeneratedTask:
-    task = generate(seed, dials, recipe=replace(_RECIPE, epochs=epochs))
+    recipe = replace(_RECIPE, epochs=epochs)
+    if silence:
+        recipe = then_silence(recipe, epochs=silence, learning_rate=1e-3)
+    task = generate(0, dials, recipe=recipe)
     return replace(task, case_id=case_id, description=description, releases=("pilot",))
 
 
@@ -87,6 +94,7 @@ TASKS: tuple[GeneratedTask, ...] = (
         "rare-1",
         "The token one fetch away; another where the first two tokens select it, 4 % of the time.",
         Dials(tasks=2, markers=2, d_model=32),
+        silence=_SILENCE,
     ),
     _task(
         "rare-2",
@@ -94,16 +102,19 @@ TASKS: tuple[GeneratedTask, ...] = (
         "time.",
         Dials(hops=2, tasks=2, markers=2, d_model=32),
         epochs=12,
+        silence=_SILENCE,
     ),
     _task(
         "rare-3",
         "The token one fetch away; another where the first token selects it, 10 % of the time.",
         Dials(tasks=2, n_tokens=10, d_model=48),
+        silence=_SILENCE,
     ),
     _task(
         "rare-4",
         "The token one fetch away; another where the first two tokens select it, 1.6 % of the "
         "time.",
         Dials(tasks=2, markers=2, n_tokens=8, n_heads=5, d_model=40),
+        silence=_SILENCE,
     ),
 )

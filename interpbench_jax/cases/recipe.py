@@ -1,7 +1,7 @@
 """Recipes: the settings that we train models with."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from interpbench_jax.cases.training_arguments import TrainingArguments
@@ -203,6 +203,21 @@ class Recipe:
             target_loss=None,
             atol=arguments.atol,
         )
+
+
+def then_silence(
+    recipe: Recipe, *, epochs: int, learning_rate: float = 4e-3, edge_weight: float = 10.0
+) -> Recipe:
+    """A recipe, and then a stage in which the loss on edges weighs more."""
+    note = f"{recipe.note} Then a stage in which edges weigh more, to silence those outside."
+    return replace(
+        recipe,
+        before=recipe,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        edge_weight=edge_weight,
+        note=note,
+    )
 
 
 def _check_widths(recipe: Recipe) -> None:

@@ -41,9 +41,8 @@ def certify(
     weights; see `Certificate.edges.n`), everything else all of them. Effects are in the unit of
     `task.metric`. The same case, `n` and seed give the same certificate on the same machine.
 
-    Sources: interchange intervention accuracy, Geiger et al. 2022 (arXiv:2112.00826);
-    strict accuracy and the effect of nodes outside the circuit, Gupta et al. 2024
-    (arXiv:2407.14494, sections 3 and 4).
+    Sources: interchange intervention accuracy, Geiger et al. 2022 (arXiv:2112.00826); strict
+    accuracy and effects of nodes, Gupta et al. 2024 (arXiv:2407.14494, sections 3 and 4).
 
     Args:
         case: the case whose model is certified.

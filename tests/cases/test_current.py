@@ -136,7 +136,7 @@ def test_names_of_tasks(name: str, case_id: str) -> None:
 
 @pytest.mark.parametrize("name", ["38-current", "2-1.0.0", "8-2.0", "-current", "current", ""])
 def test_names_of_no_task(name: str) -> None:
-    with pytest.raises(ValueError, match="Expected the id of a case, or a number and a release"):
+    with pytest.raises(ValueError, match="Expected the id of a case, a number and a release"):
         find_task(name)
 
 

@@ -1,7 +1,6 @@
 """What the tasks of the current release have in common."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from functools import partial
 
 from interpbench_jax.cases.rasp_task import RaspTask
@@ -26,21 +25,6 @@ COUNTS_OF_FEW_INPUTS = Recipe(
 MANY_OUTPUTS = Recipe(
     epochs=40, note="More epochs: so many outputs in two dimensions take long to tell apart."
 )
-
-
-def then_silence(
-    recipe: Recipe, *, epochs: int, learning_rate: float = 4e-3, edge_weight: float = 10.0
-) -> Recipe:
-    """A recipe, and then a stage in which the loss on edges weighs more."""
-    note = f"{recipe.note} Then a stage in which edges weigh more, to silence those outside."
-    return replace(
-        recipe,
-        before=recipe,
-        epochs=epochs,
-        learning_rate=learning_rate,
-        edge_weight=edge_weight,
-        note=note,
-    )
 
 
 def current_task(

@@ -3,7 +3,8 @@
 import operator
 
 from interpbench_jax.cases.current.counts import length
-from interpbench_jax.cases.current.declaration import STEPWISE, length_task, then_silence
+from interpbench_jax.cases.current.declaration import STEPWISE, length_task
+from interpbench_jax.cases.recipe import then_silence
 from interpbench_jax.rasp import (
     Aggregate,
     Comparison,

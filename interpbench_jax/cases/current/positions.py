@@ -8,11 +8,10 @@ from interpbench_jax.cases.current.declaration import (
     FEW_INPUTS,
     LETTERS,
     current_task,
-    then_silence,
     two_way_task,
 )
 from interpbench_jax.cases.current.lengths import LOWERCASE
-from interpbench_jax.cases.recipe import Recipe
+from interpbench_jax.cases.recipe import Recipe, then_silence
 from interpbench_jax.rasp import (
     Aggregate,
     Comparison,

@@ -3,7 +3,6 @@
 import hashlib
 import random
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 from interpbench_jax.bands import Band
 from interpbench_jax.cases.generated.dials import Dials
@@ -11,7 +10,6 @@ from interpbench_jax.cases.generated.names import generated_id
 from interpbench_jax.cases.generated.programs import make_program
 from interpbench_jax.cases.rasp_task import RaspTask
 from interpbench_jax.cases.recipe import Recipe
-from interpbench_jax.circuit import Circuit
 from interpbench_jax.rasp import Value
 from interpbench_jax.rasp.placement import lower
 
@@ -35,11 +33,6 @@ class GeneratedTask(RaspTask):
     @property
     def leak(self) -> Band | None:
         return self.dials.leak
-
-    @cached_property
-    def upstream_circuit(self) -> Circuit:
-        """The edges of `complete_circuit`, because InterpBench has no such task."""
-        return replace(self.complete_circuit, constant=frozenset())
 
     @property
     def first_task(self) -> "GeneratedTask":
