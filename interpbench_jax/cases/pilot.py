@@ -8,21 +8,8 @@ take. A task is the one of the first seed that `find_problems` does not object t
 from dataclasses import replace
 
 from interpbench_jax.cases.generated.dials import Dials
-from interpbench_jax.cases.generated.task import GeneratedTask, generate
-from interpbench_jax.cases.recipe import Recipe, then_silence
-
-_RECIPE = Recipe(
-    epochs=10,
-    edge_weight=2.0,
-    attention_weight=10.0,
-    sampling="subsets",
-    outside_scale=0.01,
-    note=(
-        "Heads are told where to attend, and nodes outside start small: otherwise a deep program's "
-        "outputs are learned by other ways than its own."
-    ),
-)
-
+from interpbench_jax.cases.generated.task import RECIPE, GeneratedTask, generate
+from interpbench_jax.cases.recipe import then_silence
 
 # Where part of the circuit is rarely used, what is outside must be more silent than that.
 _SILENCE = 4
@@ -31,7 +18,7 @@ _SILENCE = 4
 def _task(
     case_id: str, description: str, dials: Dials, *, epochs: int = 10, silence: int = 0
 ) -> GeneratedTask:
-    recipe = replace(_RECIPE, epochs=epochs)
+    recipe = replace(RECIPE, epochs=epochs)
     if silence:
         recipe = then_silence(recipe, epochs=silence, learning_rate=1e-3)
     task = generate(0, dials, recipe=recipe)
