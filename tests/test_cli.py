@@ -101,7 +101,7 @@ def test_verify(tmp_path: Path) -> None:
         (("show", "99"), 2, "Give source='hub' (on the command line --repo hub)"),
         (("show", "11", "--revision", "main"), 2, "revision='main': they apply only to the Hub"),
         (("nonsense",), 2, "No such command"),
-        (("sample", "99"), 2, "Expected the id of a case, or a number and a release"),
+        (("sample", "99"), 2, "Expected the id of a case, a number and a release"),
     ],
 )
 def test_wrong_input_ends_in_a_message(

@@ -235,7 +235,7 @@ def test_what_is_another_training_has_another_folder(tmp_path: Path) -> None:
         (("36",), 0, "Expected one or more distinct seeds from 0, got 0"),
         (("36",), (1, 1), r"distinct seeds from 0, got \(1, 1\)"),
         (("36",), (-1,), r"distinct seeds from 0, got \(-1,\)"),
-        (("99",), 1, "Expected the id of a case, or a number and a release, .*; got '99'"),
+        (("99",), 1, "Expected the id of a case, a number and a release, .*; got '99'"),
         (("36", "36"), 1, "Expected tasks with different case ids"),
     ],
 )
