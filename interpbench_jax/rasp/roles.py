@@ -102,6 +102,9 @@ def _sentence(variable: Variable, name: str) -> str:
 
 def _applied(function: Callable[..., object], *reads: str) -> str:
     """A function of one or two variables, in its own words if it has any."""
+    in_words = getattr(function, "in_words", None)
+    if in_words is not None:
+        return f"{in_words(*reads)}."
     told = _told(function)
     if told:
         return f"{told} Read from {' and '.join(dict.fromkeys(reads))}."
@@ -141,6 +144,9 @@ def _rule(selector: Selector) -> str:
             if isinstance(predicate, KeyBefore):
                 sign = "-" if predicate.distance >= 0 else "+"
                 return f"{ends[0]} equals {ends[1]} {sign} {abs(predicate.distance)}"
+            in_words = getattr(predicate, "in_words", None)
+            if in_words is not None:
+                return in_words(*ends)
             told = _told(predicate)
             if told.startswith(_WHETHER):
                 return f"{told.removeprefix(_WHETHER).rstrip('.')}, comparing {' with '.join(ends)}"

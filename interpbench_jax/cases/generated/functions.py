@@ -1,4 +1,7 @@
-"""The functions of random programs, as values that say what they do."""
+"""The functions of random programs, as values that say what they do.
+
+Their text is that of a program; `in_words` is what a role says, given what they read.
+"""
 
 from dataclasses import dataclass
 
@@ -21,6 +24,9 @@ class GoOn:
     def __str__(self) -> str:
         return f"go on by {self.distances}, modulo {self.length}"
 
+    def in_words(self, position: str, token: str) -> str:
+        return f"{position} + {self.distances}[{token}], modulo {self.length}"
+
 
 @dataclass(frozen=True)
 class Latin:
@@ -35,6 +41,9 @@ class Latin:
 
     def __str__(self) -> str:
         return f"Latin square of {self.rows} and {self.columns}, as {self.names}"
+
+    def in_words(self, first: str, second: str) -> str:
+        return f"the entry of a Latin square in the row of {first} and the column of {second}"
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,9 @@ class Threshold:
     def __str__(self) -> str:
         return f"the sum of ranks {self.ranks} in steps {self.steps}"
 
+    def in_words(self, first: str, second: str) -> str:
+        return f"how many of {self.steps} the ranks of {first} and {second} together reach"
+
 
 @dataclass(frozen=True)
 class IsPosition:
@@ -63,6 +75,9 @@ class IsPosition:
 
     def __str__(self) -> str:
         return f"key is {self.position}"
+
+    def in_words(self, key: str, query: str) -> str:
+        return f"{key} is {self.position}"
 
 
 @dataclass(frozen=True)
@@ -78,6 +93,9 @@ class BothMarked:
 
     def __str__(self) -> str:
         return f"both marked by {self.marks}"
+
+    def in_words(self, before: str, token: str) -> str:
+        return f"whether {before} and {token} are both marks"
 
 
 @dataclass(frozen=True)
@@ -97,7 +115,14 @@ class KeepIf:
         return value if is_second == self.wanted else BLANK
 
     def __str__(self) -> str:
-        return f"keep if {'second' if self.wanted else 'first'} task"
+        return f"keep if {self._task} task"
+
+    @property
+    def _task(self) -> str:
+        return "second" if self.wanted else "first"
+
+    def in_words(self, flag: str, value: str) -> str:
+        return f"{value} where {flag} selects the {self._task} task, else a blank"
 
 
 @dataclass(frozen=True)
@@ -114,6 +139,9 @@ class Choose:
 
     def __str__(self) -> str:
         return f"choose from {self.first} or {self.second}"
+
+    def in_words(self, first: str, second: str) -> str:
+        return f"the one of {first} and {second} that is no blank, by a table of its own"
 
 
 def majority(two: tuple[int, int], third: int) -> int:
