@@ -64,12 +64,14 @@ TASKS: tuple[GeneratedTask, ...] = (
         "The token three fetches away, combined with the token itself; edges outside leak 3 to "
         "30 %.",
         Dials(hops=3, leak=(0.03, 0.3), d_model=32),
+        epochs=30,
     ),
     _task(
         "leak-3",
         "The tokens one and two fetches away, combined with the token itself; edges outside leak "
         "3 to 30 %.",
         Dials(hops=2, fan_out=2, leak=(0.03, 0.3), d_model=32),
+        epochs=30,
     ),
     _task(
         "leak-4",

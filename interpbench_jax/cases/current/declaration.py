@@ -19,8 +19,12 @@ FEW_INPUTS = Recipe(
     epochs=60, note="More epochs, because there are few inputs and an epoch has few steps."
 )
 COUNTS_OF_FEW_INPUTS = Recipe(
-    epochs=180,
-    note="More epochs: a head has to count, and with few inputs an epoch has few steps.",
+    epochs=120,
+    attention_weight=10.0,
+    note=(
+        "More epochs, because with few inputs an epoch has few steps; and heads are told where to "
+        "attend, because counting asks for attention that is even over all that counts."
+    ),
 )
 MANY_OUTPUTS = Recipe(
     epochs=40, note="More epochs: so many outputs in two dimensions take long to tell apart."
