@@ -53,6 +53,19 @@ def test_the_certificates_of_the_current_release_pass() -> None:
         assert case.provenance["recipe"] == json.loads(json.dumps(asdict(CASES[case_id].recipe)))
 
 
+def test_the_certificates_of_the_pilot_pass() -> None:
+    pilot = [case_id for case_id in packaged_cases() if CASES[case_id].releases == ("pilot",)]
+    ideas = {case_id.rpartition("-")[0] for case_id in pilot}
+    assert len(pilot) >= 4 and ideas == {"leak", "rare", "two-tasks"}
+    for case_id in pilot:
+        case, task = load_case(case_id), CASES[case_id]
+        certificate = read_certificate(packaged_folder() / model_path(case_id))
+        assert certificate.weights_sha256 == digest_weights(case.weights)
+        assert certificate.leak == task.leak and certificate.failures() == ()
+        assert case.truth() == task.complete_circuit
+        assert case.provenance["recipe"] == json.loads(json.dumps(asdict(task.recipe)))
+
+
 @pytest.mark.parametrize("case_id", ["ioi", "ioi_next_token"])
 def test_what_the_certificates_of_the_language_models_say(case_id: str) -> None:
     """They fail for the reasons that docs/truth.md gives, and for no others."""

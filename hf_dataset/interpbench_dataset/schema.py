@@ -72,7 +72,12 @@ CASES = TableSchema(
     "One row per case: the task, its program, the model's shape and how it is trained.",
     (
         Column("case_id", "string", "the case, as InterpBench numbers it"),
-        Column("releases", "string", "the releases of InterpBench that have it, or `pilot`", is_list=True),
+        Column(
+            "releases",
+            "string",
+            "the releases of InterpBench that have it, or `pilot`",
+            is_list=True,
+        ),
         Column("task_description", "string", "what the model computes at each position"),
         Column("tier", "string", "difficulty: how much the model has to do"),
         Column("circuit_number", "int32", "number of its circuit; cases with one circuit share it"),
