@@ -33,7 +33,7 @@ class EpochRecord:
         seed: the model's seed.
         epoch: number of the epoch, from 1.
         losses: means over the epoch's steps of the losses before each step: `interchange`,
-            `strict`, `behavior`, `edges`.
+            `strict`, `behavior`, `edges`, `attention`; 0 for those that the recipe gives no weight.
         accuracy: share of right outputs on held-out inputs.
         iia: the lowest interchange intervention accuracy of a component.
         joint: the lowest accuracy with a set of components interchanged together.
