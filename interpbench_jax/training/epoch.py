@@ -20,6 +20,7 @@ from interpbench_jax.bands import Band
 from interpbench_jax.cases import Recipe, Task
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.model import Transformer
+from interpbench_jax.model.layers import Edit, keep
 from interpbench_jax.training.answers import Batch, find_answers
 from interpbench_jax.training.arrays import Interchanges, draw_interchanges
 from interpbench_jax.training.attention import AttentionScores, attention_loss
@@ -226,13 +227,14 @@ class Epoch:
         """
         model = self._model(weights, has_class)
         plain, cut = AttentionScores(), AttentionScores()
-        clean = self._run_plainly(model, batch, plain)
+        is_told = "attention" in wanted
+        clean = self._run_plainly(model, batch, plain if is_told else keep)
         losses = self._node_losses(wanted, model, clean, batch)
         if "behavior" in wanted:
             losses["behavior"] = self._behavior_loss(clean, batch)
         if "edges" in wanted:
-            losses["edges"] = self._edge_loss(model, clean, batch, cut)
-        if "attention" in wanted:
+            losses["edges"] = self._edge_loss(model, clean, batch, cut if is_told else keep)
+        if is_told:
             losses["attention"] = self._attention_loss(batch, plain, cut)
         weight = dict(zip(Losses._fields, self._weights(), strict=True))
         return reduce(operator.add, [weight[name] * loss for name, loss in losses.items()]), losses
@@ -272,27 +274,23 @@ class Epoch:
             for (name, _, answers), part in parts
         }
 
-    def _run_plainly(
-        self, model: Transformer, batch: Batch, scores: AttentionScores
-    ) -> TrainingRun:
+    def _run_plainly(self, model: Transformer, batch: Batch, edit: Edit) -> TrainingRun:
         # Edges are cut, and attention is told, at every position.
         is_whole = {"edges", "attention"} & set(self._used)
         first_scored = int(np.flatnonzero(self.tasks[0].loss_weights)[0])
         first_used = 0 if is_whole else first_position_used(first_scored)
-        return run(model, batch.tokens, first_used, scores)
+        return run(model, batch.tokens, first_used, edit)
 
     def _behavior_loss(self, clean: TrainingRun, batch: Batch) -> Loss:
         counts = self.tasks[0].loss_weights
         return self._loss(clean.logits, batch.answers.labels, batch.answers.is_real, counts)
 
-    def _edge_loss(
-        self, model: Transformer, clean: TrainingRun, batch: Batch, scores: AttentionScores
-    ) -> Loss:
+    def _edge_loss(self, model: Transformer, clean: TrainingRun, batch: Batch, edit: Edit) -> Loss:
         """The loss on the first half of the batch, because these runs are expensive."""
         half, patched = _half(batch), batch.answers.patched[_half(batch)]
         others = self._sources(written(model, batch.tokens, clean.values))[..., half]
         cut = batch.draw.cut[half]
-        logits = run_with_cut_edges(model, batch.tokens[half], others, cut, scores)
+        logits = run_with_cut_edges(model, batch.tokens[half], others, cut, edit)
         is_real = batch.answers.is_real[half]
         if self._leak is None:
             return self._loss(logits, patched, is_real)

@@ -69,6 +69,7 @@ def test_an_id_says_how_to_draw_the_task() -> None:
         ("generated-1-depth=2", "each dial at most once, of hops, fan_out"),
         ("generated-1-hops=two", "hops to be a whole number, got 'two'"),
         ("generated-1-hops=4", "hops to be at most 3, got 4"),
+        ("generated-1-n_tokens=1000000000", "n_tokens to be at most 100"),
         ("generated-1-gate=xor", "gate to be one of latin, threshold"),
         ("generated-1-leak=0.3", "leak to be two rising shares"),
         ("generated-1-leak=a..b", "leak to be two shares, as in 0.03..0.3, got 'a..b'"),

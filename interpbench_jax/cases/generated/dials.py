@@ -31,8 +31,8 @@ class Dials:
         leak: the band, as shares of the smallest change that an edge of the program makes, within
             which the model is to be changed by cutting any edge outside the circuit; None if such
             a cut is to change nothing. The program does not depend on it.
-        n_tokens: the number of different tokens.
-        length: positions of an input, BOS not counted.
+        n_tokens: the number of different tokens, 3 to 100.
+        length: positions of an input, BOS not counted, 3 to 100.
         n_layers: layers of the model; None for as many as the program needs.
         n_heads: heads of each layer; None for the larger of 4 and what the program needs.
         d_model: width of the model's residual stream.
@@ -64,6 +64,7 @@ class Dials:
                 raise ValueError(f"Expected {name} to be an int of at least 1, got {count!r}.")
         most_read = 1 if self.tasks == 2 else self.hops
         highest = {"hops": 3, "fan_out": most_read, "tasks": 2, "markers": 3}
+        highest |= {"n_tokens": 100, "length": 100}
         for name, most in (highest | {"marks": self.n_tokens - 1}).items():
             if counts[name] > most:
                 raise ValueError(f"Expected {name} to be at most {most}, got {counts[name]}.")
