@@ -59,6 +59,7 @@ def test_an_id_says_how_to_draw_the_task() -> None:
     assert find_task(named).case_id == "generated-7-hops=2-leak=0.03..0.3"
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("name", "message"),
     [

@@ -1,6 +1,7 @@
 """Why a random task is of no use, worked out from its program before anything is trained."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -22,20 +23,22 @@ def find_problems(
 ) -> tuple[str, ...]:
     """A sentence for every reason to reject a random task; empty if there is none.
 
-    A component must change 5 % of the scored outputs when it is interchanged, and an edge 1 %; what
-    belongs to the second of two tasks must do so on the inputs that select it. No class may have
-    more than 60 % of the outputs, no output may be missing or a mixture, five edges must not start
-    at the embedding, and the circuit must be new. Copies are exempt: a single one changes nothing.
+    A component must change 5 % of the scored outputs when it is interchanged, and an edge 1 %. What
+    belongs to the second of two tasks must do so on the inputs that select it, and what selects
+    must do so where one input of a pair selects each task. No class may have more than 60 % of the
+    outputs, no output may be missing or a mixture, five edges must not start at the embedding, and
+    the circuit must be new. Copies are exempt: a single one changes nothing.
 
     Args:
-        task: the task.
+        task: the task; a part of one is judged by all inputs of the whole, and by its own circuit.
         circuits: known circuits, which the task's must differ from.
         n: the number of pairs of inputs to look at.
     """
-    places = [task]
+    pairs = [task.whole.sample(n, 0)]
     if task.dials.tasks == 2:
-        places += [task.first_task, task.second_task]
-    pairs = [each.sample(n, 0) for each in places]
+        first, second = (each.sample(n, 0) for each in (task.first_task, task.second_task))
+        one_of_each = replace(second, corrupted_input_ids=first.input_ids)
+        pairs += [first, second, one_of_each]
     return (
         *_weak_parts(task, pairs),
         *_bad_outputs(task, pairs[0]),
