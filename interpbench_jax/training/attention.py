@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from interpbench_jax.axes import RealPositions, Tokens
+from interpbench_jax.axes import Tokens
 from interpbench_jax.cases import Task
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.sites import Kind, Node
@@ -68,7 +68,7 @@ def wanted_attention(
     return wanted
 
 
-def attention_loss(scores: Attention, wanted: Attention, is_real: RealPositions) -> Loss:
+def attention_loss(scores: Attention, wanted: Attention, is_real: Bool[Array, "batch pos"]) -> Loss:
     """The cross-entropy of attention, in nats: its mean over all queries but BOS and padding.
 
     Args:
