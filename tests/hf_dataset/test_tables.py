@@ -225,6 +225,8 @@ def test_circuits_list_every_universe_in_its_order() -> None:
         for row in rows
         if row["universe"] == "head" and row["in_upstream_circuit"] != row["in_complete_circuit"]
     }
+    # InterpBench has no list for the pilot's cases.
+    differing -= set(RELEASES["pilot"])
     # As the card says.
     assert differing == {"8", "13", "13-current", "19", "38", "97", "113", "130"}
 
