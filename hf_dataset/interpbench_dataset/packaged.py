@@ -30,7 +30,7 @@ UNTRAINED: Mapping[str, str] = MappingProxyType(
         "97": f"{_NOT_YET}; d_model 200",
         "113": f"{_NOT_YET}; seven layers",
         "124": "after 30 epochs, wrong on inputs of equal numbers that were held out",
-        "leak-2": f"{_NOT_YET}; 10 epochs were too few for its edges outside to leak",
+        "leak-2": _NOT_YET,
         "leak-3": "after 10 epochs, an eighth of the edges outside leaks as much as half must",
         **dict.fromkeys(
             ("rare-2", "rare-3", "rare-4", "two-tasks-2", "two-tasks-3", "two-tasks-4"), _NOT_YET

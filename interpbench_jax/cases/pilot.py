@@ -33,24 +33,27 @@ def _two_tasks(case_id: str, description: str, dials: Dials, *, epochs: int = 10
 TASKS: tuple[GeneratedTask, ...] = (
     _two_tasks(
         "two-tasks-1",
-        "The token two fetches away; a fifth of all inputs, not among these, want another.",
+        "The token two fetches away. Another task, which a fifth of all inputs select, is computed "
+        "in vain.",
         Dials(hops=2, tasks=2, d_model=32),
     ),
     _two_tasks(
         "two-tasks-2",
-        "The token two fetches away; two fifths of all inputs, not among these, want another.",
+        "The token two fetches away. Another task, which two fifths of all inputs select, is "
+        "computed in vain.",
         Dials(hops=2, tasks=2, marks=2, n_heads=6, d_model=36),
     ),
     _two_tasks(
         "two-tasks-3",
-        "The token two fetches away, unless the first two tokens say that another is wanted, "
-        "which they never do in these inputs.",
+        "The token two fetches away. Another task, which the first two tokens can select, is "
+        "computed in vain.",
         Dials(hops=2, tasks=2, markers=2, marks=2, d_model=32),
         epochs=12,
     ),
     _two_tasks(
         "two-tasks-4",
-        "The token three fetches away; a fifth of all inputs, not among these, want another.",
+        "The token three fetches away. Another task, which a fifth of all inputs select, is "
+        "computed in vain.",
         Dials(hops=3, tasks=2, d_model=40),
         epochs=12,
     ),
@@ -75,34 +78,36 @@ TASKS: tuple[GeneratedTask, ...] = (
     ),
     _task(
         "leak-4",
-        "The ranks of the token two fetches away and of the token itself, added and in three "
+        "The sum of two ranks, of the token two fetches away and of the token itself, in three "
         "steps; edges outside leak 1 to 10 %.",
         Dials(hops=2, gate="threshold", leak=(0.01, 0.1), d_model=32),
     ),
     _task(
         "rare-1",
-        "The token one fetch away; another where the first two tokens select it, 4 % of the time.",
+        "The token one fetch away, or a different one for the 4 % of inputs whose first two "
+        "tokens select it.",
         Dials(tasks=2, markers=2, d_model=32),
         silence=_SILENCE,
     ),
     _task(
         "rare-2",
-        "The token two fetches away; another where the first two tokens select it, 4 % of the "
-        "time.",
+        "The token two fetches away, or a different one for the 4 % of inputs whose first two "
+        "tokens select it.",
         Dials(hops=2, tasks=2, markers=2, d_model=32),
         epochs=12,
         silence=_SILENCE,
     ),
     _task(
         "rare-3",
-        "The token one fetch away; another where the first token selects it, 10 % of the time.",
+        "The token one fetch away, or a different one for the 10 % of inputs whose first token "
+        "selects it.",
         Dials(tasks=2, n_tokens=10, d_model=48),
         silence=_SILENCE,
     ),
     _task(
         "rare-4",
-        "The token one fetch away; another where the first two tokens select it, 1.6 % of the "
-        "time.",
+        "The token one fetch away, or a different one for the 1.6 % of inputs whose first two "
+        "tokens select it.",
         Dials(tasks=2, markers=2, n_tokens=8, n_heads=5, d_model=40),
         silence=_SILENCE,
     ),

@@ -1,6 +1,7 @@
 """The table of all tasks. To add a task, add a file beside this one and an entry here."""
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import get_args
 
@@ -110,7 +111,7 @@ def find_task(name: str) -> Task:
     if name in CASES:
         return CASES[name]
     if name.startswith(PREFIX):
-        return generate(*read_generated_id(name))
+        return _draw(name)
     for release in RELEASES:
         task = task_in(release, name.removesuffix(f"-{release}"))
         if name.endswith(f"-{release}") and task is not None:
@@ -127,6 +128,12 @@ def task_of(case_id: str) -> Task | None:
     if case_id in CASES or not case_id.startswith(PREFIX):
         return CASES.get(case_id)
     try:
-        return generate(*read_generated_id(case_id))
+        return _draw(case_id)
     except ValueError:
         return None
+
+
+@lru_cache(maxsize=64)
+def _draw(case_id: str) -> Task:
+    """The random task of an id; it is kept, because a task keeps what it has worked out."""
+    return generate(*read_generated_id(case_id))

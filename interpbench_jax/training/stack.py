@@ -312,7 +312,7 @@ def stack_tasks(
             )
         _check_attention(task, chosen)
         # Stacked tasks have equally many inputs, so that an epoch is as long as for one task alone.
-        n_inputs = tuple(n_training_inputs(task, stage) for stage in chosen.stages)
+        n_inputs = tuple(n_training_inputs(task.whole, stage) for stage in chosen.stages)
         scored = (task.first_scored, task.loss_weights)
         groups.setdefault((shape, padding, chosen, n_inputs, scored, task.leak), []).append(task)
     return tuple(

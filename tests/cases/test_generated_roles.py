@@ -16,11 +16,13 @@ def test_components_say_what_they_compute() -> None:
         "Computes first_or_blank: first_token_1 where flag_2 selects the first task, else a blank."
     )
     assert found["chosen"] == (
-        "Computes chosen: the one of first_or_blank and second_or_blank that is no blank, by a "
-        "table of its own."
+        "Computes chosen: whichever of first_or_blank and second_or_blank is not blank, looked up "
+        "in its own table."
     )
-    assert found["first_place_1"].startswith("Computes first_place_1: indices + (")
-    assert found["first_place_1"].endswith("[tokens], modulo 6.")
+    assert found["first_place_1"].startswith(
+        "Computes first_place_1: indices moved on by the entry of ("
+    )
+    assert found["first_place_1"].endswith(" for tokens, modulo 6.")
 
 
 def test_gates_say_what_they_combine() -> None:
@@ -32,5 +34,5 @@ def test_gates_say_what_they_combine() -> None:
         "Computes gate: the entry of a Latin square in the row of token_1 and the column of tokens."
     )
     assert threshold == (
-        "Computes gate: how many of (3, 5) the ranks of token_1 and tokens together reach."
+        "Computes gate: how many of the steps (3, 5) the added ranks of token_1 and tokens reach."
     )

@@ -89,7 +89,7 @@ def test_what_does_not_fit_is_refused() -> None:
         Dials(leak=(0.3, 0.1))
 
 
-def test_the_leak_is_no_part_of_the_program() -> None:
+def test_a_task_with_another_leak_is_another_task() -> None:
     plain, leaky = (generate(5, Dials(leak=leak)) for leak in (None, (0.1, 0.3)))
     assert plain.leak is None and leaky.leak == (0.1, 0.3)
     assert plain.case_id != leaky.case_id

@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from interpbench_jax.bands import Band, check_band
 
@@ -30,7 +30,7 @@ class Dials:
         marks: how many of the tokens are marks.
         leak: the band, as shares of the smallest change that an edge of the program makes, within
             which the model is to be changed by cutting any edge outside the circuit; None if such
-            a cut is to change nothing. The program does not depend on it.
+            a cut is to change nothing. Like every setting, it is part of the draw.
         n_tokens: the number of different tokens, 3 to 100.
         length: positions of an input, BOS not counted, 3 to 100.
         n_layers: layers of the model; None for as many as the program needs.
@@ -85,11 +85,16 @@ class Dials:
         return (self.marks / self.n_tokens) ** self.markers if self.tasks == 2 else 0.0
 
     @property
-    def text(self) -> str:
-        """The settings that differ from the defaults, as `name=value`."""
+    def changed(self) -> dict[str, Any]:
+        """The settings that differ from the defaults, in the order of the attributes."""
         standard = Dials()
-        return ", ".join(
-            f"{name}={value}"
+        return {
+            name: value
             for name, value in dataclasses.asdict(self).items()
             if value != getattr(standard, name)
-        )
+        }
+
+    @property
+    def text(self) -> str:
+        """The settings that differ from the defaults, as `name=value`."""
+        return ", ".join(f"{name}={value}" for name, value in self.changed.items())

@@ -25,7 +25,8 @@ class GoOn:
         return f"go on by {self.distances}, modulo {self.length}"
 
     def in_words(self, position: str, token: str) -> str:
-        return f"{position} + {self.distances}[{token}], modulo {self.length}"
+        distance = f"the entry of {self.distances} for {token}"
+        return f"{position} moved on by {distance}, modulo {self.length}"
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Threshold:
         return f"the sum of ranks {self.ranks} in steps {self.steps}"
 
     def in_words(self, first: str, second: str) -> str:
-        return f"how many of {self.steps} the ranks of {first} and {second} together reach"
+        return f"how many of the steps {self.steps} the added ranks of {first} and {second} reach"
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ class Choose:
         return f"choose from {self.first} or {self.second}"
 
     def in_words(self, first: str, second: str) -> str:
-        return f"the one of {first} and {second} that is no blank, by a table of its own"
+        return f"whichever of {first} and {second} is not blank, looked up in its own table"
 
 
 def majority(two: tuple[int, int], third: int) -> int:

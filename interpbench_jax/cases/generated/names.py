@@ -15,13 +15,7 @@ _EXAMPLE = f"{PREFIX}7-hops=2"
 
 def generated_id(seed: int, dials: Dials) -> str:
     """The id of the task of a seed and dials; dials at their defaults are left out."""
-    standard = Dials()
-    given = {each.name: getattr(dials, each.name) for each in fields(Dials)}
-    parts = [
-        f"-{name}={_as_text(value)}"
-        for name, value in given.items()
-        if value != getattr(standard, name)
-    ]
+    parts = [f"-{name}={_as_text(value)}" for name, value in dials.changed.items()]
     return f"{PREFIX}{seed}{''.join(parts)}"
 
 
