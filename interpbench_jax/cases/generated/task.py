@@ -15,6 +15,7 @@ from interpbench_jax.rasp.placement import lower
 
 RECIPE = Recipe(
     epochs=10,
+    n_validation=1_000,
     edge_weight=2.0,
     attention_weight=10.0,
     sampling="subsets",
