@@ -85,7 +85,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cases": {
         *("axes", "sites", "config", "circuit", "targets", "metrics", "objective", "pairs"),
         *("high_level", "rasp", "travel", "names", "texts", "universes"),
-        *("position_truth", "bands"),
+        *("position_truth", "bands", "storage"),
     },
     "training": _left_of("discovery") | {"case", "cases", "rasp"},
     "certificates": _left_of("report") | {"case", "cases", "rasp", "training"},

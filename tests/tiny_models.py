@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from interpbench_jax.case import WEIGHTS_FILE, Case
-from interpbench_jax.cases import CASES
+from interpbench_jax.cases import find_task
 from tests.fixtures import random_weights
 
 CERTIFICATE = "certificate.json"
@@ -13,7 +13,7 @@ CERTIFICATE = "certificate.json"
 
 def make_model(case_id: str, seed: int = 0) -> Case:
     """Return a case with a declared task and a model with random weights."""
-    task = CASES[case_id]
+    task = find_task(case_id)
     return Case(
         case_id=case_id,
         config=task.config,

@@ -27,6 +27,12 @@ from interpbench_jax.cases import (
     pilot,
 )
 from interpbench_jax.cases.current import counts, lengths, numbers, positions, steps, words
+from interpbench_jax.cases.generated.held_out import (
+    PUBLIC,
+    PrivateTaskError,
+    draw_held_out,
+    is_held_out,
+)
 from interpbench_jax.cases.generated.names import PREFIX, read_generated_id
 from interpbench_jax.cases.generated.task import generate
 from interpbench_jax.cases.rasp_task import RaspTask
@@ -102,15 +108,17 @@ def find_task(name: str) -> Task:
 
     `"8"` and `"8-current"` are ids. `"11-current"` means `"11"`, because both releases have that
     task, `"2-current"` means `"2"`, which release 1.0.0 does not have, and `"8-1.0.0"` means `"8"`.
-    `"generated-7-hops=2"` means the random task of seed 7 and these dials.
+    `"generated-7-hops=2"` means the random task of seed 7 and these dials, and `"held-out-1"` the
+    first of the held-out random tasks (`cases.generated.held_out`).
 
     Raises:
         ValueError: if there is no such task, or it is not in that release, or the id of a random
-            task has a dial that there is not, or one that is out of its range.
+            task has a dial that there is not, or one that is out of its range, or the key of a
+            private task is missing.
     """
     if name in CASES:
         return CASES[name]
-    if name.startswith(PREFIX):
+    if _is_drawn(name):
         return _draw(name)
     for release in RELEASES:
         task = task_in(release, name.removesuffix(f"-{release}"))
@@ -118,22 +126,34 @@ def find_task(name: str) -> Task:
             return task
     raise ValueError(
         f"Expected the id of a case, a number and a release, such as '11-current' or '11-1.0.0', "
-        f"or a random task, such as '{PREFIX}7-hops=2'; got {shown(name)}. `interpbench list` "
-        "lists the cases."
+        f"or a random task, such as '{PREFIX}7-hops=2' or '{PUBLIC}-1'; got {shown(name)}. "
+        "`interpbench list` lists the cases."
     )
 
 
 def task_of(case_id: str) -> Task | None:
-    """The task that has an id: a declared one or a random one (`generate`); None if none has."""
-    if case_id in CASES or not case_id.startswith(PREFIX):
+    """The task that has an id: a declared one or a random one (`generate`); None if none has.
+
+    Raises:
+        PrivateTaskError: if it is private, and its key is missing (`draw_held_out`); a ValueError.
+    """
+    if case_id in CASES or not _is_drawn(case_id):
         return CASES.get(case_id)
     try:
         return _draw(case_id)
+    except PrivateTaskError:
+        raise
     except ValueError:
         return None
 
 
-@lru_cache(maxsize=64)
+def _is_drawn(case_id: str) -> bool:
+    return case_id.startswith(PREFIX) or is_held_out(case_id)
+
+
+@lru_cache(maxsize=256)
 def _draw(case_id: str) -> Task:
     """The random task of an id; it is kept, because a task keeps what it has worked out."""
+    if is_held_out(case_id):
+        return draw_held_out(case_id)
     return generate(*read_generated_id(case_id))

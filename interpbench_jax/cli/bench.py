@@ -19,6 +19,7 @@ from interpbench_jax.cli.compile_cache import NoCacheOption, use_cache
 from interpbench_jax.cli.console import (
     EVERY_CASE,
     PACKAGED,
+    CasesOption,
     Exit,
     JsonOption,
     ReleaseOption,
@@ -26,6 +27,7 @@ from interpbench_jax.cli.console import (
     RevisionOption,
     choose_cases,
     load,
+    split_names,
     stoppable,
 )
 from interpbench_jax.cli.terminal import has_escapes, say, terminal
@@ -103,10 +105,7 @@ def bench(
         Path,
         typer.Option("-o", "--output", metavar="DIR", help="Results folder.", show_default=False),
     ],
-    cases: Annotated[
-        str,
-        typer.Option(metavar="3,11,...", help="Case ids or folders; 'all': packaged RASP cases."),
-    ] = EVERY_CASE,
+    cases: CasesOption = EVERY_CASE,
     release: ReleaseOption = "1.0.0",
     methods: MethodsOption = None,
     seeds: SeedsOption = "0",
@@ -138,7 +137,7 @@ def bench(
     from interpbench_jax.bench.shards import Shard
 
     part = None if shard is None else Shard.parse(shard)
-    names = choose_cases(_split(cases, "--cases"), release)
+    names = choose_cases(split_names(cases, "--cases"), release)
     wanted_seeds = _numbers(seeds, "--seeds")
     use_cache(no_cache)
     from interpbench_jax.bench.run import run_bench, run_shard
@@ -180,8 +179,8 @@ def _settings(
     from interpbench_jax.discovery import METHODS
 
     return BenchSettings(
-        methods=choose_methods(_split(methods, "--methods") if methods else list(METHODS)),
-        ablations=cast("tuple[AblationName, ...]", tuple(_split(ablations, "--ablations"))),
+        methods=choose_methods(split_names(methods, "--methods") if methods else list(METHODS)),
+        ablations=cast("tuple[AblationName, ...]", tuple(split_names(ablations, "--ablations"))),
         seeds=seeds,
         n_inputs=n,
         orders=orders,
@@ -199,16 +198,9 @@ def _resumable(folder: Path) -> "Iterator[Callable[[Status], None]]":
         yield report
 
 
-def _split(text: str, option: str) -> list[str]:
-    parts = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    if not parts:
-        raise ValueError(f"Expected {option} to be comma-separated names, got {text!r}.")
-    return parts
-
-
 def _numbers(text: str, option: str) -> tuple[int, ...]:
     try:
-        return tuple(int(part) for part in _split(text, option))
+        return tuple(int(part) for part in split_names(text, option))
     except ValueError:
         raise ValueError(
             f"Expected {option} to be comma-separated numbers, such as 0,1; got {text!r}."

@@ -6,10 +6,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from interpbench_jax.cli.console import Exit, JsonOption, check_file, main_cases, print_json
+from interpbench_jax.cli.console import (
+    EVERY_CASE,
+    PACKAGED,
+    CasesOption,
+    Exit,
+    JsonOption,
+    ReleaseOption,
+    check_file,
+    choose_cases,
+    load,
+    print_json,
+    split_names,
+)
 from interpbench_jax.cli.report import PAGE_SUFFIX, board_page
 from interpbench_jax.cli.terminal import say, show_all
-from interpbench_jax.names import Level, UniverseName
+from interpbench_jax.names import Level, ReleaseName, UniverseName
 from interpbench_jax.texts import count
 
 if TYPE_CHECKING:
@@ -64,6 +76,8 @@ def validate(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="A submission (JSON).", show_default=False)
     ],
+    cases: CasesOption = EVERY_CASE,
+    release: ReleaseOption = "1.0.0",
     as_json: JsonOption = False,
 ) -> None:
     """Validate a submission and list every problem, with its place in the file.
@@ -72,7 +86,7 @@ def validate(
     """
     from interpbench_jax.bench.submission import read_submission
 
-    checked = read_submission(file, _truths())
+    checked = read_submission(file, _truths(cases, release))
     if as_json:
         problems = [asdict(problem) for problem in checked.problems]
         print_json({"is_valid": checked.submission is not None, "problems": problems})
@@ -104,6 +118,8 @@ def leaderboard(
             help="Also write Markdown to FILE, or a page if its name ends in .html.",
         ),
     ] = None,
+    cases: CasesOption = EVERY_CASE,
+    release: ReleaseOption = "1.0.0",
     as_json: JsonOption = False,
 ) -> None:
     """Score and rank a folder's submissions and benchmarks; exits with 1 if a file is invalid."""
@@ -118,7 +134,7 @@ def leaderboard(
     is_page = output is not None and output.suffix.lower() == PAGE_SUFFIX
     if output is not None:
         check_file(output)
-    truths = _truths()
+    truths = _truths(cases, release)
     board = read_board(folder, truths)
     if output is not None:
         write_file(output, board_page(board, truths) if is_page else board_markdown(board))
@@ -153,6 +169,8 @@ def submit(
         int | None, typer.Option(help="Seed of the run.", show_default="the lowest", min=0)
     ] = None,
     level: LevelOption = "edge",
+    cases: CasesOption = EVERY_CASE,
+    release: ReleaseOption = "1.0.0",
     as_json: JsonOption = False,
 ) -> None:
     """Write one method's scores as a submission; refuses what `validate` would refuse."""
@@ -163,7 +181,7 @@ def submit(
     text = export_submission(
         folder,
         method,
-        _truths(),
+        _truths(cases, release),
         authors=author,
         description=description,
         url=url,
@@ -178,9 +196,10 @@ def submit(
     say(f"{output}: {method}.")
 
 
-def _truths() -> "dict[str, CaseTruth]":
+def _truths(cases: str, release: ReleaseName) -> "dict[str, CaseTruth]":
     """Return the truth that each case of the leaderboard is scored against."""
     from interpbench_jax.bench.submission import CaseTruth
-    from interpbench_jax.loading import load_case
 
-    return {case: CaseTruth.of(load_case(case)) for case in main_cases()}
+    names = choose_cases(split_names(cases, "--cases"), release)
+    loaded = [load(name, PACKAGED, None) for name in names]
+    return {case.case_id: CaseTruth.of(case) for case in loaded}

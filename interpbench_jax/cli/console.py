@@ -1,6 +1,7 @@
 """Shared parts of the commands: options, exit codes, loading, progress, JSON."""
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -79,6 +80,14 @@ ReleaseOption = Annotated[
     ReleaseName,
     typer.Option(help="Release of InterpBench, or our pilot, whose cases 'all' stands for."),
 ]
+CasesOption = Annotated[
+    str,
+    typer.Option(
+        "--cases",
+        metavar="3,11,...",
+        help="Case ids, folders of a case, or folders of such folders; 'all': packaged RASP cases.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print only JSON, for programs.")]
 
 
@@ -98,17 +107,49 @@ def load(case: str, repo: str, revision: str | None, tokens: "KeptTokensName" = 
     return load_case(case, repo, revision=revision, tokens=tokens)
 
 
+def split_names(text: str, option: str) -> list[str]:
+    """The comma-separated names of an option, without duplicates.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    names = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not names:
+        raise ValueError(f"Expected {option} to be comma-separated names, got {text!r}.")
+    return names
+
+
 def choose_cases(given: Sequence[str], release: ReleaseName) -> list[str]:
-    """Return the given cases without duplicates, or those of `main_cases` for `all`.
+    """Return the given cases without duplicates: ids, and folders of one case each.
+
+    A folder that has no case's files itself stands for the cases in its folders, and `all` for
+    those of `main_cases`.
 
     Raises:
         ValueError: if `all` is given together with other cases, or no case is packaged.
     """
     if EVERY_CASE not in given:
-        return list(dict.fromkeys(given))
+        return list(dict.fromkeys(case for name in given for case in _cases_of(name)))
     if len(given) > 1:
         raise ValueError(f"Expected cases or {EVERY_CASE!r}, got both.")
     return [*main_cases(release)]
+
+
+def _cases_of(name: str) -> list[str]:
+    """The case that a name means, or the cases in the folder of that name."""
+    from interpbench_jax.case import is_case_directory
+
+    folder = Path(name).expanduser()
+    if not folder.is_dir() or is_case_directory(folder):
+        return [name]
+    inner = sorted(filter(is_case_directory, folder.iterdir()), key=_natural_order)
+    return [str(path) for path in inner] or [name]
+
+
+def _natural_order(path: Path) -> list[tuple[int, str]]:
+    """A sort key that compares the numbers within names as numbers."""
+    parts = re.split(r"([0-9]{1,9})", path.name)
+    return [(int(part) if number % 2 else 0, part) for number, part in enumerate(parts)]
 
 
 def main_cases(release: ReleaseName = "1.0.0") -> tuple[str, ...]:

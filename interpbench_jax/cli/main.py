@@ -17,6 +17,7 @@ from interpbench_jax.cli import (
     certify,
     compare,
     dataset,
+    held_out,
     report,
     sweeps,
     tasks,
@@ -70,6 +71,7 @@ app.command()(compare.compare)
 app.command()(compare.validate)
 app.command()(compare.leaderboard)
 app.command()(compare.submit)
+app.command()(held_out.key)
 app.command()(warmup.warmup)
 app.add_typer(dataset.app, name="dataset")
 

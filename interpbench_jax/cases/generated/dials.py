@@ -35,6 +35,8 @@ class Dials:
         length: positions of an input, BOS not counted, 3 to 100.
         n_layers: layers of the model; None for as many as the program needs.
         n_heads: heads of each layer; None for the larger of 4 and what the program needs.
+        scattered: whether the program's heads are at random places in their layers, and its layers
+            at random places in a model that has more of them; otherwise both come first.
         d_model: width of the model's residual stream.
 
     Raises:
@@ -53,11 +55,12 @@ class Dials:
     length: int = 6
     n_layers: int | None = None
     n_heads: int | None = None
+    scattered: bool = False
     d_model: int = 24
 
     def __post_init__(self) -> None:
         counts = dataclasses.asdict(self)
-        del counts["gate"], counts["leak"]
+        del counts["gate"], counts["leak"], counts["scattered"]
         for name, count in counts.items():
             is_open = name in ("n_layers", "n_heads") and count is None
             if not is_open and (type(count) is not int or count < 1):
@@ -70,6 +73,8 @@ class Dials:
                 raise ValueError(f"Expected {name} to be at most {most}, got {counts[name]}.")
         if self.gate not in GATES:
             raise ValueError(f"Expected gate to be one of {', '.join(GATES)}; got {self.gate!r}.")
+        if type(self.scattered) is not bool:
+            raise ValueError(f"Expected scattered to be True or False, got {self.scattered!r}.")
         check_band("leak", self.leak)
         if self.copies not in (1, 3):
             raise ValueError(f"Expected 1 copy or 3, got copies={self.copies}.")

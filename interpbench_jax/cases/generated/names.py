@@ -47,8 +47,12 @@ def _read(name: str, text: str) -> Any:
     read, expected = _READERS.get(name, (int, "a whole number"))
     try:
         return read(text)
-    except ValueError:
+    except (KeyError, ValueError):
         raise ValueError(f"Expected {name} to be {expected}, got {shown(text)}.") from None
+
+
+def _read_flag(text: str) -> bool:
+    return {"True": True, "False": False}[text]
 
 
 def _read_band(text: str) -> tuple[float, ...]:
@@ -57,5 +61,6 @@ def _read_band(text: str) -> tuple[float, ...]:
 
 _READERS: Mapping[str, tuple[Callable[[str], object], str]] = {
     "gate": (str, "a name"),
+    "scattered": (_read_flag, "True or False"),
     "leak": (_read_band, "two shares, as in 0.03..0.3"),
 }

@@ -31,7 +31,7 @@ def make_program(dials: Dials, rng: random.Random) -> tuple[Variable, tuple[int,
 
     Every selector selects exactly one position, so that no value is missing or mixed.
     """
-    marks = tuple(sorted(_shuffled(range(dials.n_tokens), rng)[: dials.marks]))
+    marks = tuple(sorted(shuffled(range(dials.n_tokens), rng)[: dials.marks]))
     if dials.tasks == 1:
         found = _chain(dials, rng, "")
         output = SequenceMap(_gate(dials, rng), found[-1], tokens, name="gate")
@@ -50,7 +50,7 @@ def make_program(dials: Dials, rng: random.Random) -> tuple[Variable, tuple[int,
         )
         for name, wanted in (("first", False), ("second", True))
     )
-    tables = [_shuffled(range(dials.n_tokens), rng) for _ in range(2)]
+    tables = [shuffled(range(dials.n_tokens), rng) for _ in range(2)]
     return SequenceMap(Choose(tables[0], tables[1]), first, second, name="chosen"), marks
 
 
@@ -75,17 +75,17 @@ def _fetch(place: Variable, name: str) -> Variable:
 
 def _step(dials: Dials, rng: random.Random) -> GoOn:
     """A step whose distances differ as far as there are positions."""
-    places = _shuffled(range(dials.length), rng)
+    places = shuffled(range(dials.length), rng)
     repeated = [places[number % dials.length] for number in range(dials.n_tokens)]
-    return GoOn(_shuffled(repeated, rng), dials.length)
+    return GoOn(shuffled(repeated, rng), dials.length)
 
 
 def _gate(dials: Dials, rng: random.Random) -> Latin | Threshold:
     n = dials.n_tokens
     if dials.gate == "latin":
-        rows, columns, names = (_shuffled(range(n), rng) for _ in range(3))
+        rows, columns, names = (shuffled(range(n), rng) for _ in range(3))
         return Latin(rows, columns, names)
-    ranks = _shuffled(range(n), rng)
+    ranks = shuffled(range(n), rng)
     # Of the sums 0 to 2 n - 2, a third of the pairs each lies below n - 1 and above it, about.
     return Threshold(ranks, (n - 2, n))
 
@@ -102,6 +102,6 @@ def _flag(dials: Dials, marks: tuple[int, ...]) -> Variable:
     return flag
 
 
-def _shuffled(values: Iterable[int], rng: random.Random) -> tuple[int, ...]:
+def shuffled(values: Iterable[int], rng: random.Random) -> tuple[int, ...]:
     """The values in random order; `random.random` is the one draw that no version will change."""
     return tuple(sorted(values, key=lambda _: rng.random()))

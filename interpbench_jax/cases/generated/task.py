@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from interpbench_jax.bands import Band
 from interpbench_jax.cases.generated.dials import Dials
 from interpbench_jax.cases.generated.names import generated_id
-from interpbench_jax.cases.generated.programs import make_program
+from interpbench_jax.cases.generated.programs import make_program, shuffled
 from interpbench_jax.cases.rasp_task import RaspTask
 from interpbench_jax.cases.recipe import Recipe
 from interpbench_jax.rasp import Value
+from interpbench_jax.rasp.lowering import Lowering
 from interpbench_jax.rasp.placement import lower
+from interpbench_jax.sites import Node
 
 RECIPE = Recipe(
     epochs=10,
@@ -82,7 +84,8 @@ def generate(seed: int, dials: Dials | None = None, *, recipe: Recipe = RECIPE) 
         raise TypeError(f"Expected an int as the seed, and Dials; got {seed!r} and {dials!r}.")
     if seed < 0:
         raise ValueError(f"Expected a seed of at least 0, got {seed}.")
-    program, marks = make_program(dials, random.Random(_key(seed, dials)))
+    rng = random.Random(_key(seed, dials))
+    program, marks = make_program(dials, rng)
     lowering = lower(program)
     n_layers, n_heads = (
         dials.n_layers or lowering.n_layers,
@@ -106,11 +109,27 @@ def generate(seed: int, dials: Dials | None = None, *, recipe: Recipe = RECIPE) 
         d_model=dials.d_model,
         attention="bidirectional",
         recipe=recipe,
+        moved=_scatter(lowering, n_layers, n_heads, rng) if dials.scattered else (),
         releases=(),
         seed=seed,
         dials=dials,
         marks=marks if dials.tasks == 2 else (),
     )
+
+
+def _scatter(
+    lowering: Lowering, n_layers: int, n_heads: int, rng: random.Random
+) -> tuple[tuple[Node, tuple[Node, ...]], ...]:
+    """Random places for the program's components: layers keep their order, heads need not."""
+    layers = sorted(shuffled(range(n_layers), rng)[: lowering.n_layers])
+    heads = [shuffled(range(n_heads), rng) for _ in layers]
+
+    def place(node: Node) -> Node:
+        assert node.layer is not None
+        head = None if node.head is None else heads[node.layer][node.head]
+        return Node(node.kind, layers[node.layer], head)
+
+    return tuple((node, (place(node),)) for node in lowering.nodes)
 
 
 def _key(seed: int, dials: Dials) -> int:
