@@ -2,6 +2,7 @@
 
 from interpbench_jax.cases.encoding import BOS, PAD
 from interpbench_jax.cases.ioi.task import IoiTask
+from interpbench_jax.cases.minimal import minimal_circuits
 from interpbench_jax.cases.pairs import Seed, TaskPairs
 from interpbench_jax.cases.rasp_task import RaspTask
 from interpbench_jax.cases.recipe import Recipe
@@ -30,6 +31,7 @@ __all__ = [
     "TrainingArguments",
     "TruthName",
     "find_task",
+    "minimal_circuits",
     "task_in",
     "task_of",
 ]

@@ -33,6 +33,7 @@ from interpbench_jax.scores.rank import node_auc as node_auc
 from interpbench_jax.scores.rank import rank_scores as rank_scores
 from interpbench_jax.scores.rank import roc_auc as roc_auc
 from interpbench_jax.scores.rank import truth_of as truth_of
+from interpbench_jax.scores.recovery import recovery as recovery
 from interpbench_jax.scores.selection import keep_largest as keep_largest
 from interpbench_jax.scores.selection import on_paths as on_paths
 from interpbench_jax.scores.structure import SetScore as SetScore

@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
+
 from interpbench_jax.cases import CASES, find_task, task_of
 from interpbench_jax.cases.generated import GeneratedTask, find_problems
 from interpbench_jax.cases.generated.held_out import (
@@ -32,7 +33,7 @@ def test_the_public_tasks_stay_what_they_are() -> None:
     tasks = [draw_held_out(case_id) for case_id in PUBLIC]
     assert [task.case_id for task in tasks] == list(PUBLIC)
     texts = "\n".join(f"{task.program_text} {task.moved}" for task in tasks)
-    assert hashlib.sha256(texts.encode()).hexdigest()[:16] == ""
+    assert hashlib.sha256(texts.encode()).hexdigest()[:16] == "0ecbbacdd4d38947"
     assert len({task.program_text for task in tasks}) == N_TASKS
     assert not set(PUBLIC) & set(CASES)
 
@@ -51,7 +52,7 @@ def test_circuits_differ_between_tasks_of_the_same_settings() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case_id", PUBLIC)
+@pytest.mark.parametrize("case_id", PUBLIC[:6])
 def test_there_is_no_reason_to_reject_a_public_task(case_id: str) -> None:
     task = find_task(case_id)
     assert isinstance(task, GeneratedTask)

@@ -72,7 +72,9 @@ def test_methods_are_compared_on_private_tasks_without_showing_them(
     assert "clean-corrupted" in told[-1].stdout
     public = [each.stdout + each.stderr for each in told]
     public += [file.read_text(), (results / "results.md").read_text()]
-    assert not any(word in text for text in public for word in ("A random task", "scattered", "sequence_map"))
+    assert not any(
+        word in text for text in public for word in ("A random task", "scattered", "sequence_map")
+    )
 
     other = run("validate", file)
     assert other.returncode == 1 and "Expected one of 3, 4, 8" in other.stdout

@@ -30,7 +30,7 @@ _MAX_BYTES = 1_000
 _KEY_TEXT = re.compile(r"[0-9a-f]{64}")
 # The tasks of a set take turns with these: two tasks in one model, a leak, a rare branch.
 _DIALS = (
-    Dials(tasks=2, scattered=True, d_model=32),
+    Dials(hops=2, tasks=2, scattered=True, d_model=32),
     Dials(hops=2, leak=(0.03, 0.3), scattered=True),
     Dials(tasks=2, markers=2, scattered=True, d_model=32),
 )
