@@ -1,7 +1,7 @@
 """The `bench` command, which benchmarks discovery methods on cases."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
@@ -144,6 +144,7 @@ def bench(
 
     settings = _settings(methods, ablations, wanted_seeds, n, orders, truth)
     loaded = [load(name, repo, revision) for name in names]
+    _warn_of_failures(names)
     make_folder(output)
     started = time.perf_counter()
     if part is None:
@@ -196,6 +197,29 @@ def _resumable(folder: Path) -> "Iterator[Callable[[Status], None]]":
     kept = f"Finished runs are in {folder / PARTS_FOLDER}; run the same command to resume."
     with stoppable(lambda: kept), _progress() as report:
         yield report
+
+
+def _warn_of_failures(names: Sequence[str]) -> None:
+    """Warn of models in folders that may not have the circuit that they are scored by."""
+    from interpbench_jax.texts import count, cut_off
+
+    folders = [folder for name in names if (folder := Path(name).expanduser()).is_dir()]
+    failing = [folder.name for folder in folders if _has_bad_certificate(folder)]
+    if failing:
+        say(
+            f"Warning: the certificate of {count(len(failing), 'model')} does not pass or cannot "
+            f"be read, so the known circuit may not be the model's: {cut_off(failing, 8)}.",
+            stderr=True,
+        )
+
+
+def _has_bad_certificate(folder: Path) -> bool:
+    from interpbench_jax.certificates import CERTIFICATE_FILE, read_certificate
+
+    try:
+        return (folder / CERTIFICATE_FILE).is_file() and bool(read_certificate(folder).failures())
+    except (OSError, ValueError):
+        return True
 
 
 def _numbers(text: str, option: str) -> tuple[int, ...]:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 LOG_FILE = "log.jsonl"
 _MOST_BYTES = 2**30
+# By whether the certificate fails.
+_VERDICTS = {False: "certificate passed", True: "certificate FAILED"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +48,8 @@ class Outcome:
         seconds: the time of those epochs, for all models that were trained together.
         has_reached_target: whether it met the recipe's target.
         was_there: whether it was already trained before this call.
+        failures: what its certificate fails in, one sentence each; None if it has not been
+            certified.
     """
 
     case_id: str
@@ -59,6 +63,12 @@ class Outcome:
     seconds: float
     has_reached_target: bool
     was_there: bool
+    failures: tuple[str, ...] | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether its certificate passes or, without one, it met the recipe's target."""
+        return self.has_reached_target if self.failures is None else not self.failures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +127,8 @@ def train(
     """Train models with known circuits, and write each to OUT/CASE/.
 
     The same command resumes an interrupted training and ends with the same weights; finished
-    models are left alone. Exits with 1 if a model misses its recipe's target.
+    models are left alone. Exits with 1 if a model's certificate does not pass; with
+    --no-certify, if a model misses its recipe's target.
     """
     use_cache(no_cache)
     tasks = _choose_tasks(cases or [], release if everything else None, recipe, epochs)
@@ -137,7 +148,7 @@ def train(
             with stack.lock_in(out, "command"):
                 found |= _finish(stack, there, order, bars)
     outcomes = [found[task.case_id] for task in tasks]
-    passed = all(outcome.has_reached_target for outcome in outcomes)
+    passed = all(outcome.passed for outcome in outcomes)
     if as_json:
         models = [dataclasses.asdict(outcome) for outcome in outcomes]
         print_json({"passed": passed, "directory": str(out), "models": models})
@@ -272,8 +283,9 @@ def _finish(
             bars.end()
         stack.remove_from(order.directory)
     if order.certifies:
-        for case_id in found:
-            _certify(order.directory / case_id)
+        for case_id, outcome in found.items():
+            failures = _certify(order.directory / case_id)
+            found[case_id] = dataclasses.replace(outcome, failures=failures)
     return found
 
 
@@ -292,8 +304,8 @@ def _write(trained: "Trained", order: TrainingOrder) -> "Case":
     return case
 
 
-def _certify(folder: Path) -> None:
-    """Certify the model in a folder, unless it already has a certificate of its weights."""
+def _certify(folder: Path) -> tuple[str, ...]:
+    """Certify the model in a folder, unless it has a certificate of its weights; what fails."""
     from interpbench_jax.case import read_case
     from interpbench_jax.certificates import CERTIFICATE_FILE, read_certificate
     from interpbench_jax.certificates.measure import certify
@@ -301,9 +313,12 @@ def _certify(folder: Path) -> None:
 
     case = read_case(folder)
     if (folder / CERTIFICATE_FILE).is_file():
-        if read_certificate(folder).weights_sha256 == digest_weights(case.weights):
-            return
-    certify(case).save(folder)
+        own = read_certificate(folder)
+        if own.weights_sha256 == digest_weights(case.weights):
+            return own.failures()
+    made = certify(case)
+    made.save(folder)
+    return made.failures()
 
 
 def _describe(
@@ -332,7 +347,8 @@ def _describe(
 def _table(outcomes: Sequence[Outcome], directory: Path) -> Table:
     table = Table(
         title=f"Models in {directory}",
-        caption="Accuracies are on held-out inputs; seconds are for all models trained together.",
+        caption="Accuracies are on held-out inputs; seconds are for all models trained together. "
+        "`interpbench certify FOLDER` says what a certificate fails in.",
         title_justify="left",
         caption_justify="left",
         box=None,
@@ -346,6 +362,7 @@ def _table(outcomes: Sequence[Outcome], directory: Path) -> Table:
         shares = [f"{share:.3%}" for share in (each.accuracy, each.iia, each.strict, each.edges)]
         notes = ["already trained"] if each.was_there else []
         notes += [] if each.has_reached_target else ["MISSED its target"]
+        notes += [_VERDICTS[bool(each.failures)]] if each.failures is not None else []
         cells = (each.case_id, str(each.seed), str(each.epochs), *shares, f"{each.seconds:.1f}")
         table.add_row(*cells, ", ".join(notes))
     return table

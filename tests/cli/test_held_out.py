@@ -11,7 +11,7 @@ import pytest
 
 from interpbench_jax.cases.generated.held_out import KEY_VARIABLE, SecretKey
 from interpbench_jax.cli.console import choose_cases
-from tests.tiny_models import make_model
+from tests.tiny_models import certify, make_model
 
 
 def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -54,6 +54,7 @@ def test_methods_are_compared_on_private_tasks_without_showing_them(
     for case_id in own.ids[:2]:
         make_model(case_id).save(models / case_id)
     (models / "notes").mkdir()
+    certify(models / own.ids[0], accuracy=0.5)
 
     done = run(
         *("bench", "--cases", models, "--methods", "clean-corrupted", "--n", 8, "--no-plots"),
@@ -61,6 +62,7 @@ def test_methods_are_compared_on_private_tasks_without_showing_them(
         **named,
     )
     assert done.returncode == 0, done.stderr
+    assert "the certificate of 1 model does not pass" in " ".join(done.stderr.split())
     file = tmp_path / "board" / "mine.json"
     given = ("--method", "clean-corrupted", "--author", "A. Name", "--cases", models)
     told = [done, run("submit", results, *given, "-o", file, **named)]

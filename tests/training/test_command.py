@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from interpbench_jax import CASES, read_case
+from interpbench_jax.certificates import read_certificate
 from interpbench_jax.training import EpochRecord
 from tests.training.commands import train_quickly
 
@@ -56,7 +57,7 @@ def test_train(tmp_path: Path) -> None:
     described = json.loads(done.stdout)
     (model,) = described["models"]
     assert described["passed"] is model["has_reached_target"] is (done.returncode == 0)
-    assert model["accuracy"] > 0.5 and not model["was_there"]
+    assert model["accuracy"] > 0.5 and not model["was_there"] and model["failures"] is None
     # Only the model is left.
     assert [path.name for path in out.iterdir()] == ["36"]
     names = {path.name for path in (out / "36").iterdir()}
@@ -83,3 +84,15 @@ def test_train(tmp_path: Path) -> None:
     made = read_case(out / "36").provenance
     assert made["weights_sha256"] == case.provenance["weights_sha256"]
     assert str(made["command"]).endswith("--restart --json")
+
+
+@pytest.mark.slow
+def test_the_verdict_is_the_certificates(tmp_path: Path) -> None:
+    options = ("--epochs", "1", "--out", str(tmp_path))
+    done = start(train_quickly(*options, "--json"))
+    (model,) = json.loads(done.stdout)["models"]
+    failures = read_certificate(tmp_path / "36").failures()
+    assert failures and model["failures"] == list(failures)
+    assert done.returncode == 1 and json.loads(done.stdout)["passed"] is False
+    again = start(train_quickly(*options))
+    assert again.returncode == 1 and "certificate FAILED" in " ".join(again.stdout.split())
