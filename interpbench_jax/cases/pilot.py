@@ -11,8 +11,10 @@ from interpbench_jax.cases.generated.dials import Dials
 from interpbench_jax.cases.generated.task import RECIPE, GeneratedTask, generate
 from interpbench_jax.cases.recipe import then_silence
 
-# Where part of the circuit is rarely used, what is outside must be more silent than that.
-_SILENCE = 4
+# Where part of the circuit is rarely used, what is outside must be more silent than that: the
+# epochs of one stage for that, and of two.
+_SILENCE = (4,)
+_MORE_SILENCE = (4, 12)
 # The pairs on which the epochs of the first four models were compared.
 _MANY = 10_000
 
@@ -23,12 +25,12 @@ def _task(
     dials: Dials,
     *,
     epochs: int = 10,
-    silence: int = 0,
+    silence: tuple[int, ...] = (),
     n_validation: int = RECIPE.n_validation,
 ) -> GeneratedTask:
     recipe = replace(RECIPE, epochs=epochs, n_validation=n_validation)
-    if silence:
-        recipe = then_silence(recipe, epochs=silence, learning_rate=1e-3)
+    for stage in silence:
+        recipe = then_silence(recipe, epochs=stage, learning_rate=1e-3)
     task = generate(0, dials, recipe=recipe)
     return replace(task, case_id=case_id, description=description, releases=("pilot",))
 
@@ -84,6 +86,7 @@ TASKS: tuple[GeneratedTask, ...] = (
         "30 %.",
         Dials(hops=3, leak=(0.03, 0.3), d_model=32),
         epochs=16,
+        silence=(6,),
     ),
     _task(
         "leak-3",
@@ -112,7 +115,7 @@ TASKS: tuple[GeneratedTask, ...] = (
         "The token two fetches away, or a different one for the 4 % of inputs whose first two "
         "tokens select it.",
         Dials(hops=2, tasks=2, markers=2, d_model=32),
-        silence=_SILENCE,
+        silence=_MORE_SILENCE,
     ),
     _task(
         "rare-3",
@@ -128,6 +131,6 @@ TASKS: tuple[GeneratedTask, ...] = (
         "tokens select it.",
         Dials(tasks=2, markers=2, n_tokens=8, n_heads=5, d_model=40),
         epochs=6,
-        silence=_SILENCE,
+        silence=_MORE_SILENCE,
     ),
 )
