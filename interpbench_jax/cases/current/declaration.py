@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from functools import partial
 
 from interpbench_jax.cases.rasp_task import RaspTask
-from interpbench_jax.cases.recipe import Recipe
+from interpbench_jax.cases.recipe import Recipe, then_silence
 from interpbench_jax.cases.sequences import Oversampled
 from interpbench_jax.config import AttentionDirection
 from interpbench_jax.rasp import Value, Variable
@@ -18,13 +18,17 @@ STEPWISE = Recipe(epochs=30, note="More epochs, because heads are learned before
 FEW_INPUTS = Recipe(
     epochs=60, note="More epochs, because there are few inputs and an epoch has few steps."
 )
-COUNTS_OF_FEW_INPUTS = Recipe(
-    epochs=120,
-    attention_weight=10.0,
-    note=(
-        "More epochs, because with few inputs an epoch has few steps; and heads are told where to "
-        "attend, because counting asks for attention that is even over all that counts."
+COUNTS_OF_FEW_INPUTS = then_silence(
+    Recipe(
+        epochs=120,
+        attention_weight=10.0,
+        note=(
+            "More epochs, because with few inputs an epoch has few steps; and heads are told where "
+            "to attend, because counting asks for attention that is even over all that counts."
+        ),
     ),
+    epochs=60,
+    learning_rate=2e-3,
 )
 MANY_OUTPUTS = Recipe(
     epochs=40, note="More epochs: so many outputs in two dimensions take long to tell apart."
