@@ -86,7 +86,6 @@ TASKS: tuple[GeneratedTask, ...] = (
         "30 %.",
         Dials(hops=3, leak=(0.03, 0.3), d_model=32),
         epochs=16,
-        silence=(6,),
     ),
     _task(
         "leak-3",

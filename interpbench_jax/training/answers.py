@@ -57,13 +57,13 @@ class Batch(NamedTuple):
         tokens: the inputs, `[batch, pos]`; each example's source is the one before it.
         answers: what the program answers.
         draw: the drawn interchanges.
-        smallest: see `epoch.TaskData`.
+        band: see `epoch.TaskData`.
     """
 
     tokens: Int[Array, "batch pos"]
     answers: Answers
     draw: Draw
-    smallest: Float[Array, ""]
+    band: Float[Array, " ends"]
 
 
 def find_answers(

@@ -74,15 +74,15 @@ class TaskData(NamedTuple):
         given: the interchanges that can be drawn.
         has_class: whether the task has each output; False for padding classes of a stack.
         code: the target logits of each class (`codes.class_code`).
-        smallest: the smallest change that an edge of the program makes, as a distance in logits
-            (`leak.smallest_change`); 0 unless the tasks have a leak.
+        band: the least and the most that edges outside are to change the output, as distances in
+            logits (`leak.leak_band`); 0 unless the tasks have a leak.
     """
 
     inputs: Int[Array, "*tasks n pos"]
     given: Interchanges
     has_class: Bool[Array, "*tasks vocab_out"]
     code: Float[Array, "*tasks vocab_out vocab_out"]
-    smallest: Float[Array, "*tasks"]
+    band: Float[Array, "*tasks ends"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +179,7 @@ class Epoch:
         answers = jax.lax.switch(task, branches)
         if self.recipe.margin is not None and self._wants_logits:
             answers = answers.as_logits(self.recipe.margin * data.code)
-        return Batch(tokens, answers, draw, data.smallest)
+        return Batch(tokens, answers, draw, data.band)
 
     @property
     def _wants_logits(self) -> bool:
@@ -265,8 +265,7 @@ class Epoch:
 
         def loss(name: str, logits: Array, answers: Array, is_real: Array) -> Loss:
             if name == "strict" and self._leak is not None:
-                band = (0.0, self._leak[1] * batch.smallest)
-                return self._band(logits, answers, band, is_real)
+                return self._band(logits, answers, (0.0, batch.band[1]), is_real)
             return self._loss(logits, answers, is_real)
 
         return {
@@ -297,9 +296,9 @@ class Epoch:
         # Some examples cut edges of the program, and all others one edge outside.
         of_program = batch.draw.program_edges[half].any(axis=1)
         loss = self._loss(logits, patched, is_real & of_program[:, None])
-        band = [share * batch.smallest for share in self._leak]
+        band = (batch.band[0], batch.band[1])
         clean_logits = jax.lax.stop_gradient(clean.logits[half])
-        leak = self._band(logits, clean_logits, (band[0], band[1]), is_real & ~of_program[:, None])
+        leak = self._band(logits, clean_logits, band, is_real & ~of_program[:, None])
         return loss + leak
 
     def _attention_loss(self, batch: Batch, plain: AttentionScores, cut: AttentionScores) -> Loss:

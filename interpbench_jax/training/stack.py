@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from interpbench_jax.bands import Band
 from interpbench_jax.cases import Recipe, Task
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.model import Transformer
@@ -36,7 +37,7 @@ from interpbench_jax.training.evaluation import (
     prepare_examination,
     shares_right,
 )
-from interpbench_jax.training.leak import smallest_change
+from interpbench_jax.training.leak import leak_band
 from interpbench_jax.weights import weight_shapes
 
 # The order of the data and the held-out pairs are the same for every seed of a task.
@@ -178,18 +179,18 @@ class Stack:
             jax.tree.map(lambda *rows: jnp.stack(rows), *given),
             jnp.asarray(classes < sizes),
             jnp.asarray(np.stack([self._padded_code(task) for task in self.tasks])),
-            jnp.asarray([self._smallest(task) for task in self._wholes], jnp.float32),
+            jnp.asarray([self._leak_band(task) for task in self._wholes], jnp.float32),
         )
 
-    def _smallest(self, task: Task) -> float:
+    def _leak_band(self, task: Task) -> Band:
         if task.leak is None:
-            return 0.0
+            return 0.0, 0.0
         if self.recipe.margin is None:
             raise ValueError(
                 f"Case {task.case_id!r}: expected a recipe with a margin for a task with a leak, "
                 "got None."
             )
-        return smallest_change(task, self.recipe.margin)
+        return leak_band(task, task.leak, self.recipe.margin)
 
     def start(self, before: Mapping[str, Float[Array, "..."]] | None = None) -> State:
         """The state before the first epoch.

@@ -10,7 +10,7 @@ from interpbench_jax.cases import RASP_CASES, Recipe
 from interpbench_jax.cases.generated import Dials, generate
 from interpbench_jax.training import train
 from interpbench_jax.training.arrays import draw_edges, task_interchanges
-from interpbench_jax.training.leak import smallest_change
+from interpbench_jax.training.leak import leak_band
 from interpbench_jax.training.losses import band_loss
 from interpbench_jax.training.stack import Stack, stack_tasks
 
@@ -53,18 +53,20 @@ def test_it_has_a_derivative_where_nothing_moves() -> None:
     assert np.isfinite(np.asarray(jax.grad(loss)(moved_by(0.0, 0.0)))).all()
 
 
-def test_the_smallest_change_is_that_of_an_edge() -> None:
+def test_the_band_is_a_share_of_what_an_edge_does() -> None:
     """Two classes 10 apart differ, centred, by 10 in each entry where the class changes."""
     task = RASP_CASES["36"]
     pairs = task.sample(2048, 0)
     changed = (pairs.target != pairs.corrupted_target)[:, 1:]
     n_classes = task.config.d_vocab_out
     size = np.sqrt(2 * 100 / n_classes * changed.mean(axis=1))
-    expected = size[size > 0].mean()
-    assert smallest_change(task, 10.0) == pytest.approx(expected, rel=1e-4)
-    assert smallest_change(task, 5.0) == pytest.approx(expected / 2, rel=1e-4)
+    assert 0 < (size == 0).mean() < 1
+    expected = 0.1 * size[size > 0].mean(), 0.5 * size.mean()
+    assert leak_band(task, (0.1, 0.5), 10.0) == pytest.approx(expected, rel=1e-4)
+    half = expected[0] / 2, expected[1] / 2
+    assert leak_band(task, (0.1, 0.5), 5.0) == pytest.approx(half, rel=1e-4)
     with pytest.raises(ValueError, match="expected classes as outputs for a task with a leak"):
-        smallest_change(RASP_CASES["3"], 10.0)
+        leak_band(RASP_CASES["3"], (0.1, 0.5), 10.0)
 
 
 def test_an_edge_outside_is_cut_alone() -> None:
