@@ -13,14 +13,14 @@ _PAIRS = 2048
 def leak_band(task: Task, leak: Band, margin: float) -> Band:
     """The least and the most that cutting an edge outside is to move the output, for each pair.
 
-    The band of a task is in shares of what its least important edge does, on average over pairs.
-    That edge changes nothing in some pairs, and an edge outside changes nothing in some, and which
-    ones these are differs. So the lower end is a share of the mean over the pairs in which anything
-    changes, and the upper end one of the mean over all pairs: an edge that keeps to this in every
-    pair in which it changes anything keeps to the task's band on average.
+    The band of a task is in shares of what its least important edge does, by the mean over
+    positions of how far the logits move. Training measures a pair by the root mean square over
+    positions instead, which has a derivative where nothing moves, and is larger than the mean
+    unless all positions move alike. So the lower end is a share of the root mean square, over the
+    pairs in which anything moves, and the upper end one of the mean over all pairs: an edge that
+    keeps to this in every pair keeps to the task's band on average.
 
-    Distances are, for a pair of inputs, the root mean square, over scored positions and classes, of
-    the change of the target logits.
+    Distances are roots of the mean square, over classes, of the change of the target logits.
 
     Args:
         task: the task, whose outputs are classes.
@@ -42,12 +42,14 @@ def leak_band(task: Task, leak: Band, margin: float) -> Band:
     found = []
     for edge in model.edges:
         patched = model.class_shares(inputs, others, edge=edge) @ code
-        squares = np.where(pairs.is_scored, logits_loss(patched, plain), 0).sum(axis=1)
-        sizes = np.sqrt(squares / pairs.is_scored.sum(axis=1))
+        squares = np.where(pairs.is_scored, logits_loss(patched, plain), 0)
+        n_scored = pairs.is_scored.sum(axis=1)
+        sizes = np.sqrt(squares.sum(axis=1) / n_scored)
+        means = np.sqrt(squares).sum(axis=1) / n_scored
         if sizes.max() > 0:
-            found.append((float(sizes[sizes > 0].mean()), float(sizes.mean())))
+            found.append((float(sizes[sizes > 0].mean()), float(means.mean())))
     if not found:
         raise ValueError(f"Case {task.case_id!r}: expected an edge that changes an output.")
-    where_changed, everywhere = map(min, zip(*found, strict=True))
-    most = leak[1] * everywhere
-    return min(leak[0] * where_changed, most), most
+    least, mean = map(min, zip(*found, strict=True))
+    most = leak[1] * mean
+    return min(leak[0] * least, most), most

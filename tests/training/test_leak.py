@@ -59,9 +59,11 @@ def test_the_band_is_a_share_of_what_an_edge_does() -> None:
     pairs = task.sample(2048, 0)
     changed = (pairs.target != pairs.corrupted_target)[:, 1:]
     n_classes = task.config.d_vocab_out
-    size = np.sqrt(2 * 100 / n_classes * changed.mean(axis=1))
-    assert 0 < (size == 0).mean() < 1
-    expected = 0.1 * size[size > 0].mean(), 0.5 * size.mean()
+    distance = np.sqrt(2 * 100 / n_classes)
+    shares = changed.mean(axis=1)
+    sizes = distance * np.sqrt(shares)
+    expected = 0.1 * sizes[sizes > 0].mean(), 0.5 * distance * shares.mean()
+    assert expected[1] < 0.5 * sizes.mean()
     assert leak_band(task, (0.1, 0.5), 10.0) == pytest.approx(expected, rel=1e-4)
     half = expected[0] / 2, expected[1] / 2
     assert leak_band(task, (0.1, 0.5), 5.0) == pytest.approx(half, rel=1e-4)
