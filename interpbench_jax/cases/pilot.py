@@ -12,9 +12,8 @@ from interpbench_jax.cases.generated.task import RECIPE, GeneratedTask, generate
 from interpbench_jax.cases.recipe import then_silence
 
 # Where part of the circuit is rarely used, what is outside must be more silent than that: the
-# epochs of one stage for that, and of two.
+# epochs of the stages for that.
 _SILENCE = (4,)
-_MORE_SILENCE = (4, 12)
 # The pairs on which the epochs of the first four models were compared.
 _MANY = 10_000
 
@@ -114,7 +113,7 @@ TASKS: tuple[GeneratedTask, ...] = (
         "The token two fetches away, or a different one for the 4 % of inputs whose first two "
         "tokens select it.",
         Dials(hops=2, tasks=2, markers=2, d_model=32),
-        silence=_MORE_SILENCE,
+        silence=(*_SILENCE, 12, 6),
     ),
     _task(
         "rare-3",
@@ -130,6 +129,6 @@ TASKS: tuple[GeneratedTask, ...] = (
         "tokens select it.",
         Dials(tasks=2, markers=2, n_tokens=8, n_heads=5, d_model=40),
         epochs=6,
-        silence=_MORE_SILENCE,
+        silence=(*_SILENCE, 12, 12),
     ),
 )
