@@ -120,7 +120,7 @@ def test_a_task_is_described_if_its_circuit_is_the_declared_one(made: MadeUpBenc
 def test_a_leaderboard_as_a_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def few() -> dict[str, CaseTruth]:
+    def few(*_: object) -> dict[str, CaseTruth]:
         return truths()
 
     monkeypatch.setattr(compare, "_truths", few)
