@@ -1,5 +1,6 @@
 """The names that options accept, and the order of case ids; the command line reads both."""
 
+import re
 from collections.abc import Callable
 from typing import Literal
 
@@ -26,11 +27,19 @@ ReleaseName = Literal["1.0.0", "current", "pilot"]
 Progress = Callable[[int, int], None]
 
 
-def case_order(case_id: str) -> tuple[bool, int, str]:
-    """A sort key for case ids: numbers in numeric order, `8-current` after `8`, then words."""
+CaseOrder = tuple[bool, int, tuple[tuple[int, str], ...]]
+
+
+def case_order(case_id: str) -> CaseOrder:
+    """A sort key for case ids: numbers in numeric order, `8-current` after `8`, then words.
+
+    Numbers within words are in numeric order too: `held-out-2` is before `held-out-10`.
+    """
     number = number_of(case_id)
     is_number = number.isdecimal() and number.isascii() and len(number) < 10
-    return not is_number, int(number) if is_number else 0, case_id
+    parts = enumerate(re.split(r"([0-9]{1,9})", case_id))
+    natural = tuple((int(part) if place % 2 else 0, part) for place, part in parts)
+    return not is_number, int(number) if is_number else 0, natural
 
 
 def number_of(case_id: str) -> str:

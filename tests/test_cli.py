@@ -1,15 +1,16 @@
 """The command line from a user's point of view."""
 
 import json
-import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from interpbench_jax import packaged_cases
+from tests import commands
 from tests.fixtures import UPSTREAM, requires_upstream
 from tests.hf_dataset.tiny_release import TWO_CASES, Installation
 from tests.tiny_models import make_model, write_model
@@ -19,14 +20,7 @@ CASE = str(UPSTREAM / "release_v1" / "11")
 pytestmark = requires_upstream
 
 
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "interpbench_jax.cli", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "COLUMNS": "100", "NO_COLOR": "1", **environment},
-    )
+run = partial(commands.run, COLUMNS="100")
 
 
 @pytest.mark.slow

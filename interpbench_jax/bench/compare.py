@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from interpbench_jax.bench.problems import list_some
-from interpbench_jax.names import Level, case_order
+from interpbench_jax.names import CaseOrder, Level, case_order
 from interpbench_jax.report.bench import RANKED, comparisons_grid
 from interpbench_jax.report.grids import Grid, number
 from interpbench_jax.report.rows import ResultRow
@@ -277,5 +277,5 @@ def _name(method: str, ablation: str) -> str:
     return f"{method} ({ablation})" if ablation else method
 
 
-def _run_order(run: RunKey) -> tuple[tuple[bool, int, str], str, str]:
+def _run_order(run: RunKey) -> tuple[CaseOrder, str, str]:
     return case_order(run[0]), run[1], run[2]

@@ -6,16 +6,20 @@ computed from the program alone, as the truth is (`cases.truth`).
 """
 
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import combinations, compress
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from interpbench_jax.cases.pairs import TaskPairs, in_pieces
 from interpbench_jax.cases.task import Task
-from interpbench_jax.cases.truth import CLOSE, carried_differences, constant_edges
+from interpbench_jax.cases.truth import (
+    CLOSE,
+    carried_differences,
+    constant_edges,
+    place_edges,
+)
 from interpbench_jax.circuit import Circuit
-from interpbench_jax.sites import Edge
 
 if TYPE_CHECKING:
     from interpbench_jax.high_level import HighLevelModel
@@ -29,7 +33,7 @@ def minimal_circuits(task: Task, pairs: TaskPairs | None = None) -> tuple[Circui
 
     A set suffices if cutting all other edges of the program changes no output of any pair. It is
     minimal if none of its edges can be left out. There are several where the program has copies of
-    which some suffice, as random tasks can have; `scores.recovery` scores against them.
+    which some suffice, as random tasks can have; `scores.recovery` scores against them. Our own.
 
     Args:
         task: the task.
@@ -55,7 +59,7 @@ def minimal_circuits(task: Task, pairs: TaskPairs | None = None) -> tuple[Circui
         )
     constant = silent - {model.edges[i] for i in spare}
     return tuple(
-        _circuit(task, constant | {model.edges[i] for i in cut})
+        place_edges(task.config, task.edge_alignment, constant | {model.edges[i] for i in cut})
         for cut in _largest_cuts(model, pairs, spare)
     )
 
@@ -64,7 +68,6 @@ def _largest_cuts(
     model: "HighLevelModel", pairs: TaskPairs, spare: Sequence[int]
 ) -> list[frozenset[int]]:
     """The sets of edges that can be cut together, each as large as can be."""
-    plain = np.asarray(model.targets(pairs.input_ids))
     found: list[frozenset[int]] = []
     for size in range(len(spare), -1, -1):
         cuts = [
@@ -72,30 +75,22 @@ def _largest_cuts(
             for cut in map(frozenset, combinations(spare, size))
             if not any(cut < larger for larger in found)
         ]
-        found += [cut for cut in cuts if _changes_nothing(model, pairs, plain, cut)]
+        found += compress(cuts, _changes_nothing(model, pairs, cuts))
     return found
 
 
 def _changes_nothing(
-    model: "HighLevelModel", pairs: TaskPairs, plain: np.ndarray, cut: frozenset[int]
-) -> bool:
-    mask = np.zeros((len(pairs), len(model.edges)), bool)
-    mask[:, sorted(cut)] = True
+    model: "HighLevelModel", pairs: TaskPairs, cuts: Sequence[frozenset[int]]
+) -> Sequence[bool]:
+    """Whether each set of edges can be cut without changing an output."""
+    if not cuts:
+        return []
+    plain, n = np.asarray(model.targets(pairs.input_ids)), len(pairs)
+    masks = np.asarray([[i in cut for i in range(len(model.edges))] for cut in cuts])
+    row = np.tile(np.arange(n), len(cuts))
     patched = in_pieces(
         lambda *piece: np.asarray(model.targets(piece[0], piece[1], edge=piece[2])),
-        (pairs.input_ids, pairs.corrupted_input_ids, mask),
+        (pairs.input_ids[row], pairs.corrupted_input_ids[row], np.repeat(masks, n, axis=0)),
     )
-    return not ((np.abs(patched - plain) > CLOSE) & pairs.is_scored).any()
-
-
-def _circuit(task: Task, left_out: frozenset[Edge]) -> Circuit:
-    counts: dict[Edge, bool] = {}
-    for edge, fine_edges in task.edge_alignment.items():
-        for fine in fine_edges:
-            counts[fine] = counts.get(fine, False) or edge not in left_out
-    return Circuit(
-        task.config.n_layers,
-        task.config.n_heads,
-        edges=tuple(counts),
-        constant=tuple(edge for edge, is_in in counts.items() if not is_in),
-    )
+    changes = (np.abs(patched - plain[row]) > CLOSE) & pairs.is_scored[row]
+    return [not each.any() for each in changes.reshape(len(cuts), *pairs.is_scored.shape)]

@@ -8,12 +8,14 @@ take. A task is the one of the first seed that `find_problems` does not object t
 from dataclasses import replace
 
 from interpbench_jax.cases.generated.dials import Dials
-from interpbench_jax.cases.generated.task import RECIPE, GeneratedTask, generate
-from interpbench_jax.cases.recipe import then_silence
+from interpbench_jax.cases.generated.task import (
+    RECIPE,
+    SILENCE,
+    GeneratedTask,
+    generate,
+    silence,
+)
 
-# Where part of the circuit is rarely used, what is outside must be more silent than that: the
-# epochs of the stages for that.
-_SILENCE = (4,)
 # The pairs on which the epochs of the first four models were compared.
 _MANY = 10_000
 
@@ -24,12 +26,10 @@ def _task(
     dials: Dials,
     *,
     epochs: int = 10,
-    silence: tuple[int, ...] = (),
+    silent: tuple[int, ...] = (),
     n_validation: int = RECIPE.n_validation,
 ) -> GeneratedTask:
-    recipe = replace(RECIPE, epochs=epochs, n_validation=n_validation)
-    for stage in silence:
-        recipe = then_silence(recipe, epochs=stage, learning_rate=1e-3)
+    recipe = silence(replace(RECIPE, epochs=epochs, n_validation=n_validation), silent)
     task = generate(0, dials, recipe=recipe)
     return replace(task, case_id=case_id, description=description, releases=("pilot",))
 
@@ -105,7 +105,7 @@ TASKS: tuple[GeneratedTask, ...] = (
         "The token one fetch away, or a different one for the 4 % of inputs whose first two "
         "tokens select it.",
         Dials(tasks=2, markers=2, d_model=32),
-        silence=_SILENCE,
+        silent=SILENCE,
         n_validation=_MANY,
     ),
     _task(
@@ -113,7 +113,7 @@ TASKS: tuple[GeneratedTask, ...] = (
         "The token two fetches away, or a different one for the 4 % of inputs whose first two "
         "tokens select it.",
         Dials(hops=2, tasks=2, markers=2, d_model=32),
-        silence=(*_SILENCE, 12, 6),
+        silent=(*SILENCE, 12, 6),
     ),
     _task(
         "rare-3",
@@ -121,7 +121,7 @@ TASKS: tuple[GeneratedTask, ...] = (
         "selects it.",
         Dials(tasks=2, n_tokens=10, d_model=48),
         epochs=6,
-        silence=_SILENCE,
+        silent=SILENCE,
     ),
     _task(
         "rare-4",
@@ -129,6 +129,6 @@ TASKS: tuple[GeneratedTask, ...] = (
         "tokens select it.",
         Dials(tasks=2, markers=2, n_tokens=8, n_heads=5, d_model=40),
         epochs=6,
-        silence=(*_SILENCE, 12, 12),
+        silent=(*SILENCE, 12, 12),
     ),
 )

@@ -6,7 +6,7 @@ output of any pair is *constant*: it carries, for example, positions, which are 
 input, and no method that resamples can see it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -52,10 +52,25 @@ def find_circuit(
     if silent == "out":
         differing = carried_differences(model, pairs).any(axis=(0, 2))
         absent = constant.intersection(model.edges[i] for i in np.flatnonzero(differing))
+    used = {edge: fine for edge, fine in edge_alignment.items() if edge not in absent}
+    return place_edges(config, used, constant)
+
+
+def place_edges(
+    config: TransformerConfig,
+    edge_alignment: Mapping[Edge, Sequence[Edge]],
+    constant: Set[Edge],
+) -> Circuit:
+    """The circuit of a program's edges, some of which are constant.
+
+    Args:
+        config: the config of the low-level model.
+        edge_alignment: its fine edges that are aligned with each edge of the program.
+        constant: the program's edges that are constant; a fine edge is if all that it stands for
+            are.
+    """
     varies: dict[Edge, bool] = {}
     for edge, fine_edges in edge_alignment.items():
-        if edge in absent:
-            continue
         for fine in fine_edges:
             varies[fine] = varies.get(fine, False) or edge not in constant
     return Circuit(

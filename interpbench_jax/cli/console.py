@@ -1,7 +1,6 @@
 """Shared parts of the commands: options, exit codes, loading, progress, JSON."""
 
 import json
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ import typer
 from typer.core import TyperCommand
 
 from interpbench_jax.cli.terminal import has_escapes, say, terminal
-from interpbench_jax.names import ReleaseName
+from interpbench_jax.names import ReleaseName, case_order
 from interpbench_jax.storage import make_folder
 
 if TYPE_CHECKING:
@@ -142,14 +141,8 @@ def _cases_of(name: str) -> list[str]:
     folder = Path(name).expanduser()
     if not folder.is_dir() or is_case_directory(folder):
         return [name]
-    inner = sorted(filter(is_case_directory, folder.iterdir()), key=_natural_order)
-    return [str(path) for path in inner] or [name]
-
-
-def _natural_order(path: Path) -> list[tuple[int, str]]:
-    """A sort key that compares the numbers within names as numbers."""
-    parts = re.split(r"([0-9]{1,9})", path.name)
-    return [(int(part) if number % 2 else 0, part) for number, part in enumerate(parts)]
+    inner = {path.name: path for path in folder.iterdir() if is_case_directory(path)}
+    return [str(inner[each]) for each in sorted(inner, key=case_order)] or [name]
 
 
 def main_cases(release: ReleaseName = "1.0.0") -> tuple[str, ...]:

@@ -21,16 +21,15 @@ def key(
 ) -> None:
     """Show the hundred private tasks that a secret key draws, or draw a new key.
 
-    Only with the key can anybody tell what the tasks are. Publish its SHA-256, and
-    nobody needs to trust that the tasks stay the same. While INTERPBENCH_PRIVATE_KEY
-    names the file, every command knows the tasks by their ids.
+    Nobody can tell what the tasks are without the key. If its SHA-256 is published
+    beforehand, everybody can check later that the tasks have stayed the same. While
+    INTERPBENCH_PRIVATE_KEY names the file, every command knows the tasks by their ids.
     """
     from interpbench_jax.cases.generated.held_out import KEY_VARIABLE, SecretKey
 
     if new:
-        made = SecretKey.draw()
         check_file(file)
-        _write_new(file, made.text)
+        _write_new(file, SecretKey.draw().text)
     own = SecretKey.read(file)
     ids = own.ids
     if as_json:
@@ -38,7 +37,7 @@ def key(
         return
     say(f"Key:     {file} (secret; without it nobody can draw the tasks again)")
     say(f"SHA-256: {own.digest} (to be published)")
-    say(f"Tasks:   {ids[0]} to {ids[-1].removeprefix(ids[0][:-2])}")
+    say(f"Tasks:   {ids[0]} to -{len(ids)}")
     say(f"To use:  export {KEY_VARIABLE}={file.absolute()}")
 
 
@@ -51,5 +50,9 @@ def _write_new(file: Path, text: str) -> None:
             f"Expected a new file for the key, found {file} already; a lost key cannot be had "
             "again, so no file is overwritten."
         ) from None
-    with os.fdopen(handle, "w", encoding="ascii") as target:
-        target.write(text)
+    try:
+        with os.fdopen(handle, "w", encoding="ascii") as target:
+            target.write(text)
+    except OSError:
+        file.unlink(missing_ok=True)
+        raise

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -87,13 +88,13 @@ class MethodSummary:
 
 @dataclass(frozen=True)
 class Matrix:
-    """ROC-AUC by method and case.
+    """ROC-AUC, or another score, by method and case.
 
     Attributes:
         universe: the universe in which items were scored.
         methods: the label of each row: a method, with its ablation if there are several.
         cases: the case of each column.
-        values: the mean area over runs; NaN if there is none.
+        values: the mean score over runs; NaN if there is none.
     """
 
     universe: UniverseName
@@ -131,17 +132,21 @@ def leaderboard(
 
 
 def case_matrix(
-    rows: Sequence[ResultRow], universe: UniverseName = RANKED, level: Level = "edge"
+    rows: Sequence[ResultRow],
+    universe: UniverseName = RANKED,
+    level: Level = "edge",
+    score: Literal["roc_auc", "average_precision"] = "roc_auc",
 ) -> Matrix:
-    """Return every method's areas on every case, with methods in the leaderboard's order."""
+    """Return a score of every method on every case, with methods in the leaderboard's order."""
     own = [row for row in rows if row.level == level]
     names = [(entry.method, entry.ablation) for entry in leaderboard(own, level, resamples=1)]
     cases = sorted({row.case for row in own}, key=case_order)
     values = np.full((len(names), len(cases)), np.nan)
     found: dict[tuple[str, str, str], list[float]] = {}
     for row in own:
-        if row.universe == universe and row.roc_auc is not None:
-            found.setdefault((row.method, row.ablation, row.case), []).append(row.roc_auc)
+        value = row.roc_auc if score == "roc_auc" else row.average_precision
+        if row.universe == universe and value is not None:
+            found.setdefault((row.method, row.ablation, row.case), []).append(value)
     for (method, ablation, case), areas in found.items():
         values[names.index((method, ablation)), cases.index(case)] = np.mean(areas)
     return Matrix(universe, labels(names), tuple(cases), values)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from interpbench_jax.circuit import TruthValue
-from interpbench_jax.names import case_order
+from interpbench_jax.names import CaseOrder, case_order
 from interpbench_jax.scores import Level as Level
 from interpbench_jax.scores import RankScore
 from interpbench_jax.universes import UniverseName
@@ -125,7 +125,7 @@ class ResultRow:
         )
 
     @property
-    def key(self) -> tuple[tuple[bool, int, str], str, str, int, int, str, str]:
+    def key(self) -> tuple[CaseOrder, str, str, int, int, str, str]:
         """The unique key of a row, by which rows are sorted, with cases in numeric order."""
         case = case_order(self.case)
         run = (case, self.method, self.ablation, self.seed, self.order)
@@ -159,7 +159,7 @@ class ScoreRow:
     truth: TruthValue
 
     @property
-    def key(self) -> tuple[tuple[bool, int, str], str, str, int, int, str, str]:
+    def key(self) -> tuple[CaseOrder, str, str, int, int, str, str]:
         """The unique key of a row, by which rows are sorted, with cases in numeric order."""
         case = case_order(self.case)
         return case, self.method, self.ablation, self.seed, self.order, self.level, self.item
@@ -195,7 +195,7 @@ class CurveRow:
     faithfulness: float
 
     @property
-    def key(self) -> tuple[tuple[bool, int, str], str, str, int, int, bool, float]:
+    def key(self) -> tuple[CaseOrder, str, str, int, int, bool, float]:
         """The unique key of a row, by which rows are sorted, with cases in numeric order."""
         run = (case_order(self.case), self.method, self.ablation, self.seed, self.order)
         return *run, self.absolute, self.fraction

@@ -31,7 +31,7 @@ def recovery(
     finds two of three copies has found all that matters, and one that finds the third too has
     found nothing wrong. Edges of the program that a minimal circuit does without count neither as
     in it nor as outside. Where nothing can be spared, there is one circuit, and recovery is the
-    average precision.
+    average precision. The score is our own.
 
     Args:
         scores: a sweep's result or a method's scores; or one number for each edge of a universe,

@@ -16,7 +16,6 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from interpbench_jax.bands import Band
 from interpbench_jax.cases import Recipe, Task
 from interpbench_jax.config import TransformerConfig
 from interpbench_jax.model import Transformer
@@ -107,9 +106,9 @@ class Epoch:
         return self.n_inputs // self.recipe.batch_size
 
     @property
-    def _leak(self) -> Band | None:
-        """The band within which cutting an edge outside must change the output, if it must."""
-        return self.tasks[0].leak
+    def _has_leak(self) -> bool:
+        """Whether cutting an edge outside must change the output, within a band."""
+        return self.tasks[0].leak is not None
 
     @cached_property
     def optimizer(self) -> optax.GradientTransformationExtraArgs:
@@ -170,7 +169,7 @@ class Epoch:
         self, tokens: Int[Array, "batch pos"], key: Array, data: TaskData, task: Int[Array, ""]
     ) -> Batch:
         """A batch with the answers of its task's program."""
-        alone = self._leak is not None
+        alone = self._has_leak
         draw = draw_interchanges(key, data.given, tokens.shape[0], self.recipe, alone=alone)
         branches = [
             partial(find_answers, each, tokens, draw, self.config, self._used, self._wants_logits)
@@ -264,7 +263,7 @@ class Epoch:
         logits = run_interchanged(model, stream, values, replaced, is_real=is_real)
 
         def loss(name: str, logits: Array, answers: Array, is_real: Array) -> Loss:
-            if name == "strict" and self._leak is not None:
+            if name == "strict" and self._has_leak:
                 return self._band(logits, answers, (0.0, batch.band[1]), is_real)
             return self._loss(logits, answers, is_real)
 
@@ -291,7 +290,7 @@ class Epoch:
         cut = batch.draw.cut[half]
         logits = run_with_cut_edges(model, batch.tokens[half], others, cut, edit)
         is_real = batch.answers.is_real[half]
-        if self._leak is None:
+        if not self._has_leak:
             return self._loss(logits, patched, is_real)
         # Some examples cut edges of the program, and all others one edge outside.
         of_program = batch.draw.program_edges[half].any(axis=1)
@@ -308,7 +307,7 @@ class Epoch:
         if not cut.found:
             return loss
         counts = answers.is_real[half]
-        if self._leak is not None:
+        if self._has_leak:
             counts &= batch.draw.program_edges[half].any(axis=1)[:, None]
         wanted = answers.patched_attention[half]
         return (loss + attention_loss(cut.every_layer, wanted, counts)) / 2

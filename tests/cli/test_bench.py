@@ -1,9 +1,8 @@
 """`interpbench bench` from a user's point of view."""
 
 import json
-import os
 import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,17 +10,10 @@ import pytest
 from interpbench_jax.bench.table import read_results, read_scores
 from interpbench_jax.discovery import METHODS, Method, Scores
 from interpbench_jax.report import plots
+from tests import commands
 from tests.certificates.commands import run_command
 
-
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "interpbench_jax.cli", "bench", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "COLUMNS": "150", "NO_COLOR": "1"},
-    )
+run = partial(commands.run, "bench", COLUMNS="150")
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """`interpbench compare`, `validate`, `leaderboard` and `submit` from a user's point of view."""
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,16 +13,7 @@ from interpbench_jax.bench.table import write_tables
 from interpbench_jax.cases import RASP_CASES
 from interpbench_jax.weights import digest_weights
 from tests.bench.fake_results import Fake, fake_bench
-
-
-def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "interpbench_jax.cli", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "COLUMNS": "160", "NO_COLOR": "1", **environment},
-    )
+from tests.commands import run
 
 
 @pytest.fixture(scope="module")

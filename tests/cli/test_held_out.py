@@ -3,25 +3,14 @@
 import json
 import os
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from interpbench_jax.cases.generated.held_out import KEY_VARIABLE, SecretKey
 from interpbench_jax.cli.console import choose_cases
+from tests.commands import run
 from tests.tiny_models import certify, make_model
-
-
-def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "interpbench_jax.cli", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "COLUMNS": "160", "NO_COLOR": "1", **environment},
-    )
 
 
 def test_a_key_is_made_once(tmp_path: Path) -> None:

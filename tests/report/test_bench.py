@@ -210,3 +210,5 @@ def test_numbers_in_words() -> None:
 
 def test_cases_are_in_their_order() -> None:
     assert sorted(["ioi", "11", "3", "007x"], key=case_order) == ["3", "11", "007x", "ioi"]
+    names = ["held-out-10", "held-out-2", "8-current", "8"]
+    assert sorted(names, key=case_order) == ["8", "8-current", "held-out-2", "held-out-10"]

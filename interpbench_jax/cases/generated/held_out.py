@@ -1,4 +1,4 @@
-"""Held-out tasks: random ones to try a method on that was made while looking at other tasks.
+"""Held-out tasks: random ones on which to try a method that was developed on other tasks.
 
 A hundred are public: `held-out-1` to `held-out-100`. Whoever compares methods draws a hundred of
 their own with a secret key: `private-0f3c…-1` to `-100`, where the hexadecimal digits are the
@@ -15,8 +15,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from interpbench_jax.cases.generated.dials import Dials
-from interpbench_jax.cases.generated.task import RECIPE, GeneratedTask, generate
-from interpbench_jax.cases.recipe import then_silence
+from interpbench_jax.cases.generated.task import (
+    RECIPE,
+    SILENCE,
+    GeneratedTask,
+    generate,
+    silence,
+)
 from interpbench_jax.storage import read_text
 from interpbench_jax.texts import shown
 
@@ -28,12 +33,10 @@ KEY_VARIABLE = "INTERPBENCH_PRIVATE_KEY"
 _SHAPE = re.compile(rf"({PUBLIC}|{PRIVATE}-(?P<key>[0-9a-f]{{16}}))-(?P<number>[1-9][0-9]{{0,2}})")
 _MAX_BYTES = 1_000
 _KEY_TEXT = re.compile(r"[0-9a-f]{64}")
-# The tasks of a set take turns with these: two tasks in one model, a leak, a rare branch.
-_DIALS = (
-    Dials(hops=2, tasks=2, scattered=True, d_model=32),
-    Dials(hops=2, leak=(0.03, 0.3), scattered=True),
-    Dials(tasks=2, markers=2, scattered=True, d_model=32),
-)
+_TWO_TASKS = Dials(hops=2, tasks=2, scattered=True, d_model=32)
+_LEAK = Dials(hops=2, leak=(0.03, 0.3), scattered=True)
+_RARE = Dials(tasks=2, markers=2, scattered=True, d_model=32)
+_IDEAS = (_TWO_TASKS, _LEAK, _RARE)  # The tasks of a set take turns with these.
 
 
 class PrivateTaskError(ValueError):
@@ -113,7 +116,7 @@ def _key_of(case_id: str, start: str) -> SecretKey:
     if not path:
         raise PrivateTaskError(
             f"Expected the file of the key that {case_id!r} was drawn with in {KEY_VARIABLE}, "
-            "which is not set. Only who drew private tasks can tell what they are."
+            "which is not set. Only whoever drew private tasks can tell what they are."
         )
     try:
         key = SecretKey.read(path)
@@ -129,10 +132,7 @@ def _key_of(case_id: str, start: str) -> SecretKey:
 
 def _draw(case_id: str, secret: bytes, number: int) -> GeneratedTask:
     drawn = hmac.digest(secret, str(number).encode(), "sha256")
-    dials = _DIALS[(number - 1) % len(_DIALS)]
-    recipe = RECIPE
-    if dials.markers > 1:
-        recipe = then_silence(recipe, epochs=4, learning_rate=1e-3)
+    dials = _IDEAS[(number - 1) % len(_IDEAS)]
+    recipe = silence(RECIPE, SILENCE) if dials is _RARE else RECIPE
     task = generate(int.from_bytes(drawn[:8], "big"), dials, recipe=recipe)
-    part = task.first_task if dials.tasks == 2 and dials.markers == 1 else task
-    return replace(part, case_id=case_id)
+    return replace(task.first_task if dials is _TWO_TASKS else task, case_id=case_id)

@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from interpbench_jax.bands import Band
@@ -9,7 +10,7 @@ from interpbench_jax.cases.generated.dials import Dials
 from interpbench_jax.cases.generated.names import generated_id
 from interpbench_jax.cases.generated.programs import make_program, shuffled
 from interpbench_jax.cases.rasp_task import RaspTask
-from interpbench_jax.cases.recipe import Recipe
+from interpbench_jax.cases.recipe import Recipe, then_silence
 from interpbench_jax.rasp import Value
 from interpbench_jax.rasp.lowering import Lowering
 from interpbench_jax.rasp.placement import lower
@@ -27,6 +28,9 @@ RECIPE = Recipe(
         "outputs are learned by other ways than its own."
     ),
 )
+# Where a branch is rare, what is outside must be more silent than elsewhere: the epochs of the
+# stage, or stages, for that.
+SILENCE = (4,)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -115,6 +119,13 @@ def generate(seed: int, dials: Dials | None = None, *, recipe: Recipe = RECIPE) 
         dials=dials,
         marks=marks if dials.tasks == 2 else (),
     )
+
+
+def silence(recipe: Recipe, stages: Iterable[int]) -> Recipe:
+    """A recipe, and then stages of so many epochs each that silence what is outside."""
+    for epochs in stages:
+        recipe = then_silence(recipe, epochs=epochs, learning_rate=1e-3)
+    return recipe
 
 
 def _scatter(
