@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from interpbench_jax.cases import Recipe, Task
+from interpbench_jax.config import TransformerConfig
 from interpbench_jax.training.interchange import CutEdges, NodeMask, edge_table, node_mask
 from interpbench_jax.universes import universe
 from interpbench_jax.weights import weight_shapes
@@ -34,6 +35,8 @@ class Interchanges(NamedTuple):
         outside: for each node outside the circuit, a mask of that node alone.
         program_edges: for each edge of the program, the fine edges that stand for it.
         outside_edges: the fine edges that are outside the circuit.
+        merged_edges: for each fine edge, a number that it shares with the others of its edge in
+            universe `"head"`, if all of these are outside the circuit; else a number of its own.
         n_aligned: number of components.
         n_outside: number of nodes outside the circuit.
         n_program_edges: number of edges of the program.
@@ -43,6 +46,7 @@ class Interchanges(NamedTuple):
     outside: Bool[Array, "*tasks others layers nodes"]
     program_edges: Bool[Array, "*tasks edges dst src"]
     outside_edges: Bool[Array, "*tasks dst src"]
+    merged_edges: Int[Array, "*tasks dst src"]
     n_aligned: Int[Array, "*tasks"]
     n_outside: Int[Array, "*tasks"]
     n_program_edges: Int[Array, "*tasks"]
@@ -94,10 +98,21 @@ def task_interchanges(task: Task, like: Sequence[Task] = ()) -> Interchanges:
         stack(outside, no_nodes, max(len(each.nodes_not_in_circuit) for each in tasks)),
         stack(edges, no_edges, max(len(each.edge_alignment) for each in tasks)),
         jnp.asarray(every & ~used),
+        jnp.asarray(_merged_edges(config, every & ~used)),
         jnp.int32(len(aligned)),
         jnp.int32(len(outside)),
         jnp.int32(len(edges)),
     )
+
+
+def _merged_edges(config: TransformerConfig, outside: np.ndarray) -> np.ndarray:
+    """`Interchanges.merged_edges`, given the mask of the fine edges outside the circuit."""
+    numbers = np.arange(outside.size, dtype=np.int32).reshape(outside.shape)
+    for members in universe("head", config.n_layers, config.n_heads).members.values():
+        fine = edge_table(config, members)
+        if outside[fine].all():
+            numbers[fine] = numbers[fine].min()
+    return numbers
 
 
 def draw_interchanges(
@@ -137,17 +152,23 @@ def draw_edges(
     other edge with probability 1/10, and another quarter with probability 1/2. Of the program's
     edges, half of the examples cut none, a quarter one, and a quarter each with probability 1/2.
     If edges outside are to be cut `alone`, examples that cut edges of the program cut no others,
-    and all others cut one.
+    and all others cut one: a fine edge or, half of the time, all that are one edge with it in
+    universe `"head"`. Their effects add up, and none may be too large in either universe.
     """
     keys = jax.random.split(key, 6)
     n_edges, dst, src = given.program_edges.shape
     is_outside = given.outside_edges.reshape(1, -1)
     logits = jnp.where(is_outside[0], 0.0, -jnp.inf)
     one = jax.random.categorical(keys[0], logits, shape=(batch, 1))
-    odds = jnp.asarray([0.0, 0.0, 0.1, 0.5])[jax.random.randint(keys[1], (batch, 1), 0, 4)]
-    more = jax.random.uniform(keys[2], (batch, dst * src)) < odds
     is_one = jnp.arange(dst * src)[None] == one
-    outside = (is_one if alone else is_one | more) & is_outside
+    if alone:
+        merged = given.merged_edges.reshape(-1)
+        is_merged = jax.random.bernoulli(keys[1], 0.5, (batch, 1))
+        outside = (is_one | is_merged & (merged[None] == merged[one])) & is_outside
+    else:
+        odds = jnp.asarray([0.0, 0.0, 0.1, 0.5])[jax.random.randint(keys[1], (batch, 1), 0, 4)]
+        more = jax.random.uniform(keys[2], (batch, dst * src)) < odds
+        outside = (is_one | more) & is_outside
 
     rows = jnp.arange(n_edges)[None]
     kind = jax.random.randint(keys[3], (batch, 1), 0, 4)

@@ -10,9 +10,11 @@ from interpbench_jax.cases import RASP_CASES, Recipe
 from interpbench_jax.cases.generated import Dials, generate
 from interpbench_jax.training import train
 from interpbench_jax.training.arrays import draw_edges, task_interchanges
+from interpbench_jax.training.interchange import edge_table
 from interpbench_jax.training.leak import leak_band
 from interpbench_jax.training.losses import band_loss
 from interpbench_jax.training.stack import Stack, stack_tasks
+from interpbench_jax.universes import universe
 
 WEIGHTS = (0.0, 1.0, 1.0)
 EVERY = jnp.ones((2, 3), bool)
@@ -71,15 +73,35 @@ def test_the_band_is_a_share_of_what_an_edge_does() -> None:
         leak_band(RASP_CASES["3"], (0.1, 0.5), 10.0)
 
 
-def test_an_edge_outside_is_cut_alone() -> None:
-    given = task_interchanges(RASP_CASES["13"])
+@pytest.mark.parametrize("case_id", ["13", "36"])
+def test_an_edge_outside_is_cut_alone(case_id: str) -> None:
+    """Alone in the finest universe or, half of the time, in one where heads have one input."""
+    task = RASP_CASES[case_id]
+    given = task_interchanges(task)
     program, cut = map(np.asarray, draw_edges(jax.random.key(0), given, 4000, alone=True))
-    outside = cut & np.asarray(given.outside_edges)
+    every = np.asarray(given.outside_edges)
+    outside = cut & every
     of_program = program.any(axis=1)
-    np.testing.assert_array_equal(outside.sum(axis=(1, 2)), np.where(of_program, 0, 1))
     assert 0.45 < of_program.mean() < 0.55
+    assert not outside[of_program].any()
     # Every edge outside has its turn.
-    np.testing.assert_array_equal(outside.any(axis=0), np.asarray(given.outside_edges))
+    np.testing.assert_array_equal(outside.any(axis=0), every)
+
+    config = task.config
+    fine = {edge_table(config, [edge]).tobytes() for edge in universe("qkv", config.n_layers, config.n_heads).edges}
+    merged = {
+        table.tobytes()
+        for members in universe("head", config.n_layers, config.n_heads).members.values()
+        if not ((table := edge_table(config, members)) & ~every).any()
+    }
+    drawn = {chosen.tobytes() for chosen in outside[~of_program]}
+    assert drawn <= fine | merged
+    assert merged <= drawn
+    several = outside[~of_program].sum(axis=(1, 2)) > 1
+    has_others = np.asarray(
+        [(given.merged_edges == number).sum() > 1 for number in given.merged_edges[every]]
+    )
+    assert several.mean() == pytest.approx(has_others.mean() / 2, abs=0.05)
 
 
 def test_what_does_not_fit_is_refused() -> None:
