@@ -88,7 +88,10 @@ def test_an_edge_outside_is_cut_alone(case_id: str) -> None:
     np.testing.assert_array_equal(outside.any(axis=0), every)
 
     config = task.config
-    fine = {edge_table(config, [edge]).tobytes() for edge in universe("qkv", config.n_layers, config.n_heads).edges}
+    fine = {
+        edge_table(config, [edge]).tobytes()
+        for edge in universe("qkv", config.n_layers, config.n_heads).edges
+    }
     merged = {
         table.tobytes()
         for members in universe("head", config.n_layers, config.n_heads).members.values()
