@@ -30,6 +30,8 @@ from interpbench_jax.weights import digest_weights
 
 TrainingProgress = Callable[[tuple[EpochRecord, ...], int], None]
 LOG_FILE = "log.jsonl"
+# The lowest accuracy that a certificate lets pass.
+SUFFICIENT = 0.999
 _MOST_BYTES = 2**30
 
 
@@ -77,7 +79,8 @@ def train(
             with the largest number of epochs that there can be.
 
     Returns:
-        The best model as a case, with its accuracies and log. The caller must check whether it
+        The best model as a case, with its accuracies and log: of all epochs whose accuracies
+        suffice for a certificate, the one with the lowest losses. The caller must check whether it
         reached the recipe's target: `Trained.has_reached_target`.
 
     Raises:
@@ -251,7 +254,8 @@ def _judge(
     # The loss on attention is a means to the others, and no softmax brings it to 0.
     counted = [each for name, each in losses._asdict().items() if name != "attention"]
     loss = np.sum([each.mean(axis=1) for each in counted], axis=0).astype(np.float32)
-    is_better = (score > standing.score) | ((score == standing.score) & (loss < standing.loss))
+    rank, kept_rank = _rank(score, stack.recipe), _rank(standing.score, stack.recipe)
+    is_better = (rank > kept_rank) | ((rank == kept_rank) & (loss < standing.loss))
     is_better &= standing.is_active & is_finite
     best = jax.tree.map(
         lambda old, new: jnp.where(is_better.reshape(-1, *[1] * (new.ndim - 1)), new, old),
@@ -274,6 +278,18 @@ def _judge(
         epoch=np.where(is_better, np.int32(epoch), standing.epoch),
         is_active=standing.is_active & is_finite & ~has_ended,
     )
+
+
+def _rank(score: Float[np.ndarray, "..."], recipe: Recipe) -> Float[np.ndarray, "..."]:
+    """What is compared of the lowest accuracies, before the losses are.
+
+    Which of two accuracies is larger says little once both suffice: a few inputs decide it, and
+    the loss of the epoch with the larger one can be a thousand times the other's. So those that
+    suffice count as equal, unless training is to stop by them alone.
+    """
+    if recipe.target_loss is None:
+        return score
+    return np.minimum(score, np.float32(min(recipe.target, SUFFICIENT)))
 
 
 def _refuse_if_lost(
@@ -333,7 +349,8 @@ def _best_of(
 ) -> Trained:
     task = stack.tasks[index]
     own = range(len(stack.jobs))[stack.rows_of(index)]
-    best = max(own, key=lambda model: (standing.score[model], -standing.loss[model]))
+    rank = _rank(standing.score, stack.recipe)
+    best = max(own, key=lambda model: (rank[model], -standing.loss[model]))
     weights = stack.weights_of(standing.best, best)
     seed, epoch = stack.jobs[best].seed, int(standing.epoch[best])
     provenance = {
