@@ -34,8 +34,8 @@ def judged(recipe: Recipe, *epochs: Sequence[Epoch]) -> tuple[Stack, Standing]:
     for epoch, found in enumerate(epochs, start=1):
         weights = jax.tree.map(lambda leaf, n=epoch: jnp.full_like(leaf, n), standing.best)
         standing = standing._replace(state=standing.state._replace(average=weights))
-        nothing = np.zeros((len(found), 1), np.float32)
-        loss = np.asarray([[each] for _, each in found], np.float32)
+        nothing = jnp.zeros((len(found), 1))
+        loss = jnp.asarray([[each] for _, each in found])
         # The loss on attention does not count.
         losses = Losses(loss, nothing, nothing, nothing, nothing + 100 / epoch)
         lowest = tuple(accuracies(score) for score, _ in found)
