@@ -17,11 +17,7 @@ _NOT_YET = "not trained yet"
 UNTRAINED: Mapping[str, str] = MappingProxyType(
     {
         "2": f"{_NOT_YET}; an epoch takes about three minutes on one core",
-        "7": "after 120 epochs, an edge outside has 4 % of the median effect, 1 % is allowed",
-        "14": (
-            "after 180 epochs, two thirds of the outputs are wrong when the edge into the head's "
-            "keys is interchanged"
-        ),
+        "14": "after 180 epochs, a quarter of the outputs is wrong with all edges outside cut",
         "21-current": _NOT_YET,
         "25": _NOT_YET,
         "39": f"{_NOT_YET}; 60 positions",
@@ -30,10 +26,7 @@ UNTRAINED: Mapping[str, str] = MappingProxyType(
         "97": f"{_NOT_YET}; d_model 200",
         "113": f"{_NOT_YET}; seven layers",
         "124": "after 30 epochs, wrong on inputs of equal numbers that were held out",
-        "leak-2": "after 16 epochs, three edges outside leak up to 36 % instead of 30 %",
-        "leak-3": "after 10 epochs, an eighth of the edges outside leaks as much as half must",
-        "rare-2": "after 26 epochs, an edge outside has 1.1 % of the median effect, 1 % is allowed",
-        "rare-4": "after 22 epochs, an edge outside has 3 % of the median effect, 1 % is allowed",
+        "rare-4": "after 38 epochs, an edge outside has 2 % of the median effect, 1 % is allowed",
     }
 )
 

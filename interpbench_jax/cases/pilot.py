@@ -12,6 +12,7 @@ from interpbench_jax.cases.generated.task import (
     RECIPE,
     SILENCE,
     GeneratedTask,
+    SilentStage,
     generate,
     silence,
 )
@@ -26,7 +27,7 @@ def _task(
     dials: Dials,
     *,
     epochs: int = 10,
-    silent: tuple[int, ...] = (),
+    silent: tuple[SilentStage, ...] = (),
     n_validation: int = RECIPE.n_validation,
 ) -> GeneratedTask:
     recipe = silence(replace(RECIPE, epochs=epochs, n_validation=n_validation), silent)
@@ -113,7 +114,7 @@ TASKS: tuple[GeneratedTask, ...] = (
         "The token two fetches away, or a different one for the 4 % of inputs whose first two "
         "tokens select it.",
         Dials(hops=2, tasks=2, markers=2, d_model=32),
-        silent=(*SILENCE, 12, 6),
+        silent=(*SILENCE, SilentStage(12), SilentStage(6, learning_rate=3e-4, edge_weight=20.0)),
     ),
     _task(
         "rare-3",
@@ -129,6 +130,6 @@ TASKS: tuple[GeneratedTask, ...] = (
         "tokens select it.",
         Dials(tasks=2, markers=2, n_tokens=8, n_heads=5, d_model=40),
         epochs=6,
-        silent=(*SILENCE, 12, 12),
+        silent=(*SILENCE, SilentStage(12), SilentStage(16, learning_rate=5e-4, edge_weight=30.0)),
     ),
 )

@@ -4,6 +4,7 @@ import hashlib
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from interpbench_jax.bands import Band
 from interpbench_jax.cases.generated.dials import Dials
@@ -28,9 +29,26 @@ RECIPE = Recipe(
         "outputs are learned by other ways than its own."
     ),
 )
-# Where a branch is rare, what is outside must be more silent than elsewhere: the epochs of the
-# stage, or stages, for that.
-SILENCE = (4,)
+
+
+class SilentStage(NamedTuple):
+    """A stage of training in which edges weigh more, to silence those outside.
+
+    A later stage needs a lower learning rate, or it first undoes what the one before it did.
+
+    Attributes:
+        epochs: the number of passes over the data.
+        learning_rate: the initial learning rate; it falls to 0.
+        edge_weight: the weight of the loss on edges.
+    """
+
+    epochs: int
+    learning_rate: float = 1e-3
+    edge_weight: float = 10.0
+
+
+# Where a branch is rare, what is outside must be more silent than elsewhere.
+SILENCE = (SilentStage(4),)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -121,10 +139,10 @@ def generate(seed: int, dials: Dials | None = None, *, recipe: Recipe = RECIPE) 
     )
 
 
-def silence(recipe: Recipe, stages: Iterable[int]) -> Recipe:
-    """A recipe, and then stages of so many epochs each that silence what is outside."""
-    for epochs in stages:
-        recipe = then_silence(recipe, epochs=epochs, learning_rate=1e-3)
+def silence(recipe: Recipe, stages: Iterable[SilentStage]) -> Recipe:
+    """A recipe, and then stages that silence what is outside."""
+    for stage in stages:
+        recipe = then_silence(recipe, **stage._asdict())
     return recipe
 
 
