@@ -17,7 +17,7 @@ _NOT_YET = "not trained yet"
 UNTRAINED: Mapping[str, str] = MappingProxyType(
     {
         "2": f"{_NOT_YET}; an epoch takes about three minutes on one core",
-        "14": "after 180 epochs, a quarter of the outputs is wrong with all edges outside cut",
+        "14": "after 180 epochs, 28 % of the outputs are wrong with all edges outside cut",
         "21-current": _NOT_YET,
         "25": _NOT_YET,
         "39": f"{_NOT_YET}; 60 positions",

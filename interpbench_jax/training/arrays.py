@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from interpbench_jax.cases import Recipe, Task
 from interpbench_jax.config import TransformerConfig
+from interpbench_jax.masks import edge_indices
 from interpbench_jax.training.interchange import CutEdges, NodeMask, edge_table, node_mask
 from interpbench_jax.universes import universe
 from interpbench_jax.weights import weight_shapes
@@ -109,9 +110,9 @@ def _merged_edges(config: TransformerConfig, outside: np.ndarray) -> np.ndarray:
     """`Interchanges.merged_edges`, given the mask of the fine edges outside the circuit."""
     numbers = np.arange(outside.size, dtype=np.int32).reshape(outside.shape)
     for members in universe("head", config.n_layers, config.n_heads).members.values():
-        fine = edge_table(config, members)
-        if outside[fine].all():
-            numbers[fine] = numbers[fine].min()
+        dst, src = edge_indices(members, config.n_layers, config.n_heads).T
+        if outside[dst, src].all():
+            numbers[dst, src] = numbers[dst, src].min()
     return numbers
 
 
