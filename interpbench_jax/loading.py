@@ -10,6 +10,7 @@ from interpbench_dataset.packaged import UNTRAINED, model_ids, packaged_models
 from interpbench_jax.case import Case, is_case_directory, read_case
 from interpbench_jax.names import ReleaseName, number_of
 from interpbench_jax.sites import Node
+from interpbench_jax.texts import shown
 
 if TYPE_CHECKING:
     from interpbench_conversion.upstream_files import UpstreamFiles
@@ -156,18 +157,32 @@ def _release_of(files: "UpstreamFiles") -> ReleaseName:
 
 
 def _load_packaged(case_id: str) -> Case:
-    packaged = packaged_cases()
-    if case_id not in packaged:
-        there = f"one of {', '.join(packaged)}" if packaged else "of which there is none here"
-        reason = UNTRAINED.get(case_id)
-        why = "" if reason is None else f", of which there is no certified model yet: {reason}"
-        raise FileNotFoundError(
-            f"Expected a case whose weights interpbench-jax includes, {there}; got "
-            f"{case_id!r}{why}. "
-            f"Give source={HUB!r} (on the command line --repo {HUB}) for upstream's weights, or "
-            "the folder that contains the case's files."
-        )
+    if case_id not in packaged_cases():
+        raise FileNotFoundError(_why_not_packaged(case_id))
     return _load_directory(packaged_models() / case_id, case_id, {})
+
+
+def _why_not_packaged(case_id: str) -> str:
+    """What to say to someone who asks for a model that this installation does not have."""
+    from interpbench_jax.cases import task_of
+
+    task, names = task_of(case_id), packaged_cases()
+    hub = f"source={HUB!r} (on the command line --repo {HUB}) for upstream's weights"
+    if task is None:
+        there = f"such as {names[0]} or {names[-1]}" if names else "but there is none here"
+        return (
+            f"Expected a case whose weights interpbench-jax includes, {there} (`interpbench list` "
+            f"lists the cases); got {shown(case_id)}. Give {hub}, or the folder that contains the "
+            "case's files."
+        )
+    reason = UNTRAINED.get(case_id)
+    yet = "none" if reason is None else f"no certified one yet ({reason})"
+    others = f"give {hub}, or" if {"1.0.0", "current"} & {*task.releases} else "give"
+    return (
+        f"Expected a case whose weights interpbench-jax includes; of case {case_id!r} there is "
+        f"{yet}. Train a model with `interpbench train {case_id}`, or {others} the folder that "
+        "contains one."
+    )
 
 
 def _check_no_source(source: str | Path) -> None:

@@ -9,7 +9,6 @@ Every metric in `METRICS` is a mean over the positions of an input that count (s
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +17,7 @@ from jaxtyping import Array, Float, Int, Shaped
 
 from interpbench_jax.axes import Logits
 from interpbench_jax.config import TransformerConfig
+from interpbench_jax.names import METRIC_NAMES as METRIC_NAMES
 from interpbench_jax.names import MetricName as MetricName
 from interpbench_jax.targets import Targets, check_targets, is_scored, is_scored_on_host
 
@@ -115,7 +115,6 @@ METRICS: Mapping[MetricName, Metric] = {
 DISTANCES = tuple(METRICS[name] for name in ("kl", "l2", "centred_l2", "mae", "mse"))
 # Means over all classes, which a class that only pads a vocabulary would change.
 OVER_CLASSES = tuple(METRICS[name] for name in ("centred_l2", "mae", "mse"))
-METRIC_NAMES: tuple[MetricName, ...] = get_args(MetricName)
 # How many roundings of the largest output may add up in the computation of an effect.
 _ROUNDINGS = 16
 _NEED_CLASSES = ("kl", "cross_entropy", "logit_diff", "accuracy")

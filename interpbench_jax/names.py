@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, get_args
 
 MetricName = Literal[
     "kl",
@@ -15,6 +15,7 @@ MetricName = Literal[
     "logit_diff",
     "accuracy",
 ]
+METRIC_NAMES: tuple[MetricName, ...] = get_args(MetricName)
 AblationName = Literal["resample", "mean", "zero", "optimal"]
 UniverseName = Literal["qkv", "qkv-merged", "head", "head-no-embed"]
 # Whether a method scores edges or nodes.

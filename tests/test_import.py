@@ -59,7 +59,9 @@ def test_importing_the_package_is_light() -> None:
     assert not imported & HEAVY
 
 
-@pytest.mark.parametrize("name", ["sites", "config", "circuit", "weights", "case", "scores"])
+@pytest.mark.parametrize(
+    "name", ["sites", "config", "circuit", "weights", "case", "scores", "certificates"]
+)
 def test_what_handles_no_jax_array_imports_no_jax(name: str) -> None:
     assert not imported_by(f"import interpbench_jax.{name}") & {"jax", "flax", "torch", "datasets"}
 

@@ -1,5 +1,6 @@
 """The sources of cases: the package, folders and the Hub."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -49,11 +50,31 @@ def test_packaged_weights_are_the_default() -> None:
 
 
 @pytest.mark.usefixtures("no_hub")
-@pytest.mark.parametrize("case_id", ["ioi", "24", ".", ""])
-def test_cases_that_are_not_packaged(models: Path, case_id: str) -> None:
-    message = f"includes, one of 3, 4, 11, 19, 20; got '{case_id}'. Give source='hub' .*--repo hub"
+@pytest.mark.parametrize("case_id", ["99", "[b]x", ".", ""])
+def test_names_of_no_task(models: Path, case_id: str) -> None:
+    message = (
+        r"includes, such as 3 or 20 \(`interpbench list` lists the cases\); got "
+        f"'{re.escape(case_id)}'. Give source='hub' .*--repo hub"
+    )
     with pytest.raises(FileNotFoundError, match=message):
         load_case(case_id)
+
+
+@pytest.mark.usefixtures("models", "no_hub")
+@pytest.mark.parametrize("case_id", ["ioi", "24", "24-current", "rare-1", "held-out-1"])
+def test_tasks_without_a_packaged_model(case_id: str) -> None:
+    with pytest.raises(FileNotFoundError, match=f"of case '{case_id}' there is none.") as caught:
+        load_case(case_id)
+    message = str(caught.value)
+    assert f"`interpbench train {case_id}`" in message
+    assert ("--repo hub" in message) == (case_id not in ("rare-1", "held-out-1"))
+
+
+@pytest.mark.usefixtures("models", "no_hub")
+def test_tasks_whose_model_is_not_certified_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("interpbench_jax.loading.UNTRAINED", {"24": "it is too wide"})
+    with pytest.raises(FileNotFoundError, match=r"no certified one yet \(it is too wide\)\."):
+        load_case("24")
 
 
 @pytest.mark.usefixtures("no_hub")
@@ -62,8 +83,10 @@ def test_no_models_at_all(models: Path) -> None:
     assert packaged_cases() == PACKAGED[1:], "a model is there with its config, written last"
     shutil.rmtree(models)
     assert packaged_cases() == ()
-    with pytest.raises(FileNotFoundError, match=r"of which there is none here; got '3'\. Give"):
+    with pytest.raises(FileNotFoundError, match="of case '3' there is none"):
         load_case("3")
+    with pytest.raises(FileNotFoundError, match=r"includes, but there is none here .*got '99'"):
+        load_case("99")
 
 
 @pytest.mark.usefixtures("models", "no_hub")

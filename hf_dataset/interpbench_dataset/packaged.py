@@ -1,11 +1,13 @@
 """The published folder in this installation, and the models that such a folder holds.
 
-Importing this module imports nothing beyond the standard library.
+Importing this module imports nothing beyond the standard library and the names of cases.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+
+from interpbench_jax.names import case_order
 
 MODELS_FOLDER = "models"
 # This file is written last: a model's folder that has it is complete.
@@ -51,14 +53,8 @@ def packaged_models() -> Path:
 
 
 def model_ids(models: Path) -> tuple[str, ...]:
-    """The cases whose models a folder holds: numbers in numerical order, then words."""
+    """The cases whose models a folder holds: in the order of `case_order`."""
     if not models.is_dir():
         return ()
     found = (path.name for path in models.iterdir() if (path / _CONFIG_FILE).is_file())
-    return tuple(sorted(found, key=_order))
-
-
-def _order(case_id: str) -> tuple[bool, int, str]:
-    number = case_id.partition("-")[0]
-    is_number = number.isdecimal()
-    return not is_number, int(number) if is_number else 0, case_id
+    return tuple(sorted(found, key=case_order))

@@ -3,6 +3,8 @@
 Nothing here needs JAX, unlike `interpbench_jax.certificates.measure.certify`, which makes one.
 """
 
+from interpbench_jax.bars import BARS as BARS
+from interpbench_jax.bars import Bars as Bars
 from interpbench_jax.certificates.certificate import CERTIFICATE_FILE as CERTIFICATE_FILE
 from interpbench_jax.certificates.certificate import Certificate as Certificate
 from interpbench_jax.certificates.certificate import read_certificate as read_certificate
@@ -11,5 +13,3 @@ from interpbench_jax.certificates.parts import EdgeCheck as EdgeCheck
 from interpbench_jax.certificates.parts import EdgeEffect as EdgeEffect
 from interpbench_jax.certificates.parts import NodeEffect as NodeEffect
 from interpbench_jax.certificates.parts import Separation as Separation
-from interpbench_jax.certificates.verdict import BARS as BARS
-from interpbench_jax.certificates.verdict import Bars as Bars

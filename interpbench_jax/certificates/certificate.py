@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from interpbench_jax.bands import Band, check_band
+from interpbench_jax.bars import BARS, Bars
 from interpbench_jax.certificates.parts import (
     CircuitAlone,
     EdgeCheck,
@@ -16,7 +17,7 @@ from interpbench_jax.certificates.parts import (
     read_node_effect,
     to_plain,
 )
-from interpbench_jax.certificates.verdict import BARS, Bars, find_failures
+from interpbench_jax.certificates.verdict import find_failures
 from interpbench_jax.display import html_table
 from interpbench_jax.jsonfields import (
     mapping_of,
@@ -31,7 +32,7 @@ from interpbench_jax.jsonfields import (
     tuple_of,
 )
 from interpbench_jax.jsontext import check_format, parse_json_object
-from interpbench_jax.metrics import METRIC_NAMES
+from interpbench_jax.names import METRIC_NAMES
 from interpbench_jax.storage import make_folder, write_file
 from interpbench_jax.storage import read_text as read_file
 from interpbench_jax.texts import count, shown

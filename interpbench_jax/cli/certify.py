@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from interpbench_jax.bars import BARS, Bars
 from interpbench_jax.cli.compile_cache import NoCacheOption, use_cache
 from interpbench_jax.cli.console import (
     PACKAGED,
@@ -26,7 +27,7 @@ from interpbench_jax.texts import count
 
 if TYPE_CHECKING:
     from interpbench_jax.case import Case
-    from interpbench_jax.certificates import Bars, Certificate
+    from interpbench_jax.certificates import Certificate
 
 
 _UNITS = {
@@ -51,7 +52,7 @@ def certify(
     ] = None,
     bar: Annotated[
         float, typer.Option("--min", help="The lowest accuracy that passes.", min=0, max=1)
-    ] = 0.999,
+    ] = BARS.share,
     outside: Annotated[
         float,
         typer.Option(
@@ -60,7 +61,7 @@ def certify(
             min=0,
             max=1,
         ),
-    ] = 0.01,
+    ] = BARS.outside,
     clearance: Annotated[
         float,
         typer.Option(
@@ -68,7 +69,7 @@ def certify(
             "edge outside it.",
             min=0,
         ),
-    ] = 10.0,
+    ] = BARS.clearance,
     repo: RepoOption = PACKAGED,
     revision: RevisionOption = None,
     as_json: JsonOption = False,
@@ -81,7 +82,6 @@ def certify(
     edge outside the circuit has an effect, or an edge of the circuit has none.
     """
     use_cache(no_cache)
-    from interpbench_jax.certificates import Bars
     from interpbench_jax.certificates.measure import certify as measure
 
     bars = Bars(share=bar, outside=outside, clearance=clearance)
@@ -180,7 +180,7 @@ def _given_folder(case: str) -> Path | None:
     return case_directory(folder, Path(os.path.realpath(folder)).name)
 
 
-def _print(certificate: "Certificate", bars: "Bars", written: Path | None) -> None:
+def _print(certificate: "Certificate", bars: Bars, written: Path | None) -> None:
     from interpbench_jax.certificates.tables import (
         certified_edges_table,
         certified_nodes_table,

@@ -232,9 +232,7 @@ def _read_trained(folder: Path, task: "Task", seeds: Sequence[int]) -> Outcome:
         "recipe": _as_json(task.recipe),
         "weights_sha256": digest_weights(case.weights),
     }
-    recipe = made.get("recipe")
-    if isinstance(recipe, Mapping):
-        made = {**made, "recipe": {key: recipe[key] for key in recipe if key != "note"}}
+    made = {**made, "recipe": _without_notes(made.get("recipe"))}
     differing = [key for key, value in expected.items() if made.get(key) != value]
     differing += [] if case.config == task.config else ["transformer"]
     differing += [] if (folder / LOG_FILE).is_file() else [LOG_FILE]
@@ -249,11 +247,16 @@ def _read_trained(folder: Path, task: "Task", seeds: Sequence[int]) -> Outcome:
     return _describe(case, log, task.recipe, was_there=True)
 
 
-def _as_json(recipe: "Recipe") -> dict[str, object]:
-    """Return a recipe as provenance records it, without its note, which no training uses."""
-    described = json.loads(json.dumps(dataclasses.asdict(recipe)))
-    del described["note"]
-    return described
+def _as_json(recipe: "Recipe") -> object:
+    """Return a recipe as provenance records it, without its notes, which no training uses."""
+    return _without_notes(json.loads(json.dumps(dataclasses.asdict(recipe))))
+
+
+def _without_notes(recipe: object) -> object:
+    """Leave out the notes of a recipe in JSON, and of those that it begins with."""
+    if not isinstance(recipe, Mapping):
+        return recipe
+    return {key: _without_notes(value) for key, value in recipe.items() if key != "note"}
 
 
 def _finish(

@@ -49,8 +49,6 @@ def _show_model(case: Case) -> str:
     """Return a collapsed view of a small model's layers."""
     if sum(weight.size for weight in case.weights.values()) > _MOST_WEIGHTS:
         return ""
-    import treescope
-
-    shown = treescope.render_to_html(case.model, compressed=True)
+    shown = case.model._repr_mimebundle_()["text/html"]
     style = "flex-basis:100%;overflow-x:auto"
     return f'<details style="{style}"><summary>The model</summary>{shown}</details>'

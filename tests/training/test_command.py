@@ -2,14 +2,17 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from interpbench_dataset.packaged import packaged_models
 from interpbench_jax import CASES, read_case
 from interpbench_jax.certificates import read_certificate
+from interpbench_jax.cli.training import _read_trained
 from interpbench_jax.training import EpochRecord
 from tests.training.commands import train_quickly
 
@@ -96,3 +99,19 @@ def test_the_verdict_is_the_certificates(tmp_path: Path) -> None:
     assert done.returncode == 1 and json.loads(done.stdout)["passed"] is False
     again = start(train_quickly(*options))
     assert again.returncode == 1 and "certificate FAILED" in " ".join(again.stdout.split())
+
+
+def test_notes_on_a_recipe_do_not_make_it_another(tmp_path: Path) -> None:
+    folder = shutil.copytree(packaged_models() / "rare-1", tmp_path / "rare-1")
+    task, config = CASES["rare-1"], json.loads((folder / "config.json").read_text())
+    made = config["provenance"]
+    shares = (1.0, 1.0, 1.0, 1.0, 1.0)
+    record = EpochRecord("rare-1", made["seed"], made["epoch"], {"edges": 0.5}, *shares, 60.0, 1.0)
+    (folder / "log.jsonl").write_text(record.to_json() + "\n")
+    made["recipe"]["note"] = made["recipe"]["before"]["note"] = "in other words"
+    (folder / "config.json").write_text(json.dumps(config))
+    assert _read_trained(folder, task, [made["seed"]]).was_there
+    made["recipe"]["before"]["epochs"] += 1
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="differs in recipe"):
+        _read_trained(folder, task, [made["seed"]])
