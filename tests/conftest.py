@@ -1,6 +1,7 @@
 """Strict settings for every test, and fixtures that several modules share."""
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,6 +68,12 @@ def _check_annotations() -> None:
     folder = _ROOT / "conversion" / "interpbench_conversion"
     names = {path.stem for path in folder.glob("*.py")} - {"__init__", "pickles", "torch_files"}
     checked = ["interpbench_jax", *(f"interpbench_conversion.{name}" for name in sorted(names))]
+    early = sorted(m for m in sys.modules if any(f"{m}.".startswith(f"{c}.") for c in checked))
+    if early:
+        raise pytest.UsageError(
+            f"Expected none of our packages to be imported yet, but {early[0]} is, whose "
+            "annotations would not be checked: a conftest.py must import them in its fixtures."
+        )
     jaxtyping.install_import_hook(checked, "beartype.beartype")
 
 
