@@ -70,7 +70,8 @@ def load_case(
             understood; a ValueError.
         ValueError: if a file of ours is invalid or of another case, a folder as `case_id` comes
             with a source, an option for the Hub comes with such a folder or with the packaged
-            models, or `tokens` is `"prompts"` for a case without prompts.
+            models, the key of a private task is missing, or `tokens` is `"prompts"` for a case
+            without prompts.
         interpbench_conversion.hub.HubError: if the Hub does not provide the files; an OSError.
     """
     if isinstance(case_id, Path) or re.search(r"[/\\]", str(case_id)):

@@ -53,7 +53,7 @@ def packaged_models() -> Path:
 
 
 def model_ids(models: Path) -> tuple[str, ...]:
-    """The cases whose models a folder holds: in the order of `case_order`."""
+    """The cases whose models a folder holds, in the order of `case_order`."""
     if not models.is_dir():
         return ()
     found = (path.name for path in models.iterdir() if (path / _CONFIG_FILE).is_file())
