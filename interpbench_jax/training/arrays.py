@@ -1,7 +1,8 @@
 """The arrays that training needs: inputs, nodes and edges to interchange, initial weights."""
 
+import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -21,6 +22,8 @@ from interpbench_jax.weights import weight_shapes
 _TRAIN_SHARE = 0.8
 # The inputs of a task with fewer than this are repeated, so that an epoch is worth its overhead.
 _FEWEST = 16_000
+# Entries of a weight.
+_LARGE = 1 << 18
 
 HighLevelMask = Bool[Array, "batch variables"]
 HighLevelEdges = Bool[Array, "batch edges"]
@@ -308,9 +311,27 @@ def widen_mlps(
 def _normal_weights(
     shapes: dict[str, tuple[int, ...]], std: float, key: Array
 ) -> dict[str, Float[Array, "..."]]:
-    weights = {}
-    for index, (name, shape) in enumerate(shapes.items()):
-        drawn = jax.random.normal(jax.random.fold_in(key, index), shape, jnp.float32)
-        is_bias = name.rsplit(".", 1)[1].startswith("b_")
-        weights[name] = jnp.zeros(shape, jnp.float32) if is_bias else std * drawn
+    """Draw each weight with a key of its own; biases are zeros."""
+    weights = {name: jnp.zeros(shape, jnp.float32) for name, shape in shapes.items()}
+    names = [name for name in shapes if not name.rsplit(".", 1)[1].startswith("b_")]
+    keys = {name: jax.random.fold_in(key, list(shapes).index(name)) for name in names}
+    for group in _of_similar_size(names, shapes):
+        # Compiling a draw takes most of the time, so one program draws as many entries for each
+        # weight as the largest has: a short draw is the beginning of a long one.
+        longest = max(math.prod(shapes[name]) for name in group)
+        draw = partial(jax.random.normal, shape=(longest,), dtype=jnp.float32)
+        rows = jax.vmap(draw)(jnp.stack([keys[name] for name in group]))
+        for row, name in enumerate(group):
+            entries = rows[row, : math.prod(shapes[name])]
+            weights[name] = std * entries.reshape(shapes[name])
     return weights
+
+
+def _of_similar_size(
+    names: Sequence[str], shapes: Mapping[str, tuple[int, ...]]
+) -> Iterator[list[str]]:
+    """Large weights one by one, so that little is drawn in vain, and all the others together."""
+    is_large = {name: math.prod(shapes[name]) > _LARGE for name in names}
+    yield from ([name] for name in names if is_large[name])
+    if not all(is_large.values()):
+        yield [name for name in names if not is_large[name]]

@@ -37,7 +37,7 @@ from interpbench_jax.training.interchange import (
 
 NamedItem = TypeVar("NamedItem")
 
-# Examples per chunk: on a CPU, chunks that fit the cache are fastest.
+# Most examples per chunk: on a CPU, chunks that fit the cache are fastest.
 CHUNK = 512
 # At most this many sets of components are interchanged jointly; of more, as many are drawn.
 MOST_JOINT = 64
@@ -212,10 +212,12 @@ def prepare_examination(
         cuts.append(interchanges.outside_edges)
     together = [tuple(n for each in nodes for n in task.alignment[each]) for nodes in joint]
     replaced = [*task.alignment.values(), *together, *((node,) for node in outside)]
-    rows = np.arange(-(-len(base) // CHUNK) * CHUNK)
-    chosen = np.minimum(rows, len(base) - 1).reshape(-1, min(CHUNK, len(rows)))
+    n_chunks = -(-len(base) // CHUNK)
+    # Chunks of equal size, so that few pairs are not padded to a whole chunk.
+    rows = np.arange(n_chunks * -(-len(base) // n_chunks)).reshape(n_chunks, -1)
+    chosen = np.minimum(rows, len(base) - 1)
     targets = np.stack(answers)[:, chosen]
-    targets[:, (rows >= len(base)).reshape(chosen.shape)] = unscored(targets.dtype)
+    targets[:, rows >= len(base)] = unscored(targets.dtype)
     questions = Questions(
         base=jnp.asarray(base[chosen]),
         source=jnp.asarray(source[chosen]),

@@ -132,6 +132,11 @@ def test_what_is_not_to_count_does_not() -> None:
     assert 0 < scored.mean() < 1
 
 
+def test_few_pairs_are_not_filled_up() -> None:
+    pairs = held_out_pairs(TREND, 40, 0, "validation")
+    assert prepare_examination(TREND, *pairs).questions.base.shape == (1, 40, TREND.max_seq_len)
+
+
 def test_sets_of_components() -> None:
     nodes = tuple(Node(Kind.HEAD, layer, head) for layer in range(3) for head in range(4))
     assert evaluation.joint_sets(nodes[:1]) == ()
@@ -143,13 +148,14 @@ def test_sets_of_components() -> None:
 
 
 @pytest.mark.slow
-def test_rows_that_fill_up_a_chunk_do_not_count() -> None:
+def test_rows_that_fill_up_a_chunk_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "CHUNK", 4)
     model = build_model(TREND.config, random_weights(TREND.config))
-    base, source = held_out_pairs(TREND, 3, 0, "test")
+    base, source = held_out_pairs(TREND, 7, 0, "test")
     examination = prepare_examination(TREND, base, source)
-    is_counted = np.asarray(examination.questions.targets != UNSCORED)[0, 0]
-    assert len(is_counted) > 3 and is_counted[:3, 1:].all() and not is_counted[3:].any()
-    n_scored = 3 * (TREND.max_seq_len - 1)
+    is_counted = np.asarray(examination.questions.targets != UNSCORED)[:, 0].reshape(8, -1)
+    assert is_counted[:7, 1:].all() and not is_counted[7:].any()
+    n_scored = 7 * (TREND.max_seq_len - 1)
     found = examination(model)
     for share in (found.accuracy, *found.iia.values(), *found.strict.values()):
         assert share * n_scored == pytest.approx(round(share * n_scored), abs=1e-4)
@@ -167,12 +173,13 @@ def test_only_the_last_position_of_a_prompt_counts(monkeypatch: pytest.MonkeyPat
     assert examination.first_scored == 15
     n_nodes = len(task.alignment) + len(examination.joint) + len(task.nodes_not_in_circuit)
     n_runs = 1 + n_nodes + len(examination.edges) + 1
-    assert examination.questions.targets.shape == (2, n_runs, 16, 16)
+    # Two chunks of one size, the second of them filled up with one row.
+    assert examination.questions.targets.shape == (2, n_runs, 11, 16)
     own = np.array(model(jnp.asarray(base)).argmax(axis=-1))
     own[:, :-1] = UNSCORED
-    rows = np.minimum(np.arange(32), 20).reshape(2, 16)
+    rows = np.minimum(np.arange(22), 20).reshape(2, 11)
     asked = np.repeat(own[rows][:, None], n_runs, axis=1).astype(np.int32)
-    asked[1, :, 5:] = UNSCORED  # the rest of the chunk is padding
+    asked[1, :, 10:] = UNSCORED
     questions = examination.questions._replace(targets=jnp.asarray(asked))
     found = dataclasses.replace(examination, questions=questions)(model)
     shares = {**found.iia, **found.strict}
