@@ -105,7 +105,7 @@ def test_heads_learn_where_to_attend() -> None:
     recipe = dataclasses.replace(
         SHORT,
         attention_weight=1.0,
-        epochs=60,
+        epochs=15,
         learning_rate=1e-2,
         **dict.fromkeys(("iit_weight", "behavior_weight", "strict_weight", "edge_weight"), 0.0),
     )
