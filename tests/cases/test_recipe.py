@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from interpbench_jax.cases import CASES, Recipe, TrainingArguments
+from interpbench_jax.cases.recipe import then_silence
 
 
 @pytest.mark.parametrize(
@@ -86,3 +87,20 @@ def test_what_released_the_models() -> None:
 def test_every_declared_task_has_been_released_by_some_recipe() -> None:
     for task in CASES.values():
         assert Recipe.released(task.training).strict_weight == task.training.strict_weight**2
+
+
+def test_stages_that_silence_say_so_once() -> None:
+    first = Recipe(epochs=5, note="More epochs.")
+    second = then_silence(first, epochs=3)
+    assert second.note == (
+        "More epochs. Then a stage in which edges weigh more, to silence those outside."
+    )
+    third = then_silence(second, epochs=2, learning_rate=1e-3, edge_weight=30.0)
+    fourth = then_silence(third, epochs=1)
+    assert third.note == fourth.note == second.note.replace("a stage", "stages")
+    assert [(stage.epochs, stage.edge_weight) for stage in fourth.stages] == [
+        (5, first.edge_weight),
+        (3, 10.0),
+        (2, 30.0),
+        (1, 10.0),
+    ]

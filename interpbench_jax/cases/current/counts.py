@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from interpbench_jax.cases import case_18
 from interpbench_jax.cases.current.declaration import (
+    COUNTS_BY_ORDER,
     COUNTS_OF_FEW_INPUTS,
     LETTERS,
     length_task,
@@ -83,12 +84,14 @@ TASKS = (
         "How many numbers of the input are larger than each number.",
         width(tokens, tokens, Comparison.GT).named("larger"),
         d_model=24,
+        recipe=COUNTS_BY_ORDER,
     ),
     two_way_task(
         "63",
         "How many numbers of the input are smaller than each number.",
         width(tokens, tokens, Comparison.LT).named("smaller"),
         d_model=24,
+        recipe=COUNTS_BY_ORDER,
     ),
     two_way_task(
         "124",

@@ -30,6 +30,31 @@ COUNTS_OF_FEW_INPUTS = then_silence(
     epochs=60,
     learning_rate=2e-3,
 )
+COUNTS_BY_ORDER = then_silence(
+    then_silence(
+        then_silence(
+            then_silence(
+                Recipe(
+                    epochs=50,
+                    attention_weight=10.0,
+                    note=(
+                        "More epochs, because heads are learned before what reads them; and heads "
+                        "are told where to attend, as well as so few dimensions can."
+                    ),
+                ),
+                epochs=20,
+                learning_rate=2e-3,
+            ),
+            epochs=70,
+            learning_rate=3e-3,
+        ),
+        epochs=60,
+        edge_weight=30.0,
+    ),
+    epochs=10,
+    learning_rate=1e-3,
+    edge_weight=30.0,
+)
 MANY_OUTPUTS = Recipe(
     epochs=40, note="More epochs: so many outputs in two dimensions take long to tell apart."
 )
