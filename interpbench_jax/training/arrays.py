@@ -314,7 +314,7 @@ def _normal_weights(
     """Draw each weight with a key of its own; biases are zeros."""
     weights = {name: jnp.zeros(shape, jnp.float32) for name, shape in shapes.items()}
     names = [name for name in shapes if not name.rsplit(".", 1)[1].startswith("b_")]
-    keys = {name: jax.random.fold_in(key, list(shapes).index(name)) for name in names}
+    keys = {name: jax.random.fold_in(key, index) for index, name in enumerate(shapes)}
     for group in _of_similar_size(names, shapes):
         # Compiling a draw takes most of the time, so one program draws as many entries for each
         # weight as the largest has: a short draw is the beginning of a long one.

@@ -1,6 +1,7 @@
 """The distribution of the drawn nodes and edges, and the training inputs."""
 
 import dataclasses
+import zlib
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from interpbench_jax.cases import CASES, RASP_CASES, Recipe, Task
 from interpbench_jax.cases.recipe import Sampling
 from interpbench_jax.cases.sequences import is_in_split
 from interpbench_jax.sites import Kind, Node
+from interpbench_jax.training import arrays
 from interpbench_jax.training.arrays import (
     Draw,
     Interchanges,
@@ -222,6 +224,23 @@ def test_initial_weights() -> None:
     assert abs(drawn.std() - 0.2) < 5 * 0.2 / (2 * len(drawn)) ** 0.5
     other = make(1)
     assert not np.array_equal(weights["embed.W_E"], other["embed.W_E"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("large", [1 << 18, 40, 0])
+def test_weights_are_those_of_a_draw_of_their_own(
+    large: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many a program draws together, so that models stay what they were."""
+    monkeypatch.setattr(arrays, "_LARGE", large)
+    weights = initial_weights(TREND, Recipe(), 3)
+    key = jax.random.fold_in(jax.random.key(3), zlib.crc32(TREND.case_id.encode()))
+    shapes = weight_shapes(TREND.config)
+    assert list(weights) == list(shapes)
+    for index, (name, shape) in enumerate(shapes.items()):
+        own = jnp.float32(0.2) * jax.random.normal(jax.random.fold_in(key, index), shape)
+        is_bias = name.rsplit(".", 1)[1].startswith("b_")
+        np.testing.assert_array_equal(weights[name], jnp.zeros(shape) if is_bias else own)
 
 
 @pytest.mark.slow
