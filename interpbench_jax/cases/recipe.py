@@ -209,11 +209,10 @@ def then_silence(
     recipe: Recipe, *, epochs: int, learning_rate: float = 4e-3, edge_weight: float = 10.0
 ) -> Recipe:
     """A recipe, and then a stage in which the loss on edges weighs more, as its note says."""
-    one, several, purpose = "Then a stage", "Then stages", "in which edges weigh more"
-    if f"{one} {purpose}" in recipe.note or f"{several} {purpose}" in recipe.note:
-        note = recipe.note.replace(f"{one} {purpose}", f"{several} {purpose}")
-    else:
-        note = f"{recipe.note} {one} {purpose}, to silence those outside."
+    one = "Then a stage in which edges weigh more, to silence those outside."
+    several = one.replace("a stage", "stages")
+    earlier = recipe.note.removesuffix(f" {one}").removesuffix(f" {several}")
+    note = f"{earlier} {one if earlier == recipe.note else several}"
     return replace(
         recipe,
         before=recipe,

@@ -22,7 +22,7 @@ from interpbench_jax.weights import weight_shapes
 _TRAIN_SHARE = 0.8
 # The inputs of a task with fewer than this are repeated, so that an epoch is worth its overhead.
 _FEWEST = 16_000
-# Entries of a weight.
+# A weight with more entries than this is drawn by a program of its own.
 _LARGE = 1 << 18
 
 HighLevelMask = Bool[Array, "batch variables"]

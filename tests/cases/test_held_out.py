@@ -56,7 +56,7 @@ def test_circuits_differ_between_tasks_of_the_same_settings() -> None:
 def test_there_is_no_reason_to_reject_a_public_task(case_id: str) -> None:
     task = find_task(case_id)
     assert isinstance(task, GeneratedTask)
-    assert find_problems(task, n=256) == ()
+    assert find_problems(task, n=1024) == ()
 
 
 def test_private_tasks_need_their_key(key: SecretKey, monkeypatch: pytest.MonkeyPatch) -> None:

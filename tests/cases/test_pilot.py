@@ -29,7 +29,7 @@ def test_four_tasks_of_each_idea() -> None:
 def test_there_is_no_reason_to_reject_it(task: GeneratedTask) -> None:
     others = [each for each in CASES.values() if "pilot" not in each.releases]
     circuits = [each.complete_circuit for each in others if each.config.n_layers == task.n_layers]
-    assert find_problems(task, circuits, n=256) == ()
+    assert find_problems(task, circuits, n=1024) == ()
 
 
 @pytest.mark.slow
