@@ -53,15 +53,18 @@ def _weak_parts(task: GeneratedTask, pairs: list[TaskPairs]) -> Iterator[str]:
     model, names = task.high_level, task.component_names
     plain = [np.asarray(model.targets(each.input_ids)) for each in pairs]
 
-    def largest(node: Node | None = None, edge: Edge | None = None) -> float:
-        shares = []
+    def largest(enough: float, node: Node | None = None, edge: Edge | None = None) -> float:
+        """The largest share of outputs that change, or the first one that is enough."""
+        found = 0.0
         for each, own in zip(pairs, plain, strict=True):
             swapped = model.targets(each.input_ids, each.corrupted_input_ids, node, edge)
-            shares.append(float((np.asarray(swapped) != own)[each.is_scored].mean()))
-        return max(shares)
+            found = max(found, float((np.asarray(swapped) != own)[each.is_scored].mean()))
+            if found >= enough:
+                break
+        return found
 
     for node in model.nodes:
-        share = largest(node=node)
+        share = largest(LOWEST_COMPONENT, node)
         if share < LOWEST_COMPONENT:
             yield (
                 f"Component {names[node]} changes {share:.1%} of the outputs, fewer than "
@@ -69,7 +72,7 @@ def _weak_parts(task: GeneratedTask, pairs: list[TaskPairs]) -> Iterator[str]:
             )
     varies = carried_differences(model, pairs[0]).any(axis=(0, 2))
     for edge in (model.edges[index] for index in np.flatnonzero(varies)):
-        share = largest(edge=edge)
+        share = largest(LOWEST_EDGE, edge=edge)
         if share < LOWEST_EDGE:
             yield f"Edge {edge} changes {share:.2%} of the outputs, fewer than {LOWEST_EDGE:.0%}."
 
