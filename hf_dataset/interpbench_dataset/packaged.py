@@ -27,7 +27,6 @@ UNTRAINED: Mapping[str, str] = MappingProxyType(
         "97": f"{_NOT_YET}; d_model 200",
         "113": f"{_NOT_YET}; seven layers",
         "124": "after 30 epochs, wrong on inputs of equal numbers that were held out",
-        "rare-4": "after 38 epochs, an edge outside has 2 % of the median effect, 1 % is allowed",
     }
 )
 

@@ -126,10 +126,9 @@ TASKS: tuple[GeneratedTask, ...] = (
     ),
     _task(
         "rare-4",
-        "The token one fetch away, or a different one for the 1.6 % of inputs whose first two "
+        "The token one fetch away, or a different one for the 2.8 % of inputs whose first two "
         "tokens select it.",
-        Dials(tasks=2, markers=2, n_tokens=8, n_heads=5, d_model=40),
-        epochs=6,
+        Dials(tasks=2, markers=2, n_tokens=6, n_heads=5, d_model=40),
         silent=(*SILENCE, SilentStage(12), SilentStage(16, learning_rate=5e-4, edge_weight=30.0)),
     ),
 )
