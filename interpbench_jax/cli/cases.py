@@ -90,7 +90,7 @@ def show(
             }
         )
         return
-    facts = {
+    facts: dict[str, str | tuple[str, ...]] = {
         "task": loaded.task_description or "not known",
         "model": f"{config.n_layers} layers, {config.n_heads} heads, d_model {config.d_model}, "
         f"d_head {config.d_head}, d_mlp {config.d_mlp}, {config.act_fn}, {config.attention_dir}, "
@@ -281,13 +281,17 @@ def _origin(provenance: "Mapping[str, object]", everything: bool) -> str:
     return f"{', '.join([source, *known])} (--provenance shows all)"
 
 
-def _task_facts(task: "Task | None") -> dict[str, str]:
+def _task_facts(task: "Task | None") -> dict[str, str | tuple[str, ...]]:
     """Return what our declaration of the task adds; nothing if the task is not declared."""
     if task is None:
         return {}
-    roles = "\n".join(
+    roles = tuple(
         f"{', '.join(map(str, targets))}: {' '.join(role.words for role in task.roles[node])}"
         for node, targets in task.alignment.items()
     )
-    facts = {"program": task.program_text, "roles": roles, "tier": task.tier}
-    return facts | ({"note": task.note} if task.note else {})
+    return {
+        "program": tuple(task.program_text.split("\n")),
+        "roles": roles,
+        "tier": task.tier,
+        **({"note": task.note} if task.note else {}),
+    }

@@ -48,12 +48,18 @@ def say(text: str, *, stderr: bool = False, style: str = "") -> None:
 
 
 def show(*parts: Table | Tree) -> None:
-    """Print tables and trees, fitted to the terminal's width."""
+    """Print tables and trees, fitted to the terminal's width; elsewhere, without padding."""
     from interpbench_jax.report.fitting import FittedTable, clean_tree
 
     console = terminal()
     for part in parts:
-        console.print(clean_tree(part) if isinstance(part, Tree) else FittedTable(part))
+        fitted = clean_tree(part) if isinstance(part, Tree) else FittedTable(part)
+        if console.is_terminal:
+            console.print(fitted)
+            continue
+        with console.capture() as captured:
+            console.print(fitted)
+        print("\n".join(line.rstrip(" ") for line in captured.get().split("\n")), end="")
 
 
 def show_all(tables: Iterable[Table]) -> None:

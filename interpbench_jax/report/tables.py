@@ -85,13 +85,15 @@ class ErrorRow(NamedTuple):
     float32: float
 
 
-def case_table(title: str, facts: Mapping[str, str]) -> Table:
-    """Tabulate facts about a case, one per row."""
+def case_table(title: str, facts: Mapping[str, str | tuple[str, ...]]) -> Table:
+    """Tabulate facts about a case: a row for each, or for each line of one with several."""
     table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in facts.items():
-        table.add_row(name, Text(value))
+        lines = (value,) if isinstance(value, str) else value
+        for index, line in enumerate(lines):
+            table.add_row("" if index else name, Text(line))
     return table
 
 

@@ -98,6 +98,12 @@ def test_nothing_breaks_in_a_narrow_terminal(command: str, columns: int, bench: 
 def test_a_pipe_gets_whole_rows(command: str, bench: Path) -> None:
     text = piped(*COMMANDS[command](bench))
     assert ESCAPE not in text
+    assert [line for line in text.splitlines() if line.endswith(" ")] == []
+    if command == "show":
+        (start,) = [line for line in text.splitlines() if line.startswith("program")]
+        (end,) = [line for line in text.splitlines() if "aggregate(" in line]
+        assert start.split(maxsplit=1)[1].startswith("is_x = ") and start.count(" = ") == 1
+        assert end.index("share_of_x = ") == start.index("is_x = ") and not end[0].strip()
     if command == "list":
         row = next(line for line in text.splitlines() if line.split()[:1] == ["11"])
         assert "read off the earlier words that are as long." in row and row.split()[-1] == "yes"
