@@ -47,7 +47,8 @@ MethodsOption = Annotated[
         "--methods",
         "--method",
         metavar="eap,acdc,...",
-        help="Methods by name, or package.module:function for a custom one.",
+        help="Methods by name (`interpbench methods` lists them), or package.module:function for "
+        "a custom one.",
         show_default="all",
     ),
 ]

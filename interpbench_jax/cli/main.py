@@ -18,6 +18,7 @@ from interpbench_jax.cli import (
     compare,
     dataset,
     held_out,
+    methods,
     report,
     sweeps,
     tasks,
@@ -65,6 +66,7 @@ app.command()(sweeps.sweep)
 app.command()(cases.verify)
 app.command()(training.train)
 app.command()(certify.certify)
+app.command()(methods.methods)
 app.command(cls=ContextCommand)(bench.bench)
 app.command()(report.report)
 app.command()(compare.compare)
@@ -86,7 +88,7 @@ def main() -> None:
     if "jax" not in sys.modules:  # The process is ours alone.
         gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     try:
-        app(standalone_mode=True)
+        app(prog_name="interpbench", standalone_mode=True)
     except KeyboardInterrupt:
         say("Stopped.", stderr=True)
         sys.exit(Exit.STOPPED)

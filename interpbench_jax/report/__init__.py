@@ -10,6 +10,7 @@ from interpbench_jax.report.tables import certificate_table as certificate_table
 from interpbench_jax.report.tables import circuit_table as circuit_table
 from interpbench_jax.report.tables import circuit_tree as circuit_tree
 from interpbench_jax.report.tables import effects_table as effects_table
+from interpbench_jax.report.tables import methods_table as methods_table
 from interpbench_jax.report.tables import pairs_table as pairs_table
 from interpbench_jax.report.tables import sweeps_table as sweeps_table
 from interpbench_jax.report.tables import tasks_table as tasks_table

@@ -1,7 +1,8 @@
 """Tables that stay readable in a narrow terminal, and draw nothing but their own text.
 
 A table that is too wide wraps between words; if words would break, or a sentence would be squeezed
-into a column of a few letters, each row becomes a short paragraph instead. Texts may come from
+into a column of a few letters, each row becomes a short paragraph instead. A row whose first cell
+is empty continues the one above it. Texts may come from
 untrusted files: none is interpreted as markup, and none moves the cursor.
 """
 
@@ -131,10 +132,12 @@ def _paragraphs(table: Table, console: Console, width: int) -> Iterator[Text]:
     headers = [_clean(column.header).plain for column in table.columns]
     for style, cells in _rows(table):
         first, *others = map(_clean, cells)
-        yield Text(f"{headers[0]} {first.plain}".strip(), style="bold")
+        names = headers if first.plain else [""] * len(headers)
+        if first.plain:
+            yield Text(f"{headers[0]} {first.plain}".strip(), style="bold")
         facts = [
             f"{header} {cell.plain}".strip()
-            for header, cell in zip(headers[1:], others, strict=True)
+            for header, cell in zip(names[1:], others, strict=True)
             if cell.plain.strip()
         ]
         for line in _flow(facts, width - 2 * len(_GAP)):

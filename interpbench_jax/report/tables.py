@@ -11,6 +11,7 @@ from interpbench_jax.circuit import Circuit, TruthValue
 from interpbench_jax.sites import Kind, Node
 
 _BAR = 8
+_METRIC = {"distance": "distance from the clean run", "loss": "loss against the targets"}
 
 
 class EffectRow(NamedTuple):
@@ -120,8 +121,23 @@ def tasks_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         packaged = "yes" if row["is_packaged"] else "no"
         cells = [str(row[cell]) for cell in ("outputs", "circuit_edges", "circuit", "tier")]
         release = " and ".join(row["releases"])
-        task = "\n".join([str(row["task"]), *(f"({flag})" for flag in row["flags"])])
-        shown = (str(row["case_id"]), release, task, shape, *cells, packaged)
+        shown = (str(row["case_id"]), release, str(row["task"]), shape, *cells, packaged)
+        table.add_row(*map(Text, shown))
+        for flag in row["flags"]:
+            table.add_row("", "", Text(f"({flag})"))
+    return table
+
+
+def methods_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Tabulate the discovery methods, one per row."""
+    table = Table(title="Methods", title_justify="left", box=None, header_style="bold")
+    table.add_column("method", no_wrap=True)
+    for header in ("computes", "default metric", "depends on"):
+        table.add_column(header, overflow="fold")
+    for row in rows:
+        facts = {"its seed": row["is_random"], "the order of edges": row["depends_on_order"]}
+        depends_on = " and ".join(fact for fact, is_so in facts.items() if is_so)
+        shown = (row["method"], row["computes"], _METRIC[row["default_metric"]], depends_on)
         table.add_row(*map(Text, shown))
     return table
 

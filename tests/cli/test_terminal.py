@@ -75,6 +75,7 @@ COMMANDS: dict[str, Callable[[Path], tuple[object, ...]]] = {
     "leaderboard": lambda bench: ("leaderboard", bench),
     "compare": lambda bench: ("compare", bench, bench),
     "sample": lambda bench: ("sample", "3", "-n", "2"),
+    "methods": lambda bench: ("methods",),
 }
 
 
@@ -107,6 +108,7 @@ def test_a_pipe_gets_whole_rows(command: str, bench: Path) -> None:
     if command == "list":
         row = next(line for line in text.splitlines() if line.split()[:1] == ["11"])
         assert "read off the earlier words that are as long." in row and row.split()[-1] == "yes"
+        assert "(identity on its inputs)" in [line.strip() for line in text.splitlines()]
     if command == "leaderboard":
         row = next(line for line in text.splitlines() if line.startswith("exact"))
         assert len(NUMBER.findall(row)) >= 2
@@ -186,6 +188,22 @@ def test_words_wrap_before_rows_become_paragraphs() -> None:
     lines = [line.split() for line in drawn(table, 14).splitlines()]
     assert lines[0] == ["a", "b"] and lines[1][0] == "one"
     assert {word for line in lines for word in line} >= {"one", "two", "three", "four", "five"}
+
+
+def test_a_row_without_a_first_cell_continues_the_one_above() -> None:
+    table = Table(box=None)
+    for header in ("name", "text"):
+        table.add_column(header)
+    table.add_row("one", "a first line of some words")
+    table.add_row("", "a second line of some words")
+    assert [line.strip() for line in drawn(table, 40).splitlines()] == [
+        "name  text",
+        "one   a first line of some words",
+        "a second line of some words",
+    ]
+    assert drawn(table, 20).split() == "name one text a first line of some words".split() + (
+        "a second line of some words".split()
+    )
 
 
 def test_a_trees_labels_are_text() -> None:
