@@ -23,7 +23,6 @@ UNTRAINED: Mapping[str, str] = MappingProxyType(
         "21-current": _NOT_YET,
         "25": _NOT_YET,
         "39": f"{_NOT_YET}; 60 positions",
-        "63": "not trained yet with its present recipe, with which 44 succeeded",
         "97": f"{_NOT_YET}; d_model 200",
         "113": f"{_NOT_YET}; seven layers",
         "124": "after 30 epochs, wrong on inputs of equal numbers that were held out",
