@@ -59,7 +59,7 @@ def show(*parts: Table | Tree) -> None:
             continue
         with console.capture() as captured:
             console.print(fitted)
-        print("\n".join(line.rstrip(" ") for line in captured.get().split("\n")), end="")
+        say("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def show_all(tables: Iterable[Table]) -> None:

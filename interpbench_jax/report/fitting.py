@@ -2,8 +2,8 @@
 
 A table that is too wide wraps between words; if words would break, or a sentence would be squeezed
 into a column of a few letters, each row becomes a short paragraph instead. A row whose first cell
-is empty continues the one above it. Texts may come from
-untrusted files: none is interpreted as markup, and none moves the cursor.
+is empty continues the one above it. Texts may come from untrusted files: none is interpreted as
+markup, and none moves the cursor.
 """
 
 import copy
@@ -132,12 +132,12 @@ def _paragraphs(table: Table, console: Console, width: int) -> Iterator[Text]:
     headers = [_clean(column.header).plain for column in table.columns]
     for style, cells in _rows(table):
         first, *others = map(_clean, cells)
-        names = headers if first.plain else [""] * len(headers)
-        if first.plain:
+        continues = not first.plain
+        if not continues:
             yield Text(f"{headers[0]} {first.plain}".strip(), style="bold")
         facts = [
-            f"{header} {cell.plain}".strip()
-            for header, cell in zip(names[1:], others, strict=True)
+            cell.plain.strip() if continues else f"{header} {cell.plain}".strip()
+            for header, cell in zip(headers[1:], others, strict=True)
             if cell.plain.strip()
         ]
         for line in _flow(facts, width - 2 * len(_GAP)):
