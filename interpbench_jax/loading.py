@@ -30,6 +30,11 @@ def packaged_cases() -> tuple[str, ...]:
     return model_ids(packaged_models())
 
 
+def why_untrained(case_id: str) -> str | None:
+    """Why there is no packaged model of a task of InterpBench yet; None if there is one."""
+    return UNTRAINED.get(case_id)
+
+
 def load_case(
     case_id: str | Path,
     source: str | Path = PACKAGED,
@@ -176,7 +181,7 @@ def _why_not_packaged(case_id: str) -> str:
             f"lists the cases); got {shown(case_id)}. Give {hub}, or the folder that contains the "
             "case's files."
         )
-    reason = UNTRAINED.get(case_id)
+    reason = why_untrained(case_id)
     yet = "none" if reason is None else f"no certified one yet ({reason})"
     others = f"give {hub}, or" if {"1.0.0", "current"} & {*task.releases} else "give"
     return (

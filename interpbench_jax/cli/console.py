@@ -100,10 +100,14 @@ def load(case: str, repo: str, revision: str | None, tokens: "KeptTokensName" = 
     """
     from interpbench_jax.loading import load_case
 
-    path = Path(case).expanduser()
-    if path.is_dir() or "/" in case or case.startswith((".", "~")):
-        return load_case(path, tokens=tokens)
+    if is_folder(case):
+        return load_case(Path(case).expanduser(), tokens=tokens)
     return load_case(case, repo, revision=revision, tokens=tokens)
+
+
+def is_folder(case: str) -> bool:
+    """Whether a case is named by a folder, which need not exist, rather than by its id."""
+    return "/" in case or case.startswith((".", "~")) or Path(case).is_dir()
 
 
 def split_names(text: str, option: str) -> list[str]:

@@ -20,6 +20,7 @@ from interpbench_jax.cli import (
     held_out,
     methods,
     report,
+    show,
     sweeps,
     tasks,
     training,
@@ -59,7 +60,7 @@ def options(
 
 
 app.command("list")(tasks.list_cases)
-app.command()(cases.show)
+app.command()(show.show)
 app.command()(tasks.sample)
 app.command()(cases.convert)
 app.command()(sweeps.sweep)
