@@ -55,8 +55,7 @@ def pytest_configure(config: pytest.Config) -> None:
     shared_programs.use(programs)
     # Commands in separate processes store programs here, not in the user's cache.
     os.environ["INTERPBENCH_CACHE"] = str(of_commands)
-    if not config.getoption("optimize"):
-        os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+    shared_programs.optimize(bool(config.getoption("optimize")))
 
 
 def _check_annotations() -> None:

@@ -70,8 +70,10 @@ def _put(self: LRUCache, key: str, value: bytes) -> None:
 def optimize(wanted: bool) -> None:
     """Switch most of XLA's optimizations on, as for users, or off.
 
-    Programs in memory were compiled with the other setting, so they are dropped.
+    This applies to this process and to those that it starts from now on. Programs in memory were
+    compiled with the other setting, so they are dropped.
     """
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "0" if wanted else "1"
     if jax.config.read("jax_disable_most_optimizations") == wanted:
         jax.config.update("jax_disable_most_optimizations", not wanted)
         _forget()

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
 pytest.importorskip("nbclient")
 from nbformat import NotebookNode
@@ -66,8 +67,14 @@ def test_a_stored_notebook_is_tidy(path: Path) -> None:
             assert len(output.get("data", {}).get("image/png", "")) < MOST_IMAGE * 4 / 3
 
 
+def with_marks(path: Path) -> ParameterSet:
+    """A notebook; the one that trains takes half the time if its programs are optimized."""
+    marks = [pytest.mark.optimized] if path.name.startswith("5_") else []
+    return pytest.param(path, id=path.stem, marks=marks)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", map(with_marks, PATHS))
 def test_a_notebook_runs(path: Path, tmp_path: Path) -> None:
     # In a process of its own: the sockets of a kernel's client are closed when it ends.
     command = [sys.executable, str(SCRIPT), str(path), "-o", str(tmp_path)]
