@@ -68,7 +68,7 @@ def test_a_stored_notebook_is_tidy(path: Path) -> None:
 
 
 def with_marks(path: Path) -> ParameterSet:
-    """A notebook; the one that trains takes half the time if its programs are optimized."""
+    """A notebook; the one that trains runs so long that optimizing its programs saves time."""
     marks = [pytest.mark.optimized] if path.name.startswith("5_") else []
     return pytest.param(path, id=path.stem, marks=marks)
 
