@@ -74,7 +74,7 @@ def with_marks(path: Path) -> ParameterSet:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", map(with_marks, PATHS))
+@pytest.mark.parametrize("path", [with_marks(path) for path in PATHS])
 def test_a_notebook_runs(path: Path, tmp_path: Path) -> None:
     # In a process of its own: the sockets of a kernel's client are closed when it ends.
     command = [sys.executable, str(SCRIPT), str(path), "-o", str(tmp_path)]

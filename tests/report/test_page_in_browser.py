@@ -294,8 +294,11 @@ def test_every_chart_has_a_name_and_a_table(watched: Watched) -> None:
         assert len(str(chart.get_attribute("aria-label"))) > 30
     for details in page.locator("#cases details").all():
         details.locator("summary").click()
-    assert page.locator("table", has_text="False positive rate").is_visible()
-    assert page.locator("table", has_text="Share").locator("tbody tr").count() == 10
+    # A table is made when its details open, which the page learns only after the click.
+    page.locator("table", has_text="False positive rate").wait_for()
+    shares = page.locator("table", has_text="Share")
+    shares.wait_for()
+    assert shares.locator("tbody tr").count() == 10
 
 
 def test_without_curves_the_page_says_so(
