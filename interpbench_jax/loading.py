@@ -31,7 +31,7 @@ def packaged_cases() -> tuple[str, ...]:
 
 
 def why_untrained(case_id: str) -> str | None:
-    """Why there is no packaged model of a task of InterpBench yet; None if there is one."""
+    """Why a task of InterpBench has no packaged model yet; None if no reason is recorded."""
     return UNTRAINED.get(case_id)
 
 
@@ -83,7 +83,7 @@ def load_case(
         _check_no_source(source)
         _check_not_of_the_hub("weights in a folder", revision, cache_dir, refresh)
         return _load_folder(Path(case_id).expanduser(), tokens)
-    case_id = _find_id(str(case_id))
+    case_id = find_id(str(case_id))
     _check_tokens(case_id, tokens)
     if source == PACKAGED:
         _check_not_of_the_hub("the packaged weights", revision, cache_dir, refresh)
@@ -116,7 +116,7 @@ def load_case(
     return _load_directory(fetched.directory, case_id, provenance, tokens)
 
 
-def _find_id(name: str) -> str:
+def find_id(name: str) -> str:
     """The id that a name means; what names no declared task is left to the source."""
     if name in packaged_cases():
         return name

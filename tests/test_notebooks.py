@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from _pytest.mark import ParameterSet
 
 pytest.importorskip("nbclient")
 from nbformat import NotebookNode
@@ -67,7 +66,7 @@ def test_a_stored_notebook_is_tidy(path: Path) -> None:
             assert len(output.get("data", {}).get("image/png", "")) < MOST_IMAGE * 4 / 3
 
 
-def with_marks(path: Path) -> ParameterSet:
+def with_marks(path: Path) -> object:
     """A notebook; the one that trains runs so long that optimizing its programs saves time."""
     marks = [pytest.mark.optimized] if path.name.startswith("5_") else []
     return pytest.param(path, id=path.stem, marks=marks)

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from interpbench_jax.case import Case
 
 MIB_FILE = "interpbench_graph.json"
-# The keys that a short description of a case's origin shows.
-_ORIGIN = ("repo_id", "commit", "layout", "seed", "epoch")
 
 
 def convert(

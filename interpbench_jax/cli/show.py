@@ -144,19 +144,13 @@ def _find(case: str, repo: str, revision: str | None) -> _Known:
 
 def _task_without_model(case: str, repo: str, revision: str | None) -> "Task | None":
     """The declared task that a name means, if a packaged model is asked for and there is none."""
-    from interpbench_jax.cases import find_task
-    from interpbench_jax.loading import packaged_cases
+    from interpbench_jax.cases import task_of
+    from interpbench_jax.loading import find_id, packaged_cases
 
     if is_folder(case) or repo != PACKAGED or revision is not None:
         return None
-    packaged = packaged_cases()
-    if case in packaged:
-        return None
-    try:
-        task = find_task(case)
-    except ValueError:
-        return None  # Loading it says what was expected.
-    return None if task.case_id in packaged else task
+    case_id = find_id(case)
+    return None if case_id in packaged_cases() else task_of(case_id)
 
 
 def _as_json(known: _Known) -> dict[str, object]:

@@ -295,8 +295,11 @@ def test_every_chart_has_a_name_and_a_table(watched: Watched) -> None:
     for details in page.locator("#cases details").all():
         details.locator("summary").click()
     # A table is made when its details open, which the page learns only after the click.
-    page.locator("table", has_text="False positive rate").wait_for()
-    shares = page.locator("table", has_text="Share")
+    rates, shares = (
+        page.locator("table", has_text=text) for text in ("False positive rate", "Share")
+    )
+    rates.wait_for()
+    assert rates.is_visible()
     shares.wait_for()
     assert shares.locator("tbody tr").count() == 10
 
