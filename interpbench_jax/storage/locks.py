@@ -1,15 +1,14 @@
 """Locks on files and folders, each held by one process at a time."""
 
-import errno
 import os
 from pathlib import Path
 from types import TracebackType
 from typing import final
 
+from interpbench_jax.storage.flocks import leads_to, lock_handle
 from interpbench_jax.storage.writing import make_folder
 
 LOCK_FILE = ".lock"
-_UNSUPPORTED = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 
 
 class InUse(ValueError):
@@ -76,8 +75,8 @@ def _acquire(path: Path, what: str) -> int:
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            _lock(handle)
-            if _is_there(path, handle):
+            lock_handle(handle)
+            if leads_to(path, handle):
                 return handle
         except BlockingIOError:
             os.close(handle)
@@ -89,25 +88,3 @@ def _acquire(path: Path, what: str) -> int:
             os.close(handle)
             raise
         os.close(handle)  # The file was removed just now, so a lock on it keeps nobody out.
-
-
-def _lock(handle: int) -> None:
-    try:
-        import fcntl
-    except ImportError:
-        return  # Windows has no such locks.
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise
-    except OSError as error:
-        if error.errno not in _UNSUPPORTED:
-            raise
-
-
-def _is_there(path: Path, handle: int) -> bool:
-    """Whether the path still leads to the file that was opened."""
-    try:
-        return os.path.samestat(os.stat(path), os.fstat(handle))
-    except FileNotFoundError:
-        return False

@@ -3,9 +3,10 @@
 import errno
 import os
 import stat
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+from interpbench_jax.storage.temporary import TemporaryFile, remove_abandoned
 
 # The disk is full, a quota is used up, or the file exceeds a size limit.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -50,9 +51,10 @@ def write_files(contents: Mapping[Path, bytes | str], remove: Iterable[Path] = (
 
     Everything is encoded, and written beside its target under a temporary name, before the first
     file is replaced, so a full disk or text that cannot be encoded changes nothing. The files are
-    then moved into place one after the other, and old ones are removed at the end. For a symbolic
-    link, its target is replaced, not the link. Content for a device or a pipe is written to it
-    directly; a device is never replaced by a file.
+    then moved into place one after the other, and old ones are removed at the end. What a killed
+    process left under a temporary name is removed the next time that its target is written. For a
+    symbolic link, its target is replaced, not the link. Content for a device or a pipe is written
+    to it directly; a device is never replaced by a file.
 
     Args:
         contents: the contents by path, in the order in which the files appear; the last file
@@ -65,7 +67,7 @@ def write_files(contents: Mapping[Path, bytes | str], remove: Iterable[Path] = (
         ValueError: if a text cannot be encoded, or two paths lead to the same file.
     """
     encoded = {Path(path): _encode(Path(path), content) for path, content in contents.items()}
-    beside: dict[Path, Path] = {}
+    beside: dict[Path, TemporaryFile] = {}
     try:
         for path, data in encoded.items():
             target = Path(os.path.realpath(path))
@@ -75,9 +77,10 @@ def write_files(contents: Mapping[Path, bytes | str], remove: Iterable[Path] = (
                 with target.open("wb") as file:
                     file.write(data)
             else:
-                beside[target] = _write_beside(target, data)
+                remove_abandoned(target)
+                beside[target] = TemporaryFile(target, data)
         for target, temporary in list(beside.items()):
-            os.replace(temporary, target)
+            temporary.replace()
             del beside[target]
     except OSError as error:
         if error.errno in FULL:
@@ -85,7 +88,7 @@ def write_files(contents: Mapping[Path, bytes | str], remove: Iterable[Path] = (
         raise
     finally:
         for temporary in beside.values():
-            temporary.unlink(missing_ok=True)
+            temporary.discard()
     for path in remove:
         path.unlink(missing_ok=True)
 
@@ -127,39 +130,6 @@ def _is_special(path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
-
-
-def _write_beside(target: Path, data: bytes) -> Path:
-    """Write the content to a new file in the target's folder, and flush it to disk."""
-    if target.is_dir():
-        raise IsADirectoryError(
-            errno.EISDIR, f"Expected a file to write at {target}, got a folder; choose another"
-        )
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(target)) from None
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, _mode_for(target))
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    return temporary
-
-
-def _mode_for(target: Path) -> int:
-    """The permissions of the file to replace, or the default ones for a new file."""
-    try:
-        return stat.S_IMODE(target.stat().st_mode)
-    except OSError:
-        umask = os.umask(0)
-        os.umask(umask)
-        return 0o666 & ~umask  # mkstemp makes private files
 
 
 def _full(contents: Mapping[Path, bytes], error: OSError) -> OSError:

@@ -1,8 +1,13 @@
 """Files of the wrong kind or content, full disks, and kills between two writes."""
 
 import errno
+import fcntl
 import os
+import signal
 import stat
+import subprocess
+import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -205,3 +210,78 @@ def test_leftovers_are_our_own_alone(tmp_path: Path) -> None:
     (tmp_path / ".a.folder").mkdir()
     remove_leftovers(tmp_path, "a.")
     assert {path.name for path in tmp_path.iterdir()} == {".b.xyz", "a", ".a", ".a.folder"}
+
+
+def kill_while_writing(path: Path, content: str) -> None:
+    """Let another process write the file, and kill it before the file is in its place."""
+    program = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from interpbench_jax.storage import write_file\n"
+        "os.replace = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "write_file(Path(sys.argv[1]), sys.argv[2])\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program, path, content], check=False)
+    assert ended.returncode == -signal.SIGKILL
+
+
+def test_what_a_killed_process_left_goes_with_the_next_write(tmp_path: Path) -> None:
+    for name in (".a.original", ".a.12345678", ".b.12345678.tmp", "a"):
+        (tmp_path / name).write_text("of others")
+    (tmp_path / ".a.00000000.tmp").mkdir()
+    (tmp_path / ".a.11111111.tmp").symlink_to("a")
+    before = set(tmp_path.iterdir())
+    for content in ("first", "second"):
+        kill_while_writing(tmp_path / "a", content)
+        # The second process removes what the first one left.
+        (left,) = set(tmp_path.iterdir()) - before
+        assert left.read_text() == content and (tmp_path / "a").read_text() == "of others"
+    write_file(tmp_path / "a", "third")
+    assert set(tmp_path.iterdir()) == before and (tmp_path / "a").read_text() == "third"
+
+
+def test_files_that_others_are_writing_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One write begins while another is between its file and the move into place."""
+    replace, inner = os.replace, []
+
+    def write_another(*paths: Path) -> None:
+        if not inner:
+            inner.append(paths)
+            write_file(tmp_path / "a", "inner")
+            assert (tmp_path / "a").read_text() == "inner" and Path(paths[0]).exists()
+        replace(*paths)
+
+    monkeypatch.setattr(os, "replace", write_another)
+    write_file(tmp_path / "a", "outer")
+    assert inner and listing(tmp_path) == {"a": b"outer"}
+
+
+def test_a_file_that_another_process_removes_before_it_is_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, made = tempfile.mkstemp, []
+
+    def make_and_lose(suffix: str, prefix: str, folder: Path) -> tuple[int, str]:
+        handle, name = make(suffix, prefix, folder)
+        if not made:
+            os.unlink(name)
+        made.append(name)
+        return handle, name
+
+    monkeypatch.setattr(tempfile, "mkstemp", make_and_lose)
+    write_file(tmp_path / "a", "text")
+    assert len(made) == 2 and listing(tmp_path) == {"a": b"text"}
+
+
+def test_nothing_is_removed_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks")
+
+    kill_while_writing(tmp_path / "a", "killed")
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    write_file(tmp_path / "a", "text")
+    assert len(listing(tmp_path)) == 2
+    monkeypatch.undo()
+    write_file(tmp_path / "a", "text")
+    assert listing(tmp_path) == {"a": b"text"}
