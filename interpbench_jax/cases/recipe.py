@@ -51,7 +51,9 @@ class Recipe:
             read it learn at once; without, deep programs are learned by other ways first.
         margin: for classes, losses are mean squared differences between the centered logits and
             those of a model in which the correct class is this much above the others, so that
-            logits are bounded and no node can move them unnoticed; None for cross-entropy.
+            logits are bounded and no node can move them unnoticed; None for cross-entropy, which
+            leaves the logits free as long as the answers are right. Cutting edges outside must then
+            leave them as they are too (`training.losses.change_loss`).
         update: `"sum"`: one step on the weighted sum of the losses; `"alternate"`: one step on
             each loss in turn: interchange, strict, behavior.
         sampling: which aligned variables, and which nodes outside the circuit, are interchanged:

@@ -32,7 +32,7 @@ from interpbench_jax.training.interchange import (
     run_with_cut_edges,
     written,
 )
-from interpbench_jax.training.losses import Loss, Losses, band_loss, output_loss
+from interpbench_jax.training.losses import Loss, Losses, band_loss, change_loss, output_loss
 from interpbench_jax.training.optimizer import make_optimizer
 
 WeightArrays = Mapping[str, Float[Array, "..."]]
@@ -290,15 +290,18 @@ class Epoch:
         cut = batch.draw.cut[half]
         logits = run_with_cut_edges(model, batch.tokens[half], others, cut, edit)
         is_real = batch.answers.is_real[half]
-        if not self._has_leak:
-            return self._loss(logits, patched, is_real)
-        # Some examples cut edges of the program, and all others one edge outside.
-        of_program = batch.draw.program_edges[half].any(axis=1)
-        loss = self._loss(logits, patched, is_real & of_program[:, None])
-        band = (batch.band[0], batch.band[1])
+        # Some examples cut edges of the program, and all others cut edges outside alone.
+        of_program = batch.draw.program_edges[half].any(axis=1)[:, None]
         clean_logits = jax.lax.stop_gradient(clean.logits[half])
-        leak = self._band(logits, clean_logits, band, is_real & ~of_program[:, None])
-        return loss + leak
+        if self._has_leak:
+            loss = self._loss(logits, patched, is_real & of_program)
+            band = (batch.band[0], batch.band[1])
+            return loss + self._band(logits, clean_logits, band, is_real & ~of_program)
+        loss = self._loss(logits, patched, is_real)
+        if self._wants_logits or self.config.is_regression:
+            return loss
+        # Cross-entropy lets an edge outside make a correct answer more or less confident.
+        return loss + self._change(logits, clean_logits, is_real & ~of_program)
 
     def _attention_loss(self, batch: Batch, plain: AttentionScores, cut: AttentionScores) -> Loss:
         """The loss on the attention of plain runs, and of runs with edges cut if there are any."""
@@ -323,6 +326,11 @@ class Epoch:
             band,
             counts=counts[:, -n_used:],
         )
+
+    def _change(self, logits: Array, reference: Array, counts: Array) -> Loss:
+        n_used = logits.shape[1]
+        weights = self.tasks[0].scored_weights[-n_used:]
+        return change_loss(logits, reference[:, -n_used:], weights, counts=counts[:, -n_used:])
 
     def _loss(
         self,

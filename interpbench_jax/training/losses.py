@@ -108,6 +108,33 @@ def band_loss(
     return (beyond * is_in).sum() / jnp.maximum(is_in.sum(), 1)
 
 
+def change_loss(
+    logits: Float[Array, "batch pos vocab_out"],
+    reference: Float[Array, "batch pos vocab_out"],
+    weights: tuple[float, ...],
+    *,
+    counts: Bool[Array, "batch pos"],
+) -> Loss:
+    """How much outputs differ from others, as a share of the variance of the others.
+
+    Unlike a margin (`logits_loss`), it leaves the logits free to lie where the model put them.
+
+    Args:
+        logits: the logits.
+        reference: the logits that they are compared with.
+        weights: the relative weight of each position.
+        counts: False at padding, and for examples that are left out.
+
+    Returns:
+        The mean of `logits_loss` over all positions that count, divided by the mean variance of
+        the reference's logits over the classes; 0 if none count.
+    """
+    shares = jnp.asarray(weights, logits.dtype)[None] * counts.astype(logits.dtype)
+    moved = (logits_loss(logits, reference) * shares).sum()
+    size = (logits_loss(reference, jnp.zeros_like(reference)) * shares).sum()
+    return moved / jnp.maximum(size, 1e-9)
+
+
 def logits_loss(
     logits: Float[Array, "batch pos vocab_out"], wanted: Float[Array, "batch pos vocab_out"]
 ) -> Float[Array, "batch pos"]:

@@ -65,6 +65,11 @@ def expected_losses(
         )
         for row in range(BATCH // 2)
     ]
+    edges = loss(jnp.concatenate(by_example), batch.answers.patched, half)
+    if epoch.recipe.margin is None and not task.config.is_regression:
+        edges += expected_change(
+            jnp.concatenate(by_example), run(model, tokens).logits, batch, counts
+        )
     return Losses(
         loss(interchanged(first, batch.draw.aligned), batch.answers.interchanged, first),
         loss(interchanged(last, batch.draw.outside), batch.answers.targets, last),
@@ -74,9 +79,23 @@ def expected_losses(
             task.loss_weights,
             is_real=batch.answers.is_real,
         ),
-        loss(jnp.concatenate(by_example), batch.answers.patched, half),
+        edges,
         expected_attention(task, model, batch, values, half) if is_told else jnp.zeros(()),
     )
+
+
+def expected_change(
+    logits: jax.Array, clean: jax.Array, batch: Batch, counts: tuple[float, ...]
+) -> jax.Array:
+    """The share of the clean logits' variance that cutting edges outside alone changes."""
+    half = slice(BATCH // 2)
+    is_outside = ~batch.draw.program_edges[half].any(axis=1)[:, None]
+    n_used = logits.shape[1]
+    is_scored = jnp.asarray(counts[-n_used:])[None] > 0
+    is_counted = batch.answers.is_real[half, -n_used:] & is_outside & is_scored
+    moved = (logits - clean[half, -n_used:]).var(axis=-1)
+    size = clean[half, -n_used:].var(axis=-1)
+    return jnp.where(is_counted, moved, 0).sum() / jnp.where(is_counted, size, 0).sum()
 
 
 def expected_attention(

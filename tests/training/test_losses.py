@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from interpbench_jax.training.losses import logits_loss, output_loss
+from interpbench_jax.training.losses import change_loss, logits_loss, output_loss
 
 
 def test_cross_entropy_by_hand() -> None:
@@ -137,3 +137,50 @@ def test_classes_that_stacking_adds_change_nothing() -> None:
     gradient = jax.grad(output_loss)(more, targets)
     np.testing.assert_allclose(gradient[..., :4], jax.grad(output_loss)(logits, targets), atol=1e-7)
     assert not np.asarray(gradient[..., 4:]).any()
+
+
+WEIGHTS = (0.0, 1.0, 3.0)
+EVERY = jnp.ones((4, 3), bool)
+
+
+def test_a_change_is_a_share_of_what_is_changed() -> None:
+    rng = np.random.default_rng(0)
+    reference, change = rng.standard_normal((2, 4, 3, 5))
+    shares = np.broadcast_to(WEIGHTS, (4, 3))
+    wanted = np.average(change.var(axis=-1), weights=shares)
+    wanted /= np.average(reference.var(axis=-1), weights=shares)
+    for scale in (1.0, 1e-3, 1e3):
+        # What all classes have in common changes no answer.
+        logits = jnp.asarray(scale * (reference + change) + 7, jnp.float32)
+        scaled = jnp.asarray(scale * reference, jnp.float32)
+        found = change_loss(logits, scaled, WEIGHTS, counts=EVERY)
+        np.testing.assert_allclose(found, wanted, rtol=1e-3)
+        assert float(change_loss(scaled, scaled, WEIGHTS, counts=EVERY)) == 0
+
+
+def test_what_does_not_count_changes_nothing() -> None:
+    rng = np.random.default_rng(1)
+    reference, change = jnp.asarray(rng.standard_normal((2, 4, 3, 5)), jnp.float32)
+    counts = jnp.asarray([[True, True, False]] * 2 + [[False] * 3] * 2)
+    is_seen = counts & (jnp.asarray(WEIGHTS)[None] > 0)
+    moved = jnp.where(is_seen[..., None], reference, reference + change)
+    assert float(change_loss(moved, reference, WEIGHTS, counts=counts)) == 0
+    nobody = jnp.zeros((4, 3), bool)
+    assert float(change_loss(change, reference, WEIGHTS, counts=nobody)) == 0
+
+
+def test_a_change_of_classes_that_a_model_lacks() -> None:
+    """The loss and its gradient are those of the other classes alone."""
+    rng = np.random.default_rng(2)
+    reference, change = jnp.asarray(rng.standard_normal((2, 4, 3, 5)), jnp.float32)
+    hidden = jnp.full((4, 3, 2), -jnp.inf)
+
+    def loss(logits: jax.Array, n_hidden: int) -> jax.Array:
+        both = [
+            jnp.concatenate([each, hidden[..., :n_hidden]], axis=-1) for each in (logits, reference)
+        ]
+        return change_loss(both[0], both[1], WEIGHTS, counts=EVERY)
+
+    alone, among = (jax.value_and_grad(loss)(reference + change, n) for n in (0, 2))
+    np.testing.assert_allclose(among[0], alone[0], rtol=1e-6)
+    np.testing.assert_allclose(among[1], alone[1], rtol=1e-5, atol=1e-8)

@@ -6,6 +6,7 @@ from interpbench_jax.cases import case_18
 from interpbench_jax.cases.current.declaration import (
     COUNTS_BY_ORDER,
     COUNTS_OF_FEW_INPUTS,
+    COUNTS_WITHOUT_MARGIN,
     LETTERS,
     length_task,
     two_way_task,
@@ -69,7 +70,7 @@ TASKS = (
         SelectorWidth(Select(tokens, tokens, key_is_a), name="count_of_a"),
         LETTERS,
         d_model=8,
-        recipe=COUNTS_OF_FEW_INPUTS,
+        recipe=COUNTS_WITHOUT_MARGIN,
     ),
     replace(case_18.TASK, case_id="18-current", d_model=26, releases=("current",)),
     length_task(

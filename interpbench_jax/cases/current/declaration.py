@@ -30,6 +30,26 @@ COUNTS_OF_FEW_INPUTS = then_silence(
     epochs=60,
     learning_rate=2e-3,
 )
+COUNTS_WITHOUT_MARGIN = then_silence(
+    then_silence(
+        Recipe(
+            epochs=100,
+            attention_weight=10.0,
+            margin=None,
+            target_loss=1e-9,
+            note=(
+                "More epochs, because with few inputs an epoch has few steps; heads are told where "
+                "to attend, because counting asks for attention that is even over all that counts; "
+                "and cross-entropy, because logits a margin apart were not learned."
+            ),
+        ),
+        epochs=60,
+        learning_rate=2e-3,
+    ),
+    epochs=60,
+    learning_rate=1e-3,
+    edge_weight=30.0,
+)
 COUNTS_BY_ORDER = then_silence(
     then_silence(
         then_silence(
