@@ -8,14 +8,14 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from interpbench_jax.bench.plan import Facts
+from interpbench_jax.bench.plan import Facts, Run
 from interpbench_jax.names import Level
 from interpbench_jax.report.rows import CurveRow, ResultRow
 from interpbench_jax.storage import make_folder, read_text, write_file
@@ -49,10 +49,13 @@ class RunPart:
 
 def part_path(folder: Path, facts: Facts) -> Path:
     """Return the path of a run's part."""
-    run = facts.run
-    words = "_".join(map(str, (run.case, run.method, run.ablation, run.seed, run.order)))
-    name = re.sub(r"[^A-Za-z0-9_.-]", "-", words)
-    return folder / PARTS_FOLDER / f"{name}_{facts.digest[:16]}.json"
+    return folder / PARTS_FOLDER / f"{_name(facts.run)}_{facts.digest[:16]}.json"
+
+
+def runs_with_parts(folder: Path, runs: Iterable[Run]) -> list[Run]:
+    """Return the runs of which there is a part, be it of these settings or of others."""
+    names = {path.stem.rpartition("_")[0] for path in (folder / PARTS_FOLDER).glob("*.json")}
+    return [run for run in runs if _name(run) in names]
 
 
 def write_part(folder: Path, facts: Facts, part: RunPart) -> Path:
@@ -94,6 +97,12 @@ def read_part(folder: Path, facts: Facts) -> RunPart | None:
         return None
     except RecursionError:  # Deeply nested JSON.
         return None
+
+
+def _name(run: Run) -> str:
+    """Return the name that a run's parts have in common."""
+    words = "_".join(map(str, (run.case, run.method, run.ablation, run.seed, run.order)))
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", words)
 
 
 def _sha256(text: str) -> str:

@@ -1,7 +1,6 @@
 """The runs of a benchmark: run and score methods on cases, store the results, and resume."""
 
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from interpbench_jax.ablations import ablation_constants
 from interpbench_jax.bench.clock import compile_clock
 from interpbench_jax.bench.outcome import BenchOutcome, Failure
-from interpbench_jax.bench.parts import RunPart, read_part, write_part
+from interpbench_jax.bench.parts import RunPart, read_part, runs_with_parts, write_part
 from interpbench_jax.bench.plan import BenchSettings, Facts, Run, Subject, facts_of, plan_runs
 from interpbench_jax.bench.scoring import score_rows, score_run, values_by_universe
 from interpbench_jax.bench.shard_plan import BenchPlan
@@ -36,7 +35,8 @@ class Status:
         run: the next run; None at the end.
         done: the number of runs that are finished or have failed.
         total: the number of all runs.
-        seconds_left: an estimate from the methods' times so far; None if nothing has been run.
+        seconds_left: an estimate for the runs that the folder has no part of, from the methods'
+            times so far; None if there are such runs and nothing has been run.
     """
 
     run: Run | None
@@ -168,7 +168,9 @@ class _Bench:
             if shard is None
             else plan_share(subjects, settings, shard)
         )
-        self._left = Counter(run.method for run in self._runs)
+        # Those that are probably to be run; others only take the time to read their parts.
+        self._awaited = set(self._runs).difference(runs_with_parts(folder, self._runs))
+        self._n_done = 0
         self._spent: dict[str, list[float]] = {}
         self._results: list[ResultRow] = []
         self._scores: list[ScoreRow] = []
@@ -220,12 +222,12 @@ class _Bench:
             self._curves += part.curves
             self._scores += score_rows(facts, subject.circuit, part.values)
             self._parts.append((run, part))
-        self._left[run.method] -= 1
+        self._awaited.discard(run)
+        self._n_done += 1
 
     def _status(self, run: Run | None) -> Status:
         """Return the progress, before a run or at the end."""
-        total = len(self._runs)
-        return Status(run, total - self._left.total(), total, self._estimate())
+        return Status(run, self._n_done, len(self._runs), self._estimate())
 
     def outcome(self) -> BenchOutcome:
         """Return the outcome."""
@@ -308,10 +310,12 @@ class _Bench:
         return self._pairs[key]
 
     def _estimate(self) -> float | None:
-        """Estimate the seconds left by each method's mean so far, or else by the overall mean."""
+        """The seconds left, by each method's mean so far, or else by the overall mean."""
+        if not self._awaited:
+            return 0.0
         every = [seconds for own in self._spent.values() for seconds in own]
         if not every:
             return None
         overall = sum(every) / len(every)
         means = {method: sum(own) / len(own) for method, own in self._spent.items()}
-        return sum(left * means.get(method, overall) for method, left in self._left.items())
+        return sum(means.get(run.method, overall) for run in self._awaited)

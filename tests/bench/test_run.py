@@ -222,6 +222,25 @@ def test_a_second_call_runs_nothing(cases: list[Case], settings: BenchSettings, 
     assert again == dataclasses.replace(outcome, n_kept=again.n_kept)
 
 
+def test_the_time_left_is_that_of_runs_without_a_part(
+    cases: list[Case], settings: BenchSettings, finished, tmp_path: Path
+) -> None:
+    folder, *_ = finished
+    parts = sorted((folder / PARTS_FOLDER).iterdir())
+    (tmp_path / PARTS_FOLDER).mkdir()
+    for path in parts[1:]:
+        (tmp_path / PARTS_FOLDER / path.name).write_bytes(path.read_bytes())
+    statuses: tuple[list[Status], list[Status]] = ([], [])
+    for seen in statuses:
+        run_bench(cases, settings, tmp_path, seen.append)
+        assert [status.done for status in seen] == list(range(9))
+    first, second = ([status.seconds_left for status in seen] for seen in statuses)
+    n_unknown = first.count(None)
+    assert 1 <= n_unknown < 9
+    assert first == [None] * n_unknown + [0.0] * (9 - n_unknown)
+    assert second == [0.0] * 9
+
+
 def test_what_is_missing_is_made_as_before(
     cases: list[Case], settings: BenchSettings, finished, tmp_path: Path
 ) -> None:
