@@ -24,7 +24,7 @@ UNTRAINED: Mapping[str, str] = MappingProxyType(
         "39": f"{_NOT_YET}; 60 positions",
         "97": f"{_NOT_YET}; d_model 200",
         "113": f"{_NOT_YET}; seven layers",
-        "124": "after 30 epochs, wrong on inputs of equal numbers that were held out",
+        "124": "after 56 epochs, 3 % of outputs are wrong when all edges outside are cut",
     }
 )
 
