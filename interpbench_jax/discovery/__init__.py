@@ -2,6 +2,7 @@
 
 from interpbench_jax.discovery.acdc import ACDCSettings as ACDCSettings
 from interpbench_jax.discovery.atp_star import AtPStarSettings as AtPStarSettings
+from interpbench_jax.discovery.ceap import CEAPSettings as CEAPSettings
 from interpbench_jax.discovery.data import data_for as data_for
 from interpbench_jax.discovery.discover import discover as discover
 from interpbench_jax.discovery.eap_ig import EAPIGSettings as EAPIGSettings

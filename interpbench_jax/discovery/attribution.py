@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from interpbench_jax.discovery.method import DiscoveryData, Scores, add_up, edge_groups
 from interpbench_jax.discovery.runs import Runs, mean_of, start_runs
@@ -21,6 +21,7 @@ from interpbench_jax.engine.scoring import Scoring
 from interpbench_jax.engine.weights import Form, Weights
 from interpbench_jax.metrics import Metric
 from interpbench_jax.model import Transformer
+from interpbench_jax.sites import Kind, Node, writers
 
 OfWriters = Float[np.ndarray, " src"]
 PlaceGates = OfWriters | tuple[OfWriters, OfWriters]
@@ -57,6 +58,23 @@ def edge_slopes(
     found = mask_slopes(runs, [_pair(point) for point in points], difference, rule)
     slopes = np.mean([slopes for _, slopes in found], axis=0)
     return Scores("edge", data.universe, add_up(-slopes, edge_groups(data.edges(model.config))))
+
+
+def embedding_gates(model: Transformer, share: float) -> OfWriters:
+    """The gates of a run that keeps a share of the embeddings, and recomputes everything else."""
+    return np.where(is_written_by(model, (Kind.EMBED, Kind.POS_EMBED)), share, 1.0)
+
+
+def is_written_by(
+    model: Transformer, kinds: tuple[Kind, ...], layer: int | None = None
+) -> Bool[np.ndarray, " src"]:
+    """Which writers are of some kinds: in a layer, or in all."""
+
+    def matches(node: Node) -> bool:
+        return node.kind in kinds and (layer is None or node.layer == layer)
+
+    nodes = writers(model.config.n_layers, model.config.n_heads)
+    return np.asarray([matches(node) for node in nodes])
 
 
 def _pair(point: PlaceGates) -> tuple[OfWriters, OfWriters]:

@@ -4,13 +4,12 @@ from dataclasses import dataclass
 
 import jax
 import numpy as np
-from jaxtyping import Bool
 
-from interpbench_jax.discovery.attribution import edge_slopes
+from interpbench_jax.discovery.attribution import edge_slopes, embedding_gates, is_written_by
 from interpbench_jax.discovery.method import DiscoveryData, Scores
 from interpbench_jax.metrics import Metric
 from interpbench_jax.model import Transformer
-from interpbench_jax.sites import Kind, Node, writers
+from interpbench_jax.sites import Kind
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,7 @@ def eap_ig_inputs(
     from 0 to n - 1.
     Source: Hanna et al. 2024 (arXiv:2403.17806).
     """
-    embeddings = _is_written_by(model, (Kind.EMBED, Kind.POS_EMBED), None)
-    points = [np.where(embeddings, step / settings.steps, 1.0) for step in range(settings.steps)]
+    points = [embedding_gates(model, step / settings.steps) for step in range(settings.steps)]
     return edge_slopes(model, data, metric, points, "of_clean_run")
 
 
@@ -64,8 +62,8 @@ def eap_ig_activations(
     al. 2025 (arXiv:2504.13151) compare with other methods.
     """
     layers = range(model.config.n_layers)
-    places = [_is_written_by(model, (Kind.EMBED, Kind.POS_EMBED), None)] + [
-        _is_written_by(model, (kind,), layer)
+    places = [is_written_by(model, (Kind.EMBED, Kind.POS_EMBED))] + [
+        is_written_by(model, (kind,), layer)
         for layer in layers
         for kind in (Kind.HEAD, Kind.MLP_OUT)
     ]
@@ -75,13 +73,3 @@ def eap_ig_activations(
         for step in range(1, settings.steps + 1)
     ]
     return edge_slopes(model, data, metric, points, "of_clean_run")
-
-
-def _is_written_by(
-    model: Transformer, kinds: tuple[Kind, ...], layer: int | None
-) -> Bool[np.ndarray, " src"]:
-    def matches(node: Node) -> bool:
-        return node.kind in kinds and (layer is None or node.layer == layer)
-
-    nodes = writers(model.config.n_layers, model.config.n_heads)
-    return np.asarray([matches(node) for node in nodes])

@@ -6,6 +6,7 @@ from interpbench_jax.discovery.attribution_patching import (
     AttributionPatchingSettings,
     attribution_patching,
 )
+from interpbench_jax.discovery.ceap import CEAPSettings, ceap
 from interpbench_jax.discovery.chance import ChanceSettings, chance
 from interpbench_jax.discovery.clean_corrupted import CleanCorruptedSettings, clean_corrupted
 from interpbench_jax.discovery.eap import EAPSettings, eap
@@ -32,6 +33,7 @@ METHODS: dict[str, Method] = {
     "relp": Method(relp, RelPSettings(), "loss", slope_at_clean=True),
     "eap-ig-inputs": Method(eap_ig_inputs, EAPIGSettings(), "loss"),
     "eap-ig-activations": Method(eap_ig_activations, EAPIGSettings(), "loss"),
+    "ceap": Method(ceap, CEAPSettings(), "loss"),
     "mask-gradient": Method(mask_gradient, MaskGradientSettings(), "loss"),
     "clean-corrupted": Method(clean_corrupted, CleanCorruptedSettings(), "loss"),
     "attribution-patching": Method(

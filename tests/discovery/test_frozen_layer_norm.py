@@ -21,6 +21,7 @@ from interpbench_jax.ablations import OptimalSettings
 from interpbench_jax.discovery import (
     ACDCSettings,
     AtPStarSettings,
+    CEAPSettings,
     DiscoveryData,
     EAPIGSettings,
     EdgePruningSettings,
@@ -42,6 +43,7 @@ QUICK: dict[str, Any] = {
     "mask-gradient": MaskGradientSettings(3),
     "eap-ig-inputs": EAPIGSettings(3),
     "eap-ig-activations": EAPIGSettings(2),
+    "ceap": CEAPSettings(3),
     "edge-probing": ProbingSettings(epochs=5),
     "node-probing": ProbingSettings(epochs=5),
     "edge-pruning": EdgePruningSettings(steps=5),
@@ -135,6 +137,7 @@ def test_first_order_is_exact_where_only_divisors_were_not_linear(freezes: bool,
     ways: list[tuple[str, dict[str, Any], str]] = [
         ("eap", {}, "exact"),
         ("eap-ig-inputs", {}, "exact"),
+        ("ceap", {}, "exact"),
         ("clean-corrupted", {}, "exact"),
         ("attribution-patching", {}, "exact-nodes"),
         ("atp-star", atp_star, "exact-nodes"),

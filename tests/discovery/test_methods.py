@@ -26,6 +26,7 @@ from interpbench_jax import (
 from interpbench_jax.ablations import ABLATION_NAMES, AblationName, OptimalSettings
 from interpbench_jax.discovery import (
     ACDCSettings,
+    CEAPSettings,
     DiscoveryData,
     EAPIGSettings,
     EdgePruningSettings,
@@ -54,12 +55,21 @@ QUICK: dict[str, Any] = {
     "mask-gradient": MaskGradientSettings(3),
     "eap-ig-inputs": EAPIGSettings(3),
     "eap-ig-activations": EAPIGSettings(2),
+    "ceap": CEAPSettings(3),
     "edge-probing": ProbingSettings(epochs=5),
     "node-probing": ProbingSettings(epochs=5),
     "edge-pruning": EdgePruningSettings(steps=5),
 }
 READERS = ("q_input", "k_input", "v_input", "mlp_in")
-SLOPES = ("eap", "relp", "eap-ig-inputs", "eap-ig-activations", "mask-gradient", "clean-corrupted")
+SLOPES = (
+    "eap",
+    "relp",
+    "eap-ig-inputs",
+    "eap-ig-activations",
+    "ceap",
+    "mask-gradient",
+    "clean-corrupted",
+)
 NODES = ("exact-nodes", "attribution-patching", "atp-star", "hisp", "node-probing")
 
 
@@ -328,7 +338,7 @@ def test_exact_patching_equals_eap_where_all_is_linear(x64: None) -> None:
     model = linear_model()
     data = small_data(model)
     exact = run(model, data, "exact", metric=first_logit).values
-    for name in ("eap", "eap-ig-inputs", "clean-corrupted"):
+    for name in ("eap", "eap-ig-inputs", "ceap", "clean-corrupted"):
         found = run(model, data, name, metric=first_logit).values
         np.testing.assert_allclose(found, exact, rtol=0, atol=1e-12, err_msg=name)
     nodes = run(model, data, "exact-nodes", metric=first_logit).values
