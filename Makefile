@@ -9,6 +9,7 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 PYTEST = $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
 FAST = $(PYTEST) -m "not slow" --no-typecheck
+VERSIONS = $(PYTEST) -m "not slow or versions" --no-typecheck
 
 .PHONY: demo test test-fast test-lowest test-newest bench accelerators docs lint types clean
 
@@ -45,16 +46,16 @@ test: $(VENV)/.installed-dev
 test-fast: $(VENV)/.installed-dev
 	$(FAST) $(TEST)
 
-# The quick tests with the oldest versions that pyproject.toml allows; uv can resolve to them, pip
-# cannot.
+# The quick tests, and a few slow ones, with the oldest versions that pyproject.toml allows; uv can
+# resolve to them, pip cannot.
 test-lowest: VENV = .venv-lowest
 test-lowest: .venv-lowest/.resolved-lowest-direct
-	$(FAST) $(TEST)
+	$(VERSIONS) $(TEST)
 
-# The quick tests with the newest versions that it allows.
+# The same with the newest versions that it allows.
 test-newest: VENV = .venv-newest
 test-newest: .venv-newest/.resolved-highest
-	$(FAST) $(TEST)
+	$(VERSIONS) $(TEST)
 
 .venv-lowest/.resolved-% .venv-newest/.resolved-%: pyproject.toml
 	rm -rf $(@D)

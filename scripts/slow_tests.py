@@ -44,7 +44,7 @@ def main() -> int:
     """Read the arguments and the report, collect the tests and print what does not match."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("report", type=Path, help="the file that pytest wrote with --junitxml")
-    parser.add_argument("--seconds", type=float, default=1.0, help="tests above this are slow")
+    parser.add_argument("--seconds", type=float, default=2.0, help="tests above this are slow")
     arguments = parser.parse_args()
     collector = Collector()
     with contextlib.redirect_stdout(io.StringIO()) as shown:

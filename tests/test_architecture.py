@@ -316,6 +316,7 @@ RULES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 def test_the_repository_keeps(rule: str) -> None:
     found = RULES[rule](ROOT)

@@ -442,6 +442,7 @@ def test_the_mask_of_one_layer_and_one_head() -> None:
     )
 
 
+@pytest.mark.slow
 @given(parts())
 def test_a_mask_marks_just_the_circuits_fine_edges(
     fields: tuple[int, int, tuple[Edge, ...]],

@@ -59,6 +59,7 @@ def objects() -> dict[str, object]:
     }
 
 
+@pytest.mark.slow
 def test_a_repr_fits_on_a_screen(objects: dict[str, object]) -> None:
     assert {name for name, each in objects.items() if len(repr(each)) > 600} == set()
     assert "137 edges of 'qkv', resample ablation, effect as l2 over 8 inputs" in repr(

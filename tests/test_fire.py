@@ -237,6 +237,7 @@ def test_a_second_benchmark_keeps_the_rows_of_the_first(tmp_path: Path) -> None:
     assert {row.case for row in read_results(tmp_path)} == {"36", "37"}
 
 
+@pytest.mark.slow
 def test_damaged_results_of_earlier_calls_are_not_lost_in_silence(tmp_path: Path) -> None:
     (tmp_path / "results.parquet").write_bytes(b"PAR1")
     done = command("bench", "--cases", "36", "--methods", "chance", "--n", "4", "-o", tmp_path)

@@ -33,6 +33,7 @@ class Column:
         return self.rows[row]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [list, lambda rows: rows, Column, jnp.asarray])
 def test_ids_come_in_any_form(make: Any) -> None:
     clean, corrupted = make(CLEAN.tolist()), make(CORRUPTED.tolist())

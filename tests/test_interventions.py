@@ -389,6 +389,7 @@ def test_frozen_runs(name: str, x64: None) -> None:
     np.testing.assert_allclose(zeros, model(corrupted), rtol=0, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_one_frozen_edge_equals_hooks(x64: None) -> None:
     """A frozen edge patch equals hooks on the reader's input and on every layer norm scale."""
     model, clean, corrupted = make_exact("layer norm")

@@ -50,6 +50,7 @@ def test_the_model_fits_the_arrays() -> None:
     assert (len(universe.edges), MASKS.shape[1:]) == (61, (15, 8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SWEEPS)
 @pytest.mark.parametrize("metric", ["kl", "logit_diff"])
 def test_a_mask_counts_in_every_row_for_itself(name: str, metric: str) -> None:

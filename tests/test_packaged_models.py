@@ -41,6 +41,8 @@ def test_the_certificates_of_the_rasp_cases_pass(case_id: str) -> None:
         assert truths == {(str(e.src), str(e.dst)): truth for e, truth in expected.items()}
 
 
+@pytest.mark.slow
+@pytest.mark.versions
 def test_the_certificates_of_the_current_release_pass() -> None:
     current = [case_id for case_id in packaged_cases() if CASES[case_id].releases == ("current",)]
     assert len(current) >= 71
@@ -54,6 +56,7 @@ def test_the_certificates_of_the_current_release_pass() -> None:
         assert case.provenance["recipe"] == json.loads(json.dumps(asdict(CASES[case_id].recipe)))
 
 
+@pytest.mark.slow
 def test_the_certificates_of_the_pilot_pass() -> None:
     pilot = [case_id for case_id in packaged_cases() if CASES[case_id].releases == ("pilot",)]
     ideas = {case_id.rpartition("-")[0] for case_id in pilot}
@@ -90,6 +93,7 @@ def test_what_the_certificates_of_the_language_models_say(case_id: str) -> None:
         assert outside.max() < 0.03 * np.median(inside) < inside.min()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case_id", RASP_CASES)
 def test_a_padded_input_gives_what_it_gives_alone(case_id: str) -> None:
     """This holds in every case, including those with bidirectional attention."""

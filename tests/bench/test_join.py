@@ -77,6 +77,7 @@ def rows_without_seconds(outcome: BenchOutcome) -> tuple[list, Sequence, Sequenc
     return rows, outcome.scores, outcome.curves
 
 
+@pytest.mark.slow
 def test_joined_shards_are_what_one_machine_gives(
     whole: tuple[Path, BenchOutcome], finished: Path, tmp_path: Path
 ) -> None:
@@ -143,6 +144,7 @@ def test_one_process_at_a_time_runs_a_shard(
         run_shard(cases, settings, folder, Shard(0, N))
 
 
+@pytest.mark.slow
 def test_failed_runs_are_joined_as_failures(cases: list[Case], tmp_path: Path) -> None:
     settings = BenchSettings(
         {"broken": Method(broken, Nothing()), "edges": drawn("edge")}, n_inputs=4

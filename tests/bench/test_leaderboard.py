@@ -195,6 +195,7 @@ def test_a_benchmarks_method_becomes_a_submission(tmp_path: Path) -> None:
     assert lowest["settings"]["seed"] == 3
 
 
+@pytest.mark.slow
 def test_what_would_be_refused_is_not_written(tmp_path: Path) -> None:
     fake = fake_bench()
     some = [row for row in fake.results if row.case != "21"]
@@ -208,6 +209,7 @@ def test_what_would_be_refused_is_not_written(tmp_path: Path) -> None:
         export_submission(tmp_path, "noisy", truths(), authors=["A\nB"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("universe", ["qkv", "head", "head-no-embed"])
 def test_a_submissions_scores_say_more_than_the_area(universe: UniverseName) -> None:
     data = with_noise(submission(universe), 0.5)
@@ -233,6 +235,7 @@ def test_a_submissions_scores_say_more_than_the_area(universe: UniverseName) -> 
             assert row.paper_auc == expected
 
 
+@pytest.mark.slow
 def test_a_run_that_is_not_there(tmp_path: Path) -> None:
     fake = fake_bench(ablations=("resample", "mean"))
     write_tables(tmp_path, fake.results, fake.scores)

@@ -121,6 +121,7 @@ def test_probing_is_a_curve_over_gates_or_over_strengths(case: Case, pairs: Task
     assert curve.edge_tpr.tolist() == curve.edge_fpr.tolist() == [1, 1]
 
 
+@pytest.mark.slow
 def test_exact_patching_and_cases_without_a_truth(case: Case, pairs: TaskPairs) -> None:
     area, rank = exact_patching(case, pairs)
     assert area == rank == 1

@@ -124,6 +124,7 @@ def test_every_run_has_a_row_of_every_universe_and_level(finished) -> None:
     assert any(row.cpr is not None for row in outcome.results)
 
 
+@pytest.mark.slow
 def test_a_method_is_run_in_several_orders(cases: list[Case], tmp_path: Path) -> None:
     ordered = dataclasses.replace(drawn("edge"), settings=Nothing(2.0), shuffled=Nothing(3.0))
     settings = BenchSettings({"ordered": ordered, "not": drawn("edge")}, n_inputs=4, orders=3)
@@ -241,6 +242,7 @@ def test_the_time_left_is_that_of_runs_without_a_part(
     assert second == [0.0] * 9
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_made_as_before(
     cases: list[Case], settings: BenchSettings, finished, tmp_path: Path
 ) -> None:

@@ -47,6 +47,7 @@ some_cases = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(some_cases, *(st.integers(1, 3) for _ in range(3)), st.integers(1, 12))
 def test_every_run_is_in_one_share_and_shares_weigh_alike(
     cases: list[str], methods: int, seeds: int, orders: int, n: int
@@ -60,6 +61,7 @@ def test_every_run_is_in_one_share_and_shares_weigh_alike(
         assert list(share) == [run for run in runs if run in share]
 
 
+@pytest.mark.slow
 @given(some_cases, st.integers(1, 3), st.integers(1, 3), st.integers(1, 12))
 def test_a_shape_is_split_only_where_it_must_be(
     cases: list[str], methods: int, seeds: int, n: int

@@ -99,6 +99,7 @@ def test_dials_are_kept(seed: int, hops: int, tasks: int, markers: int) -> None:
     assert len(task.marks) == (dials.marks if tasks == 2 else 0)
 
 
+@pytest.mark.slow
 def test_the_first_of_two_tasks_computes_the_second_in_vain() -> None:
     task = generate(0, TWO)
     first, second = task.first_task, task.second_task
@@ -143,12 +144,14 @@ def test_cutting_one_of_three_copies_changes_nothing() -> None:
     assert (two != np.asarray(model.targets(pairs.input_ids)))[pairs.is_scored].mean() > 0.2
 
 
+@pytest.mark.slow
 def test_good_tasks_have_no_problems() -> None:
     for kind in ("two fetches", "fan-out", "two tasks"):
         circuits = [task.complete_circuit for task in (CASES["11"], CASES["13"])]
         assert find_problems(generate(0, KINDS[kind]), circuits, n=512) == (), kind
 
 
+@pytest.mark.slow
 def test_every_reason_to_reject() -> None:
     small = find_problems(generate(0, Dials()), n=256)
     assert small == ("Only 3 edges do not start at the embedding; 5 are required.",)

@@ -28,6 +28,7 @@ def key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SecretKey:
     return own
 
 
+@pytest.mark.slow
 def test_the_public_tasks_stay_what_they_are() -> None:
     """Published results must mean the same everywhere, so the draw itself is pinned."""
     tasks = [draw_held_out(case_id) for case_id in PUBLIC]

@@ -83,6 +83,7 @@ def test_what_selects_by_content_depends_on_the_input() -> None:
     assert truth.is_in[truth.edges.index(query), 2]
 
 
+@pytest.mark.slow
 def test_whole_edges_agree_with_positions() -> None:
     """An edge that changes no output anywhere changes none at any position, and the reverse."""
     for case in ("4", "11", "13"):

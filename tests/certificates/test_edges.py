@@ -15,6 +15,7 @@ from interpbench_jax.certificates.parts import EdgeCheck, EdgeEffect
 from tests.certificates.emoji import TASK
 
 
+@pytest.mark.slow
 def test_effects_are_in_the_cases_own_metric() -> None:
     """Effects agree with a sweep's, including distractors and signs."""
     model, rng = random_model(TASK.config, seed=3), np.random.default_rng(0)

@@ -120,6 +120,7 @@ def test_what_was_measured_on(certificate: Certificate, tmp_path: Path) -> None:
     assert read.weights_sha256 == certificate.weights_sha256
 
 
+@pytest.mark.slow
 def test_the_command_measures_the_same(
     certificate: Certificate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -131,6 +132,7 @@ def test_the_command_measures_the_same(
     assert shown["certificate"] == json.loads(certificate.to_json())
 
 
+@pytest.mark.slow
 def test_again_gives_the_same_text(certificate: Certificate, tmp_path: Path) -> None:
     steps: list[tuple[int, int]] = []
     again = certify(make_case(), n=N, progress=lambda done, total: steps.append((done, total)))
@@ -143,6 +145,7 @@ def test_again_gives_the_same_text(certificate: Certificate, tmp_path: Path) -> 
 # Broken models
 
 
+@pytest.mark.slow
 def test_a_random_circuit_node_breaks_it() -> None:
     weights = make_weights()
     shape = weights["blocks.0.mlp.W_out"].shape
@@ -171,6 +174,7 @@ def test_a_dead_model_has_silent_edges() -> None:
     assert any("cutting it has no effect above the noise floor" in each for each in dead.failures())
 
 
+@pytest.mark.slow
 def test_a_leak_is_found() -> None:
     """A variable that also takes a path through an MLP outside the circuit is found."""
     leaking = certify(make_leaking_case(), n=N)
@@ -195,6 +199,7 @@ def test_a_leak_is_found() -> None:
     assert "Strict accuracy with blocks.1.mlp.hook_post resampled is" in text
 
 
+@pytest.mark.slow
 def test_what_makes_a_sure_answer_surer_is_found() -> None:
     """An MLP outside the circuit scales the logits: no answer changes and KL is near 0."""
     weights = make_weights()
@@ -215,6 +220,7 @@ def test_what_makes_a_sure_answer_surer_is_found() -> None:
     assert any("blocks.1.hook_mlp_out -> blocks.1.hook_resid_post" in each for each in failures)
 
 
+@pytest.mark.slow
 def test_a_copy_that_nobody_reads_is_found() -> None:
     """Two MLPs should compute the variable, but the output reads only one of them."""
     task = dataclasses.replace(TASK, moved=((MLP_NODE, (MLP_NODE, Node(Kind.MLP_POST, 1))),))

@@ -169,6 +169,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path
 
 
+@pytest.mark.slow
 def test_rows_of_earlier_calls_are_kept(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # An earlier benchmark in the folder had one of the runs, and another one.
     settings = BenchSettings({"edges": drawn("edge"), "other": drawn("edge")}, n_inputs=4)

@@ -136,6 +136,7 @@ def test_wrong_input_ends_in_a_message(
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.slow
 def test_none_of_it_needs_jax(bench: Path) -> None:
     code = (
         "import sys\n"

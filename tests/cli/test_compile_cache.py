@@ -83,6 +83,7 @@ def test_what_the_cache_needs_is_installed_with_the_package() -> None:
     assert [each for each in needed if each.startswith("filelock") and "extra" not in each]
 
 
+@pytest.mark.slow
 def test_warmup(tmp_path: Path) -> None:
     folder = tmp_path / "programs"
     done = run("warmup", "36", "35", "--n", "8", INTERPBENCH_CACHE=str(folder))

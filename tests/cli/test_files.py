@@ -127,6 +127,7 @@ def test_submit_names_the_cases_that_are_missing(
     assert not target.exists()
 
 
+@pytest.mark.slow
 def test_validate_tells_invalid_from_unreadable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,6 +13,7 @@ from tests.commands import run
 from tests.tiny_models import certify, make_model
 
 
+@pytest.mark.slow
 def test_a_key_is_made_once(tmp_path: Path) -> None:
     path = tmp_path / "keys" / "my.key"
     made = run("key", path, "--new")

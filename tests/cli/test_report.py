@@ -33,6 +33,7 @@ def data_of(page: Path) -> dict[str, object]:
     return json.loads(block.partition("</script>")[0])
 
 
+@pytest.mark.slow
 def test_a_page(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "page.html"
     run_command("report", str(folder), "-o", str(page), code=0)

@@ -200,6 +200,7 @@ def test_a_stopped_sweep_goes_on(
     assert 0 < int(found[1]) <= int(found[2]) == calls
 
 
+@pytest.mark.slow
 def test_devices(output: Output) -> None:
     text = output.text(CASE, *N, "--devices", "1", "--top", "0")
     assert "not shown" not in text and len(text.splitlines()) > 137

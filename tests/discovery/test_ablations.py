@@ -137,6 +137,7 @@ def test_bad_arguments(unchecked: None) -> None:
         sweep_neurons(model, data.clean, data.corrupted, ablation="optimal")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ablation", ["mean", "zero", "optimal"])
 def test_constants_mean_the_same_to_sweeps_and_methods(
     ablation: Literal["mean", "zero", "optimal"], x64: None
@@ -173,6 +174,7 @@ def test_constants_mean_the_same_to_sweeps_and_methods(
     assert curve.effects[-1] == pytest.approx(0, abs=1e-12) and curve.empty_effect > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ablation", ["mean", "zero", "optimal"])
 def test_corrupted_inputs_are_not_needed_where_nothing_is_paired(
     ablation: Literal["mean", "zero", "optimal"],
@@ -188,6 +190,7 @@ def test_corrupted_inputs_are_not_needed_where_nothing_is_paired(
     assert shape == np.shape(alone.constants)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stacked", [False, True])
 def test_every_model_of_a_sweep_of_many_has_its_own_constants(stacked: bool) -> None:
     models = [small_model(CONFIGS["plain"]), random_model(CONFIGS["plain"], seed=5)]

@@ -193,6 +193,7 @@ def test_every_ablation_works_with_every_kind_of_method(ablation: AblationName, 
 # Laws
 
 
+@pytest.mark.slow
 def test_eap_is_the_derivative_at_the_clean_run(x64: None) -> None:
     model = small_model(CONFIGS["layer norm"], np.float64)
     data = small_data(model)
@@ -212,6 +213,7 @@ def fresh_programs() -> Iterator[None]:
     jax.clear_caches()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_relp_is_the_derivative_of_a_model_with_lines_and_constants(
     x64: None, fresh_programs: None, monkeypatch: pytest.MonkeyPatch, kind: str

@@ -61,6 +61,7 @@ def written(cache: dict[str, jax.Array], node: Node) -> np.ndarray:
     return found if node.head is None else found[:, :, node.head]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_an_edge_at_a_position_is_a_product_there(x64: None, kind: str) -> None:
     model, data = make_small(kind)
@@ -80,6 +81,7 @@ def test_an_edge_at_a_position_is_a_product_there(x64: None, kind: str) -> None:
     np.testing.assert_allclose(found.values, np.abs(wanted).sum(axis=1), rtol=0, atol=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["plain", "layer norm", "frozen layer norm"])
 def test_positions_add_up_to_eap(x64: None, kind: str) -> None:
     model, data = make_small(kind)
@@ -90,6 +92,7 @@ def test_positions_add_up_to_eap(x64: None, kind: str) -> None:
     np.testing.assert_allclose(found.by_position.sum(axis=1), eap.values, rtol=0, atol=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_a_crossing_edge_replaces_one_score_or_value(x64: None, kind: str) -> None:
     model, data = make_small(kind)

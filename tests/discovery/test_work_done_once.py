@@ -39,6 +39,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["eap", "acdc", "hisp", "flow-routes"])
 @pytest.mark.parametrize("has_targets", [True, False])
 def test_resampling(method: str, has_targets: bool, counts: Counter[str]) -> None:
@@ -51,6 +52,7 @@ def test_resampling(method: str, has_targets: bool, counts: Counter[str]) -> Non
     assert counts == {"check_tokens": 2, "device_weights": 1, "run_calls": 2}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ablation", ["mean", "zero", "optimal"])
 def test_constants(ablation, counts: Counter[str]) -> None:
     model, data = make_small("plain")

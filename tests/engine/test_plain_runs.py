@@ -31,6 +31,7 @@ def test_streams_of_a_clean_run(kind: str, x64: None) -> None:
         np.testing.assert_allclose(final, run.after, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_rest_of_a_run_has_a_derivative(x64: None) -> None:
     model, data = make_small("layer norm", np.float64)
     weights = jax.device_put(stack_weights(model, data.clean.shape[1]))

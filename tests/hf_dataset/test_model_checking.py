@@ -33,6 +33,7 @@ def problems(
     return list(check_models(folder, [CASES[case_id] for case_id in case_ids], all_models))
 
 
+@pytest.mark.slow
 def test_every_declared_task_can_have_a_model(tmp_path: Path) -> None:
     for case_id in RELEASES["1.0.0"]:
         write_model(tmp_path / "models", case_id)

@@ -206,6 +206,7 @@ def test_inside_shard_map(case: Case) -> None:
         assert_same(jax.jit(spread)(x, y), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [(33, 5, 3), (4, 33, 3), (4, 5, 33)])
 def test_large_sums_are_einsums(sizes: tuple[int, int, int]) -> None:
     queries, keys, width = sizes

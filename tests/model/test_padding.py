@@ -41,6 +41,7 @@ def make_tokens(config: TransformerConfig, seed: int, lengths: np.ndarray) -> np
     return np.where(np.arange(POS)[None] < lengths[:, None], tokens, PAD).astype(np.int32)
 
 
+@pytest.mark.slow
 def test_a_row_gives_what_it_gives_alone(config: TransformerConfig, model: Transformer) -> None:
     tokens = make_tokens(config, 0, LENGTHS)
     logits = np.asarray(model(jnp.asarray(tokens)))
@@ -53,6 +54,7 @@ def test_a_row_gives_what_it_gives_alone(config: TransformerConfig, model: Trans
     assert not np.allclose(other[1, :4], logits[1, :4], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_sweeps_are_those_of_the_masked_forward(
     config: TransformerConfig, model: Transformer
 ) -> None:

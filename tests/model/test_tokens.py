@@ -15,6 +15,7 @@ def model_of(d_vocab: int) -> Transformer:
     return build_model(config, random_weights(config, np.float32))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d_vocab", [5, 100])  # small vocabularies use another lookup
 @pytest.mark.parametrize("wrong", [-1, 100, 2**31 - 1])
 def test_ids_that_the_model_lacks(d_vocab: int, wrong: int) -> None:

@@ -210,6 +210,7 @@ def test_chance_is_drawn_where_it_lies() -> None:
     assert "chance" not in box_plot(LARGE, "t")._supxlabel.get_text()  # pyright: ignore
 
 
+@pytest.mark.slow
 def test_rows_tell_chance(fake: Fake, tmp_path: Path) -> None:
     rows = [replace(row, null_mean=0.5 if row.universe == "head" else 0.37) for row in fake.results]
     write_plots(rows, [], tmp_path)

@@ -40,6 +40,7 @@ def test_places_are_scored_as_items(truth: PositionTruth) -> None:
     assert signed.roc_auc == roc_auc(values[counts], is_in)
 
 
+@pytest.mark.slow
 def test_a_sweep_and_a_method_are_scored() -> None:
     task, case = RASP_CASES["13"], ib.load_case("13")
     pairs = task.sample(64, 0)
@@ -53,6 +54,7 @@ def test_a_sweep_and_a_method_are_scored() -> None:
     assert scores[0].average_precision is not None and 0.8 < scores[0].average_precision < 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unchecked")
 def test_what_does_not_fit_is_refused(truth: PositionTruth) -> None:
     case = ib.load_case("13")

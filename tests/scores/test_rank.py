@@ -339,6 +339,7 @@ def test_edge_values_are_ranked_in_each_universe(ties: bool) -> None:
             assert (each.null_high, each.p_value) == (null.high, null.p_value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", ["edge", "node"])
 def test_the_null_is_where_chance_is_in_each_universe(level: Level) -> None:
     space = universe("qkv", 2, 3)

@@ -36,6 +36,7 @@ def least_bytes(sweep: Callable[[int], object]) -> int:
     return int(str(error.value).split()[5].rstrip(","))
 
 
+@pytest.mark.slow
 def test_one_worker_queues_its_calls(
     model: Transformer, inputs: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,6 +82,7 @@ class Stop(Exception):
     """Raised by a progress callback."""
 
 
+@pytest.mark.slow
 def test_constants_are_learned_once(
     model: Transformer, inputs: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,6 +119,7 @@ def test_constants_are_learned_once(
     assert not calls, "a finished sweep is read"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", [b"", b"{}", b"\x08\0\0\0\0\0\0\0{}      "])
 def test_damaged_constants_are_refused(
     model: Transformer, inputs: Pair, tmp_path: Path, data: bytes

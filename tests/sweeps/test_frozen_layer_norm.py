@@ -84,6 +84,7 @@ def test_edges_and_nodes(model: Transformer, inputs: Pair, ablation: Ablation) -
         assert abs(frozen.effects - own.effects).max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by_position", [False, True])
 def test_masks_of_any_numbers(model: Transformer, inputs: Pair, by_position: bool) -> None:
     shape = edge_mask([], 2, 2).shape + ((CONFIG.n_ctx,) if by_position else ())

@@ -63,6 +63,7 @@ def test_a_generator_moves_on_from_block_to_block() -> None:
     assert len(list(CASE.stream(0, 0))) == 0 == len(CASE.sample(0, 0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ablation", ["resample", "mean", "zero", ("mean", "resample")])
 @pytest.mark.parametrize("max_bytes", [None, 400_000])
 def test_a_sweep_of_a_stream_is_that_of_its_pairs(
@@ -77,6 +78,7 @@ def test_a_sweep_of_a_stream_is_that_of_its_pairs(
         assert found.noise_floor == whole.noise_floor
 
 
+@pytest.mark.slow
 def test_every_kind_of_sweep_takes_a_stream() -> None:
     stream, pairs = CASE.stream(N, 1), CASE.sample(N, 1)
     circuit = CASE.truth()

@@ -31,6 +31,7 @@ def silent() -> ib.Case:
     return replace(CASE, weights={**CASE.weights, name: weights})
 
 
+@pytest.mark.slow
 def test_the_floor_is_a_few_roundings_of_the_largest_output() -> None:
     result = ib.sweep_edges(CASE.model, PAIRS)
     logits = np.asarray(CASE.model(jnp.asarray(PAIRS.input_ids)), np.float64)[:, 1:]
@@ -57,6 +58,7 @@ def test_the_circuit_stands_above_it() -> None:
     assert 0 < result.noise_floor < 1e-4
 
 
+@pytest.mark.slow
 def test_models_that_share_a_program_have_their_own() -> None:
     cases = [ib.load_case(case) for case in ("11", "21", "34")]
     pairs = [case.sample(12, seed=0) for case in cases]

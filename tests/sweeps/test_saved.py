@@ -72,6 +72,7 @@ def stop_after(calls: int):
     return progress
 
 
+@pytest.mark.slow
 def test_a_saved_sweep_is_the_same_and_says_so_on_disk(
     model: Transformer, inputs: Pair, budget: int, undisturbed: Path
 ) -> None:

@@ -60,6 +60,7 @@ def chosen_outside(found: Draw) -> np.ndarray:
     return np.asarray((np.asarray(found.outside)[:, None] & masks[None]).any(axis=(2, 3)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampling", SAMPLINGS)
 def test_only_what_may_be_drawn(padded: Interchanges, sampling: Sampling) -> None:
     found = draw(padded, sampling)
@@ -74,6 +75,7 @@ def test_only_what_may_be_drawn(padded: Interchanges, sampling: Sampling) -> Non
     assert np.asarray(found.outside).any(axis=(1, 2)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampling", SAMPLINGS)
 def test_padding_changes_no_draw(padded: Interchanges, sampling: Sampling) -> None:
     alone = draw(task_interchanges(TREND), sampling, 500)
@@ -94,6 +96,7 @@ def assert_shares(chosen: np.ndarray, share: float) -> None:
     np.testing.assert_allclose(chosen.mean(axis=0), share, rtol=0, atol=5 * deviation)
 
 
+@pytest.mark.slow
 def test_one_per_example(padded: Interchanges) -> None:
     found = draw(padded, "example")
     variables, outside = np.asarray(found.variables)[:, :N_ALIGNED], chosen_outside(found)
@@ -102,6 +105,7 @@ def test_one_per_example(padded: Interchanges) -> None:
     assert_shares(outside, 1 / N_OUTSIDE)
 
 
+@pytest.mark.slow
 def test_one_per_batch(padded: Interchanges) -> None:
     draws = [draw(padded, "batch", 3, seed) for seed in range(400)]
     for found in draws:
@@ -114,6 +118,7 @@ def test_one_per_batch(padded: Interchanges) -> None:
     assert_shares(outside, 1 / N_OUTSIDE)
 
 
+@pytest.mark.slow
 def test_subsets(padded: Interchanges) -> None:
     # One is always chosen, every other with probability 1/2.
     found = draw(padded, "subsets")
@@ -124,6 +129,7 @@ def test_subsets(padded: Interchanges) -> None:
     assert set(codes.tolist()) == set(range(1, 2**N_ALIGNED))
 
 
+@pytest.mark.slow
 def test_mixed(padded: Interchanges) -> None:
     """Half of the examples replace a single variable or node, half of them a subset."""
     found = draw(padded, "mixed")
@@ -133,6 +139,7 @@ def test_mixed(padded: Interchanges) -> None:
     assert set((variables @ (1 << np.arange(N_ALIGNED))).tolist()) == set(range(1, 2**N_ALIGNED))
 
 
+@pytest.mark.slow
 def test_edges(padded: Interchanges) -> None:
     """The right edges are cut, with the right probabilities."""
     drawn, cut = map(np.asarray, draw_edges(jax.random.key(0), padded, BATCH))
@@ -154,6 +161,7 @@ def test_edges(padded: Interchanges) -> None:
     assert_shares((of_outside.sum(axis=1) == 1)[:, None], 1 / 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", [TREND, PROMPTS, RASP_CASES["3"]], ids=lambda task: task.case_id)
 def test_edges_are_those_of_the_circuit(task: Task) -> None:
     given, config = task_interchanges(task), task.config
@@ -164,6 +172,7 @@ def test_edges_are_those_of_the_circuit(task: Task) -> None:
     assert not (inside & outside).any() and inside.sum() + outside.sum() == n_fine
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampling", SAMPLINGS)
 def test_nothing_to_draw(sampling: Sampling) -> None:
     nodes = task_interchanges(dataclasses.replace(RASP_CASES["36"], n_layers=1, n_heads=1))
@@ -264,6 +273,7 @@ def test_nodes_outside_may_write_less_at_first(scale: float) -> None:
         np.testing.assert_array_equal(scaled[name], array, err_msg=name)
 
 
+@pytest.mark.slow
 def test_variables_are_drawn_by_their_odds() -> None:
     given, key = task_interchanges(CASES["ioi"]), jax.random.key(0)
     recipe = Recipe(sampling="example", variable_odds=(1.0, 4.0, 1.0, 1.0))

@@ -56,6 +56,7 @@ def test_every_head_of_the_program_attends_somewhere(task: RaspTask) -> None:
         assert not pattern.transpose(0, 2, 1)[is_pad].any()
 
 
+@pytest.mark.slow
 def test_programs_without_selectors_say_nothing() -> None:
     assert LETTERS.high_level.patterns(LETTERS.sample(4, 0).input_ids) == {}
     assert PROMPTS.high_level.patterns(PROMPTS.sample(4, 0).input_ids) == {}
@@ -84,6 +85,7 @@ def test_keys_that_cannot_be_seen_do_not_matter() -> None:
     np.testing.assert_allclose(found, np.log(2), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_scores_that_are_kept_are_those_of_every_layer() -> None:
     rng = np.random.default_rng(0)
     (stack,) = stack_tasks([TREND], (0,), SHORT)

@@ -42,6 +42,7 @@ def judged(recipe: Recipe, *epochs: Sequence[Epoch]) -> tuple[Stack, Standing]:
     return stack, standing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("epochs", "best"),
     [

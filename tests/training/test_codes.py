@@ -11,6 +11,7 @@ from interpbench_jax.training import codes
 from interpbench_jax.training.codes import class_code, output_rank, spread_points, tell_apart
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n", "dimensions", "degrees"),
     # The largest possible minimal angles (Tammes's problem; the last one on a circle).
@@ -30,6 +31,7 @@ def test_ranks() -> None:
     assert ranks == {"3": 3, "11": 3, "13": 10, "21": 5, "35": 2, "ioi": 16}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case_id", ["8", "11", "13", "21", "35"])
 def test_codes(case_id: str) -> None:
     task = CASES[case_id]
@@ -45,6 +47,7 @@ def test_codes(case_id: str) -> None:
         np.testing.assert_allclose(code, np.eye(n_classes) - 1 / n_classes, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_code_of_summed_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(codes, "_N_INPUTS", 64)
     monkeypatch.setattr(codes, "_DESCENT_STEPS", 50)
@@ -61,6 +64,7 @@ def test_the_code_of_summed_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen.sum() > 50 and own[seen].mean() == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_sums_of_both_signs_are_told_apart_better_than_by_far_apart_points() -> None:
     """As in `ioi`, one name scores for two mentions, one for a single one, a third is inhibited."""
     n, dimensions = 24, 8
@@ -79,6 +83,7 @@ def test_sums_of_both_signs_are_told_apart_better_than_by_far_apart_points() -> 
     )
 
 
+@pytest.mark.slow
 def test_rows_that_have_no_answer_are_left_out() -> None:
     rows = np.asarray([[1.0, 1.0, 0.0, 0.0], [2.0, -1.0, 0.0, 0.0], [-1.0, 0.0, 2.0, 0.0]])
     points = tell_apart(rows, 2)

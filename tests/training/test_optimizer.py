@@ -48,6 +48,7 @@ def test_a_plateau_halves_the_rate() -> None:
     np.testing.assert_allclose(last, [0.01] * 4 + [0.005] * 3 + [0.0025] * 2, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_falling_loss_is_no_plateau() -> None:
     recipe = Recipe(schedule="plateau", learning_rate=0.01)
     losses = [1 / (1 + step // STEPS) for step in range(STEPS * 9)]

@@ -150,6 +150,7 @@ def test_tasks_that_score_other_positions_are_not_stacked() -> None:
     assert len(stack_tasks((PROMPTS, other), (0,), SHORT)) == 1
 
 
+@pytest.mark.slow
 def test_a_second_epoch_does_not_compile_again() -> None:
     (stack,) = stack_tasks((MOODS,), (0, 1), SHORT)
     standing = _start(stack, stack.start())
@@ -180,6 +181,7 @@ def stop_after(epoch: int, records: tuple[EpochRecord, ...]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.versions
 def test_a_stopped_training_goes_on(pair: Trained, tmp_path: Path) -> None:
     for epoch in (1, 2):
         with pytest.raises(Stopped):

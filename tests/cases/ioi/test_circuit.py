@@ -64,6 +64,7 @@ def test_edges_without_tokens(name: UniverseName) -> None:
     assert len(EXPECTED_WITHOUT_TOKENS[name]) == (3 if name == "head-no-embed" else 6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", [TASK, WITHOUT_TOKENS], ids=["with tokens", "without"])
 def test_heads_read_the_same_in_both_circuits(task: IoiTask) -> None:
     for name in ("head", "head-no-embed"):

@@ -7,6 +7,7 @@ from interpbench_jax.cases import find_task
 from interpbench_jax.sites import Kind
 
 
+@pytest.mark.slow
 def test_positions_of_the_circuit() -> None:
     task = find_task("ioi")
     pairs = task.sample(8, 0)
