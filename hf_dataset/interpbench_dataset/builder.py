@@ -1,8 +1,6 @@
 """Builds the published folder; `check` tells whether a folder is what would be built."""
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,7 @@ from interpbench_dataset.problems import Problem as Problem
 from interpbench_dataset.release import render_data, render_texts
 from interpbench_dataset.schema import CARD_FILE, CASES_CONFIG, DEFAULT_ROWS, SPLIT
 from interpbench_dataset.tables import Announce, make_content
-from interpbench_jax.storage import make_folder, read_bytes, write_file
+from interpbench_jax.storage import make_folder, read_bytes, write_files
 
 __all__ = ["BuildReport", "Problem", "build", "check"]
 
@@ -53,11 +51,11 @@ def build(
 ) -> BuildReport:
     """Write the dataset into a folder, which may hold an earlier one.
 
-    Everything is first written beside the folder and then moved into it, file by file. If a
-    table changes, the old card is removed first and the new one is moved last: a folder with a
-    card is complete. Files that have not changed are left alone, and so are the models and all
-    files that are not the builder's. The card and Croissant describe the folder's models of these
-    cases as they are; `check` decides whether they are right.
+    Every file is first written under a temporary name, and then they are moved into place one after
+    the other. If a table changes, the old card is removed first and the new one is moved last: a
+    folder with a card is complete. Files that have not changed are left alone, and so are the
+    models and all files that are not the builder's. The card and Croissant describe the folder's
+    models of these cases as they are; `check` decides whether they are right.
 
     Args:
         directory: the folder to write into; created if it does not exist.
@@ -83,13 +81,12 @@ def build(
     if written or removed:
         try:
             _install({path: files[path] for path in written}, removed, directory)
-        except OSError as error:
+        except PermissionError as error:
             message = (
-                f"Expected to write the dataset into {directory}, got an error: "
-                f"{error.strerror}. Make room there or name a writable folder, then "
-                "build again"
+                f"Expected to write the dataset into {directory}, which has parts that are "
+                "read-only; name a writable folder, then build again"
             )
-            raise OSError(error.errno, message, error.filename) from error
+            raise PermissionError(error.errno, message, error.filename) from error
     return BuildReport(
         directory,
         tuple(FileFacts.of(path, new) for path, new in files.items()),
@@ -111,24 +108,19 @@ def _check_target(directory: Path) -> None:
 
 
 def _install(files: Mapping[str, bytes], removed: Iterable[str], directory: Path) -> None:
-    """Move new files into the folder, so that a card is never beside tables of another build."""
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    """Write new files into the folder, so that a card is never beside tables of another build."""
+    outdated = [directory / path for path in removed]
+    if CARD_FILE in files and (len(files) > 1 or outdated):
+        outdated.insert(0, directory / CARD_FILE)
+    folders = {(directory / path).parent for path in (*files, *removed)}
     try:
-        for path, encoded in files.items():
-            (staging / path).parent.mkdir(parents=True, exist_ok=True)
-            write_file(staging / path, encoded)
         for path in files:
             (directory / path).parent.mkdir(parents=True, exist_ok=True)
-        if CARD_FILE in files and (len(files) > 1 or removed):
-            (directory / CARD_FILE).unlink(missing_ok=True)
-        for path in removed:
-            (directory / path).unlink()
-            _remove_if_empty((directory / path).parent)
-        for path in files:  # the card is the last
-            (staging / path).replace(directory / path)
+        # The card is the last.
+        write_files({directory / path: new for path, new in files.items()}, outdated=outdated)
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        for folder in folders - {directory}:
+            _remove_if_empty(folder)
 
 
 def _case_files(directory: Path) -> list[str]:
@@ -138,7 +130,7 @@ def _case_files(directory: Path) -> list[str]:
 
 
 def _remove_if_empty(folder: Path) -> None:
-    if not any(folder.iterdir()):
+    if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
 
 

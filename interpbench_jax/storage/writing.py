@@ -46,7 +46,12 @@ def write_file(path: Path, content: bytes | str) -> None:
     write_files({path: content})
 
 
-def write_files(contents: Mapping[Path, bytes | str], remove: Iterable[Path] = ()) -> None:
+def write_files(
+    contents: Mapping[Path, bytes | str],
+    remove: Iterable[Path] = (),
+    *,
+    outdated: Iterable[Path] = (),
+) -> None:
     """Write files that belong together, in a given order.
 
     Everything is encoded, and written beside its target under a temporary name, before the first
@@ -60,6 +65,8 @@ def write_files(contents: Mapping[Path, bytes | str], remove: Iterable[Path] = (
         contents: the contents by path, in the order in which the files appear; the last file
             should be the one that tells readers that all are there.
         remove: old files that do not belong with the new ones.
+        outdated: old files that would be wrong beside a new one: they are removed after everything
+            is written beside its target, and before the first file is moved into place.
 
     Raises:
         OSError: if a folder cannot be written, or the disk is full; existing files are unchanged,
@@ -79,6 +86,8 @@ def write_files(contents: Mapping[Path, bytes | str], remove: Iterable[Path] = (
             else:
                 remove_abandoned(target)
                 beside[target] = TemporaryFile(target, data)
+        for path in outdated:
+            path.unlink(missing_ok=True)
         for target, temporary in list(beside.items()):
             temporary.replace()
             del beside[target]

@@ -1,5 +1,6 @@
 """Building the published folder: complete or not at all, and the same bytes every time."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -9,7 +10,6 @@ from pathlib import Path
 import datasets
 import pytest
 
-from interpbench_dataset import builder
 from interpbench_dataset.builder import BuildReport, Problem, build, check
 from interpbench_jax.universes import UNIVERSES, universe
 from tests.tiny_models import certify, make_model, write_model
@@ -170,33 +170,47 @@ def test_a_failure_before_the_move_changes_nothing(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = contents(folder)
+    flush, flushed = os.fsync, 0
 
-    def full(path: Path, content: bytes) -> None:
-        raise OSError(28, "No space left on device", str(path))
+    def fill_up(handle: int) -> None:
+        nonlocal flushed
+        flushed += 1
+        if flushed == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        flush(handle)
 
-    monkeypatch.setattr(builder, "write_file", full)
-    with pytest.raises(OSError, match=r"into .*built.*No space left.*Make room there"):
-        build(folder, case_ids=CHOICE, n=ROWS + 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fill_up)
+        with pytest.raises(OSError, match=r"room for .*built, but the disk is full .*unchanged"):
+            build(folder, case_ids=["3", "8"], n=ROWS + 1)
     assert contents(folder) == before
-    assert [path.name for path in folder.parent.iterdir()] == ["built"]
+    assert not (folder / "data" / "8").exists(), "nothing was written into it"
+
+
+def test_what_a_killed_build_left_is_removed(folder: Path) -> None:
+    """Its process is gone, and with it the lock on the file that it wrote."""
+    left = folder / "data" / "3" / f".{Path(TABLE_3).name}.abcd1234.tmp"
+    left.write_bytes(b"half a table")
+    build(folder, case_ids=CHOICE, n=ROWS + 1)
+    assert not left.exists()
 
 
 def test_a_failure_while_moving_leaves_no_card(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    replace = Path.replace
+    replace = os.replace
 
-    def fail_at_case_20(self: Path, target: Path) -> Path:
+    def fail_at_case_20(source: Path, target: Path) -> None:
         if target.parent.name == "20":
             raise PermissionError(13, "Permission denied", str(target))
-        return replace(self, target)
+        replace(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", fail_at_case_20)
+        patch.setattr(os, "replace", fail_at_case_20)
         with pytest.raises(PermissionError, match="name a writable folder"):
             build(folder, case_ids=CHOICE, n=ROWS + 1)
     assert not (folder / "README.md").exists()
-    assert [path.name for path in folder.parent.iterdir()] == ["built"]
+    assert not list(folder.rglob(".*"))
     found = check(folder, case_ids=CHOICE, n=ROWS + 1)
     assert ("README.md", "missing") in kinds(found)
     build(folder, case_ids=CHOICE, n=ROWS + 1)

@@ -204,6 +204,26 @@ def test_old_files_go_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert listing(tmp_path) == {"a": b"new"}
 
 
+def test_outdated_files_go_before_the_first_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card, table = tmp_path / "card", tmp_path / "table"
+    write_files({table: "old", card: "old"})
+    with pytest.raises(ValueError, match="UTF-8"):
+        write_files({table: "new", card: "\ud800"}, outdated=[card])
+    assert listing(tmp_path) == {"table": b"old", "card": b"old"}
+    replace, seen = os.replace, []
+
+    def note(source: Path, target: Path) -> None:
+        seen.append(card.exists())
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", note)
+    write_files({table: "new", card: "new"}, outdated=[card, tmp_path / "never was"])
+    assert seen == [False, False]
+    assert listing(tmp_path) == {"table": b"new", "card": b"new"}
+
+
 def test_leftovers_are_our_own_alone(tmp_path: Path) -> None:
     for name in (".a.xyz", ".b.xyz", "a", ".a"):
         (tmp_path / name).touch()
