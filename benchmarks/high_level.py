@@ -32,8 +32,8 @@ def main() -> None:
     on_device = jax.device_put(inputs)
     high_level = task.high_level
 
-    cold = _seconds(lambda: high_level(on_device).block_until_ready())
-    warm = min(_seconds(lambda: high_level(on_device).block_until_ready()) for _ in range(5))
+    cold = _seconds(lambda: jax.block_until_ready(high_level(on_device)))
+    warm = min(_seconds(lambda: jax.block_until_ready(high_level(on_device))) for _ in range(5))
     few = inputs[: arguments.plain_inputs]
     plain = _seconds(lambda: _read_all(task, few)) * len(inputs) / len(few)
 

@@ -23,6 +23,8 @@
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+AnyArray = Array | np.ndarray
+
 Tokens = Int[Array | np.ndarray, "batch pos"]
 # Inputs that are not paired with others by row.
 OtherTokens = Int[Array | np.ndarray, "other pos"]
@@ -48,6 +50,7 @@ LayerNormScales = Float[Array | np.ndarray, "batch pos norms"]
 Constants = Float[Array | np.ndarray, "1 #pos src d_model"]
 
 __all__ = [
+    "AnyArray",
     "Array",
     "Bool",
     "Constants",

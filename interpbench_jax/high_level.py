@@ -12,22 +12,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from interpbench_jax.axes import Array, Bool, Float, Int
+from interpbench_jax.axes import AnyArray, Array, Bool, Float, Int
+from interpbench_jax.namespaces import namespace
 from interpbench_jax.sites import Edge, Node, parse_edge, parse_node
 
 MARGIN = 1e-3
 
-Inputs = Int[Array, "batch pos"] | Int[np.ndarray, "batch pos"]
+Inputs = Int[AnyArray, "batch pos"]
 # The model checks these against `Inputs`, with a message that says more than a type checker's.
-Sources = Int[Array, "sources source_pos"] | Int[np.ndarray, "sources source_pos"]
-Mask = Bool[Array, "sources nodes"] | Bool[np.ndarray, "sources nodes"]
-NodeIndices = Int[Array, " chosen"] | Int[np.ndarray, " chosen"]
+Sources = Int[AnyArray, "sources source_pos"]
+Mask = Bool[AnyArray, "sources nodes"]
+NodeIndices = Int[AnyArray, " chosen"]
 Chosen = Node | str | Iterable[Node | str] | NodeIndices | Mask
 ChosenEdges = Edge | str | Iterable[Edge | str] | NodeIndices | Mask
 # One position of all examples, or one of each.
-Position = int | Int[Array, " sources"] | Int[np.ndarray, " sources"]
-Outputs = Float[Array, "batch pos classes"]
-ProgramTargets = Int[Array, "batch pos"] | Float[Array, "batch pos"]
+Position = int | Int[AnyArray, " sources"]
+Outputs = Float[AnyArray, "batch pos classes"]
+ProgramTargets = Int[AnyArray, "batch pos"] | Float[AnyArray, "batch pos"]
 Arguments = TypeVar("Arguments")
 Results = TypeVar("Results")
 
@@ -42,10 +43,10 @@ class Swap(NamedTuple):
         position: the only position at which that input reads the replacement; None for all.
     """
 
-    tokens: Int[Array, "batch pos"]
-    nodes: Bool[Array, "batch nodes"]
-    edges: Bool[Array, "batch edges"]
-    position: Int[Array, " batch"] | None = None
+    tokens: Int[AnyArray, "batch pos"]
+    nodes: Bool[AnyArray, "batch nodes"]
+    edges: Bool[AnyArray, "batch edges"]
+    position: Int[AnyArray, " batch"] | None = None
 
 
 class HighLevelModel(ABC):
@@ -92,11 +93,11 @@ class HighLevelModel(ABC):
         """
 
     @abstractmethod
-    def outputs(self, tokens: Int[Array, "batch pos"], swap: Swap | None) -> Outputs:
+    def outputs(self, tokens: Int[AnyArray, "batch pos"], swap: Swap | None) -> Outputs:
         """The output rows that a call returns, for arguments that are already checked."""
 
     @abstractmethod
-    def differs(self, tokens: Inputs, others: Inputs) -> Bool[Array, "batch edges pos"]:
+    def differs(self, tokens: Inputs, others: Inputs) -> Bool[AnyArray, "batch edges pos"]:
         """Whether what each of `edges` carries differs between two inputs, at each position.
 
         Args:
@@ -109,7 +110,7 @@ class HighLevelModel(ABC):
         tokens: Inputs,
         source_tokens: Sources | None = None,
         edge: ChosenEdges | None = None,
-    ) -> dict[Node, Float[Array, "batch q_pos k_pos"]]:
+    ) -> dict[Node, Float[AnyArray, "batch q_pos k_pos"]]:
         """The attention of each component that is a head; rows sum to 1.
 
         Empty, as by default, if the program does not say where its heads attend to. The arguments
@@ -172,14 +173,14 @@ class HighLevelModel(ABC):
         node: Chosen | None = None,
         edge: ChosenEdges | None = None,
         position: Position | None = None,
-    ) -> Bool[Array, "batch pos"]:
+    ) -> Bool[AnyArray, "batch pos"]:
         """Which outputs are several classes at once, so that no single one is correct.
 
         The arguments are those of a call.
         """
         return self.mixed_rows(self(tokens, source_tokens, node, edge, position))
 
-    def mixed_rows(self, rows: Outputs) -> Bool[Array, "batch pos"]:
+    def mixed_rows(self, rows: Outputs) -> Bool[AnyArray, "batch pos"]:
         """Which output rows are several classes at once.
 
         By default, those with several largest entries, of which `targets` returns the first.
@@ -218,9 +219,9 @@ class HighLevelModel(ABC):
         Args:
             rows: output rows, as a call returns them.
         """
-        return jax.nn.one_hot(classify(rows), self.n_classes, dtype=jnp.float32)
+        return one_hot(classify(rows), self.n_classes)
 
-    def interchange_mask(self, node: Chosen, batch: int) -> Bool[Array, "batch nodes"]:
+    def interchange_mask(self, node: Chosen, batch: int) -> Bool[AnyArray, "batch nodes"]:
         """The mask of the components that `node` names, per example, in the order of `nodes`.
 
         Raises:
@@ -229,11 +230,11 @@ class HighLevelModel(ABC):
         if isinstance(node, (Node, str)):
             node = (node,)
         if isinstance(node, (Array, np.ndarray)):
-            return _mask_of_array(jnp.asarray(node), "node", len(self.nodes), batch)
+            return _mask_of_array(node, "node", len(self.nodes), batch)
         chosen = {self._find(each) for each in node}
         return _same_row([each in chosen for each in self.nodes], batch)
 
-    def edge_mask(self, edge: ChosenEdges, batch: int) -> Bool[Array, "batch edges"]:
+    def edge_mask(self, edge: ChosenEdges, batch: int) -> Bool[AnyArray, "batch edges"]:
         """The mask of the edges that `edge` names, per example, in the order of `edges`.
 
         Raises:
@@ -242,7 +243,7 @@ class HighLevelModel(ABC):
         if isinstance(edge, (Edge, str)):
             edge = (edge,)
         if isinstance(edge, (Array, np.ndarray)):
-            return _mask_of_array(jnp.asarray(edge), "edge", len(self.edges), batch)
+            return _mask_of_array(edge, "edge", len(self.edges), batch)
         chosen = {parse_edge(each) if isinstance(each, str) else each for each in edge}
         for each in chosen - set(self.edges):
             raise ValueError(
@@ -257,7 +258,7 @@ class HighLevelModel(ABC):
         node: Chosen | None,
         edge: ChosenEdges | None,
         position: Position | None,
-    ) -> tuple[Int[Array, "batch pos"], Swap | None]:
+    ) -> tuple[Int[AnyArray, "batch pos"], Swap | None]:
         for given in (tokens, source_tokens):
             if isinstance(given, np.ndarray):
                 self.check_ids(given)
@@ -272,7 +273,7 @@ class HighLevelModel(ABC):
                 "the other."
             )
         if source_tokens is None:
-            return jnp.asarray(tokens), None
+            return tokens, None
         if source_tokens.shape != tokens.shape:
             raise ValueError(
                 f"Expected source_tokens of the same shape as the inputs, got "
@@ -282,11 +283,16 @@ class HighLevelModel(ABC):
         nodes = self.interchange_mask(() if node is None else node, batch)
         edges = self.edge_mask(() if edge is None else edge, batch)
         where = None if position is None else self._checked_position(position, tokens.shape)
-        return jnp.asarray(tokens), Swap(jnp.asarray(source_tokens), nodes, edges, where)
+        swap = Swap(source_tokens, nodes, edges, where)
+        xp = namespace(tokens, *swap)
+        return xp.asarray(tokens), jax.tree.map(xp.asarray, swap)
 
-    def _checked_position(self, position: Position, shape: tuple[int, ...]) -> Int[Array, " batch"]:
+    def _checked_position(
+        self, position: Position, shape: tuple[int, ...]
+    ) -> Int[AnyArray, " batch"]:
         batch, n_pos = shape
-        found = jnp.asarray(position, jnp.int32)
+        xp = np if isinstance(position, int) else namespace(position)
+        found = xp.asarray(position, np.int32)
         if found.shape not in ((), (batch,)):
             raise ValueError(
                 f"Expected one position, or one for each of {batch} examples, got shape "
@@ -298,7 +304,7 @@ class HighLevelModel(ABC):
                 raise ValueError(
                     f"Expected positions from 0 to {n_pos - 1}, got {lowest} to {highest}."
                 )
-        return jnp.broadcast_to(found, (batch,))
+        return xp.broadcast_to(found, (batch,))
 
     def _find(self, node: Node | str) -> Node:
         known = {**{str(each): each for each in self.nodes}, **self.names}
@@ -312,30 +318,35 @@ class HighLevelModel(ABC):
         return found
 
 
-def _mask_of_array(array: Array, name: str, n: int, batch: int) -> Bool[Array, "batch items"]:
-    if array.dtype == jnp.bool_ and array.shape == (batch, n):
+def _mask_of_array(array: AnyArray, name: str, n: int, batch: int) -> Bool[AnyArray, "batch items"]:
+    if array.dtype == np.bool_ and array.shape == (batch, n):
         return array
-    if jnp.issubdtype(array.dtype, jnp.integer) and array.shape == (batch,):
-        return array[:, None] == jnp.arange(n, dtype=array.dtype)[None]
+    if np.issubdtype(array.dtype, np.integer) and array.shape == (batch,):
+        return array[:, None] == np.arange(n, dtype=array.dtype)[None]
     raise ValueError(
         f"Expected {name} to be int of shape ({batch},) or bool of shape ({batch}, {n}), got "
         f"{array.dtype} of shape {array.shape}."
     )
 
 
-def _same_row(row: list[bool], batch: int) -> Bool[Array, "batch items"]:
-    return jnp.broadcast_to(jnp.asarray(row, bool)[None], (batch, len(row)))
+def _same_row(row: list[bool], batch: int) -> Bool[AnyArray, "batch items"]:
+    return np.broadcast_to(np.asarray(row, bool)[None], (batch, len(row)))
 
 
-def classify(outputs: Outputs | Float[np.ndarray, "batch pos classes"]) -> Int[Array, "batch pos"]:
+def classify(rows: Outputs) -> Int[AnyArray, "batch pos"]:
     """The class of each output row: the first one within `MARGIN` of the largest entry.
 
     Hence a row of zeros is class 0, a tie goes to the smaller class, and no class depends on
     floating-point noise.
     """
-    rows = jnp.asarray(outputs)
-    largest = jnp.max(rows, axis=-1, keepdims=True)
-    return jnp.argmax(rows >= largest - MARGIN, axis=-1).astype(jnp.int32)
+    largest = rows.max(axis=-1, keepdims=True)
+    return (rows >= largest - MARGIN).argmax(axis=-1).astype(np.int32)
+
+
+def one_hot(classes: Int[AnyArray, "batch pos"], n: int) -> Outputs:
+    """Rows of float32 with a 1 for each class."""
+    is_class = classes[..., None] == np.arange(n, dtype=classes.dtype)[None, None]
+    return is_class.astype(np.float32)
 
 
 def in_chunks(function: Callable[[Arguments], Results], arguments: Arguments, size: int) -> Results:
@@ -346,9 +357,17 @@ def in_chunks(function: Callable[[Arguments], Results], arguments: Arguments, si
         arguments: a pytree of arrays with the same number of rows.
         size: number of rows per chunk.
     """
-    batch = jax.tree.leaves(arguments)[0].shape[0]
+    arrays = jax.tree.leaves(arguments)
+    batch = arrays[0].shape[0]
     if batch <= size:
         return function(arguments)
+    if namespace(*arrays) is np:
+
+        def rows_from(start: int) -> Arguments:
+            return jax.tree.map(lambda array: array[start : start + size], arguments)
+
+        found = [function(rows_from(start)) for start in range(0, batch, size)]
+        return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
     n_chunks = -(-batch // size)
     padded = jax.tree.map(
         lambda array: jnp.pad(

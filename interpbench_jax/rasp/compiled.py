@@ -1,4 +1,4 @@
-"""The compiled evaluator: the output of a program's compiled transformer, in JAX.
+"""The compiled evaluator: the output of a program's compiled transformer, in JAX or in NumPy.
 
 A categorical variable is a row with one entry per value, a numerical one a row of one number.
 Nothing forces a row to be one-hot: a missing value is a row of zeros, a mean over several values
@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
-from interpbench_jax.axes import Array, Bool, Float, Int, Tokens
+from interpbench_jax.axes import AnyArray, Bool, Float, Int, Tokens
+from interpbench_jax.namespaces import namespace
 from interpbench_jax.rasp import operations
 from interpbench_jax.rasp.expressions import (
     Aggregate,
@@ -37,7 +37,7 @@ from interpbench_jax.rasp.tables import NumberTable, Table, build_table
 from interpbench_jax.rasp.value_sets import sort_values, value_sets
 from interpbench_jax.sites import Edge, Kind, Node
 
-Rows = Float[Array, "batch pos _"]
+Rows = Float[AnyArray, "batch pos _"]
 Patterns = tuple[operations.Pattern, ...]
 
 _BOS_IF_NOTHING_ELSE = 0.5
@@ -119,9 +119,9 @@ class Interchange(NamedTuple):
     """
 
     values: tuple[Rows, ...]
-    nodes: Bool[Array, "batch nodes"] | None
-    edges: Bool[Array, "batch edges"] | None
-    position: Int[Array, " batch"] | None = None
+    nodes: Bool[AnyArray, "batch nodes"] | None
+    edges: Bool[AnyArray, "batch edges"] | None
+    position: Int[AnyArray, " batch"] | None = None
 
 
 @lru_cache(maxsize=256)
@@ -157,10 +157,11 @@ def evaluate(
 ) -> Evaluation:
     """Run a compiled program, optionally with some values taken from another run.
 
-    The function is pure and its shapes do not depend on values: it works inside `jit`, `vmap` and
-    `scan`, with `program` static. The replaced values of a component are read by all of its later
-    readers, and those of an edge by its one reader. Where a component and one of its edges are
-    both replaced, every reader reads the other run's values.
+    NumPy inputs are evaluated with NumPy, all others with JAX. The function is pure and its shapes
+    do not depend on values: it works inside `jit`, `vmap` and `scan`, with `program` static. The
+    replaced values of a component are read by all of its later readers, and those of an edge by
+    its one reader. Where a component and one of its edges are both replaced, every reader reads
+    the other run's values.
 
     Args:
         program: a compiled program.
@@ -189,9 +190,10 @@ class _Reads:
     ) -> None:
         n_pos = tokens.shape[1]
         lowering = program.lowering
+        self.xp = namespace(tokens)
         is_pad = tokens == program.token_ids.pad
         is_earlier = np.tril(np.ones((n_pos, n_pos), bool))
-        is_visible = jnp.asarray(is_earlier if program.is_causal else np.ones_like(is_earlier))
+        is_visible = is_earlier if program.is_causal else np.ones_like(is_earlier)
         self.is_bos = tokens == program.token_ids.bos
         self.is_visible = is_visible[None] & ~is_pad[:, None, :]
         self.lowering = lowering
@@ -204,17 +206,17 @@ class _Reads:
         indices = np.eye(n_pos, program.n_positions, k=-1, dtype=np.float32)
         for variable in lowering.variables:
             if isinstance(variable, TokensVariable):
-                self.rows[variable] = jnp.asarray(program.token_rows)[tokens]
+                self.rows[variable] = self.xp.asarray(program.token_rows)[tokens]
             elif isinstance(variable, Indices):
                 shape = (tokens.shape[0], *indices.shape)
-                self.rows[variable] = jnp.broadcast_to(jnp.asarray(indices), shape)
+                self.rows[variable] = self.xp.broadcast_to(indices, shape)
 
     def write(self, step: Step, rows: Rows) -> None:
         """Store the rows that a step computed, or their replacement."""
         given = self.interchange
         if given is not None and given.nodes is not None:
             is_replaced = given.nodes[:, self._nodes[step.node], None, None]
-            rows = jnp.where(is_replaced, given.values[self._index[step.variable]], rows)
+            rows = self.xp.where(is_replaced, given.values[self._index[step.variable]], rows)
         self.rows[step.variable] = rows
 
     def read(self, step: Step, slot: Kind, variable: Variable) -> Rows:
@@ -229,8 +231,8 @@ class _Reads:
             tuple(self.patterns[head] for head in self.lowering.heads),
         )
 
-    def bos_score(self, score: float) -> Float[Array, "batch k_pos"]:
-        return jnp.where(self.is_bos, jnp.float32(score), jnp.float32(0))
+    def bos_score(self, score: float) -> Float[AnyArray, "batch k_pos"]:
+        return self.xp.where(self.is_bos, np.float32(score), np.float32(0))
 
     def _along(self, edge: Edge, variable: Variable) -> Rows:
         rows, given = self.rows[variable], self.interchange
@@ -238,15 +240,16 @@ class _Reads:
             return rows
         is_replaced = given.edges[:, self._edges[edge], None, None]
         if given.position is not None:
-            here = jnp.arange(rows.shape[1], dtype=given.position.dtype)
-            is_replaced &= (here[None] == given.position[:, None])[..., None]
-        return jnp.where(is_replaced, given.values[self._index[variable]], rows)
+            here = np.arange(rows.shape[1], dtype=given.position.dtype)
+            is_here = (here[None] == given.position[:, None])[..., None]
+            is_replaced = is_replaced & is_here
+        return self.xp.where(is_replaced, given.values[self._index[variable]], rows)
 
 
 def _compute(table: Table, step: Step, reads: _Reads) -> Rows:
     if isinstance(table, NumberTable):
         return _look_up_number(table, step, reads)
-    weights = jnp.asarray(table)
+    weights = reads.xp.asarray(table)
     variable, select = step.variable, step.select
     if select is not None:
         keys = reads.read(step, Kind.K_INPUT, select.keys)
@@ -258,7 +261,7 @@ def _compute(table: Table, step: Step, reads: _Reads) -> Rows:
         if isinstance(variable, Aggregate):
             values = reads.read(step, Kind.V_INPUT, variable.values)
             return operations.attend(pattern, values)
-        return operations.attend(pattern, reads.is_bos[..., None].astype(jnp.float32))
+        return operations.attend(pattern, reads.is_bos[..., None].astype(np.float32))
     rows = [reads.read(step, read.slot, read.variable) for read in step.reads]
     match variable:
         case LinearSequenceMap():
@@ -273,8 +276,8 @@ def _look_up_number(table: NumberTable, step: Step, reads: _Reads) -> Rows:
     (read,) = step.reads
     found = operations.look_up_number(
         reads.read(step, read.slot, read.variable),
-        jnp.asarray(table.thresholds),
-        jnp.asarray(table.rows),
+        reads.xp.asarray(table.thresholds),
+        reads.xp.asarray(table.rows),
     )
     # The number 0 at BOS is not a value.
-    return jnp.where(reads.is_bos[..., None], jnp.float32(0), found)
+    return reads.xp.where(reads.is_bos[..., None], np.float32(0), found)

@@ -2,13 +2,12 @@
 
 import operator
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import reduce
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from interpbench_jax.axes import Array, Bool, Float, Int
+from interpbench_jax.axes import AnyArray, Bool, Float, Int
 from interpbench_jax.high_level import (
     MARGIN,
     ChosenEdges,
@@ -20,7 +19,9 @@ from interpbench_jax.high_level import (
     check_token_ids,
     classify,
     in_chunks,
+    one_hot,
 )
+from interpbench_jax.namespaces import jit_unless_numpy, namespace
 from interpbench_jax.rasp.compiled import (
     CompiledProgram,
     Evaluation,
@@ -34,6 +35,7 @@ from interpbench_jax.sites import Edge, Node
 # On a CPU, chunks that fit in the cache are fastest; elsewhere, a few large chunks are.
 _CPU_CHUNK_BYTES = 1 << 20
 _CHUNK_BYTES = 1 << 28
+_NUMPY_CHUNK_BYTES = 1 << 22
 
 
 @dataclass(frozen=True, repr=False)
@@ -74,22 +76,22 @@ class CompiledModel(HighLevelModel):
         token_ids = self.program.token_ids
         check_token_ids(tokens, len(token_ids.ids) + 2, token_ids.bos)
 
-    def outputs(self, tokens: Int[Array, "batch pos"], swap: Swap | None) -> Outputs:
+    def outputs(self, tokens: Int[AnyArray, "batch pos"], swap: Swap | None) -> Outputs:
         return _outputs(self.program, tokens, swap)
 
-    def differs(self, tokens: Inputs, others: Inputs) -> Bool[Array, "batch edges pos"]:
-        return _differs(self.program, jnp.asarray(tokens), jnp.asarray(others))
+    def differs(self, tokens: Inputs, others: Inputs) -> Bool[AnyArray, "batch edges pos"]:
+        return _differs(self.program, tokens, others)
 
     def patterns(
         self,
         tokens: Inputs,
         source_tokens: Sources | None = None,
         edge: ChosenEdges | None = None,
-    ) -> dict[Node, Float[Array, "batch q_pos k_pos"]]:
+    ) -> dict[Node, Float[AnyArray, "batch q_pos k_pos"]]:
         found = _patterns(self.program, *self._checked(tokens, source_tokens, None, edge, None))
         return dict(zip(self.program.lowering.heads, found, strict=True))
 
-    def mixed_rows(self, rows: Outputs) -> Bool[Array, "batch pos"]:
+    def mixed_rows(self, rows: Outputs) -> Bool[AnyArray, "batch pos"]:
         """Which output rows are a mean of several classes, as attention to several values gives.
 
         A row of zeros is not mixed: it counts as class 0.
@@ -97,54 +99,55 @@ class CompiledModel(HighLevelModel):
         return (rows > MARGIN).sum(axis=-1) > 1
 
     def shares_of_rows(self, rows: Outputs) -> Outputs:
-        classes = jax.nn.one_hot(classify(rows), self.n_classes, dtype=rows.dtype)
+        classes = one_hot(classify(rows), self.n_classes)
         # A row of zeros counts as class 0.
-        return jnp.where(rows.max(axis=-1, keepdims=True) > MARGIN, rows, classes)
+        has_value = rows.max(axis=-1, keepdims=True) > MARGIN
+        return namespace(rows).where(has_value, rows, classes)
 
 
-@partial(jax.jit, static_argnums=0)
+@jit_unless_numpy
 def _outputs(
-    program: CompiledProgram, tokens: Int[Array, "batch pos"], swap: Swap | None
+    program: CompiledProgram, tokens: Int[AnyArray, "batch pos"], swap: Swap | None
 ) -> Outputs:
     """The outputs of any number of inputs, in chunks that keep intermediate arrays small."""
 
-    def run_chunk(chunk: tuple[Array, Swap | None]) -> Float[Array, "rows pos classes"]:
+    def run_chunk(chunk: tuple[AnyArray, Swap | None]) -> Float[AnyArray, "rows pos classes"]:
         return _evaluated(program, *chunk).output
 
-    return in_chunks(run_chunk, (tokens, swap), _rows_per_chunk(program, tokens.shape[1]))
+    return in_chunks(run_chunk, (tokens, swap), _rows_per_chunk(program, tokens))
 
 
-@partial(jax.jit, static_argnums=0)
+@jit_unless_numpy
 def _patterns(
-    program: CompiledProgram, tokens: Int[Array, "batch pos"], swap: Swap | None
+    program: CompiledProgram, tokens: Int[AnyArray, "batch pos"], swap: Swap | None
 ) -> Patterns:
     """The attention of every head, as `_outputs` computes outputs."""
 
-    def run_chunk(chunk: tuple[Array, Swap | None]) -> Patterns:
+    def run_chunk(chunk: tuple[AnyArray, Swap | None]) -> Patterns:
         return _evaluated(program, *chunk).patterns
 
-    return in_chunks(run_chunk, (tokens, swap), _rows_per_chunk(program, tokens.shape[1]))
+    return in_chunks(run_chunk, (tokens, swap), _rows_per_chunk(program, tokens))
 
 
-def _evaluated(program: CompiledProgram, inputs: Array, given: Swap | None) -> Evaluation:
+def _evaluated(program: CompiledProgram, inputs: AnyArray, given: Swap | None) -> Evaluation:
     if given is None:
         return evaluate(program, inputs)
     values = evaluate(program, given.tokens).values
     return evaluate(program, inputs, Interchange(values, given.nodes, given.edges, given.position))
 
 
-@partial(jax.jit, static_argnums=0)
+@jit_unless_numpy
 def _differs(
-    program: CompiledProgram, tokens: Int[Array, "batch pos"], others: Int[Array, "batch pos"]
-) -> Bool[Array, "batch edges pos"]:
+    program: CompiledProgram, tokens: Int[AnyArray, "batch pos"], others: Int[AnyArray, "batch pos"]
+) -> Bool[AnyArray, "batch edges pos"]:
     lowering = program.lowering
     carried = lowering.carried
 
-    def run_chunk(chunk: tuple[Array, Array]) -> Bool[Array, "rows edges pos"]:
+    def run_chunk(chunk: tuple[AnyArray, AnyArray]) -> Bool[AnyArray, "rows edges pos"]:
         pairs = zip(*(evaluate(program, each).values for each in chunk), strict=True)
-        changed = [(jnp.abs(one - other) > MARGIN).any(axis=-1) for one, other in pairs]
+        changed = [(abs(one - other) > MARGIN).any(axis=-1) for one, other in pairs]
         by_variable = dict(zip(lowering.variables, changed, strict=True))
-        return jnp.stack(
+        return namespace(*changed).stack(
             [
                 reduce(operator.or_, [by_variable[variable] for variable in carried[edge]])
                 for edge in lowering.edges
@@ -152,13 +155,16 @@ def _differs(
             axis=1,
         )
 
-    return in_chunks(run_chunk, (tokens, others), _rows_per_chunk(program, tokens.shape[1]))
+    return in_chunks(run_chunk, (tokens, others), _rows_per_chunk(program, tokens))
 
 
-def _rows_per_chunk(program: CompiledProgram, n_pos: int) -> int:
-    widest = max(
-        (table.size for table in program.tables.values() if isinstance(table, np.ndarray)),
-        default=1,
-    )
-    budget = _CPU_CHUNK_BYTES if jax.default_backend() == "cpu" else _CHUNK_BYTES
+def _rows_per_chunk(program: CompiledProgram, tokens: Inputs) -> int:
+    tables = [table for table in program.tables.values() if isinstance(table, np.ndarray)]
+    n_pos = tokens.shape[1]
+    if namespace(tokens) is np:
+        # No array has a row for every entry of a table.
+        widest, budget = max((max(table.shape) for table in tables), default=1), _NUMPY_CHUNK_BYTES
+    else:
+        widest = max((table.size for table in tables), default=1)
+        budget = _CPU_CHUNK_BYTES if jax.default_backend() == "cpu" else _CHUNK_BYTES
     return max(1, budget // (4 * n_pos * max(widest, n_pos)))

@@ -86,13 +86,15 @@ def find_answers(
         as_shares: whether outputs are shares of the classes rather than classes or numbers.
     """
     model, source = task.high_level, jnp.roll(tokens, 1, axis=0)
-    plain = model.targets(tokens)
+    plain = jnp.asarray(model.targets(tokens))
     labels = task.labels(tokens, plain)
     is_real = jnp.ones_like(tokens, bool) if task.pad_id is None else tokens != task.pad_id
     outputs = model.class_shares if as_shares else model.targets
-    interchanged = outputs(tokens, source, draw.variables[:, : len(model.nodes)])
+    interchanged = jnp.asarray(outputs(tokens, source, draw.variables[:, : len(model.nodes)]))
     edges = draw.program_edges[:, : len(model.edges)]
-    patched = outputs(tokens, source, edge=edges) if "edges" in used else interchanged
+    patched = interchanged
+    if "edges" in used:
+        patched = jnp.asarray(outputs(tokens, source, edge=edges))
     attention = patched_attention = jnp.zeros((tokens.shape[0], 0, 0, 0, 0))
     if "attention" in used:
         attention = wanted_attention(task, config, tokens)
@@ -100,7 +102,7 @@ def find_answers(
             patched_attention = wanted_attention(task, config, tokens, source, edges)
     if not as_shares:
         return Answers(plain, labels, interchanged, patched, attention, patched_attention, is_real)
-    targets, scored = model.class_shares(tokens), np.s_[:, task.first_scored :]
+    targets, scored = jnp.asarray(model.class_shares(tokens)), np.s_[:, task.first_scored :]
     wanted = jax.nn.one_hot(labels, model.n_classes, dtype=jnp.float32)
     wanted = wanted.at[scored].set(targets[scored])
     missing = ((0, 0), (0, 0), (0, config.d_vocab_out - model.n_classes))

@@ -1,5 +1,6 @@
 """How much edges outside a circuit are to change the output, where a task has a leak."""
 
+import jax.numpy as jnp
 import numpy as np
 
 from interpbench_jax.bands import Band
@@ -38,10 +39,10 @@ def leak_band(task: Task, leak: Band, margin: float) -> Band:
     pairs, model = task.sample(_PAIRS, 0), task.high_level
     code = margin * class_code(task)
     inputs, others = pairs.input_ids, pairs.corrupted_input_ids
-    plain = model.class_shares(inputs) @ code
+    plain = jnp.asarray(model.class_shares(inputs)) @ code
     found = []
     for edge in model.edges:
-        patched = model.class_shares(inputs, others, edge=edge) @ code
+        patched = jnp.asarray(model.class_shares(inputs, others, edge=edge)) @ code
         squares = np.where(pairs.is_scored, logits_loss(patched, plain), 0)
         n_scored = pairs.is_scored.sum(axis=1)
         sizes = np.sqrt(squares.sum(axis=1) / n_scored)

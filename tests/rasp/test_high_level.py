@@ -80,10 +80,11 @@ def test_large_batches_are_cut_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_second_call_does_not_recompile() -> None:
-    MODEL(INPUTS, SOURCES, np.zeros(20, int))
+    inputs, sources = jnp.asarray(INPUTS), jnp.asarray(SOURCES)
+    MODEL(inputs, sources, np.zeros(20, int))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(high_level, "evaluate", _must_not_be_called)
-        MODEL(SOURCES, INPUTS, np.ones(20, int))
+        MODEL(sources, inputs, np.ones(20, int))
 
 
 def _must_not_be_called(*_: object) -> None:

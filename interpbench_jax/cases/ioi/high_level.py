@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from interpbench_jax.axes import Array, Bool, Int
+from interpbench_jax.axes import AnyArray, Bool, Int
 from interpbench_jax.cases.ioi.circuit import OUTPUT_EDGE, ComponentRead, ioi_edges
 from interpbench_jax.cases.ioi.components import components
 from interpbench_jax.cases.ioi.vocabulary import Vocabulary
@@ -49,10 +49,10 @@ class IoiValues(NamedTuple):
         name_mover: the score of every token in the vocabulary's table, at every position.
     """
 
-    tokens: Int[Array, "batch pos"]
-    duplicate: Int[Array, "batch pos"]
-    s_inhibition: Int[Array, "batch pos"]
-    name_mover: Int[Array, "batch pos known"]
+    tokens: Int[AnyArray, "batch pos"]
+    duplicate: Int[AnyArray, "batch pos"]
+    s_inhibition: Int[AnyArray, "batch pos"]
+    name_mover: Int[AnyArray, "batch pos known"]
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class IoiModel(HighLevelModel):
         """The value of every component in a plain run."""
         return _evaluate(self, jnp.asarray(tokens), None)
 
-    def differs(self, tokens: Inputs, others: Inputs) -> Bool[Array, "batch edges pos"]:
+    def differs(self, tokens: Inputs, others: Inputs) -> Bool[AnyArray, "batch edges pos"]:
         values = [self.values(each) for each in (tokens, others)]
         changed = {
             field: (one != other).reshape(*one.shape[:2], -1).any(axis=-1)
@@ -124,7 +124,7 @@ class IoiModel(HighLevelModel):
         fields = [read.source for read in ioi_edges(self.has_tokens)]
         return jnp.stack([changed[field] for field in (*fields, "name_mover")], axis=1)
 
-    def outputs(self, tokens: Int[Array, "batch pos"], swap: Swap | None) -> Outputs:
+    def outputs(self, tokens: Int[AnyArray, "batch pos"], swap: Swap | None) -> Outputs:
         scores = self._scores(tokens, swap).astype(jnp.float32)
         if not self.vocabulary.is_whole:
             return scores
@@ -143,8 +143,8 @@ class IoiModel(HighLevelModel):
         return in_chunks(lambda chunk: self._answers(*chunk), arguments, _CHUNK)
 
     def _answers(
-        self, tokens: Int[Array, "batch pos"], swap: Swap | None
-    ) -> Int[Array, "batch pos"]:
+        self, tokens: Int[AnyArray, "batch pos"], swap: Swap | None
+    ) -> Int[AnyArray, "batch pos"]:
         scores = self._scores(tokens, swap)
         if not self.vocabulary.is_whole:
             return classify(scores.astype(jnp.float32))
@@ -153,8 +153,8 @@ class IoiModel(HighLevelModel):
         return jnp.where(scores.max(axis=-1) > 0, ids[scores.argmax(axis=-1)], jnp.int32(0))
 
     def _scores(
-        self, tokens: Int[Array, "batch pos"], swap: Swap | None
-    ) -> Int[Array, "batch pos known"]:
+        self, tokens: Int[AnyArray, "batch pos"], swap: Swap | None
+    ) -> Int[AnyArray, "batch pos known"]:
         if swap is None:
             return _evaluate(self, tokens, None).name_mover
         return _evaluate(self, tokens, _Given(self.values(swap.tokens), swap)).name_mover
@@ -168,17 +168,19 @@ class _Given(NamedTuple):
 
 
 @partial(jax.jit, static_argnums=0)
-def _evaluate(model: IoiModel, tokens: Int[Array, "batch pos"], given: _Given | None) -> IoiValues:
+def _evaluate(
+    model: IoiModel, tokens: Int[AnyArray, "batch pos"], given: _Given | None
+) -> IoiValues:
     """Compute every component in turn, with replacements for all of its readers or for one."""
     names = tuple(model.names)
     reads = tuple(ioi_edges(model.has_tokens))
 
-    def choose(mask: Bool[Array, "batch one_or_pos"], field: str, value: Array) -> Array:
+    def choose(mask: Bool[AnyArray, "batch one_or_pos"], field: str, value: AnyArray) -> AnyArray:
         assert given is not None
         chosen = mask.reshape(*mask.shape, *[1] * (value.ndim - 2))
         return jnp.where(chosen, getattr(given.values, field), value)
 
-    def along(number: int, field: str, value: Array) -> Array:
+    def along(number: int, field: str, value: AnyArray) -> AnyArray:
         """A value as it is read along one edge."""
         assert given is not None
         mask, where = given.swap.edges[:, number, None], given.swap.position
@@ -186,12 +188,12 @@ def _evaluate(model: IoiModel, tokens: Int[Array, "batch pos"], given: _Given | 
             mask = mask & (jnp.arange(value.shape[1], dtype=where.dtype)[None] == where[:, None])
         return choose(mask, field, value)
 
-    def write(field: str, value: Array) -> Array:
+    def write(field: str, value: AnyArray) -> AnyArray:
         if given is None or field not in names:
             return value
         return choose(given.swap.nodes[:, names.index(field), None], field, value)
 
-    def read(field: str, target: str, slot: Kind, value: Array) -> Array:
+    def read(field: str, target: str, slot: Kind, value: AnyArray) -> AnyArray:
         wanted = ComponentRead(field, target, slot)
         # Without the first MLP, no edge leads into the tokens.
         if given is None or wanted not in reads:
