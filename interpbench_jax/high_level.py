@@ -21,7 +21,8 @@ MARGIN = 1e-3
 Inputs = Int[AnyArray, "batch pos"]
 # The model checks these against `Inputs`, with a message that says more than a type checker's.
 Sources = Int[AnyArray, "sources source_pos"]
-Mask = Bool[AnyArray, "sources nodes"]
+# Of nodes or of edges.
+Mask = Bool[AnyArray, "sources _"]
 NodeIndices = Int[AnyArray, " chosen"]
 Chosen = Node | str | Iterable[Node | str] | NodeIndices | Mask
 ChosenEdges = Edge | str | Iterable[Edge | str] | NodeIndices | Mask
