@@ -23,13 +23,13 @@
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+# Of JAX or of NumPy.
 AnyArray = Array | np.ndarray
-
-Tokens = Int[Array | np.ndarray, "batch pos"]
+Tokens = Int[AnyArray, "batch pos"]
 # Inputs that are not paired with others by row.
-OtherTokens = Int[Array | np.ndarray, "other pos"]
+OtherTokens = Int[AnyArray, "other pos"]
 Logits = Float[Array, "batch pos vocab_out"]
-EdgeMask = Float[Array | np.ndarray, "dst src"] | Float[Array | np.ndarray, "dst src pos"]
+EdgeMask = Float[AnyArray, "dst src"] | Float[AnyArray, "dst src pos"]
 
 # Inside a run the batch is innermost: it is the one long axis of these models, and processors
 # vectorize along the innermost axis.
@@ -44,10 +44,10 @@ Written = Float[Array, "src pos d_model batch"]
 
 # Arrays that callers pass and receive.
 WriterOutputs = Float[Array, "batch pos src d_model"]
-Replacement = Float[Array | np.ndarray, "#batch #pos src d_model"]
-LayerNormScales = Float[Array | np.ndarray, "batch pos norms"]
+Replacement = Float[AnyArray, "#batch #pos src d_model"]
+LayerNormScales = Float[AnyArray, "batch pos norms"]
 # Replacements that all inputs share.
-Constants = Float[Array | np.ndarray, "1 #pos src d_model"]
+Constants = Float[AnyArray, "1 #pos src d_model"]
 
 __all__ = [
     "AnyArray",

@@ -13,7 +13,7 @@ from interpbench_dataset.problems import Problem as Problem
 from interpbench_dataset.release import render_data, render_texts
 from interpbench_dataset.schema import CARD_FILE, CASES_CONFIG, DEFAULT_ROWS, SPLIT
 from interpbench_dataset.tables import Announce, make_content
-from interpbench_jax.storage import make_folder, read_bytes, write_files
+from interpbench_jax.storage import FULL, make_folder, read_bytes, write_files
 
 __all__ = ["BuildReport", "Problem", "build", "check"]
 
@@ -81,12 +81,14 @@ def build(
     if written or removed:
         try:
             _install({path: files[path] for path in written}, removed, directory)
-        except PermissionError as error:
+        except OSError as error:
+            if error.errno in FULL:
+                raise  # Its message says what to do.
             message = (
-                f"Expected to write the dataset into {directory}, which has parts that are "
-                "read-only; name a writable folder, then build again"
+                f"Expected to write the dataset into {directory}, got an error: "
+                f"{error.strerror}. Name a writable folder, then build again"
             )
-            raise PermissionError(error.errno, message, error.filename) from error
+            raise OSError(error.errno, message, error.filename) from error
     return BuildReport(
         directory,
         tuple(FileFacts.of(path, new) for path, new in files.items()),

@@ -21,7 +21,7 @@ from interpbench_jax.engine.scoring import Scoring
 from interpbench_jax.engine.weights import Form, Weights
 from interpbench_jax.metrics import Metric
 from interpbench_jax.model import Transformer
-from interpbench_jax.sites import Kind, Node, writers
+from interpbench_jax.sites import EMBEDDINGS, Kind, Node, writers
 
 OfWriters = Float[np.ndarray, " src"]
 PlaceGates = OfWriters | tuple[OfWriters, OfWriters]
@@ -62,7 +62,7 @@ def edge_slopes(
 
 def embedding_gates(model: Transformer, share: float) -> OfWriters:
     """The gates of a run that keeps a share of the embeddings, and recomputes everything else."""
-    return np.where(is_written_by(model, (Kind.EMBED, Kind.POS_EMBED)), share, 1.0)
+    return np.where(is_written_by(model, EMBEDDINGS), share, 1.0)
 
 
 def is_written_by(

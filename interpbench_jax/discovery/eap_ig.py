@@ -9,7 +9,7 @@ from interpbench_jax.discovery.attribution import edge_slopes, embedding_gates, 
 from interpbench_jax.discovery.method import DiscoveryData, Scores
 from interpbench_jax.metrics import Metric
 from interpbench_jax.model import Transformer
-from interpbench_jax.sites import Kind
+from interpbench_jax.sites import EMBEDDINGS, Kind
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def eap_ig_activations(
     al. 2025 (arXiv:2504.13151) compare with other methods.
     """
     layers = range(model.config.n_layers)
-    places = [is_written_by(model, (Kind.EMBED, Kind.POS_EMBED))] + [
+    places = [is_written_by(model, EMBEDDINGS)] + [
         is_written_by(model, (kind,), layer)
         for layer in layers
         for kind in (Kind.HEAD, Kind.MLP_OUT)

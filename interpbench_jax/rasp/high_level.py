@@ -162,7 +162,7 @@ def _rows_per_chunk(program: CompiledProgram, tokens: Inputs) -> int:
     tables = [table for table in program.tables.values() if isinstance(table, np.ndarray)]
     n_pos = tokens.shape[1]
     if namespace(tokens) is np:
-        # No array has a row for every entry of a table.
+        # No array is as large as a table of pairs for each input.
         widest, budget = max((max(table.shape) for table in tables), default=1), _NUMPY_CHUNK_BYTES
     else:
         widest = max((table.size for table in tables), default=1)

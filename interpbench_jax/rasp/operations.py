@@ -64,7 +64,7 @@ def look_up_pair(
     if namespace(first, second, table) is np:
         return _look_up_pair(first, second, table)
     present = jax.nn.relu(first[..., :, None] + second[..., None, :] - 1)
-    return jnp.einsum("bpfs,fsv->bpv", present, table, precision=_EXACT)
+    return _sum_products("bpfs,fsv->bpv", present, table)
 
 
 def _look_up_pair(
@@ -72,7 +72,10 @@ def _look_up_pair(
     second: Float[AnyArray, "batch pos second"],
     table: Float[AnyArray, "first second values"],
 ) -> Float[AnyArray, "batch pos values"]:
-    """`look_up_pair` in NumPy: nearly every pair is one of values, which has a row in the table."""
+    """`look_up_pair` in NumPy, which finds a pair of single values in the table.
+
+    Only the rows of means of several values, which are few, are multiplied by the whole table.
+    """
     found = np.zeros((*first.shape[:2], table.shape[2]), np.float32)
     counts = [np.count_nonzero(rows, axis=-1) for rows in (first, second)]
     highest = [rows.max(axis=-1) for rows in (first, second)]
@@ -105,6 +108,7 @@ def look_up_number(
 
 
 def _sum_products(subscripts: str, one: AnyArray, other: AnyArray) -> AnyArray:
+    """`einsum` of two arrays; some versions of NumPy have no fast one for products by batch."""
     if namespace(one, other) is not np:
         return jnp.einsum(subscripts, one, other, precision=_EXACT)
     if subscripts == "bqv,bkv->bqk":

@@ -69,8 +69,8 @@ def write_files(
             is written beside its target, and before the first file is moved into place.
 
     Raises:
-        OSError: if a folder cannot be written, or the disk is full; existing files are unchanged,
-            and nothing is left behind.
+        OSError: if a folder cannot be written, or the disk is full. No temporary file is left, and
+            existing files are unchanged unless the error came while files were moved into place.
         ValueError: if a text cannot be encoded, or two paths lead to the same file.
     """
     encoded = {Path(path): _encode(Path(path), content) for path, content in contents.items()}
