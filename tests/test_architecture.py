@@ -33,6 +33,7 @@ ORDER: tuple[str, ...] = (
     "jsontext",
     "storage",
     "axes",
+    "namespaces",
     "jsonfields",
     "display",
     "travel",
@@ -77,12 +78,12 @@ def _left_of(name: str) -> set[str]:
 
 MAY_IMPORT: dict[str, set[str]] = {
     **{name: _left_of(name) for name in ORDER},
-    "case": _left_of("case") - {"axes", "masks"}
+    "case": _left_of("case") - {"axes", "namespaces", "masks"}
     | {"model", "high_level", "rasp", "cases", "pairs"},
     "scores": _left_of("scores") - {"case", "discovery"},
     "statistics": _left_of("statistics") - {"model", "interventions", "sweeps", "discovery"},
-    "high_level": {"axes", "sites"},
-    "rasp": {"axes", "sites", "config", "circuit", "high_level"},
+    "high_level": {"axes", "namespaces", "sites"},
+    "rasp": {"axes", "namespaces", "sites", "config", "circuit", "high_level"},
     "cases": {
         *("axes", "sites", "config", "circuit", "targets", "metrics", "objective", "pairs"),
         *("high_level", "rasp", "travel", "names", "texts", "universes"),
