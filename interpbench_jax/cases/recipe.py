@@ -75,6 +75,10 @@ class Recipe:
             factor below 1, a deep model need not unlearn them before it learns the circuit.
         d_mlp: number of hidden units per MLP in a stage before the last; None, as the last stage
             requires, for the task's.
+        hides_tokens: whether readers that the circuit has no edge to from the token embedding are
+            made blind to it after every step: the directions in which tokens differ there are
+            projected out of their weights (`training.hiding`). That silences these edges exactly;
+            the readers must manage with what other writers tell them.
         labels: labels for the loss on plain outputs: `"own"`: those that the task scores;
             `"dense"`: labels at as many positions as the task has them for
             (`Task.densely_labelled`), from which a model learns the tokens sooner.
@@ -116,6 +120,7 @@ class Recipe:
     initializer_range: float = 0.2
     outside_scale: float = 1.0
     d_mlp: int | None = None
+    hides_tokens: bool = False
     labels: Labels = "own"
     before: "Recipe | None" = None
     target: float = 0.9999

@@ -24,6 +24,7 @@ from interpbench_jax.training.answers import Batch, find_answers
 from interpbench_jax.training.arrays import Interchanges, draw_interchanges
 from interpbench_jax.training.attention import AttentionScores, attention_loss
 from interpbench_jax.training.devices import over_models
+from interpbench_jax.training.hiding import hide_tokens
 from interpbench_jax.training.interchange import (
     TrainingRun,
     first_position_used,
@@ -75,6 +76,7 @@ class TaskData(NamedTuple):
         code: the target logits of each class (`codes.class_code`).
         band: the least and the most that edges outside are to change the output, as distances in
             logits (`leak.leak_band`); 0 unless the tasks have a leak.
+        varies: whether each token id can differ between inputs (`hiding.varying_tokens`).
     """
 
     inputs: Int[Array, "*tasks n pos"]
@@ -82,6 +84,7 @@ class TaskData(NamedTuple):
     has_class: Bool[Array, "*tasks vocab_out"]
     code: Float[Array, "*tasks vocab_out vocab_out"]
     band: Float[Array, "*tasks ends"]
+    varies: Bool[Array, "*tasks vocab"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +158,7 @@ class Epoch:
 
             def step(state: State, given: tuple[Array, Array]) -> tuple[State, Losses]:
                 batch = self._answer(*given, data, model.task)
-                return self._update(state, batch, data.has_class)
+                return self._update(state, batch, data)
 
             return jax.lax.scan(step, state, (batches, keys))
 
@@ -185,21 +188,26 @@ class Epoch:
         """Whether models are trained on logits rather than on classes or numbers."""
         return self.recipe.margin is not None and not self.config.is_regression
 
-    def _update(self, state: State, batch: Batch, has_class: Array) -> tuple[State, Losses]:
+    def _update(self, state: State, batch: Batch, data: TaskData) -> tuple[State, Losses]:
         """The steps of one model on one batch."""
         steps = [self._used]
         if self.recipe.update == "alternate":
             steps = [(which,) for which in self._used]
         found = dict.fromkeys(Losses._fields, jnp.zeros(()))
         for wanted in steps:
-            objective = partial(self._objective, wanted, batch=batch, has_class=has_class)
+            objective = partial(self._objective, wanted, batch=batch, has_class=data.has_class)
             state, losses = self._descend(state, objective)
             found |= losses
         decay = self.recipe.average_decay
         average = jax.tree.map(
             lambda mean, new: decay * mean + (1 - decay) * new, state.average, state.weights
         )
-        return state._replace(average=average), Losses(**found)
+        state = state._replace(average=average)
+        if self.recipe.hides_tokens:
+            hidden = data.given.outside_edges[:, 0]
+            hide = partial(hide_tokens, self.config, hidden=hidden, varies=data.varies)
+            state = state._replace(weights=hide(state.weights), average=hide(average))
+        return state, Losses(**found)
 
     def _descend(
         self, state: State, objective: Callable[[WeightArrays], tuple[Array, Found]]

@@ -37,6 +37,7 @@ from interpbench_jax.training.evaluation import (
     prepare_examination,
     shares_right,
 )
+from interpbench_jax.training.hiding import check_hiding, varying_tokens
 from interpbench_jax.training.leak import leak_band
 from interpbench_jax.weights import weight_shapes
 
@@ -171,6 +172,9 @@ class Stack:
     @cached_property
     def data(self) -> TaskData:
         """The tasks' data, on the device."""
+        if self.recipe.hides_tokens:
+            for task in self._wholes:
+                check_hiding(task)
         given = [task_interchanges(task, self.tasks) for task in self.tasks]
         classes = np.arange(self.config.d_vocab_out)[None]
         sizes = np.asarray([task.config.d_vocab_out for task in self.tasks])[:, None]
@@ -180,6 +184,7 @@ class Stack:
             jnp.asarray(classes < sizes),
             jnp.asarray(np.stack([self._padded_code(task) for task in self.tasks])),
             jnp.asarray([self._leak_band(task) for task in self._wholes], jnp.float32),
+            jnp.asarray([varying_tokens(task, self.config.d_vocab) for task in self._wholes]),
         )
 
     def _leak_band(self, task: Task) -> Band:
