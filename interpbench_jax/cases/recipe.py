@@ -1,8 +1,9 @@
 """Recipes: the settings that we train models with."""
 
 import math
-from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, get_args
 
 from interpbench_jax.cases.training_arguments import TrainingArguments
 
@@ -180,6 +181,41 @@ class Recipe:
     def stages(self) -> tuple["Recipe", ...]:
         """The recipes to train with, from first to last; the last is this one."""
         return (self,) if self.before is None else (*self.before.stages, self)
+
+    @property
+    def without_notes(self) -> "Recipe":
+        """The same recipe without its note and those of the stages before, which train nothing."""
+        before = None if self.before is None else self.before.without_notes
+        return replace(self, note="", before=before)
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "Recipe":
+        """Read the recipe that a trained model's provenance records, from JSON.
+
+        Settings that it lacks have their defaults: they are newer than the record, and a new
+        setting's default is to train as before.
+
+        Raises:
+            ValueError: if the record has other settings, or one that is out of its range.
+        """
+        defaults = {field.name: field.default for field in fields(cls)}
+        unknown = sorted(set(record) - set(defaults))
+        if unknown:
+            raise ValueError(f"Expected the settings of a recipe, got {', '.join(unknown)} too.")
+        given = dict[str, Any]()
+        for name, value in record.items():
+            if isinstance(value, Mapping) and name == "before":
+                given[name] = cls.from_record(value)
+            elif isinstance(value, list):
+                given[name] = tuple(value)
+            elif type(value) is int and isinstance(defaults[name], float):
+                given[name] = float(value)  # JSON does not tell 1.0 from 1
+            else:
+                given[name] = value
+        try:
+            return cls(**given)
+        except TypeError as error:
+            raise ValueError(f"Expected the settings of a recipe: {error}.") from error
 
     @classmethod
     def released(cls, arguments: TrainingArguments) -> "Recipe":

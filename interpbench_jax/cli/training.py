@@ -1,7 +1,6 @@
 """The `train` command, which trains models with known circuits."""
 
 import dataclasses
-import json
 import os
 import shlex
 import sys
@@ -229,10 +228,10 @@ def _read_trained(folder: Path, task: "Task", seeds: Sequence[int]) -> Outcome:
     expected = {
         "source": "trained",
         "seeds": list(seeds),
-        "recipe": _as_json(task.recipe),
+        "recipe": task.recipe.without_notes,
         "weights_sha256": digest_weights(case.weights),
     }
-    made = {**made, "recipe": _without_notes(made.get("recipe"))}
+    made = {**made, "recipe": _recorded_recipe(made.get("recipe"))}
     differing = [key for key, value in expected.items() if made.get(key) != value]
     differing += [] if case.config == task.config else ["transformer"]
     differing += [] if (folder / LOG_FILE).is_file() else [LOG_FILE]
@@ -247,16 +246,16 @@ def _read_trained(folder: Path, task: "Task", seeds: Sequence[int]) -> Outcome:
     return _describe(case, log, task.recipe, was_there=True)
 
 
-def _as_json(recipe: "Recipe") -> object:
-    """Return a recipe as provenance records it, without its notes, which no training uses."""
-    return _without_notes(json.loads(json.dumps(dataclasses.asdict(recipe))))
+def _recorded_recipe(record: object) -> "Recipe | None":
+    """The recipe of a model's provenance without its notes; None if that records no recipe."""
+    from interpbench_jax.cases import Recipe
 
-
-def _without_notes(recipe: object) -> object:
-    """Leave out the notes of a recipe in JSON, and of those that it begins with."""
-    if not isinstance(recipe, Mapping):
-        return recipe
-    return {key: _without_notes(value) for key, value in recipe.items() if key != "note"}
+    if not isinstance(record, Mapping):
+        return None
+    try:
+        return Recipe.from_record(record).without_notes
+    except ValueError:
+        return None
 
 
 def _finish(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -66,28 +67,25 @@ class Runs:
                 a larger one, which is freed.
         """
         whole, n = (self.form, self.scoring, *static), len(self.chunks)
-        variants = [tuple(map(_on_device, arrays)) for arrays in variants]
-
-        def calls_of(i: int) -> list[tuple[Any, ...]]:
-            chunk = self.chunks[i]
-            weights = hide_padding(self.weights, chunk.run.is_real)
-            return [
-                (weights, chunk, *(x[i] if isinstance(x, list) else x for x in arrays))
-                for arrays in variants
-            ]
-
+        calls_of = partial(self._calls_of, [tuple(map(_on_device, arrays)) for arrays in variants])
         if self.chunks.are_kept:
             by_variant = zip(*map(calls_of, range(n)), strict=True)
             calls = [call for calls in by_variant for call in calls]
             found = run_calls(function, whole, calls, self.workers, then)
             return [found[start : start + n] for start in range(0, len(found), n)]
-
-        def finish(i: int) -> list[Any]:
-            return run_calls(function, whole, calls_of(i), 1, then)
-
+        finish = partial(_finish_chunk, function, whole, then, calls_of)
         # The first alone, because it compiles.
         by_chunk = [finish(0), *run_threads(finish, range(1, n), self.workers)]
         return [list(parts) for parts in zip(*by_chunk, strict=True)]
+
+    def _calls_of(self, variants: Sequence[tuple[Any, ...]], i: int) -> list[tuple[Any, ...]]:
+        """The arrays of the calls on one chunk, one call for each variant."""
+        chunk = self.chunks[i]
+        weights = hide_padding(self.weights, chunk.run.is_real)
+        return [
+            (weights, chunk, *(x[i] if isinstance(x, list) else x for x in arrays))
+            for arrays in variants
+        ]
 
     def mean(self, function: RunFunction, static: tuple[Hashable, ...], *arrays: Any) -> Any:
         """The mean over inputs, in float64, of a function that sums over the inputs of a chunk."""
@@ -104,6 +102,16 @@ class Runs:
         return self.weights.embed.dtype
 
 
+def _finish_chunk(
+    function: RunFunction,
+    static: tuple[Hashable, ...],
+    then: Callable[[Any], Any] | None,
+    calls_of: Callable[[int], list[tuple[Any, ...]]],
+    i: int,
+) -> list[Any]:
+    return run_calls(function, static, calls_of(i), 1, then)
+
+
 def _on_device(x: Any) -> Any:
     # Here, because a worker thread does not know whether float64 is on.
     if isinstance(x, list):
@@ -113,11 +121,11 @@ def _on_device(x: Any) -> Any:
 
 def mean_of(parts: list[Any], n_inputs: int) -> Any:
     """Sums over chunks, in float64 and always in the same order, by the number of inputs."""
+    return jax.tree.map(partial(_mean_of_leaves, n_inputs), *parts)
 
-    def add(*leaves: Any) -> Any:
-        return np.sum([np.asarray(leaf, np.float64) for leaf in leaves], axis=0) / n_inputs
 
-    return jax.tree.map(add, *parts)
+def _mean_of_leaves(n_inputs: int, *leaves: Any) -> Any:
+    return np.sum([np.asarray(leaf, np.float64) for leaf in leaves], axis=0) / n_inputs
 
 
 def start_runs(model: Transformer, data: DiscoveryData, metric: Metric) -> Runs:

@@ -173,12 +173,12 @@ def run_calls(
     """
     (program,) = compile_all(lower(function, static, *calls[0]))
     after = None if then is None else compiled(then, (), program.result)
+    return run_threads(partial(_run_call, program, after), calls, workers)
 
-    def run(call: tuple[Any, ...]) -> Any:
-        found = program.run(*call)
-        return found if after is None else after(found)
 
-    return run_threads(run, calls, workers)
+def _run_call(program: Program, after: Callable[[Any], Any] | None, call: tuple[Any, ...]) -> Any:
+    found = program.run(*call)
+    return found if after is None else after(found)
 
 
 def run_threads(

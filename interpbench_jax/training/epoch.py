@@ -272,7 +272,8 @@ class Epoch:
 
         def loss(name: str, logits: Array, answers: Array, is_real: Array) -> Loss:
             if name == "strict" and self._has_leak:
-                return self._band(logits, answers, (0.0, batch.band[1]), is_real)
+                quiet = partial(band_loss, band=(0.0, batch.band[1]))
+                return self._compare(quiet, logits, answers, is_real)
             return self._loss(logits, answers, is_real)
 
         return {
@@ -303,13 +304,13 @@ class Epoch:
         clean_logits = jax.lax.stop_gradient(clean.logits[half])
         if self._has_leak:
             loss = self._loss(logits, patched, is_real & of_program)
-            band = (batch.band[0], batch.band[1])
-            return loss + self._band(logits, clean_logits, band, is_real & ~of_program)
+            leaking = partial(band_loss, band=(batch.band[0], batch.band[1]))
+            return loss + self._compare(leaking, logits, clean_logits, is_real & ~of_program)
         loss = self._loss(logits, patched, is_real)
         if self._wants_logits or self.config.is_regression:
             return loss
         # Cross-entropy lets an edge outside make a correct answer more or less confident.
-        return loss + self._change(logits, clean_logits, is_real & ~of_program)
+        return loss + self._compare(change_loss, logits, clean_logits, is_real & ~of_program)
 
     def _attention_loss(self, batch: Batch, plain: AttentionScores, cut: AttentionScores) -> Loss:
         """The loss on the attention of plain runs, and of runs with edges cut if there are any."""
@@ -323,22 +324,13 @@ class Epoch:
         wanted = answers.patched_attention[half]
         return (loss + attention_loss(cut.every_layer, wanted, counts)) / 2
 
-    def _band(
-        self, logits: Array, reference: Array, band: tuple[Array | float, Array], counts: Array
+    def _compare(
+        self, loss: Callable[..., Loss], logits: Array, reference: Array, counts: Array
     ) -> Loss:
-        n_used = logits.shape[1]
-        return band_loss(
-            logits,
-            reference[:, -n_used:],
-            self.tasks[0].scored_weights[-n_used:],
-            band,
-            counts=counts[:, -n_used:],
-        )
-
-    def _change(self, logits: Array, reference: Array, counts: Array) -> Loss:
+        """The distance of logits from others, at the positions that are used."""
         n_used = logits.shape[1]
         weights = self.tasks[0].scored_weights[-n_used:]
-        return change_loss(logits, reference[:, -n_used:], weights, counts=counts[:, -n_used:])
+        return loss(logits, reference[:, -n_used:], weights, counts=counts[:, -n_used:])
 
     def _loss(
         self,

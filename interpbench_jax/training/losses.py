@@ -77,8 +77,8 @@ def band_loss(
     logits: Float[Array, "batch pos vocab_out"],
     reference: Float[Array, "batch pos vocab_out"],
     weights: tuple[float, ...],
-    band: tuple[Float[Array, ""] | float, Float[Array, ""] | float],
     *,
+    band: tuple[Float[Array, ""] | float, Float[Array, ""] | float],
     counts: Bool[Array, "batch pos"],
 ) -> Loss:
     """How far outputs lie outside a band around others, as squared shares of the band's ends.

@@ -1,6 +1,7 @@
 """Invalid recipes are refused, and the recipes of release 1.0.0."""
 
 import dataclasses
+import json
 
 import pytest
 
@@ -104,3 +105,34 @@ def test_stages_that_silence_say_so_once() -> None:
         (2, 30.0),
         (1, 10.0),
     ]
+
+
+def test_a_record_is_read() -> None:
+    before = Recipe(epochs=3, margin=None, betas=(0.5, 0.75), note="First.")
+    recipe = dataclasses.replace(before, before=before, variable_odds=(1.0, 2.0), note="Then.")
+    record = json.loads(json.dumps(dataclasses.asdict(recipe)))
+    assert Recipe.from_record(record) == recipe
+    plain = Recipe.from_record(record).without_notes
+    assert plain.note == "" and plain.before is not None and plain.before.note == ""
+    assert dataclasses.replace(plain, before=before, note="Then.") == recipe
+    record["learning_rate"] = 1
+    assert Recipe.from_record(record) == dataclasses.replace(recipe, learning_rate=1.0)
+    record["learning_rate"] = recipe.learning_rate
+    # A record from before a setting was there.
+    del record["hides_tokens"], record["before"]["hides_tokens"]
+    assert Recipe.from_record(record) == recipe
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({"speed": 3, "epochs": 2}, "Expected the settings of a recipe, got speed too"),
+        ({"epochs": 0}, "Expected epochs to be an int of at least 1, got 0"),
+        ({"learning_rate": "fast"}, "Expected the settings of a recipe: "),
+        ({"before": {"schedule": "cosine"}}, "schedule to be one of none, linear, plateau"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_a_record_that_is_refused(record: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Recipe.from_record(record)

@@ -35,22 +35,25 @@ def test_within_the_band_costs_nothing() -> None:
         ((0.7, 1.5), 0.5**2 / 2),
         ((0.1, 2.0), (0.8**2 + 1) / 2),
     ):
-        found = band_loss(moved_by(*sizes), reference, WEIGHTS, (0.5, 1.0), counts=EVERY)
+        found = band_loss(moved_by(*sizes), reference, WEIGHTS, band=(0.5, 1.0), counts=EVERY)
         np.testing.assert_allclose(found, cost, atol=1e-6)
 
 
 def test_examples_that_are_left_out_do_not_count() -> None:
     reference = jnp.zeros((2, 3, 2))
     counts = jnp.asarray([[True] * 3, [False] * 3])
-    found = band_loss(moved_by(1.2, 9.0), reference, WEIGHTS, (0.5, 1.0), counts=counts)
+    found = band_loss(moved_by(1.2, 9.0), reference, WEIGHTS, band=(0.5, 1.0), counts=counts)
     np.testing.assert_allclose(found, 0.2**2, atol=1e-6)
     nobody = jnp.zeros((2, 3), bool)
-    assert float(band_loss(moved_by(9.0, 9.0), reference, WEIGHTS, (0.5, 1.0), counts=nobody)) == 0
+    assert (
+        float(band_loss(moved_by(9.0, 9.0), reference, WEIGHTS, band=(0.5, 1.0), counts=nobody))
+        == 0
+    )
 
 
 def test_it_has_a_derivative_where_nothing_moves() -> None:
     def loss(logits: jax.Array) -> jax.Array:
-        return band_loss(logits, jnp.zeros((2, 3, 2)), WEIGHTS, (0.5, 1.0), counts=EVERY)
+        return band_loss(logits, jnp.zeros((2, 3, 2)), WEIGHTS, band=(0.5, 1.0), counts=EVERY)
 
     assert np.isfinite(np.asarray(jax.grad(loss)(moved_by(0.0, 0.0)))).all()
 

@@ -8,6 +8,7 @@ from interpbench_jax.cases.current.declaration import (
     COUNTS_OF_FEW_INPUTS,
     COUNTS_WITHOUT_MARGIN,
     LETTERS,
+    SHARES_OF_COUNTS,
     length_task,
     two_way_task,
 )
@@ -79,6 +80,7 @@ TASKS = (
         (count / length).named("share"),
         LETTERS,
         d_model=62,
+        recipe=SHARES_OF_COUNTS,
     ),
     two_way_task(
         "44",

@@ -1,6 +1,7 @@
 """What the tasks of the current release have in common."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 
 from interpbench_jax.cases.rasp_task import RaspTask
@@ -18,15 +19,13 @@ STEPWISE = Recipe(epochs=30, note="More epochs, because heads are learned before
 FEW_INPUTS = Recipe(
     epochs=60, note="More epochs, because there are few inputs and an epoch has few steps."
 )
+_FEW_STEPS = "More epochs, because with few inputs an epoch has few steps"
+_TOLD_TO_COUNT = (
+    "heads are told where to attend, because counting asks for attention that is even over all "
+    "that counts"
+)
 COUNTS_OF_FEW_INPUTS = then_silence(
-    Recipe(
-        epochs=120,
-        attention_weight=10.0,
-        note=(
-            "More epochs, because with few inputs an epoch has few steps; and heads are told where "
-            "to attend, because counting asks for attention that is even over all that counts."
-        ),
-    ),
+    Recipe(epochs=120, attention_weight=10.0, note=f"{_FEW_STEPS}; and {_TOLD_TO_COUNT}."),
     epochs=60,
     learning_rate=2e-3,
 )
@@ -38,9 +37,8 @@ COUNTS_WITHOUT_MARGIN = then_silence(
             margin=None,
             target_loss=1e-9,
             note=(
-                "More epochs, because with few inputs an epoch has few steps; heads are told where "
-                "to attend, because counting asks for attention that is even over all that counts; "
-                "and cross-entropy, because logits a margin apart were not learned."
+                f"{_FEW_STEPS}; {_TOLD_TO_COUNT}; and cross-entropy, because logits a margin apart "
+                "were not learned."
             ),
         ),
         epochs=60,
@@ -49,6 +47,24 @@ COUNTS_WITHOUT_MARGIN = then_silence(
     epochs=60,
     learning_rate=1e-3,
     edge_weight=30.0,
+)
+_SHARES = Recipe(
+    epochs=14,
+    attention_weight=10.0,
+    margin=None,
+    target_loss=1e-9,
+    note=(
+        "Heads are told where to attend, because counting asks for attention that is even over all "
+        "that counts; and cross-entropy, which leaves it to the model how far apart shares lie."
+    ),
+)
+SHARES_OF_COUNTS = replace(
+    then_silence(_SHARES, epochs=12, learning_rate=2e-3),
+    hides_tokens=True,
+    note=(
+        f"{_SHARES.note} Then a stage in which edges weigh more, and tokens are hidden, to silence "
+        "those outside."
+    ),
 )
 COUNTS_BY_ORDER = then_silence(
     then_silence(
