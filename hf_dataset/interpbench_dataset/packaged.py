@@ -20,7 +20,6 @@ UNTRAINED: Mapping[str, str] = MappingProxyType(
     {
         "2": f"{_NOT_YET}; an epoch takes about three minutes on one core",
         "21-current": _NOT_YET,
-        "25": "every accuracy passes, but an edge outside has 1.7 % of the median effect",
         "39": f"{_NOT_YET}; 60 positions",
         "97": f"{_NOT_YET}; d_model 200",
         "113": f"{_NOT_YET}; seven layers",
