@@ -8,7 +8,7 @@ Every metric in `METRICS` is a mean over the positions of an input that count (s
 """
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import jax
 import jax.numpy as jnp
@@ -308,6 +308,7 @@ def _accuracy_drop(logits: ClassLogits, clean: ClassLogits, targets: ClassTarget
     return clean_right - right
 
 
+@cache
 def _averaged(function: AtPositions) -> ByClass:
     """A metric that averages a function over the positions of an input that count."""
 

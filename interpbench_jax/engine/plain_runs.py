@@ -6,7 +6,7 @@ computed when it is needed.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -169,11 +169,13 @@ class PlainRuns:
     def _chunks(
         self, tokens: np.ndarray, rows: Int[np.ndarray, "chunks rows"]
     ) -> ByChunk[PlainRun]:
-        def run(numbers: Sequence[int]) -> list[PlainRun]:
-            calls = [(self.weights, tokens[rows[i]].astype(np.int32)) for i in numbers]
-            return run_calls(run_plain, (self.form,), calls, self.workers)
+        return ByChunk(len(rows), partial(self._run, tokens, rows), are_kept=self.are_kept)
 
-        return ByChunk(len(rows), run, are_kept=self.are_kept)
+    def _run(
+        self, tokens: np.ndarray, rows: Int[np.ndarray, "chunks rows"], numbers: Sequence[int]
+    ) -> list[PlainRun]:
+        calls = [(self.weights, tokens[rows[i]].astype(np.int32)) for i in numbers]
+        return run_calls(run_plain, (self.form,), calls, self.workers)
 
 
 def _bytes_per_input(model: Transformer, n_pos: int) -> tuple[int, int]:

@@ -89,32 +89,33 @@ def _parse(equation: str) -> tuple[str, str, str, str]:
 
 
 def _written_out(x: Array, y: Array, *, equation: str) -> Array:
-    left, right, output, over = _parse(equation)
+    left, right, _, over = _parse(equation)
     axes = left.index(over), right.index(over)
-
-    def align(array: Array, indices: str) -> Array:
-        """A term's array with an axis of length 1 for every index that it lacks."""
-        missing = [axis for axis, index in enumerate(output) if index not in indices]
-        return jnp.expand_dims(array, missing)
-
-    def add_terms(x: Array, y: Array, axes: tuple[int, int]) -> Array:
-        def term(i: int) -> Array:
-            one, other = (
-                jax.lax.index_in_dim(array, i, axis, keepdims=False)
-                for array, axis in zip((x, y), axes, strict=True)
-            )
-            return align(one, left) * align(other, right)
-
-        return functools.reduce(operator.add, map(term, range(x.shape[axes[0]])))
-
     if x.shape[axes[0]] <= _MOST_TERMS:
-        return add_terms(x, y, axes)
+        return _add_terms(equation, x, y, axes)
 
     def add_run(total: Array, runs: tuple[Array, Array]) -> tuple[Array, None]:
-        return total + add_terms(*runs, (0, 0)), None
+        return total + _add_terms(equation, *runs, (0, 0)), None
 
     zeros = jnp.zeros(_abstract(x, y, equation=equation).shape, x.dtype)
     return jax.lax.scan(add_run, zeros, (_in_runs(x, axes[0]), _in_runs(y, axes[1])))[0]
+
+
+def _add_terms(equation: str, x: Array, y: Array, axes: tuple[int, int]) -> Array:
+    """The sum, written out, of the terms along an axis of each array."""
+    left, right, output, _ = _parse(equation)
+    # A term gets an axis of length 1 for every index of the output that it lacks.
+    missing = [
+        [axis for axis, index in enumerate(output) if index not in own] for own in (left, right)
+    ]
+    terms = []
+    for i in range(x.shape[axes[0]]):
+        one, other = (
+            jnp.expand_dims(jax.lax.index_in_dim(array, i, axis, keepdims=False), lacks)
+            for array, axis, lacks in zip((x, y), axes, missing, strict=True)
+        )
+        terms.append(one * other)
+    return functools.reduce(operator.add, terms)
 
 
 def _in_runs(x: Array, axis: int) -> Array:

@@ -2,7 +2,7 @@
 
 import operator
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 
 import jax
 import numpy as np
@@ -110,11 +110,15 @@ def _outputs(
     program: CompiledProgram, tokens: Int[AnyArray, "batch pos"], swap: Swap | None
 ) -> Outputs:
     """The outputs of any number of inputs, in chunks that keep intermediate arrays small."""
+    return in_chunks(
+        partial(_output_of_chunk, program), (tokens, swap), _rows_per_chunk(program, tokens)
+    )
 
-    def run_chunk(chunk: tuple[AnyArray, Swap | None]) -> Float[AnyArray, "rows pos classes"]:
-        return _evaluated(program, *chunk).output
 
-    return in_chunks(run_chunk, (tokens, swap), _rows_per_chunk(program, tokens))
+def _output_of_chunk(
+    program: CompiledProgram, chunk: tuple[AnyArray, Swap | None]
+) -> Float[AnyArray, "rows pos classes"]:
+    return _evaluated(program, *chunk).output
 
 
 @jit_unless_numpy
@@ -122,11 +126,13 @@ def _patterns(
     program: CompiledProgram, tokens: Int[AnyArray, "batch pos"], swap: Swap | None
 ) -> Patterns:
     """The attention of every head, as `_outputs` computes outputs."""
+    return in_chunks(
+        partial(_patterns_of_chunk, program), (tokens, swap), _rows_per_chunk(program, tokens)
+    )
 
-    def run_chunk(chunk: tuple[AnyArray, Swap | None]) -> Patterns:
-        return _evaluated(program, *chunk).patterns
 
-    return in_chunks(run_chunk, (tokens, swap), _rows_per_chunk(program, tokens))
+def _patterns_of_chunk(program: CompiledProgram, chunk: tuple[AnyArray, Swap | None]) -> Patterns:
+    return _evaluated(program, *chunk).patterns
 
 
 def _evaluated(program: CompiledProgram, inputs: AnyArray, given: Swap | None) -> Evaluation:
