@@ -19,7 +19,6 @@ _NOT_YET = "not trained yet"
 UNTRAINED: Mapping[str, str] = MappingProxyType(
     {
         "2": f"{_NOT_YET}; an epoch takes about three minutes on one core",
-        "21-current": _NOT_YET,
         "39": f"{_NOT_YET}; 60 positions",
         "97": f"{_NOT_YET}; d_model 200",
         "113": f"{_NOT_YET}; seven layers",

@@ -66,6 +66,16 @@ SHARES_OF_COUNTS = replace(
         "those outside."
     ),
 )
+FIRST_OCCURRENCES = Recipe(
+    epochs=30,
+    attention_weight=10.0,
+    hides_tokens=True,
+    outside_scale=0.01,
+    note=(
+        f"{_FEW_STEPS}; and heads are told where to attend, tokens are hidden, and nodes outside "
+        "start quiet, because a model of four layers has other ways to the answer."
+    ),
+)
 COUNTS_BY_ORDER = then_silence(
     then_silence(
         then_silence(

@@ -6,6 +6,7 @@ from interpbench_jax.cases import case_3, case_24
 from interpbench_jax.cases.case_13 import compare
 from interpbench_jax.cases.current.declaration import (
     FEW_INPUTS,
+    FIRST_OCCURRENCES,
     LETTERS,
     current_task,
     two_way_task,
@@ -118,7 +119,7 @@ TASKS = (
         LETTERS,
         n_layers=4,
         d_model=50,
-        recipe=FEW_INPUTS,
+        recipe=FIRST_OCCURRENCES,
     ),
     replace(case_24.TASK, case_id="24-current", d_model=36, releases=("current",)),
     current_task(
