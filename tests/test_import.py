@@ -12,10 +12,10 @@ from flax import nnx
 from jaxtyping import TypeCheckError
 
 import interpbench_jax
+from interpbench_conversion.convert import convert_weights
 from interpbench_jax.metrics import kl_divergence
-from interpbench_jax.model import check_tokens
 from interpbench_jax.scores import roc_auc
-from tests.fixtures import tiny_config
+from tests.fixtures import random_weights, tiny_config
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = {
@@ -158,14 +158,16 @@ def test_shapes_are_checked_in_tests() -> None:
 
 @pytest.mark.typechecked
 def test_types_are_checked_in_tests() -> None:
-    with pytest.raises(TypeCheckError, match="config"):
-        check_tokens("tiny", np.zeros((2, 3), np.int32))  # pyright: ignore
+    with pytest.raises(TypeCheckError, match="name"):
+        convert_weights(tiny_config(), random_weights(tiny_config()), 3)  # pyright: ignore
+    with pytest.raises(TypeCheckError, match="act_fn"):
+        tiny_config(act_fn="tanh")
 
 
 @pytest.mark.usefixtures("unchecked")
 def test_checks_can_be_left_out() -> None:
-    with pytest.raises(ValueError, match="Expected tokens as integers"):
-        check_tokens(tiny_config(), np.zeros((2, 3)))
+    with pytest.raises(ValueError, match="Expected act_fn to be one of"):
+        tiny_config(act_fn="tanh")
 
 
 def test_jax_is_strict_in_tests() -> None:
