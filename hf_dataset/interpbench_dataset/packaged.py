@@ -22,7 +22,7 @@ UNTRAINED: Mapping[str, str] = MappingProxyType(
         "39": f"{_NOT_YET}; 60 positions",
         "97": f"{_NOT_YET}; d_model 200",
         "113": f"{_NOT_YET}; seven layers",
-        "124": "wrong for the one input of equal numbers that is held out, and for no other",
+        "124": "the one trained takes all fours, which are held out, for unequal numbers",
     }
 )
 
