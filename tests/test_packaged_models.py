@@ -1,5 +1,7 @@
 """The packaged models: their weights differ, and their certificates say what is claimed."""
 
+from dataclasses import fields
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +19,8 @@ def recipe_of(case: Case) -> Recipe:
     """The recipe that a model was trained with, as its provenance says."""
     record = case.provenance["recipe"]
     assert isinstance(record, dict)
+    # The only setting that is newer than some of the models.
+    assert {field.name for field in fields(Recipe)} - record.keys() <= {"hides_tokens"}
     return Recipe.from_record(record)
 
 

@@ -76,10 +76,10 @@ class Recipe:
             factor below 1, a deep model need not unlearn them before it learns the circuit.
         d_mlp: number of hidden units per MLP in a stage before the last; None, as the last stage
             requires, for the task's.
-        hides_tokens: whether readers that the circuit has no edge to from the token embedding are
-            made blind to it after every step: the directions in which tokens differ there are
-            projected out of their weights (`training.hiding`). That silences these edges exactly;
-            the readers must manage with what other writers tell them.
+        hides_tokens: whether tokens are hidden, after every step, from each reader whose edge from
+            the token embedding is outside the circuit: the directions in which embeddings differ
+            are projected out of its weights (`training.hiding`). That silences these edges exactly.
+            It needs a model without layer norms, with a `d_model` of at least the number of tokens.
         labels: labels for the loss on plain outputs: `"own"`: those that the task scores;
             `"dense"`: labels at as many positions as the task has them for
             (`Task.densely_labelled`), from which a model learns the tokens sooner.
@@ -184,16 +184,19 @@ class Recipe:
 
     @property
     def without_notes(self) -> "Recipe":
-        """The same recipe without its note and those of the stages before, which train nothing."""
+        """The same recipe without its notes, which do not change how a model is trained."""
         before = None if self.before is None else self.before.without_notes
         return replace(self, note="", before=before)
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "Recipe":
-        """Read the recipe that a trained model's provenance records, from JSON.
+        """Read the recipe that a trained model's provenance records.
 
-        Settings that it lacks have their defaults: they are newer than the record, and a new
-        setting's default is to train as before.
+        A setting that the record lacks gets its default: it is newer than the record, and the
+        default of a new setting is to train as before.
+
+        Args:
+            record: the settings by name, as `dataclasses.asdict` gives them and JSON holds them.
 
         Raises:
             ValueError: if the record has other settings, or one that is out of its range.
@@ -204,7 +207,11 @@ class Recipe:
             raise ValueError(f"Expected the settings of a recipe, got {', '.join(unknown)} too.")
         given = dict[str, Any]()
         for name, value in record.items():
-            if isinstance(value, Mapping) and name == "before":
+            if name == "before" and value is not None:
+                if not isinstance(value, Mapping):
+                    raise ValueError(
+                        f"Expected before to hold the settings of a recipe, or null; got {value!r}."
+                    )
                 given[name] = cls.from_record(value)
             elif isinstance(value, list):
                 given[name] = tuple(value)

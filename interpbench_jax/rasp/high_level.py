@@ -2,7 +2,7 @@
 
 import operator
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import reduce
 
 import jax
 import numpy as np
@@ -111,14 +111,10 @@ def _outputs(
 ) -> Outputs:
     """The outputs of any number of inputs, in chunks that keep intermediate arrays small."""
     return in_chunks(
-        partial(_output_of_chunk, program), (tokens, swap), _rows_per_chunk(program, tokens)
+        lambda chunk: _evaluated(program, *chunk).output,
+        (tokens, swap),
+        _rows_per_chunk(program, tokens),
     )
-
-
-def _output_of_chunk(
-    program: CompiledProgram, chunk: tuple[AnyArray, Swap | None]
-) -> Float[AnyArray, "rows pos classes"]:
-    return _evaluated(program, *chunk).output
 
 
 @jit_unless_numpy
@@ -127,12 +123,10 @@ def _patterns(
 ) -> Patterns:
     """The attention of every head, as `_outputs` computes outputs."""
     return in_chunks(
-        partial(_patterns_of_chunk, program), (tokens, swap), _rows_per_chunk(program, tokens)
+        lambda chunk: _evaluated(program, *chunk).patterns,
+        (tokens, swap),
+        _rows_per_chunk(program, tokens),
     )
-
-
-def _patterns_of_chunk(program: CompiledProgram, chunk: tuple[AnyArray, Swap | None]) -> Patterns:
-    return _evaluated(program, *chunk).patterns
 
 
 def _evaluated(program: CompiledProgram, inputs: AnyArray, given: Swap | None) -> Evaluation:

@@ -5,7 +5,7 @@ in their initial weights only. So what an epoch makes of a seed does not depend 
 """
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial, reduce
 from typing import NamedTuple, TypeVar
@@ -24,7 +24,7 @@ from interpbench_jax.training.answers import Batch, find_answers
 from interpbench_jax.training.arrays import Interchanges, draw_interchanges
 from interpbench_jax.training.attention import AttentionScores, attention_loss
 from interpbench_jax.training.devices import over_models
-from interpbench_jax.training.hiding import hide_tokens
+from interpbench_jax.training.hiding import WeightArrays, hide_tokens
 from interpbench_jax.training.interchange import (
     TrainingRun,
     first_position_used,
@@ -36,7 +36,6 @@ from interpbench_jax.training.interchange import (
 from interpbench_jax.training.losses import Loss, Losses, band_loss, change_loss, output_loss
 from interpbench_jax.training.optimizer import make_optimizer
 
-WeightArrays = Mapping[str, Float[Array, "..."]]
 Found = TypeVar("Found")
 
 
@@ -198,16 +197,20 @@ class Epoch:
             objective = partial(self._objective, wanted, batch=batch, has_class=data.has_class)
             state, losses = self._descend(state, objective)
             found |= losses
+        weights = self._hide(state.weights, data)
         decay = self.recipe.average_decay
         average = jax.tree.map(
-            lambda mean, new: decay * mean + (1 - decay) * new, state.average, state.weights
+            lambda mean, new: decay * mean + (1 - decay) * new, state.average, weights
         )
-        state = state._replace(average=average)
-        if self.recipe.hides_tokens:
-            hidden = data.given.outside_edges[:, 0]
-            hide = partial(hide_tokens, self.config, hidden=hidden, varies=data.varies)
-            state = state._replace(weights=hide(state.weights), average=hide(average))
-        return state, Losses(**found)
+        if decay:
+            average = self._hide(average, data)
+        return state._replace(weights=weights, average=average), Losses(**found)
+
+    def _hide(self, weights: WeightArrays, data: TaskData) -> WeightArrays:
+        """Hide the tokens from readers outside, if the recipe says so."""
+        if not self.recipe.hides_tokens:
+            return weights
+        return hide_tokens(self.config, weights, data.given.outside_edges[:, 0], data.varies)
 
     def _descend(
         self, state: State, objective: Callable[[WeightArrays], tuple[Array, Found]]

@@ -21,11 +21,14 @@ _LEAST = 1e-5
 
 
 def varying_tokens(task: Task, vocab_size: int) -> Bool[np.ndarray, " vocab"]:
-    """Which token ids can stand after BOS, and so differ between two inputs.
+    """Find the token ids that can stand after BOS, and so differ between two inputs.
 
     Args:
         task: the task.
         vocab_size: number of ids of the model, which may have more than the task.
+
+    Returns:
+        Whether each id can: `[vocab_size]`.
     """
     varies = np.zeros(vocab_size, bool)
     left_out = {BOS} if task.has_padding else {BOS, PAD}
@@ -66,16 +69,22 @@ def hide_tokens(
     hidden: Bool[Array, " readers"],
     varies: Bool[Array, " vocab"],
 ) -> dict[str, Float[Array, "..."]]:
-    """Weights of a model some of whose readers cannot tell one token's embedding from another's.
+    """Make some readers of a model unable to tell one token's embedding from another's.
 
     The directions in which these embeddings differ are projected out of each such reader's weights.
-    What the embeddings have in common it still sees, as it sees the position's embedding.
+    The reader still sees what all embeddings have in common, and the positional embedding.
+    Projecting out the directions that tell something is from Ravfogel et al. 2020
+    (arXiv:2004.07667), who project activations.
 
     Args:
         config: the model's config.
-        weights: its weights.
-        hidden: the readers that the tokens are hidden from, in the order of `sites.readers`.
-        varies: the ids whose embeddings are to be alike for these readers.
+        weights: its weights by name, in the shapes of `weights.weight_shapes`.
+        hidden: whether the tokens are hidden from each reader, in the order of `sites.readers`:
+            `[readers]`.
+        varies: whether the embedding of each token id is hidden (`varying_tokens`): `[vocab]`.
+
+    Returns:
+        All weights, in the same shapes; only those of the readers that are hidden from differ.
     """
     embeddings = weights["embed.W_E"]
     counts = varies.astype(embeddings.dtype)[:, None]

@@ -130,6 +130,8 @@ def test_a_record_is_read() -> None:
         ({"epochs": 0}, "Expected epochs to be an int of at least 1, got 0"),
         ({"learning_rate": "fast"}, "Expected the settings of a recipe: "),
         ({"before": {"schedule": "cosine"}}, "schedule to be one of none, linear, plateau"),
+        ({"before": 3}, "Expected before to hold the settings of a recipe, or null; got 3"),
+        ({"before": []}, "Expected before to hold the settings of a recipe"),
     ],
 )
 @pytest.mark.usefixtures("unchecked")

@@ -20,12 +20,12 @@ FEW_INPUTS = Recipe(
     epochs=60, note="More epochs, because there are few inputs and an epoch has few steps."
 )
 _FEW_STEPS = "More epochs, because with few inputs an epoch has few steps"
-_TOLD_TO_COUNT = (
-    "heads are told where to attend, because counting asks for attention that is even over all "
+_ARE_TOLD = (
+    "are told where to attend, because counting asks for attention that is even over all "
     "that counts"
 )
 COUNTS_OF_FEW_INPUTS = then_silence(
-    Recipe(epochs=120, attention_weight=10.0, note=f"{_FEW_STEPS}; and {_TOLD_TO_COUNT}."),
+    Recipe(epochs=120, attention_weight=10.0, note=f"{_FEW_STEPS}; and heads {_ARE_TOLD}."),
     epochs=60,
     learning_rate=2e-3,
 )
@@ -37,8 +37,8 @@ COUNTS_WITHOUT_MARGIN = then_silence(
             margin=None,
             target_loss=1e-9,
             note=(
-                f"{_FEW_STEPS}; {_TOLD_TO_COUNT}; and cross-entropy, because logits a margin apart "
-                "were not learned."
+                f"{_FEW_STEPS}; heads {_ARE_TOLD}; and cross-entropy, because logits a margin "
+                "apart were not learned."
             ),
         ),
         epochs=60,
@@ -54,8 +54,8 @@ _SHARES = Recipe(
     margin=None,
     target_loss=1e-9,
     note=(
-        "Heads are told where to attend, because counting asks for attention that is even over all "
-        "that counts; and cross-entropy, which leaves it to the model how far apart shares lie."
+        f"Heads {_ARE_TOLD}; and cross-entropy, which leaves it to the model how far apart shares "
+        "lie."
     ),
 )
 SHARES_OF_COUNTS = replace(
